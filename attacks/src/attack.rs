@@ -1,0 +1,264 @@
+//! What an attack is: what it is given, what it promises, how it describes itself.
+
+use crate::query::Query;
+use crate::threat::{Ball, Goal, Norm};
+use crate::victim::VictimError;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use tch::Tensor;
+
+/// The samples to attack, all of them correctly classified.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// f32 `[N, C, H, W]` in `[0, 1]`; must not be changed in place.
+    pub pixels: &'a Tensor,
+    /// i64 `[N]`: the class to leave (untargeted) or to reach (targeted).
+    pub classes: &'a Tensor,
+    /// One number per sample; names it to the [`Query`], which meters and seeds by it.
+    pub ids: &'a [u32],
+    /// Whether `classes` are to be left or reached.
+    pub goal: Goal,
+}
+
+/// Does as much harm as it can inside a ball.
+pub trait BudgetAttack: fmt::Debug + Send + Sync {
+    /// Pixels like `batch.pixels`, in the ball and in `[0, 1]`: per sample the most adversarial that were found.
+    fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError>;
+}
+
+/// Looks for the smallest change that meets the goal.
+pub trait MinimalAttack: fmt::Debug + Send + Sync {
+    /// Pixels like `batch.pixels`, in `[0, 1]`: per sample the nearest adversarial ones, or the original bits.
+    fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, norm: Norm) -> Result<Tensor, AttackError>;
+}
+
+/// An attack with its checked parameters.
+#[derive(Debug)]
+pub enum Attack {
+    /// Keeps to a given budget.
+    Budget(Box<dyn BudgetAttack>),
+    /// Finds its own distance.
+    Minimal(Box<dyn MinimalAttack>),
+}
+
+/// What an attacker must be able to ask of the victim, in rising order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// The class scores of any image.
+    Logits,
+    /// Also their gradients.
+    Gradients,
+}
+
+/// Everything the outside world knows about an attack: help texts, forms, reports and tests read it.
+#[derive(Debug)]
+pub struct AttackSpec {
+    /// Its name on command lines and in reports, kebab-case.
+    pub id: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What it needs.
+    pub access: Access,
+    /// Norms that it knows; the first is its default.
+    pub norms: &'static [Norm],
+    /// Whether it can leave a class.
+    pub untargeted: bool,
+    /// Whether it can reach a given class.
+    pub targeted: bool,
+    /// Where it comes from.
+    pub paper: Paper,
+    /// Its own parameters; those of the threat are [`SHARED_PARAMS`](crate::config::SHARED_PARAMS).
+    pub params: &'static [ParamDoc],
+    /// Values per preset and norm; the same keys as on a command line, shared ones included.
+    pub presets: &'static [PresetValues],
+    /// The defaults of its own parameters.
+    pub defaults: fn() -> toml::Table,
+    /// Checks its own parameters and makes the attack.
+    pub build: fn(&toml::Table) -> Result<Attack, ParamError>,
+}
+
+/// A publication.
+#[derive(Clone, Copy, Debug)]
+pub struct Paper {
+    /// Authors as cited.
+    pub authors: &'static str,
+    /// Full title.
+    pub title: &'static str,
+    /// Conference or journal.
+    pub venue: &'static str,
+    /// Year of publication.
+    pub year: u16,
+    /// Where to read it.
+    pub url: &'static str,
+}
+
+/// Help for one parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct ParamDoc {
+    /// The key.
+    pub name: &'static str,
+    /// The default as one would type it.
+    pub default: &'static str,
+    /// Accepted values.
+    pub range: &'static str,
+    /// What it does, one sentence.
+    pub help: &'static str,
+}
+
+/// A named set of budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Preset {
+    /// Small budgets for a first look.
+    Quick,
+    /// Today's usual budgets.
+    Standard,
+    /// The defaults of `AdverTorch`, which the modularity paper's experiments used, in pixel space.
+    Paper,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Preset; 3] = [Preset::Quick, Preset::Standard, Preset::Paper];
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Preset::Quick => "quick",
+            Preset::Standard => "standard",
+            Preset::Paper => "paper",
+        })
+    }
+}
+
+impl std::str::FromStr for Preset {
+    type Err = ParamError;
+
+    fn from_str(text: &str) -> Result<Preset, ParamError> {
+        let found = Preset::ALL.into_iter().find(|preset| preset.to_string() == text);
+        found.ok_or_else(|| ParamError::Syntax {
+            text: text.to_owned(),
+            why: "unknown preset; known: quick, standard, paper".to_owned(),
+        })
+    }
+}
+
+/// What a preset sets for one norm.
+#[derive(Clone, Copy, Debug)]
+pub struct PresetValues {
+    /// The preset.
+    pub preset: Preset,
+    /// The norm.
+    pub norm: Norm,
+    /// `key=value` pairs with commas between, as after the colon on a command line.
+    pub values: &'static str,
+    /// Where the numbers come from.
+    pub source: &'static str,
+}
+
+/// An attack did not finish.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AttackError {
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// The victim did not answer.
+    #[error(transparent)]
+    Victim(#[from] VictimError),
+    /// A number that is none came up.
+    #[error("{what} not finite at step {step}: check the model's weights and the range of its input")]
+    NonFinite {
+        /// What it was, with its verb: "the logits are".
+        what: &'static str,
+        /// The attack's step, from 0; for the judge's own forwards the number of steps taken.
+        step: u32,
+    },
+    /// A parameter is wrong.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// What the attack was given is unusable.
+    #[error("unusable input: {0}")]
+    InvalidInput(String),
+}
+
+/// A parameter, or the text that should hold it, is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParamError {
+    /// There is no such attack.
+    #[error("no attack is called {name:?}{hint}; known: {known}")]
+    UnknownAttack {
+        /// What was asked for.
+        name: String,
+        /// "; did you mean ...?" or nothing.
+        hint: String,
+        /// All ids.
+        known: String,
+    },
+    /// There is no such parameter.
+    #[error("{attack}.{param}: unknown parameter{hint}; known: {known}")]
+    UnknownParam {
+        /// The attack's id.
+        attack: &'static str,
+        /// What was asked for.
+        param: String,
+        /// "; did you mean ...?" or nothing.
+        hint: String,
+        /// All parameters, the shared ones first.
+        known: String,
+    },
+    /// A value is out of range or of the wrong kind.
+    #[error("{attack}.{param} = {value}: {why}")]
+    BadValue {
+        /// The attack's id.
+        attack: &'static str,
+        /// The parameter.
+        param: String,
+        /// Its value.
+        value: String,
+        /// What was expected.
+        why: String,
+    },
+    /// The text is no attack with parameters.
+    #[error("{text:?}: {why}")]
+    Syntax {
+        /// The text.
+        text: String,
+        /// What was expected.
+        why: String,
+    },
+}
+
+impl ParamError {
+    /// A value that cannot be used.
+    pub fn bad(attack: &'static str, param: &str, value: impl fmt::Display, why: impl fmt::Display) -> ParamError {
+        ParamError::BadValue { attack, param: param.to_owned(), value: value.to_string(), why: why.to_string() }
+    }
+}
+
+/// Reads an attack's own parameters; what is not in the table keeps its default. For use in [`AttackSpec::build`].
+///
+/// # Errors
+/// Names the first parameter whose value has the wrong kind.
+pub fn read_params<P: DeserializeOwned>(attack: &'static str, table: &toml::Table) -> Result<P, ParamError> {
+    let error = match table.clone().try_into::<P>() {
+        Ok(params) => return Ok(params),
+        Err(error) => error,
+    };
+    // The error does not say which key it was: ask key by key.
+    for (param, value) in table {
+        let alone = toml::Table::from_iter([(param.clone(), value.clone())]);
+        if let Err(error) = alone.try_into::<P>() {
+            return Err(ParamError::bad(attack, param, show(value), first_line(&error)));
+        }
+    }
+    Err(ParamError::Syntax { text: attack.to_owned(), why: first_line(&error) })
+}
+
+/// A value as one would type it: text without quotes.
+pub(crate) fn show(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn first_line(error: &toml::de::Error) -> String {
+    error.message().lines().next().unwrap_or("wrong kind of value").trim_end_matches('.').to_owned()
+}

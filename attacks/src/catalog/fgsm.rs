@@ -1,0 +1,79 @@
+//! FGSM: one step as long as the whole budget.
+
+use crate::attack::{
+    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamError, Preset, PresetValues, read_params,
+};
+use crate::loss::cross_entropy;
+use crate::query::Query;
+use crate::threat::{Ball, Norm};
+use serde::Deserialize;
+use tch::Tensor;
+
+pub(super) static SPEC: AttackSpec = AttackSpec {
+    id: "fgsm",
+    title: "Fast gradient sign method",
+    access: Access::Gradients,
+    norms: &[Norm::Linf, Norm::L2],
+    untargeted: true,
+    targeted: true,
+    paper: Paper {
+        authors: "Goodfellow, Shlens, Szegedy",
+        title: "Explaining and Harnessing Adversarial Examples",
+        venue: "ICLR",
+        year: 2015,
+        url: "https://arxiv.org/abs/1412.6572",
+    },
+    params: &[],
+    presets: &[
+        PresetValues { preset: Preset::Quick, norm: Norm::Linf, values: "eps=8/255", source: "as standard" },
+        PresetValues { preset: Preset::Quick, norm: Norm::L2, values: "eps=0.5", source: "as standard" },
+        PresetValues {
+            preset: Preset::Standard,
+            norm: Norm::Linf,
+            values: "eps=8/255",
+            source: "RobustBench, CIFAR-10",
+        },
+        PresetValues { preset: Preset::Standard, norm: Norm::L2, values: "eps=0.5", source: "RobustBench, CIFAR-10" },
+        PresetValues {
+            preset: Preset::Paper,
+            norm: Norm::Linf,
+            values: "eps=0.3",
+            source: "AdverTorch GradientSignAttack",
+        },
+        PresetValues { preset: Preset::Paper, norm: Norm::L2, values: "eps=0.3", source: "AdverTorch GradientAttack" },
+    ],
+    defaults: toml::Table::new,
+    build,
+};
+
+/// One step of size ε in the steepest direction.
+///
+/// x' = clip( x + ε · sign ∇_x L(f(x), y), 0, 1 ), L the cross-entropy; for L2 the gradient divided by its length in place of
+/// its sign. Targeted: −L of the target. Where the gradient is zero the image stays as it is.
+///
+/// # Source
+/// The paper's section 4. L2: the "fast gradient method" of later work.
+/// # Cost
+/// One forward and one backward per sample.
+#[derive(Debug)]
+struct Fgsm;
+
+impl BudgetAttack for Fgsm {
+    fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
+        query.step(0, 1)?;
+        let loss = |logits: &Tensor| cross_entropy(logits, batch.classes, batch.goal);
+        let at = query.value_and_grad(batch.ids, batch.pixels, &loss)?;
+        let stepped = batch.pixels + ball.direction(at.gradient) * ball.epsilon().value();
+        Ok(ball.project(batch.pixels, &stepped))
+    }
+}
+
+/// FGSM has nothing to choose but its threat.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {}
+
+fn build(table: &toml::Table) -> Result<Attack, ParamError> {
+    let Params {} = read_params(SPEC.id, table)?;
+    Ok(Attack::Budget(Box::new(Fgsm)))
+}

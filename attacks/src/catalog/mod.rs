@@ -1,0 +1,79 @@
+//! The attacks, one file each, and the table that everything else reads.
+
+mod fgsm;
+mod pgd;
+
+use crate::attack::AttackSpec;
+
+/// All attacks, in the order in which they are listed.
+pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::Preset;
+    use crate::config::{AttackConfig, SHARED_PARAMS, preset_values, typed};
+    use std::collections::BTreeSet;
+    use toml::Value;
+
+    #[test]
+    fn ids_are_unique_and_in_kebab_case() {
+        let ids: BTreeSet<&str> = ATTACKS.iter().map(|spec| spec.id).collect();
+        assert_eq!(ids.len(), ATTACKS.len());
+        for id in ids {
+            let is_kebab = id.split('-').all(|word| {
+                !word.is_empty() && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+            });
+            assert!(is_kebab, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_file_here_is_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog");
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".rs", "").replace('_', "-"))
+            .filter(|name| name != "mod")
+            .collect();
+        names.sort();
+        let mut ids: Vec<&str> = ATTACKS.iter().map(|spec| spec.id).collect();
+        ids.sort_unstable();
+        assert_eq!(names, ids);
+    }
+
+    #[test]
+    fn documented_defaults_are_the_real_ones() {
+        for spec in ATTACKS {
+            let defaults = (spec.defaults)();
+            let documented: BTreeSet<&str> = spec.params.iter().map(|param| param.name).collect();
+            let real: BTreeSet<&str> = defaults.keys().map(String::as_str).collect();
+            assert_eq!(documented, real, "{}", spec.id);
+            for param in spec.params {
+                let real = &defaults[param.name];
+                let documented = match real {
+                    Value::String(_) => Value::String(param.default.to_owned()),
+                    _ => typed(param.default),
+                };
+                assert_eq!(&documented, real, "{}.{}", spec.id, param.name);
+                assert!(!SHARED_PARAMS.iter().any(|shared| shared.name == param.name), "{}.{}", spec.id, param.name);
+            }
+            assert!((spec.build)(&defaults).is_ok(), "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn every_preset_builds_for_every_norm() {
+        for spec in ATTACKS {
+            for preset in Preset::ALL {
+                for norm in spec.norms {
+                    assert!(preset_values(spec, preset, *norm).is_ok(), "{} {preset} {norm}", spec.id);
+                    let given = toml::Table::from_iter([("norm".to_owned(), Value::from(norm.to_string()))]);
+                    if let Err(error) = AttackConfig::new(spec.id, preset, &given) {
+                        panic!("{} {preset} {norm}: {error}", spec.id);
+                    }
+                }
+            }
+        }
+    }
+}

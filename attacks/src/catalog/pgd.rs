@@ -1,0 +1,298 @@
+//! PGD: gradient steps, each projected back into the ball.
+
+use crate::attack::{
+    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
+    read_params,
+};
+use crate::best::{Best, Open};
+use crate::loss::{cross_entropy, margin};
+use crate::query::Query;
+use crate::threat::{Ball, Epsilon, Norm};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+pub(super) static SPEC: AttackSpec = AttackSpec {
+    id: "pgd",
+    title: "Projected gradient descent",
+    access: Access::Gradients,
+    norms: &[Norm::Linf, Norm::L2],
+    untargeted: true,
+    targeted: true,
+    paper: Paper {
+        authors: "Madry, Makelov, Schmidt, Tsipras, Vladu",
+        title: "Towards Deep Learning Models Resistant to Adversarial Attacks",
+        venue: "ICLR",
+        year: 2018,
+        url: "https://arxiv.org/abs/1706.06083",
+    },
+    params: &[
+        ParamDoc { name: "steps", default: "40", range: "1 to 100000", help: "Gradient steps per restart" },
+        ParamDoc {
+            name: "step",
+            default: "auto",
+            range: "auto, or > 0: a number or a fraction such as 2/255",
+            help: "Step size in the norm; auto is 2.5 eps/steps, which can cross the ball and adapts to eps",
+        },
+        ParamDoc {
+            name: "random_start",
+            default: "true",
+            range: "true, false",
+            help: "Whether to start at a random point of the ball instead of the original",
+        },
+        ParamDoc {
+            name: "restarts",
+            default: "1",
+            range: "1 to 10000",
+            help: "Random starts; a sample is broken if any of them breaks it",
+        },
+        ParamDoc {
+            name: "loss",
+            default: "ce",
+            range: "ce, margin",
+            help: "What to climb: cross-entropy, or the logit margin, whose gradient survives overconfidence",
+        },
+        ParamDoc {
+            name: "stop",
+            default: "never",
+            range: "never, first",
+            help: "Whether a sample is done at its first success or uses all steps; other samples are not affected",
+        },
+        ParamDoc {
+            name: "iterate",
+            default: "best",
+            range: "best, last",
+            help: "Return the iterate with the largest margin, or the last one as most libraries do",
+        },
+    ],
+    presets: &[
+        PresetValues {
+            preset: Preset::Quick,
+            norm: Norm::Linf,
+            values: "eps=8/255,step=2/255,steps=10",
+            source: "standard with fewer steps",
+        },
+        PresetValues { preset: Preset::Quick, norm: Norm::L2, values: "eps=0.5,steps=10", source: "as for linf" },
+        PresetValues {
+            preset: Preset::Standard,
+            norm: Norm::Linf,
+            values: "eps=8/255,step=2/255,steps=40",
+            source: "RobustBench's CIFAR-10 budget, the paper's CIFAR-10 step",
+        },
+        PresetValues {
+            preset: Preset::Standard,
+            norm: Norm::L2,
+            values: "eps=0.5,steps=40",
+            source: "RobustBench's CIFAR-10 budget",
+        },
+        PresetValues {
+            preset: Preset::Paper,
+            norm: Norm::Linf,
+            values: "eps=0.3,step=0.01,steps=40,iterate=last",
+            source: "AdverTorch LinfPGDAttack; also the paper's MNIST values",
+        },
+        PresetValues {
+            preset: Preset::Paper,
+            norm: Norm::L2,
+            values: "eps=0.3,step=0.01,steps=40,iterate=last",
+            source: "AdverTorch L2PGDAttack",
+        },
+    ],
+    defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
+    build,
+};
+
+/// Repeated gradient steps inside the ball.
+///
+/// `x_{k+1} = clip( x_0 + Π_ε( x_k + α · d(∇_x L(f(x_k), y)) − x_0 ), 0, 1 )`, with d = sign and Π a clamp for L∞, and both
+/// divisions by the length for L2. Starts at a random point of the ball or at the original. L is the cross-entropy or the
+/// margin, turned round for a target. Where the gradient is zero the iterate stays.
+///
+/// # Source
+/// The paper's section 2.1. Without a random start, one restart and `iterate=last` it takes the steps of torchattacks' `PGD`.
+/// # Deviations
+/// By default the iterate with the largest margin is returned rather than the last; the start counts as an iterate.
+/// L2 starts are uniform in the ball.
+/// # Cost
+/// Per restart and sample: one forward and one backward per step; one forward more where the last iterate is compared.
+#[derive(Debug)]
+struct Pgd {
+    params: Params,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct Params {
+    steps: u32,
+    step: StepSize,
+    random_start: bool,
+    restarts: u32,
+    loss: Loss,
+    stop: Stop,
+    iterate: Iterate,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Auto {
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected auto, a number or a fraction such as 2/255, greater than 0")]
+enum StepSize {
+    Auto(Auto),
+    Fixed(Epsilon),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Loss {
+    Ce,
+    Margin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Stop {
+    Never,
+    First,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Iterate {
+    Best,
+    Last,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        Params {
+            steps: 40,
+            step: StepSize::Auto(Auto::Auto),
+            random_start: true,
+            restarts: 1,
+            loss: Loss::Ce,
+            stop: Stop::Never,
+            iterate: Iterate::Best,
+        }
+    }
+}
+
+fn build(table: &toml::Table) -> Result<Attack, ParamError> {
+    let params: Params = read_params(SPEC.id, table)?;
+    let bad = |param, value: String, why| Err(ParamError::bad(SPEC.id, param, value, why));
+    if !(1..=100_000).contains(&params.steps) {
+        return bad("steps", params.steps.to_string(), "must be 1 to 100000");
+    }
+    if !(1..=10_000).contains(&params.restarts) {
+        return bad("restarts", params.restarts.to_string(), "must be 1 to 10000");
+    }
+    if 1 < params.restarts && !params.random_start {
+        return bad(
+            "restarts",
+            params.restarts.to_string(),
+            "needs random_start = true, all restarts would be the same",
+        );
+    }
+    if params.stop == Stop::First && params.iterate == Iterate::Last {
+        return bad("stop", "first".to_owned(), "needs iterate = best, the last iterate needs all steps");
+    }
+    Ok(Attack::Budget(Box::new(Pgd { params })))
+}
+
+impl BudgetAttack for Pgd {
+    fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
+        let Params { steps, restarts, stop, iterate, .. } = self.params;
+        let mut best = Best::new(batch);
+        let mut open = Open::all(batch);
+        for restart in 0..restarts {
+            query.begin_restart(u64::from(restart));
+            let mut pixels = if self.params.random_start {
+                ball.random_start(query, &open.ids, &open.original)
+            } else {
+                open.original.shallow_clone()
+            };
+            for step in 0..steps {
+                query.step(restart * steps + step, restarts * steps)?;
+                let loss = |logits: &Tensor| self.loss(logits, &open.classes, batch);
+                let mut at = query.value_and_grad(&open.ids, &pixels, &loss)?;
+                if iterate == Iterate::Best {
+                    best.offer(query, &open, &pixels, &at.logits, u64::from(restart * (steps + 1) + step) + 1)?;
+                    if stop == Stop::First
+                        && let Some(kept) = best.close_broken(query, &mut open)?
+                    {
+                        if open.ids.is_empty() {
+                            return best.finish(query, batch);
+                        }
+                        pixels = pixels.index_select(0, &kept);
+                        at.gradient = at.gradient.index_select(0, &kept);
+                    }
+                }
+                pixels = self.next(ball, &open.original, &pixels, at.gradient);
+            }
+            if iterate == Iterate::Last && restarts == 1 {
+                return Ok(pixels);
+            }
+            let logits = query.logits(&open.ids, &pixels)?;
+            best.offer(query, &open, &pixels, &logits, u64::from((restart + 1) * (steps + 1)))?;
+            if stop == Stop::First {
+                best.close_broken(query, &mut open)?;
+                if open.ids.is_empty() {
+                    break;
+                }
+            }
+        }
+        best.finish(query, batch)
+    }
+}
+
+impl Pgd {
+    fn loss(&self, logits: &Tensor, classes: &Tensor, batch: &Batch<'_>) -> Tensor {
+        match self.params.loss {
+            Loss::Ce => cross_entropy(logits, classes, batch.goal),
+            Loss::Margin => margin(logits, classes, batch.goal),
+        }
+    }
+
+    /// One projected step. The change is measured from the original before it is projected, as in the formula.
+    fn next(&self, ball: Ball, original: &Tensor, pixels: &Tensor, gradient: Tensor) -> Tensor {
+        let step = match self.params.step {
+            StepSize::Auto(Auto::Auto) => 2.5 * ball.epsilon().value() / f64::from(self.params.steps),
+            StepSize::Fixed(step) => step.value(),
+        };
+        let mut moved = ball.direction(gradient);
+        let _ = moved.g_mul_scalar_(step);
+        let _ = moved.g_add_(pixels);
+        let _ = moved.g_sub_(original);
+        let _ = moved.g_add_(original);
+        ball.project(original, &moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::attack::Preset;
+    use crate::config::{AttackConfig, parse_spec_string};
+
+    #[test]
+    fn every_bad_value_is_named() {
+        for (values, message) in [
+            ("steps=0", "pgd.steps = 0: must be 1 to 100000"),
+            ("steps=many", "pgd.steps = many: invalid type: string \"many\", expected u32"),
+            ("step=0", "pgd.step = 0: expected auto, a number or a fraction such as 2/255, greater than 0"),
+            ("random_start=yes", "pgd.random_start = yes: invalid type: string \"yes\", expected a boolean"),
+            ("restarts=0", "pgd.restarts = 0: must be 1 to 10000"),
+            (
+                "restarts=2,random_start=false",
+                "pgd.restarts = 2: needs random_start = true, all restarts would be the same",
+            ),
+            ("loss=mse", "pgd.loss = mse: unknown variant `mse`, expected `ce` or `margin`"),
+            ("stop=first,iterate=last", "pgd.stop = first: needs iterate = best, the last iterate needs all steps"),
+        ] {
+            let (id, table) = parse_spec_string(&format!("pgd:{values}")).unwrap();
+            let error = AttackConfig::new(&id, Preset::Standard, &table).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Losses per sample, turned so that larger is always better for the attacker.
+//!
+//! `classes` holds the class to leave (untargeted) or to reach (targeted). Nothing here sums over the batch, so no sample
+//! feels another.
+
+use crate::threat::Goal;
+use tch::{Kind, Tensor};
+
+/// Cross-entropy `L = −log softmax(Z)_y`, with its sign flipped when y is to be reached.
+///
+/// # Shapes and units
+/// `logits`: `[N, K]` f32. `classes`: `[N]` i64. Returns `[N]`.
+pub fn cross_entropy(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
+    let log_probability = logits.log_softmax(-1, Kind::Float).gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
+    match goal {
+        Goal::Untargeted => -log_probability,
+        Goal::Targeted(_) => log_probability,
+    }
+}
+
+/// Margin `max_{i≠y} Z_i − Z_y`, with its sign flipped when y is to be reached: positive exactly where the goal is met.
+///
+/// Unlike cross-entropy it keeps a gradient when the model is sure of itself. Other classes are masked with −∞ rather than
+/// multiplied by 0, so negative logits are handled as well.
+///
+/// # Shapes and units
+/// As [`cross_entropy`]; in logits.
+/// # Source
+/// Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017, `f_6` with κ = 0 and without the
+/// outer maximum, <https://arxiv.org/abs/1608.04644>.
+pub fn margin(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
+    let classes = classes.unsqueeze(1); // [N, 1]
+    let own = logits.gather(1, &classes, false).squeeze_dim(1); // [N]
+    let is_own = logits.zeros_like().to_kind(Kind::Bool).scatter_value(1, &classes, 1); // [N, K]
+    let best_other = logits.masked_fill(&is_own, f64::NEG_INFINITY).amax(1, false); // [N]
+    match goal {
+        Goal::Untargeted => best_other - own,
+        Goal::Targeted(_) => own - best_other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threat::Target;
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor).unwrap()
+    }
+
+    #[test]
+    fn margin_is_right_where_all_logits_are_negative() {
+        let logits = Tensor::from_slice(&[-103.0_f32, -101.0, -108.0]).reshape([1, 3]);
+        let classes = Tensor::from_slice(&[1_i64]);
+        assert_eq!(values(&margin(&logits, &classes, Goal::Untargeted)), [-2.0]);
+        assert_eq!(values(&margin(&logits, &classes, Goal::Targeted(Target::Class(1)))), [2.0]);
+    }
+
+    #[test]
+    fn cross_entropy_of_equal_logits_is_the_logarithm_of_the_class_count() {
+        let logits = Tensor::zeros([1, 4], (Kind::Float, tch::Device::Cpu));
+        let classes = Tensor::from_slice(&[2_i64]);
+        let expected = 4.0_f32.ln();
+        assert!((values(&cross_entropy(&logits, &classes, Goal::Untargeted))[0] - expected).abs() < 1e-6);
+        assert!(
+            (values(&cross_entropy(&logits, &classes, Goal::Targeted(Target::Class(2))))[0] + expected).abs() < 1e-6
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! What an attack did, sample by sample.
+
+use tch::Tensor;
+
+/// The result of one attack on one batch.
+#[derive(Debug)]
+pub struct Outcome {
+    /// One entry per sample, in the order given.
+    pub samples: Vec<SampleOutcome>,
+    /// f32 `[N, C, H, W]` in `[0, 1]`; the original bits where a sample was not attacked.
+    pub adversarial: Tensor,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// Cost of a run. An image run through the victim once is one forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// The attack's forwards.
+    pub forwards: u64,
+    /// The attack's backwards.
+    pub backwards: u64,
+    /// The judge's forwards: clean images before, adversarial ones after.
+    pub judge_forwards: u64,
+    /// Rows run only to fill batches up to 16 or a multiple of 8; in none of the other counts.
+    pub padding: u64,
+    /// Wall time of the attack and its judgement.
+    pub seconds: f64,
+}
+
+/// One sample's result: plain numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleOutcome {
+    /// The sample.
+    pub id: u32,
+    /// Its true class.
+    pub label: i64,
+    /// The class to reach, if the attack is targeted.
+    pub target: Option<i64>,
+    /// Whether it was attacked: classified correctly, and not of the target class already.
+    pub attacked: bool,
+    /// Whether it was attacked and the final pixels meet the goal.
+    pub success: bool,
+    /// How the victim sees the original.
+    pub clean: Verdict,
+    /// How the victim sees the final pixels.
+    pub adversarial: Verdict,
+    /// Pixels changed, a pixel counting once.
+    pub l0: u64,
+    /// Euclidean size of the change.
+    pub l2: f64,
+    /// Largest change.
+    pub linf: f64,
+    /// How far outside the ball or of `[0, 1]` the attack's own result was, in the norm's unit; should be 0.
+    pub overshoot: f64,
+    /// The attack's forwards for this sample.
+    pub forwards: u64,
+    /// The attack's backwards for this sample.
+    pub backwards: u64,
+    /// Forwards until the goal was first met, where the attack knows.
+    pub forwards_to_success: Option<u64>,
+    /// Gradients that were exactly zero everywhere.
+    pub zero_gradients: u64,
+}
+
+/// How the victim classifies one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The class of the largest logit, the first of equals.
+    pub prediction: i64,
+    /// `max_{i≠label} Z_i − Z_label`: positive where misclassified.
+    pub margin: f64,
+    /// Softmax probability of the label.
+    pub probability: f64,
+}
+
+impl Verdict {
+    /// The verdict of finite `logits` (at least two) on an image of class `label`.
+    pub(crate) fn new(logits: &[f32], label: i64) -> Verdict {
+        let label = label as usize;
+        let (mut prediction, mut best_other) = (0, f32::NEG_INFINITY);
+        for (class, &logit) in logits.iter().enumerate() {
+            if logits[prediction] < logit {
+                prediction = class;
+            }
+            if class != label {
+                best_other = best_other.max(logit);
+            }
+        }
+        let largest = f64::from(logits[prediction]);
+        let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+        Verdict {
+            prediction: prediction as i64,
+            margin: f64::from(best_other) - f64::from(logits[label]),
+            probability: (f64::from(logits[label]) - largest).exp() / total,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_right_with_negative_logits_and_ties() {
+        let verdict = Verdict::new(&[-3.0, -1.0, -1.0], 2);
+        assert_eq!(verdict.prediction, 1);
+        assert_eq!(verdict.margin.to_bits(), 0.0_f64.to_bits());
+        let expected = 1.0 / (2.0 + (-2.0_f64).exp());
+        assert!((verdict.probability - expected).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,62 @@
+//! Short forms for the tests of attacks.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use advmod_attacks::attack::{AttackError, Preset};
+use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::execute::{Options, Samples, execute};
+use advmod_attacks::outcome::Outcome;
+use advmod_attacks::victim::Victim;
+use std::ops::ControlFlow;
+use tch::Tensor;
+
+pub(crate) fn ids(n: u32) -> Vec<u32> {
+    (0..n).collect()
+}
+
+pub(crate) fn samples<'a>(pixels: &'a Tensor, labels: &'a Tensor, ids: &'a [u32]) -> Samples<'a> {
+    Samples { pixels, labels, ids }
+}
+
+pub(crate) fn options() -> Options {
+    Options { seed: 5, eight_bit: false }
+}
+
+pub(crate) fn config(text: &str) -> AttackConfig {
+    let (id, table) = parse_spec_string(text).unwrap();
+    AttackConfig::new(&id, Preset::Standard, &table).unwrap()
+}
+
+/// Runs to the end, with ids 0, 1, 2, …
+pub(crate) fn attack_all(
+    victim: &dyn Victim,
+    config: &AttackConfig,
+    pixels: &Tensor,
+    labels: &Tensor,
+) -> Result<Outcome, AttackError> {
+    run(victim, config, pixels, labels, &ids(pixels.size()[0] as u32), options())
+}
+
+pub(crate) fn run(
+    victim: &dyn Victim,
+    config: &AttackConfig,
+    pixels: &Tensor,
+    labels: &Tensor,
+    ids: &[u32],
+    options: Options,
+) -> Result<Outcome, AttackError> {
+    execute(victim, config, &samples(pixels, labels, ids), options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// Keeps tests that run side by side from fighting for cores.
+pub(crate) fn one_thread() {
+    tch::set_num_threads(1);
+}
+
+pub(crate) fn bits(tensor: &Tensor) -> Vec<u32> {
+    Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+pub(crate) fn same_bits(a: &Tensor, b: &Tensor) -> bool {
+    bits(a) == bits(b)
+}

@@ -1,0 +1,207 @@
+//! What every attack of the catalog must keep, for each of its norms and goals.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use advmod_attacks::attack::{Attack, AttackError, Preset};
+use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::config::AttackConfig;
+use advmod_attacks::execute::execute;
+use advmod_attacks::query::Progress;
+use advmod_attacks::testing::{ConvVictim, CountingVictim, images, predictions};
+use advmod_attacks::threat::Norm;
+use advmod_attacks::victim::{Victim, VictimError};
+use common::{attack_all, bits, ids, one_thread, options, run, same_bits};
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use tch::{Device, Kind, Tensor};
+
+/// Every attack with each norm and each goal that it knows, in its smallest preset.
+fn all_configs() -> Vec<AttackConfig> {
+    let mut configs = Vec::new();
+    for spec in ATTACKS {
+        for norm in spec.norms {
+            let goals = [(spec.untargeted, None), (spec.targeted, Some("runner-up")), (spec.targeted, Some("random"))];
+            for (_, target) in goals.into_iter().filter(|(is_known, _)| *is_known) {
+                let mut given = toml::Table::from_iter([("norm".to_owned(), norm.to_string().into())]);
+                if let Some(target) = target {
+                    given.insert("target".to_owned(), target.into());
+                }
+                configs.push(AttackConfig::new(spec.id, Preset::Quick, &given).unwrap());
+            }
+        }
+    }
+    configs
+}
+
+fn name(config: &AttackConfig) -> String {
+    format!("{} {} {}", config.spec.id, config.norm, config.goal)
+}
+
+/// Thirteen images of odd shape; all are classified correctly but number 3.
+fn samples(victim: &dyn Victim) -> (Tensor, Tensor) {
+    let pixels = images(11, [13, 3, 6, 9]);
+    let labels = predictions(victim, &pixels).unwrap();
+    let wrong = (labels.int64_value(&[3]) + 1) % victim.n_classes();
+    let _ = labels.get(3).fill_(wrong);
+    (pixels, labels)
+}
+
+#[test]
+fn results_stay_inside_the_threat_and_are_judged_as_the_victim_sees_them() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&victim);
+    let before = bits(&pixels);
+    for config in all_configs() {
+        let name = name(&config);
+        let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
+        let adversarial = &outcome.adversarial;
+        assert_eq!(bits(&pixels), before, "{name} changed its input");
+        assert!(!pixels.requires_grad(), "{name} changed its input");
+        assert_eq!((adversarial.size(), adversarial.kind()), (pixels.size(), Kind::Float), "{name}");
+        let (least, most) = (adversarial.min().double_value(&[]), adversarial.max().double_value(&[]));
+        assert!(0.0 <= least && most <= 1.0, "{name}: {least} to {most}");
+        let seen = Vec::<i64>::try_from(predictions(&victim, adversarial).unwrap()).unwrap();
+        for (i, sample) in outcome.samples.iter().enumerate() {
+            assert_eq!(sample.adversarial.prediction, seen[i], "{name} sample {i}");
+            assert_eq!(
+                sample.success,
+                sample.attacked && sample.target.map_or(seen[i] != sample.label, |t| t == seen[i])
+            );
+            assert!(sample.overshoot.abs() < f64::EPSILON, "{name} sample {i}: {}", sample.overshoot);
+            let distance = match config.norm {
+                Norm::L0 => sample.l0 as f64,
+                Norm::L2 => sample.l2,
+                Norm::Linf => sample.linf,
+            };
+            if let Some(epsilon) = config.epsilon {
+                assert!(distance <= epsilon.value() + 1e-6, "{name} sample {i}: {distance}");
+            }
+            let is_failure = matches!(config.attack, Attack::Minimal(_)) && !sample.success;
+            if is_failure || !sample.attacked {
+                assert!(same_bits(&adversarial.get(i as i64), &pixels.get(i as i64)), "{name} sample {i}");
+            }
+        }
+        assert!(
+            !outcome.samples[3].attacked && outcome.samples[3].forwards == 0,
+            "{name} attacked a misclassified sample"
+        );
+        assert!(outcome.samples[4].attacked, "{name}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&victim);
+    for config in all_configs() {
+        let [first, second] = [(); 2].map(|()| attack_all(&victim, &config, &pixels, &labels).unwrap());
+        assert!(same_bits(&first.adversarial, &second.adversarial), "{}", name(&config));
+        assert_eq!(first.samples, second.samples, "{}", name(&config));
+    }
+}
+
+#[test]
+fn a_sample_does_not_feel_the_rest_of_its_batch() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&victim);
+    let order: Vec<i64> = vec![7, 2, 12, 0, 3, 9, 5, 11, 1, 10, 4, 8, 6];
+    let cuts: [Vec<&[i64]>; 4] = [
+        order.chunks(1).take(3).collect(),
+        order.chunks(3).collect(),
+        order.chunks(8).collect(),
+        order.chunks(13).collect(),
+    ];
+    for config in all_configs() {
+        let whole = attack_all(&victim, &config, &pixels, &labels).unwrap();
+        for chunk in cuts.iter().flatten() {
+            let rows = Tensor::from_slice(chunk);
+            let chunk_ids: Vec<u32> = chunk.iter().map(|&row| row as u32).collect();
+            let (some_pixels, some_labels) = (pixels.index_select(0, &rows), labels.index_select(0, &rows));
+            let part = run(&victim, &config, &some_pixels, &some_labels, &chunk_ids, options()).unwrap();
+            for (k, &row) in chunk.iter().enumerate() {
+                let place = format!("{} sample {row} in a batch of {}", name(&config), chunk.len());
+                assert!(same_bits(&part.adversarial.get(k as i64), &whole.adversarial.get(row)), "{place}");
+                assert_eq!(part.samples[k], whole.samples[row as usize], "{place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_is_cancelled() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&victim);
+    let ids = ids(13);
+    for config in all_configs() {
+        let mut stop = |progress: Progress| {
+            if progress.step == 2.min(progress.n_steps - 1) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let result = execute(&victim, &config, &common::samples(&pixels, &labels, &ids), options(), &mut stop);
+        assert!(matches!(result, Err(AttackError::Cancelled)), "{}", name(&config));
+    }
+}
+
+#[test]
+fn the_meters_agree_with_the_victim() {
+    one_thread();
+    for n in [16, 13] {
+        let victim = CountingVictim::new(ConvVictim::seeded(1, 3, 5));
+        let pixels = images(11, [n, 3, 6, 9]);
+        let labels = predictions(&victim, &pixels).unwrap();
+        for config in all_configs() {
+            let before = victim.rows();
+            let cost = attack_all(&victim, &config, &pixels, &labels).unwrap().cost;
+            let metered = cost.forwards + cost.judge_forwards + cost.padding;
+            assert_eq!(metered, victim.rows() - before, "{} of {n}", name(&config));
+            if n == 16 && config.spec.id == "pgd" {
+                assert_eq!((cost.forwards, cost.backwards, cost.judge_forwards), (16 * 11, 16 * 10, 32));
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_an_error_with_a_place() {
+    one_thread();
+    let victim = Spoiled { inner: ConvVictim::seeded(1, 3, 5), rows_left: Cell::new(0) };
+    let (pixels, labels) = samples(&victim.inner);
+    for config in all_configs() {
+        // Enough for the judge's look at 13 clean images and 3 rows of padding.
+        victim.rows_left.set(16);
+        let error = attack_all(&victim, &config, &pixels, &labels).unwrap_err();
+        assert!(matches!(error, AttackError::NonFinite { step: 0, .. }), "{}: {error}", name(&config));
+    }
+}
+
+/// Answers not-a-number after a while.
+struct Spoiled {
+    inner: ConvVictim,
+    rows_left: Cell<i64>,
+}
+
+impl Victim for Spoiled {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        let left = self.rows_left.get() - pixels.size()[0];
+        self.rows_left.set(left);
+        let logits = self.inner.logits(pixels)?;
+        Ok(if left < 0 { logits * f64::NAN } else { logits })
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+}

@@ -1,0 +1,239 @@
+//! FGSM and PGD against answers that can be worked out.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use advmod_attacks::attack::AttackError;
+use advmod_attacks::execute::Options;
+use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
+use advmod_attacks::threat::Norm;
+use advmod_attacks::victim::{Victim, VictimError};
+use common::{attack_all, bits, config, ids, one_thread, options, run, same_bits};
+use tch::{Device, Kind, Tensor};
+
+/// Images near the middle, so that small attacks stay off the walls of the box.
+fn middle(seed: u64, shape: [i64; 4]) -> Tensor {
+    images(seed, shape) * 0.2 + 0.4
+}
+
+#[test]
+fn fgsm_on_a_linear_victim_is_the_analytic_optimum() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 2, 12);
+    let pixels = middle(4, [8, 3, 2, 2]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let outcome = attack_all(&victim, &config("fgsm:eps=0.05"), &pixels, &labels).unwrap();
+    for (i, sample) in outcome.samples.iter().enumerate() {
+        let normal = victim.weight.get(1 - sample.label) - victim.weight.get(sample.label);
+        let expected = pixels.get(i as i64).flatten(0, -1) + normal.sign() * 0.05;
+        let error = (outcome.adversarial.get(i as i64).flatten(0, -1) - expected).abs().max().double_value(&[]);
+        assert!(error < 1e-6, "sample {i}: {error}");
+        let gain = 0.05 * normal.abs().sum(Kind::Double).double_value(&[]);
+        assert!((sample.adversarial.margin - sample.clean.margin - gain).abs() < 1e-5, "sample {i}");
+    }
+}
+
+#[test]
+fn both_attacks_break_a_linear_victim_just_beyond_the_exact_distance_and_not_before() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 2, 12);
+    let pixels = middle(4, [8, 3, 2, 2]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    for norm in [Norm::Linf, Norm::L2] {
+        for i in 0..8 {
+            let (one, label) = (pixels.narrow(0, i, 1), labels.narrow(0, i, 1));
+            let exact = victim.distance(&one.flatten(0, -1), label.int64_value(&[0]), norm);
+            for attack in ["fgsm:", "pgd:step=auto,"] {
+                for (share, is_broken) in [(1.01, true), (0.99, false)] {
+                    let config = config(&format!("{attack}norm={norm},eps={}", exact * share));
+                    let outcome = attack_all(&victim, &config, &one, &label).unwrap();
+                    assert_eq!(outcome.samples[0].success, is_broken, "{attack} {norm} sample {i}, {share} of {exact}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_random_start_the_last_iterate_is_that_of_the_plain_formula() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [8, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let (epsilon, step) = (8.0 / 255.0, 2.0 / 255.0);
+    let mut expected = pixels.copy();
+    for steps in 1..=6 {
+        let leaf = expected.detach().set_requires_grad(true);
+        let loss = victim.logits(&leaf).unwrap().cross_entropy_for_logits(&labels);
+        let gradient = Tensor::run_backward(&[loss], &[&leaf], false, false).remove(0);
+        let change = (&expected + gradient.sign() * step - &pixels).clamp(-epsilon, epsilon);
+        expected = (&pixels + change).clamp(0.0, 1.0);
+        let config = config(&format!("pgd:eps=8/255,step=2/255,steps={steps},random_start=false,iterate=last"));
+        let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
+        assert_eq!(bits(&outcome.adversarial), bits(&expected), "{steps} steps");
+        assert_eq!(outcome.samples[0].forwards, steps, "no forward is wasted");
+    }
+}
+
+#[test]
+fn where_the_gradient_is_zero_nothing_moves_and_it_is_counted() {
+    one_thread();
+    let victim = LinearVictim {
+        weight: Tensor::zeros([3, 12], (Kind::Float, Device::Cpu)),
+        bias: Tensor::from_slice(&[1.0_f32, 0.0, 0.0]),
+    };
+    let pixels = images(2, [2, 3, 2, 2]);
+    let labels = Tensor::from_slice(&[0_i64, 0]);
+    for norm in ["linf", "l2"] {
+        for attack in ["fgsm:", "pgd:random_start=false,"] {
+            let outcome = attack_all(&victim, &config(&format!("{attack}norm={norm}")), &pixels, &labels).unwrap();
+            assert!(same_bits(&outcome.adversarial, &pixels), "{attack} {norm}");
+            let sample = &outcome.samples[1];
+            assert!(0 < sample.backwards && sample.zero_gradients == sample.backwards, "{attack} {norm}");
+        }
+    }
+}
+
+#[test]
+fn stopping_at_the_first_success_changes_no_other_sample() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [13, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    for norm in ["linf,eps=6/255,step=0.5/255", "l2,eps=0.2"] {
+        let text = format!("pgd:norm={norm},steps=12,restarts=3");
+        let all = attack_all(&victim, &config(&text), &pixels, &labels).unwrap();
+        let first = attack_all(&victim, &config(&format!("{text},stop=first")), &pixels, &labels).unwrap();
+        let n_broken = all.samples.iter().filter(|sample| sample.success).count();
+        assert!(0 < n_broken && n_broken < 13, "{norm} breaks {n_broken} of 13, which tests nothing");
+        for (i, (all_steps, stopped)) in all.samples.iter().zip(&first.samples).enumerate() {
+            assert_eq!(all_steps.success, stopped.success, "{norm} sample {i}");
+            assert_eq!(all_steps.forwards_to_success, stopped.forwards_to_success, "{norm} sample {i}");
+            if stopped.success {
+                assert_eq!(Some(stopped.forwards), stopped.forwards_to_success, "{norm} sample {i}");
+                assert!(stopped.adversarial.margin <= all_steps.adversarial.margin, "{norm} sample {i}");
+            } else {
+                let i = i as i64;
+                assert!(same_bits(&all.adversarial.get(i), &first.adversarial.get(i)), "{norm} sample {i}");
+            }
+        }
+        assert!(first.cost.forwards < all.cost.forwards);
+    }
+}
+
+#[test]
+fn more_restarts_never_lower_a_samples_margin() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [8, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let [one, four] = [1, 4].map(|restarts| {
+        attack_all(&victim, &config(&format!("pgd:steps=3,eps=3/255,restarts={restarts}")), &pixels, &labels).unwrap()
+    });
+    let margins = one.samples.iter().zip(&four.samples).map(|(a, b)| (a.adversarial.margin, b.adversarial.margin));
+    assert!(margins.clone().all(|(one, four)| one <= four));
+    assert!(margins.clone().any(|(one, four)| one < four), "restarts start at different points");
+}
+
+#[test]
+fn the_margin_loss_and_another_seed_give_other_pixels() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [8, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let base = attack_all(&victim, &config("pgd:steps=3"), &pixels, &labels).unwrap();
+    let margin = attack_all(&victim, &config("pgd:steps=3,loss=margin"), &pixels, &labels).unwrap();
+    assert!(!same_bits(&base.adversarial, &margin.adversarial));
+    let other_seed = Options { seed: 6, eight_bit: false };
+    let other = run(&victim, &config("pgd:steps=3"), &pixels, &labels, &ids(8), other_seed).unwrap();
+    assert!(!same_bits(&base.adversarial, &other.adversarial));
+}
+
+#[test]
+fn eight_bit_results_are_whole_levels_inside_the_ball() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = (images(2, [8, 3, 6, 9]) * 255.0).round() / 255.0;
+    let labels = predictions(&victim, &pixels).unwrap();
+    for text in ["pgd:eps=3.5/255", "pgd:norm=l2,eps=0.3", "fgsm:eps=2/255"] {
+        let options = Options { eight_bit: true, ..options() };
+        let outcome = run(&victim, &config(text), &pixels, &labels, &ids(8), options).unwrap();
+        let levels = &outcome.adversarial * 255.0;
+        assert!((&levels - levels.round()).abs().max().double_value(&[]) < 1e-4, "{text}");
+        for sample in &outcome.samples {
+            let (distance, epsilon) = match text {
+                "pgd:norm=l2,eps=0.3" => (sample.l2, 0.3),
+                "fgsm:eps=2/255" => (sample.linf, 2.0 / 255.0),
+                _ => (sample.linf, 3.0 / 255.0),
+            };
+            assert!(0.0 < distance && distance <= epsilon + 1e-6, "{text}: {distance}");
+        }
+    }
+}
+
+#[test]
+fn a_target_is_reached_and_its_own_samples_are_left_alone() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [16, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let target = labels.int64_value(&[0]);
+    let config = config(&format!("pgd:eps=0.3,step=0.02,target={target}"));
+    let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
+    assert!(outcome.samples.iter().all(|sample| sample.attacked == (sample.label != target)));
+    assert!(outcome.samples.iter().any(|sample| sample.success));
+    assert!(outcome.samples.iter().all(|sample| !sample.success || sample.adversarial.prediction == target));
+}
+
+#[test]
+fn a_victim_without_gradients_says_so() {
+    one_thread();
+    let victim = Opaque(ConvVictim::seeded(1, 3, 5));
+    let pixels = images(2, [2, 3, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let error = attack_all(&victim, &config("fgsm"), &pixels, &labels).unwrap_err();
+    assert!(matches!(error, AttackError::Victim(VictimError::Unusable(_))), "{error}");
+}
+
+#[test]
+fn unusable_input_is_named() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [2, 3, 6, 9]);
+    let labels = Tensor::from_slice(&[0_i64, 1]);
+    let config = config("fgsm");
+    let message = |pixels: &Tensor, labels: &Tensor, ids: &[u32], eight_bit| {
+        let options = Options { seed: 0, eight_bit };
+        run(&victim, &config, pixels, labels, ids, options).unwrap_err().to_string()
+    };
+    let expectations = [
+        (message(&(&pixels * 255.0), &labels, &[7, 8], false), "sample 7 has a pixel value of"),
+        (message(&(&pixels * f64::NAN), &labels, &[7, 8], false), "sample 7 has a pixel value of NaN"),
+        (message(&pixels, &(&labels + 4), &[7, 8], false), "sample 8 has label 5, the model has classes 0 to 4"),
+        (message(&pixels, &labels, &[7, 7], false), "ids must be 2 distinct numbers"),
+        (message(&pixels, &labels.narrow(0, 0, 1), &[7, 8], false), "labels are Int64 [1], expected i64 [2]"),
+        (message(&pixels.get(0), &labels, &[7, 8], false), "pixels are Float [3, 6, 9]"),
+        (message(&pixels, &labels, &[7, 8], true), "sample 7 is no 8-bit image"),
+    ];
+    for (message, expected) in expectations {
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+/// Forgets how its logits came about.
+struct Opaque(ConvVictim);
+
+impl Victim for Opaque {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        Ok(self.0.logits(pixels)?.detach())
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.0.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+}

@@ -1,0 +1,242 @@
+//! What happens during an audit, as plain data: the only thing that leaves the engine.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::ResolvedPlan;
+use crate::modularity::{Curve, Interval};
+
+/// Version of the event and report schema. It grows when a field changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One step of an audit. A journal is a sequence of these; every front-end and every report is a fold over them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum AuditEvent {
+    /// Model and data are loaded and everything is decided.
+    Started {
+        /// [`SCHEMA_VERSION`] of the writer.
+        schema_version: u32,
+        /// What runs on what.
+        start: Box<AuditStart>,
+    },
+    /// A stage has begun; `total` steps are expected.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+        /// In the stage's own steps.
+        total: u64,
+    },
+    /// A stage went on. May be dropped or merged: the journal does not keep it.
+    StageProgress {
+        /// Which.
+        stage: Stage,
+        /// Steps done.
+        done: u64,
+    },
+    /// The model has classified the clean images.
+    CleanMeasured {
+        /// One per sample, in sample order.
+        predictions: Vec<u32>,
+    },
+    /// The clean curves over all samples.
+    CleanCurvesMeasured {
+        /// Under the true labels and under the predicted ones.
+        curves: CleanCurves,
+    },
+    /// One batch of samples has been attacked and judged.
+    BatchAttacked {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+        /// In sample order.
+        samples: Vec<SampleResult>,
+    },
+    /// The curves of an attack's samples.
+    AttackCurvesMeasured {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+        /// Clean and adversarial over the same samples.
+        curves: Box<AttackCurves>,
+    },
+    /// An attack is through.
+    AttackFinished {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+        /// Spent attacking, without the curves.
+        seconds: f64,
+    },
+    /// An attack broke off; the audit goes on with the next.
+    AttackFailed {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+        /// One line.
+        error: String,
+    },
+    /// Something that a reader of the results must know.
+    Warned {
+        /// One line.
+        message: String,
+    },
+    /// Nothing more comes.
+    Finished {
+        /// Whether everything that was planned is there.
+        outcome: Outcome,
+        /// Since the start.
+        seconds: f64,
+    },
+}
+
+/// A stage of the audit, for progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Stage {
+    /// Classifying the clean images.
+    Clean,
+    /// Measuring the clean curve.
+    CleanCurve,
+    /// Attacking; steps are samples × iterations.
+    Attack {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+    },
+    /// Measuring an attack's curves.
+    AttackCurve {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+    },
+}
+
+/// How an audit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything planned was done.
+    Complete,
+    /// Stopped before the end; what is there is right.
+    Interrupted,
+    /// At least one attack failed.
+    Failed,
+}
+
+/// Everything that is known when the work begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditStart {
+    /// Every setting, defaults filled in.
+    pub plan: ResolvedPlan,
+    /// The classifier.
+    pub model: ModelSummary,
+    /// The images.
+    pub data: DataSummary,
+    /// Module paths in forward order.
+    pub taps: Vec<String>,
+    /// UTC, RFC 3339.
+    pub started: String,
+}
+
+/// The classifier under audit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// File name without folders, or `embedded`.
+    pub name: String,
+    /// Of the file.
+    pub sha256: String,
+    /// How the weights are stored.
+    pub format: String,
+    /// `resnet20`, …
+    pub architecture: String,
+    /// Number of logits.
+    pub classes: usize,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// Multiply-accumulates of convolutions and linear layers, for one image.
+    pub macs: u64,
+    /// Name of the normalization.
+    pub normalization: String,
+    /// Per channel, in pixel units.
+    pub mean: Vec<f64>,
+    /// Per channel, in pixel units.
+    pub std: Vec<f64>,
+}
+
+/// The images of the audit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSummary {
+    /// File or folder name, or `embedded`.
+    pub name: String,
+    /// Which reader.
+    pub format: String,
+    /// Which part.
+    pub split: Option<String>,
+    /// Of the data's content.
+    pub sha256: String,
+    /// How many images the data has.
+    pub available: usize,
+    /// `[channels, height, width]`.
+    pub shape: [usize; 3],
+    /// Class names in label order; empty when unknown.
+    pub classes: Vec<String>,
+    /// Place of each sample in the data.
+    pub indices: Vec<usize>,
+    /// Label of each sample.
+    pub labels: Vec<u32>,
+}
+
+/// Clean curves over all samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CleanCurves {
+    /// Communities are the true labels.
+    pub true_labels: Curve,
+    /// Communities are the model's predictions.
+    pub predicted_labels: Curve,
+}
+
+/// Matched curves: clean and adversarial pixels of the same (attacked) samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttackCurves {
+    /// Clean pixels, true labels (the predictions are the same: only correct samples are attacked).
+    pub clean: Curve,
+    /// Adversarial pixels, true labels.
+    pub adversarial: Curve,
+    /// Adversarial pixels, predicted labels.
+    pub adversarial_predicted: Curve,
+    /// Q_clean − Q_adversarial per tap, paired.
+    pub drops: Vec<Option<Interval>>,
+    /// Peak of clean − peak of adversarial, paired, at the two peaks' taps.
+    pub peak_drop: Option<Interval>,
+}
+
+/// What an attack did to one sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleResult {
+    /// Place in the list of samples.
+    pub sample: usize,
+    /// Whether the final, clipped, re-evaluated pixels meet the attack's goal.
+    pub success: bool,
+    /// Class of the adversarial pixels.
+    pub prediction: u32,
+    /// Class that a targeted attack aimed at.
+    pub target: Option<u32>,
+    /// Pixels changed (any channel).
+    pub l0: u32,
+    /// Distance, pixels in `[0, 1]`.
+    pub l2: f64,
+    /// Largest change of a value.
+    pub linf: f64,
+    /// Forward passes of this sample that the attack used.
+    pub forwards: u64,
+    /// Gradients of this sample that the attack used.
+    pub backwards: u64,
+}
+
+/// Receives an audit's events. `Break` asks the engine to stop after the batch.
+pub trait EventSink {
+    /// Takes one event.
+    fn emit(&mut self, event: AuditEvent) -> ControlFlow<()>;
+}
+
+impl<F: FnMut(AuditEvent) -> ControlFlow<()>> EventSink for F {
+    fn emit(&mut self, event: AuditEvent) -> ControlFlow<()> {
+        self(event)
+    }
+}

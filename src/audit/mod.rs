@@ -1,0 +1,15 @@
+//! What an audit is: plan → engine → events → state.
+//!
+//! Front-ends see plans, events and the state that they add up to, never a model or a tensor.
+
+pub mod plan;
+
+pub mod event;
+
+pub mod state;
+
+pub mod stats;
+
+pub mod engine;
+
+pub mod stage;

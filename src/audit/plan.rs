@@ -1,0 +1,497 @@
+//! What to do: [`AuditPlan`] is what a user wrote (flags, or a TOML file); [`ResolvedPlan`] has every default filled in.
+
+use std::path::PathBuf;
+
+use advmod_attacks::attack::{ParamError, Preset};
+use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::threat::Goal;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{OpenOptions, Selection, Split};
+use crate::model::device::DeviceChoice;
+use crate::model::load::LoadOptions;
+use crate::model::normalize::Normalization;
+use crate::model::program::TapSelection;
+use crate::modularity::Similarity;
+
+/// A plan file. Everything is optional; unknown keys are errors.
+///
+/// ```toml
+/// seed = 1
+/// [model]
+/// file = "resnet20.th"
+/// normalize = "imagenet"
+/// [data]
+/// path = "cifar-10-batches-py"
+/// first = 500
+/// [[attack]]
+/// name = "pgd"
+/// eps = "8/255"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditPlan {
+    /// `[model]`.
+    pub model: ModelPlan,
+    /// `[data]`.
+    pub data: DataPlan,
+    /// `[curve]`.
+    pub curve: CurvePlan,
+    /// `[[attack]]`: a name, and its parameters beside it.
+    pub attack: Vec<AttackPlan>,
+    /// Where parameters that are not given come from.
+    pub preset: Option<String>,
+    /// Judge adversarial pixels after rounding them to 8 bits.
+    pub eight_bit: Option<bool>,
+    /// Of everything random.
+    pub seed: Option<u64>,
+    /// `auto`, `cpu`, `cuda:N`.
+    pub device: Option<String>,
+    /// Images per batch.
+    pub batch: Option<usize>,
+    /// Processor threads.
+    pub threads: Option<usize>,
+    /// Folder for the results.
+    pub out: Option<PathBuf>,
+}
+
+/// `[model]` of a plan file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelPlan {
+    /// Model file; without it the embedded model.
+    pub file: Option<PathBuf>,
+    /// Architecture name.
+    pub arch: Option<String>,
+    /// Preset or `MEAN/STD`.
+    pub normalize: Option<String>,
+    /// Image height and width.
+    pub input_size: Option<u32>,
+}
+
+/// `[data]` of a plan file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataPlan {
+    /// File or folder; without it the embedded images.
+    pub path: Option<PathBuf>,
+    /// `train` or `test`.
+    pub split: Option<String>,
+    /// So many, drawn by the seed.
+    pub samples: Option<usize>,
+    /// So many, in file order.
+    pub first: Option<usize>,
+    /// Shorter side.
+    pub resize: Option<u32>,
+    /// Central square.
+    pub crop: Option<u32>,
+}
+
+/// `[curve]` of a plan file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurvePlan {
+    /// Neighbours per sample.
+    pub k: Option<usize>,
+    /// How representations are compared.
+    pub similarity: Option<Similarity>,
+    /// `default`, `relu`, `all` or patterns.
+    pub taps: Option<String>,
+}
+
+/// One `[[attack]]` of a plan file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct AttackPlan {
+    /// As `advmod attacks` lists it.
+    pub name: String,
+    /// Its parameters.
+    #[serde(flatten)]
+    pub params: toml::Table,
+}
+
+/// Why a plan cannot be used. One line each.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file is not there or not readable.
+    #[error("cannot read the plan {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not what a plan looks like.
+    #[error("plan {path}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        message: String,
+    },
+    /// A setting has no valid value.
+    #[error("{0}")]
+    Setting(String),
+    /// An attack or one of its parameters.
+    #[error(transparent)]
+    Attack(#[from] ParamError),
+}
+
+impl AuditPlan {
+    /// Reads a plan file.
+    pub fn read(path: &std::path::Path) -> Result<Self, PlanError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| PlanError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            let message = error.message().lines().next().unwrap_or_default();
+            PlanError::Syntax { path: path.to_owned(), message: format!("line {line}: {message}") }
+        })
+    }
+
+    /// This plan's settings where it has them, else the other's. Attacks are not merged: any given here replace all of the other's.
+    #[must_use]
+    pub fn over(self, other: Self) -> Self {
+        let samples = if self.data.first.is_some() { None } else { self.data.samples.or(other.data.samples) };
+        let first = if self.data.samples.is_some() { None } else { self.data.first.or(other.data.first) };
+        Self {
+            model: ModelPlan {
+                file: self.model.file.or(other.model.file),
+                arch: self.model.arch.or(other.model.arch),
+                normalize: self.model.normalize.or(other.model.normalize),
+                input_size: self.model.input_size.or(other.model.input_size),
+            },
+            data: DataPlan {
+                path: self.data.path.or(other.data.path),
+                split: self.data.split.or(other.data.split),
+                samples,
+                first,
+                resize: self.data.resize.or(other.data.resize),
+                crop: self.data.crop.or(other.data.crop),
+            },
+            curve: CurvePlan {
+                k: self.curve.k.or(other.curve.k),
+                similarity: self.curve.similarity.or(other.curve.similarity),
+                taps: self.curve.taps.or(other.curve.taps),
+            },
+            attack: if self.attack.is_empty() { other.attack } else { self.attack },
+            preset: self.preset.or(other.preset),
+            eight_bit: self.eight_bit.or(other.eight_bit),
+            seed: self.seed.or(other.seed),
+            device: self.device.or(other.device),
+            batch: self.batch.or(other.batch),
+            threads: self.threads.or(other.threads),
+            out: self.out.or(other.out),
+        }
+    }
+}
+
+impl AttackPlan {
+    /// Reads `NAME` or `NAME:key=value,…`, as on the command line.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        let (name, params) = parse_spec_string(text)?;
+        Ok(Self { name, params })
+    }
+}
+
+/// Attacks that run when none is named.
+const DEFAULT_ATTACKS: &[&str] = &["fgsm", "pgd"];
+
+/// Every setting, in the words of the report. It names files as the user did, and says nothing of the machine but the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedPlan {
+    /// In the order in which they run.
+    pub attacks: Vec<ResolvedAttack>,
+    /// Where parameters that were not given came from.
+    pub preset: String,
+    /// Judged after rounding to 8 bits.
+    pub eight_bit: bool,
+    /// Neighbours per sample.
+    pub k: usize,
+    /// How representations are compared.
+    pub similarity: Similarity,
+    /// As given: `default`, `relu`, `all` or patterns.
+    pub taps: String,
+    /// `first N`, or `N drawn by seed`.
+    pub selection: String,
+    /// Of everything random.
+    pub seed: u64,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Images per batch. Results do not depend on it.
+    pub batch: usize,
+    /// Processor threads.
+    pub threads: usize,
+    /// The command line that runs this again.
+    pub command: String,
+}
+
+/// One attack with all its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedAttack {
+    /// Unique within the plan: the name, with a number where it is there twice.
+    pub label: String,
+    /// As `advmod attacks` lists it.
+    pub name: String,
+    /// Name for people.
+    pub title: String,
+    /// Whether it aims at a class.
+    pub targeted: bool,
+    /// Norm and size, in short.
+    pub summary: String,
+    /// Every parameter in effect, as text.
+    pub params: std::collections::BTreeMap<String, String>,
+}
+
+impl ResolvedAttack {
+    /// `key=value` pairs in the order of the keys.
+    pub fn parameters_text(&self) -> String {
+        let pairs: Vec<String> = self.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        pairs.join(", ")
+    }
+
+    /// As `--attack` takes it.
+    fn spec(&self) -> String {
+        let pairs: Vec<String> = self.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!("{}:{}", self.name, pairs.join(","))
+    }
+}
+
+/// A plan that can run: defaults filled in, attacks checked, nothing loaded yet.
+#[derive(Debug)]
+pub struct Job {
+    /// What the report will say.
+    pub plan: ResolvedPlan,
+    /// The attacks, in the same order.
+    pub attacks: Vec<AttackConfig>,
+    /// Model file; `None` for the embedded model.
+    pub model: Option<PathBuf>,
+    /// How to read it.
+    pub load: LoadOptions,
+    /// Data; `None` for the embedded images.
+    pub data: Option<PathBuf>,
+    /// How to read it.
+    pub open: OpenOptions,
+    /// Which images.
+    pub selection: Selection,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+impl AuditPlan {
+    /// Fills in the defaults and checks every value that can be checked without loading anything.
+    pub fn resolve(self) -> Result<Job, PlanError> {
+        let seed = self.seed.unwrap_or(0);
+        let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
+        let planned = match self.attack.is_empty() {
+            true => DEFAULT_ATTACKS
+                .iter()
+                .map(|name| AttackPlan { name: (*name).to_owned(), params: toml::Table::new() })
+                .collect(),
+            false => self.attack.clone(),
+        };
+        let configs = planned.iter().map(|attack| AttackConfig::new(&attack.name, preset, &attack.params));
+        let attacks = configs.collect::<Result<Vec<_>, _>>()?;
+        let split = match self.data.split.as_deref() {
+            Some("train") => Split::Train,
+            Some("test") | None => Split::Test,
+            Some(other) => return Err(PlanError::Setting(format!("data.split = {other}: expected train or test"))),
+        };
+        let (selection, selection_text) = match (self.data.first, self.data.samples) {
+            (Some(_), Some(_)) => {
+                return Err(PlanError::Setting("data has both first and samples; give one".to_owned()));
+            }
+            (Some(n), None) => (Selection::First(n), format!("first {n}")),
+            (None, n) => {
+                (Selection::Sample { n: n.unwrap_or(500), seed }, format!("{} drawn by seed {seed}", n.unwrap_or(500)))
+            }
+        };
+        let at_least_one = |name: &str, value: Option<usize>, default: usize| match value {
+            Some(0) => Err(PlanError::Setting(format!("{name} = 0: must be at least 1"))),
+            value => Ok(value.unwrap_or(default)),
+        };
+        let n = match selection {
+            Selection::First(n) | Selection::Sample { n, .. } => n,
+            Selection::All => usize::MAX,
+        };
+        let k = at_least_one("k", self.curve.k, 3)?;
+        if n <= k {
+            let message = format!("N = {n} samples are too few for k = {k}; lower --k, or raise --samples or --first");
+            return Err(PlanError::Setting(message));
+        }
+        let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose();
+        let taps = self.curve.taps.clone().unwrap_or_else(|| "default".to_owned());
+        let device = self.device.as_deref().unwrap_or("auto").parse().map_err(PlanError::Setting)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let resolved = label(&attacks);
+        let plan = ResolvedPlan {
+            command: command(&self, &resolved, n, seed, k),
+            attacks: resolved,
+            preset: preset.to_string(),
+            eight_bit: self.eight_bit.unwrap_or(false),
+            k,
+            similarity: self.curve.similarity.unwrap_or_default(),
+            taps: taps.clone(),
+            selection: selection_text,
+            seed,
+            device: String::new(),
+            batch: at_least_one("batch", self.batch, 128)?,
+            threads: at_least_one("threads", self.threads, cores)?,
+        };
+        Ok(Job {
+            plan,
+            attacks,
+            model: self.model.file,
+            load: LoadOptions {
+                architecture: self.model.arch,
+                normalization: normalization.map_err(PlanError::Setting)?,
+                input_size: self.model.input_size.map(i64::from),
+                taps: TapSelection::parse(&taps),
+            },
+            data: self.data.path,
+            open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop },
+            selection,
+            device,
+        })
+    }
+}
+
+/// Names each attack uniquely and writes its parameters out.
+fn label(attacks: &[AttackConfig]) -> Vec<ResolvedAttack> {
+    let mut labelled: Vec<ResolvedAttack> = Vec::with_capacity(attacks.len());
+    for config in attacks {
+        let name = config.spec.id.to_owned();
+        let before = labelled.iter().filter(|other| other.name == name).count();
+        let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let params = config.params.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+        let size = config.epsilon.map_or(String::new(), |epsilon| format!(" ε {epsilon}"));
+        let aim = if config.goal == Goal::Untargeted { String::new() } else { format!(", {}", config.goal) };
+        labelled.push(ResolvedAttack {
+            label: if before == 0 { name.clone() } else { format!("{name}-{}", before + 1) },
+            title: config.spec.title.to_owned(),
+            targeted: config.goal.is_targeted(),
+            summary: format!(
+                "{}{size}{aim}",
+                if config.norm.to_string() == "linf" {
+                    "L∞".to_owned()
+                } else {
+                    config.norm.to_string().to_uppercase()
+                }
+            ),
+            name,
+            params,
+        });
+    }
+    labelled
+}
+
+/// The command line that runs the plan again, every attack's parameters written out.
+fn command(plan: &AuditPlan, attacks: &[ResolvedAttack], n: usize, seed: u64, k: usize) -> String {
+    let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
+    let mut flag = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            words.extend([format!("--{name}"), quoted(&value)]);
+        }
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    flag("model", path(&plan.model.file));
+    flag("arch", plan.model.arch.clone());
+    flag("normalize", plan.model.normalize.clone());
+    flag("input-size", plan.model.input_size.map(|size| size.to_string()));
+    flag("data", path(&plan.data.path));
+    flag("split", plan.data.split.clone());
+    flag(if plan.data.first.is_some() { "first" } else { "samples" }, Some(n.to_string()));
+    flag("resize", plan.data.resize.map(|size| size.to_string()));
+    flag("crop", plan.data.crop.map(|size| size.to_string()));
+    for attack in attacks {
+        flag("attack", Some(attack.spec()));
+    }
+    flag("k", Some(k.to_string()));
+    flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));
+    flag("taps", plan.curve.taps.clone());
+    flag("seed", Some(seed.to_string()));
+    if plan.eight_bit == Some(true) {
+        words.push("--eight-bit".to_owned());
+    }
+    words.join(" ")
+}
+
+/// A word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+%@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> AuditPlan {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_attacks_are_replaced() {
+        let file = plan("seed = 5\n[data]\nfirst = 100\n[curve]\nk = 7\n[[attack]]\nname = \"pgd\"\nsteps = 3\n");
+        let flags = plan("[data]\nsamples = 50\n[[attack]]\nname = \"fgsm\"\n");
+        let job = flags.over(file).resolve().unwrap();
+        assert_eq!((job.plan.seed, job.plan.k, job.selection), (5, 7, Selection::Sample { n: 50, seed: 5 }));
+        assert_eq!(job.plan.attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>(), ["fgsm"]);
+    }
+
+    #[test]
+    fn repeated_attacks_get_numbers() {
+        let job = plan("[[attack]]\nname = \"pgd\"\n[[attack]]\nname = \"pgd\"\neps = \"2/255\"\n").resolve().unwrap();
+        let labels: Vec<&str> = job.plan.attacks.iter().map(|attack| attack.label.as_str()).collect();
+        assert_eq!(labels, ["pgd", "pgd-2"]);
+        assert!(job.plan.command.contains("eps=2/255"), "{}", job.plan.command);
+    }
+
+    #[test]
+    fn the_command_is_read_back_as_the_same_plan() {
+        let job = plan("eight_bit = true\n[[attack]]\nname = \"pgd\"\nsteps = 3\neps = \"2/255\"\n").resolve().unwrap();
+        let spec = job.plan.attacks[0].spec();
+        let again =
+            AuditPlan { attack: vec![AttackPlan::parse(&spec).unwrap()], ..AuditPlan::default() }.resolve().unwrap();
+        assert_eq!(again.plan.attacks, job.plan.attacks);
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        for (text, expected) in [
+            ("[curve]\nk = 0", "k = 0"),
+            ("[data]\nfirst = 3", "too few for k = 3"),
+            ("[data]\nsplit = \"dev\"", "split = dev"),
+            ("device = \"tpu\"", "tpu"),
+            ("preset = \"fast\"", "fast"),
+            ("batch = 0", "batch = 0"),
+            ("[model]\nnormalize = \"x\"", "normalization `x`"),
+            ("[[attack]]\nname = \"pdg\"", "pdg"),
+            ("[[attack]]\nname = \"pgd\"\nstepz = 3", "stepz"),
+            ("[[attack]]\nname = \"pgd\"\neps = -1", "eps = -1"),
+        ] {
+            let message = plan(text).resolve().unwrap_err().to_string();
+            assert!(message.contains(expected) && message.lines().count() == 1, "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_plan_file_with_an_unknown_key_is_an_error_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.toml");
+        std::fs::write(&path, "seed = 1\nsede = 2\n").unwrap();
+        let message = AuditPlan::read(&path).unwrap_err().to_string();
+        assert!(message.contains("line 2") && message.contains("sede"), "{message}");
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(
+            (quoted("a/b-1.pt"), quoted("it's"), quoted("")),
+            ("a/b-1.pt".into(), "'it'\\''s'".into(), "''".into())
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! From samples to modularity curves: traces the model and hands each tap's neighbours over as plain data.
+
+use std::ops::ControlFlow;
+
+use tch::{TchError, Tensor};
+
+use super::pixels::PixelSource;
+use crate::audit::event::AttackCurves;
+use crate::model::Model;
+use crate::modularity::{
+    Curve, Groups, Interval, Jackknife, ModularityError, Neighbors, Similarity, TapModularity, TapPoint,
+    candidates_for, jackknife, neighbors, paired_difference,
+};
+
+/// Samples per forward pass of a trace. A multiple of 8, so that a sample's representation does not depend on its batch.
+const TRACE_BATCH: usize = 512;
+
+/// Bytes of representations kept at once where one pass does not hold all samples.
+const KEPT_BYTES: usize = 2 << 30;
+
+/// Each tap's neighbours, or why it has none.
+pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
+
+/// How a curve is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurveSettings {
+    /// Neighbours per sample.
+    pub k: usize,
+    /// How representations are compared.
+    pub similarity: Similarity,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// Why a trace stops.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The caller said so.
+    #[error("stopped")]
+    Stopped,
+    /// The model.
+    #[error(transparent)]
+    Victim(advmod_attacks::victim::VictimError),
+    /// libtorch.
+    #[error("libtorch: {}", crate::model::first_line(.0))]
+    Torch(#[from] TchError),
+}
+
+/// Feeds all samples forward and finds each tap's neighbours, long enough lists for the jackknife.
+///
+/// Up to one batch of samples, each representation is used while it is alive. More samples are worked off in groups of taps that fit
+/// in memory, with one forward pass per group. `progress(done)` counts taps × samples.
+pub fn tap_neighbors(
+    model: &Model,
+    source: &dyn PixelSource,
+    settings: &CurveSettings,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<TapNeighbors, TraceError> {
+    let n = source.len();
+    let n_taps = model.tap_paths().len();
+    let candidates = candidates_for(n, settings.k);
+    let find = |rows: &Tensor| neighbors(rows, settings.similarity, candidates);
+    if n <= TRACE_BATCH {
+        let mut found = Vec::with_capacity(n_taps);
+        let pixels = padded(&source.pixels(0..n)?)?;
+        let mut stopped = false;
+        model.trace(&pixels, &mut |_, rows| {
+            found.push(find(&rows.f_narrow(0, 0, n as i64)?));
+            stopped |= progress((found.len() * n) as u64).is_break();
+            Ok(())
+        })?;
+        return if stopped { Err(TraceError::Stopped) } else { Ok(found) };
+    }
+
+    let mut found: TapNeighbors = Vec::with_capacity(n_taps);
+    while found.len() < n_taps {
+        let first = found.len();
+        let kept = keep_rows(model, source, first, progress)?;
+        for rows in &kept {
+            found.push(find(rows));
+            if progress((found.len() * n) as u64).is_break() {
+                return Err(TraceError::Stopped);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The rows `[N, M]` of the taps from `first` on, as many as fit in memory, at least one.
+fn keep_rows(
+    model: &Model,
+    source: &dyn PixelSource,
+    first: usize,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Vec<Tensor>, TraceError> {
+    let n = source.len();
+    let mut kept: Vec<Tensor> = Vec::new();
+    let mut bytes = 0;
+    let mut full = false;
+    for start in (0..n).step_by(TRACE_BATCH) {
+        let length = TRACE_BATCH.min(n - start);
+        let pixels = padded(&source.pixels(start..start + length)?)?;
+        model.trace(&pixels, &mut |tap, rows| {
+            let rows = rows.f_narrow(0, 0, length as i64)?;
+            if start == 0 && tap >= first && !full {
+                let width = rows.size()[1];
+                let more = n * width as usize * size_of::<f32>();
+                full = !kept.is_empty() && bytes + more > KEPT_BYTES;
+                if !full {
+                    bytes += more;
+                    kept.push(Tensor::f_empty([n as i64, width], (rows.kind(), rows.device()))?);
+                }
+            }
+            if let Some(all) = tap.checked_sub(first).and_then(|place| kept.get(place)) {
+                all.f_narrow(0, start as i64, length as i64)?.f_copy_(&rows)?;
+            }
+            Ok(())
+        })?;
+        if progress((first * n) as u64).is_break() {
+            return Err(TraceError::Stopped);
+        }
+    }
+    Ok(kept)
+}
+
+/// Repeats the last row until the batch is a multiple of 8: in whole blocks of 8 a row's result does not depend on the others.
+pub fn padded(pixels: &Tensor) -> Result<Tensor, TchError> {
+    let n = pixels.size()[0];
+    let missing = -n & 7;
+    if missing == 0 {
+        return Ok(pixels.shallow_clone());
+    }
+    let last = pixels.f_narrow(0, n - 1, 1)?.f_expand([missing, -1, -1, -1], false)?;
+    Tensor::f_cat(&[pixels.shallow_clone(), last], 0)
+}
+
+/// One repeat of every tap under these labels.
+pub fn measure(
+    found: &TapNeighbors,
+    settings: &CurveSettings,
+    labels: &[usize],
+) -> Vec<Result<TapModularity, ModularityError>> {
+    let measure = |neighbors: &Result<Neighbors, ModularityError>| {
+        TapModularity::measure(neighbors.as_ref().map_err(Clone::clone)?, settings.k, labels, settings.classes)
+    };
+    found.iter().map(measure).collect()
+}
+
+/// A curve over one set of samples with its jackknife intervals, and the replicates for paired differences.
+pub fn curve_with_intervals(
+    taps: &[String],
+    found: &TapNeighbors,
+    settings: &CurveSettings,
+    labels: &[usize],
+    groups: &Groups,
+) -> (Curve, Vec<Option<Jackknife>>) {
+    let mut points = Vec::with_capacity(taps.len());
+    let mut replicates = Vec::with_capacity(taps.len());
+    for ((tap, neighbors), measured) in taps.iter().zip(found).zip(measure(found, settings, labels)) {
+        let knife = (neighbors.as_ref().map_err(Clone::clone))
+            .and_then(|neighbors| jackknife(neighbors, settings.k, labels, settings.classes, groups));
+        let interval = knife.as_ref().map(Jackknife::interval).map_err(Clone::clone);
+        points.push(TapPoint::from_repeats(tap.as_str(), &[measured]).with_interval(interval));
+        replicates.push(knife.ok());
+    }
+    let curve = Curve { n: labels.len(), k: settings.k, similarity: settings.similarity, taps: points };
+    (curve, replicates)
+}
+
+/// Matched curves: the same samples, clean and adversarial, with paired drops.
+pub fn attack_curves(
+    taps: &[String],
+    (clean, adversarial): (&TapNeighbors, &TapNeighbors),
+    settings: &CurveSettings,
+    (labels, predictions): (&[usize], &[usize]),
+    groups: &Groups,
+) -> AttackCurves {
+    let (clean, clean_replicates) = curve_with_intervals(taps, clean, settings, labels, groups);
+    let (adversarial_predicted, _) = curve_with_intervals(taps, adversarial, settings, predictions, groups);
+    let (adversarial, replicates) = curve_with_intervals(taps, adversarial, settings, labels, groups);
+    let difference = |clean: usize, adversarial: usize| -> Option<Interval> {
+        paired_difference(clean_replicates[clean].as_ref()?, replicates[adversarial].as_ref()?).ok()
+    };
+    let drops = (0..taps.len()).map(|tap| difference(tap, tap)).collect();
+    let peak_drop = clean
+        .peak()
+        .zip(adversarial.peak())
+        .and_then(|(clean, adversarial)| difference(clean.index, adversarial.index));
+    AttackCurves { clean, adversarial, adversarial_predicted, drops, peak_drop }
+}

@@ -1,0 +1,68 @@
+//! Pixels of any range of samples, from where they are kept to the device.
+
+use std::ops::Range;
+
+use tch::{Device, TchError, Tensor};
+
+use crate::data::Images;
+use crate::model::upload::upload;
+
+/// A set of samples whose pixels can be fetched in ranges.
+pub trait PixelSource {
+    /// Number of samples.
+    fn len(&self) -> usize;
+
+    /// f32 `[range, C, H, W]` in `[0, 1]` on the device.
+    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError>;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Some of the images read from disk.
+pub struct ImagePixels<'a> {
+    /// All images of the run.
+    pub images: &'a Images,
+    /// Places of the samples among them.
+    pub places: &'a [usize],
+    /// Where pixels go.
+    pub device: Device,
+}
+
+impl ImagePixels<'_> {
+    /// Pixels and labels of a range.
+    pub fn batch(&self, range: Range<usize>) -> Result<(Tensor, Tensor), TchError> {
+        upload(&self.images.subset(&self.places[range]), self.device)
+    }
+}
+
+impl PixelSource for ImagePixels<'_> {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError> {
+        Ok(self.batch(range)?.0)
+    }
+}
+
+/// Adversarial pixels, kept on the processor.
+pub struct KeptPixels<'a> {
+    /// f32 `[N, C, H, W]`.
+    pub pixels: &'a Tensor,
+    /// Where pixels go.
+    pub device: Device,
+}
+
+impl PixelSource for KeptPixels<'_> {
+    fn len(&self) -> usize {
+        self.pixels.size()[0] as usize
+    }
+
+    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError> {
+        let part = self.pixels.f_narrow(0, range.start as i64, range.len() as i64)?;
+        crate::model::upload::to_device(&part, self.device)
+    }
+}

@@ -1,0 +1,101 @@
+//! The audit so far: a fold over events that every front-end and every report shares.
+
+use super::event::{AttackCurves, AuditEvent, AuditStart, CleanCurves, Outcome, SampleResult, Stage};
+
+/// Everything that is known about an audit. Only [`apply`](Self::apply) changes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuditState {
+    /// Plan, model, data; absent while these are loaded.
+    pub start: Option<AuditStart>,
+    /// Class that the model gives each clean sample.
+    pub predictions: Option<Vec<u32>>,
+    /// Curves over all samples.
+    pub clean_curves: Option<CleanCurves>,
+    /// One per attack of the plan, in its order.
+    pub attacks: Vec<AttackState>,
+    /// What is being done.
+    pub stage: Option<StageState>,
+    /// In order of appearance.
+    pub warnings: Vec<String>,
+    /// How it ended and after how many seconds.
+    pub finished: Option<(Outcome, f64)>,
+}
+
+/// One attack so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AttackState {
+    /// Judged samples, in sample order.
+    pub samples: Vec<SampleResult>,
+    /// Matched curves.
+    pub curves: Option<AttackCurves>,
+    /// Spent attacking; present when the attack is through.
+    pub seconds: Option<f64>,
+    /// Why it broke off.
+    pub error: Option<String>,
+}
+
+/// Progress of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageState {
+    /// Which.
+    pub stage: Stage,
+    /// Steps done.
+    pub done: u64,
+    /// Steps expected.
+    pub total: u64,
+}
+
+impl AuditState {
+    /// Takes in one event. Events that do not fit (an attack that the plan does not have) are ignored: a journal may be damaged.
+    pub fn apply(&mut self, event: &AuditEvent) {
+        match event {
+            AuditEvent::Started { start, .. } => {
+                self.attacks = vec![AttackState::default(); start.plan.attacks.len()];
+                self.start = Some((**start).clone());
+            }
+            AuditEvent::StageStarted { stage, total } => {
+                self.stage = Some(StageState { stage: *stage, done: 0, total: *total });
+            }
+            AuditEvent::StageProgress { stage, done } => {
+                if let Some(state) = self.stage.as_mut().filter(|state| state.stage == *stage) {
+                    state.done = state.done.max((*done).min(state.total));
+                }
+            }
+            AuditEvent::CleanMeasured { predictions } => self.predictions = Some(predictions.clone()),
+            AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),
+            AuditEvent::BatchAttacked { attack, samples } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.samples.extend(samples.iter().cloned());
+                }
+            }
+            AuditEvent::AttackCurvesMeasured { attack, curves } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.curves = Some((**curves).clone());
+                }
+            }
+            AuditEvent::AttackFinished { attack, seconds } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.seconds = Some(*seconds);
+                }
+            }
+            AuditEvent::AttackFailed { attack, error } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.error = Some(error.clone());
+                }
+            }
+            AuditEvent::Warned { message } => self.warnings.push(message.clone()),
+            AuditEvent::Finished { outcome, seconds } => {
+                self.finished = Some((*outcome, *seconds));
+                self.stage = None;
+            }
+        }
+    }
+
+    /// Samples that the model classifies correctly, of all; absent before that is known.
+    pub fn clean_accuracy(&self) -> Option<(usize, usize)> {
+        let (start, predictions) = (self.start.as_ref()?, self.predictions.as_ref()?);
+        let correct =
+            start.data.labels.iter().zip(predictions).filter(|(label, prediction)| label == prediction).count();
+        Some((correct, predictions.len()))
+    }
+}

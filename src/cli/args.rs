@@ -1,0 +1,316 @@
+//! What was typed: the command line, one definition per flag.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::device::DeviceChoice;
+use crate::modularity::Similarity;
+
+/// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
+#[derive(Debug, Parser)]
+#[command(name = "advmod", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
+                  4 inconclusive, 130 interrupted, 143 terminated."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Only errors on stderr: no progress, no warnings.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More on stderr: the causes behind an error.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attack a model and compare its clean and adversarial modularity curves.
+    Audit(Box<AuditArgs>),
+    /// Measure a model's clean modularity curve, without any attack.
+    Curve(Box<CurveArgs>),
+    /// Train a built-in architecture.
+    Train(Box<TrainArgs>),
+    /// Show what is in a model file: format, architecture, taps, parameters, MACs, sha256.
+    Inspect(Box<InspectArgs>),
+    /// List the attacks, or explain one.
+    Attacks(AttacksArgs),
+}
+
+/// Which model, and how to read it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model file: a state_dict (.pt, .pth, .th) or .safetensors. Without it, the embedded ResNet-20.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Architecture, where the file's names and shapes do not tell it (resnet20, vgg16-bn, …).
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// What the model expects: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
+    #[arg(long, value_name = "PRESET")]
+    pub normalize: Option<String>,
+    /// Image height and width that the model was trained at, where that differs from what its architecture suggests.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub input_size: Option<u32>,
+}
+
+/// Which images.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Images: IDX (MNIST, Fashion-MNIST), CIFAR-10/100 (binary or Python batches), .npz, or a folder of class folders. Without it,
+    /// the embedded Fashion-MNIST images.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Which part of the data set, where it has parts.
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<SplitArg>,
+    /// So many images, drawn by --seed [default: 500].
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive)]
+    pub samples: Option<usize>,
+    /// The first N images in file order.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub first: Option<usize>,
+    /// Scale the shorter side of each image to this (image folders).
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub resize: Option<u32>,
+    /// Then cut the central square of this side (image folders).
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub crop: Option<u32>,
+}
+
+/// How the curve is measured.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Curve")]
+pub struct TapArgs {
+    /// Neighbours per sample [default: 3].
+    #[arg(long, value_name = "K", value_parser = positive)]
+    pub k: Option<usize>,
+    /// How representations are compared: cosine, pearson or sample-centred [default: cosine].
+    #[arg(long, value_name = "NAME")]
+    pub similarity: Option<Similarity>,
+    /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
+    #[arg(long, value_name = "PATTERNS")]
+    pub taps: Option<String>,
+}
+
+/// On what, and how it shows.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Of everything random: sampling, starts, groups [default: 0].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// auto, cpu, cuda or cuda:N [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// Images per batch; bounds memory, never changes results [default: 128].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    /// Processor threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `advmod audit`.
+#[derive(Args, Debug, Default)]
+pub struct AuditArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Attacks to run, in order [default: fgsm,pgd].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Attacks")]
+    pub attacks: Vec<String>,
+    /// An attack with parameters, such as pgd:eps=8/255,steps=20. Repeatable; adds to --attacks.
+    #[arg(long, value_name = "NAME:KEY=VALUE,…", help_heading = "Attacks")]
+    pub attack: Vec<String>,
+    /// Where parameters that are not given come from: standard or paper [default: standard].
+    #[arg(long, value_name = "NAME", help_heading = "Attacks")]
+    pub preset: Option<String>,
+    /// How attacks stop: never early (never), or each sample when it is broken (first). The same as stop=… for each attack that has it.
+    #[arg(long, value_name = "WHEN", help_heading = "Attacks")]
+    pub stop: Option<String>,
+    /// Judge adversarial pixels after rounding them to 8 bits.
+    #[arg(long, help_heading = "Attacks")]
+    pub eight_bit: bool,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// A plan file (TOML) with any of these settings; flags win over it.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub plan: Option<PathBuf>,
+    /// Folder for report.json, report.md, curves.csv, samples.csv, run.jsonl and adversarial/.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `advmod curve`.
+#[derive(Args, Debug)]
+pub struct CurveArgs {
+    /// Model files; several are compared. Without any, the embedded ResNet-20.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
+    pub model: Vec<PathBuf>,
+    /// Architecture, where the files' names and shapes do not tell it.
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub arch: Option<String>,
+    /// What the models expect: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
+    #[arg(long, value_name = "PRESET", help_heading = "Model")]
+    pub normalize: Option<String>,
+    /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
+    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..))]
+    pub input_size: Option<u32>,
+    /// Which images; --samples and --first count those of one repeat.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5].
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive)]
+    pub repeats: Option<usize>,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for curves.json and curves.csv.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `advmod train`.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Data set with a train and a test split.
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// What to train: resnet20, vgg16-bn, ….
+    #[arg(long, value_name = "NAME")]
+    pub arch: String,
+    /// File for the trained model (.safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What the model will expect, as for --normalize elsewhere.
+    #[arg(long, value_name = "PRESET", default_value = "none")]
+    pub normalize: String,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = positive)]
+    pub epochs: usize,
+    /// Learning rate of the first epoch.
+    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    pub lr: f64,
+    /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs].
+    #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
+    pub milestones: Option<Vec<usize>>,
+    /// SGD momentum.
+    #[arg(long, value_name = "M", default_value_t = 0.9)]
+    pub momentum: f64,
+    /// L2 penalty on every parameter.
+    #[arg(long, value_name = "W", default_value_t = 5e-4)]
+    pub weight_decay: f64,
+    /// Pixels of zero padding for random crops; 0 turns them off.
+    #[arg(long, value_name = "PIXELS", default_value_t = 4)]
+    pub crop_padding: usize,
+    /// Do not mirror images.
+    #[arg(long)]
+    pub no_flip: bool,
+    /// Folder for one checkpoint per epoch.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// Images per step.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub batch: usize,
+    /// Of initialization, order and augmentation.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
+    /// Processor threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+}
+
+/// `advmod inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which taps to list: default, relu, all, or patterns.
+    #[arg(long, value_name = "PATTERNS", default_value = "default")]
+    pub taps: String,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `advmod attacks`.
+#[derive(Args, Debug)]
+pub struct AttacksArgs {
+    /// The attack to explain.
+    pub name: Option<String>,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// Bars.
+    Bar,
+    /// Lines.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// `--split`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// Training images.
+    Train,
+    /// Test images.
+    Test,
+}
+
+/// A count of at least one.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("`{text}` is not a whole number")),
+    }
+}

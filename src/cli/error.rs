@@ -1,0 +1,85 @@
+//! Errors of the command line and the exit codes that they end in.
+
+use crate::data::DataError;
+use crate::model::load::ModelError;
+use crate::report::run_dir::RunDirError;
+use crate::study::train::TrainError;
+
+/// How the process ends. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done, and no gate failed.
+    Pass = 0,
+    /// A gate failed.
+    GateFailed = 1,
+    /// The command line or the plan is wrong.
+    Usage = 2,
+    /// Model, data, device or disk.
+    Runtime = 3,
+    /// Nothing could be concluded.
+    Inconclusive = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+/// Why a command fails.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Flags or plan.
+    #[error("{0}")]
+    Usage(String),
+    /// Model, data, device, disk.
+    #[error("{0}")]
+    Runtime(String),
+    /// As above, with the causes behind it for `--verbose`.
+    #[error(transparent)]
+    Caused(#[from] anyhow::Error),
+}
+
+impl CliError {
+    /// The code that the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Runtime(_) | Self::Caused(_) => Exit::Runtime,
+        }
+    }
+
+    /// One line, or with its causes.
+    pub fn message(&self, verbose: bool) -> String {
+        match self {
+            Self::Caused(error) if verbose => format!("{error:?}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl From<ModelError> for CliError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::NoSuchArchitecture { .. } => Self::Usage(error.to_string()),
+            _ => Self::Caused(error.into()),
+        }
+    }
+}
+
+impl From<DataError> for CliError {
+    fn from(error: DataError) -> Self {
+        Self::Caused(error.into())
+    }
+}
+
+impl From<RunDirError> for CliError {
+    fn from(error: RunDirError) -> Self {
+        Self::Caused(error.into())
+    }
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> Self {
+        Self::Caused(error.into())
+    }
+}

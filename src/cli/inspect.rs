@@ -1,0 +1,124 @@
+//! `advmod inspect`: what is in a model file.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::args::{InspectArgs, OutputFormat};
+use super::{CliError, Exit, print, setup};
+use crate::model::load::load;
+use crate::model::passes::count::count;
+use crate::model::program::TapSelection;
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Inspection {
+    name: String,
+    format: String,
+    sha256: String,
+    architecture: String,
+    channels: i64,
+    classes: i64,
+    class_names: Vec<String>,
+    input_size: [i64; 2],
+    /// Whether the file or the architecture tells the input size; else it is a guess for counting.
+    input_size_known: bool,
+    normalization: crate::model::normalize::Normalization,
+    parameters: u64,
+    macs: u64,
+    taps: Vec<TapInspection>,
+}
+
+#[derive(Serialize)]
+struct TapInspection {
+    tap: String,
+    /// Without the batch dimension.
+    shape: Vec<i64>,
+}
+
+pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
+    let selection = TapSelection::parse(&args.taps);
+    let options = setup::load_options(&args.model, selection.clone())?;
+    let model = load(args.model.model.as_deref(), &options, tch::Device::Cpu)?;
+    let info = model.info();
+    let program = model.program();
+    // Without a hint, 32×32 for small stems and 224×224 for the rest.
+    let large_stem = info.architecture.contains("imagenet") || info.architecture.starts_with("vgg");
+    let guess = if large_stem { 224 } else { 32 };
+    let input_size = info.input_size.unwrap_or([guess; 2]);
+    let cost = count(program, input_size[0], input_size[1]).map_err(|error| {
+        let line = crate::model::first_line(&error);
+        CliError::Runtime(format!(
+            "{}: cannot run a {}×{} image: {line}; give --input-size",
+            info.name, input_size[0], input_size[1]
+        ))
+    })?;
+    let taps = program.taps(&selection).into_iter();
+    let taps = taps.map(|tap| TapInspection { shape: cost.shapes[tap.value.index() - 1].clone(), tap: tap.path });
+    let inspection = Inspection {
+        name: info.name.clone(),
+        format: info.format.clone(),
+        sha256: info.sha256.clone(),
+        architecture: info.architecture.clone(),
+        channels: info.channels,
+        classes: info.classes,
+        class_names: info.class_names.clone(),
+        input_size,
+        input_size_known: info.input_size.is_some(),
+        normalization: info.normalization.clone(),
+        parameters: cost.parameters,
+        macs: cost.macs,
+        taps: taps.collect(),
+    };
+    match args.format {
+        OutputFormat::Json => {
+            let json = serde_json::to_string_pretty(&inspection).expect("plain data always has a JSON form");
+            print(&format!("{json}\n"));
+        }
+        OutputFormat::Text => print(&text(&inspection).expect("writing to memory cannot fail")),
+    }
+    Ok(Exit::Pass)
+}
+
+fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let [height, width] = it.input_size;
+    let assumed = if it.input_size_known { "" } else { " (assumed; set --input-size)" };
+    writeln!(out, "file           {}", it.name)?;
+    writeln!(out, "format         {}", it.format)?;
+    writeln!(out, "sha256         {}", it.sha256)?;
+    writeln!(out, "architecture   {}", it.architecture)?;
+    writeln!(out, "input          {}×{height}×{width}{assumed}", it.channels)?;
+    match it.class_names.is_empty() {
+        true => writeln!(out, "classes        {}", it.classes)?,
+        false => writeln!(out, "classes        {} ({})", it.classes, it.class_names.join(", "))?,
+    }
+    let normalization = &it.normalization;
+    writeln!(
+        out,
+        "normalization  {} (mean {:?}, std {:?})",
+        normalization.name, normalization.mean, normalization.std
+    )?;
+    writeln!(out, "parameters     {}", thousands(it.parameters))?;
+    writeln!(out, "MACs           {} per image (convolutions and linear layers)", thousands(it.macs))?;
+    writeln!(out, "taps           {}", it.taps.len())?;
+    let width = it.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0);
+    for tap in &it.taps {
+        let shape: Vec<String> = tap.shape.iter().map(ToString::to_string).collect();
+        writeln!(out, "  {:<width$}  {}", tap.tap, shape.join("×"))?;
+    }
+    Ok(out)
+}
+
+/// 269722 as `269,722`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -1,0 +1,38 @@
+//! From flags to loaded things, shared by the commands.
+
+use super::CliError;
+use super::args::{DataArgs, ModelArgs, SplitArg, TapArgs};
+use crate::data::{Dataset, OpenOptions, Split};
+use crate::model::load::LoadOptions;
+use crate::model::normalize::Normalization;
+use crate::model::program::TapSelection;
+
+/// `--threads` for libtorch and for our own parallel loops. Call once, before any work.
+pub(super) fn set_threads(threads: Option<usize>) {
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    tch::set_num_threads(threads as i32);
+    // Fails only when a pool exists already, which then has some size: results do not depend on it.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+}
+
+/// The flags about a model.
+pub(super) fn load_options(args: &ModelArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
+    let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
+    let input_size = args.input_size.map(i64::from);
+    Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps })
+}
+
+/// The flag about taps.
+pub(super) fn tap_selection(args: &TapArgs) -> TapSelection {
+    args.taps.as_deref().map(TapSelection::parse).unwrap_or_default()
+}
+
+/// Opens the data of the flags, or the embedded images.
+pub(super) fn open_data(args: &DataArgs) -> Result<Box<dyn Dataset>, CliError> {
+    let split = match args.split {
+        Some(SplitArg::Train) => Split::Train,
+        Some(SplitArg::Test) | None => Split::Test,
+    };
+    let options = OpenOptions { split, resize: args.resize, crop: args.crop };
+    Ok(crate::data::open(args.data.as_deref(), &options)?)
+}

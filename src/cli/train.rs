@@ -1,0 +1,105 @@
+//! `advmod train`: a built-in architecture, with SGD.
+
+use std::ops::ControlFlow;
+
+use super::args::{DataArgs, SplitArg, TrainArgs};
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::{CliError, Exit, print, setup};
+use crate::model::normalize::Normalization;
+use crate::model::zoo;
+use crate::study::train::{TrainError, TrainEvent, TrainPlan, train};
+
+pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
+    check(args)?;
+    setup::set_threads(args.threads);
+    let normalization = Normalization::parse(&args.normalize).map_err(CliError::Usage)?;
+    let device = args.device.resolve().map_err(CliError::Runtime)?;
+    let open = |split| {
+        setup::open_data(&DataArgs { data: Some(args.data.clone()), split: Some(split), ..DataArgs::default() })
+    };
+    let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
+    let info = training.info();
+    let labels = training.labels().iter().chain(test.labels()).max().map_or(1, |&label| label as usize + 1);
+    let classes = labels.max(info.classes.len());
+    let architecture = zoo::named(&args.arch, info.channels as i64, classes as i64).ok_or_else(|| {
+        let known: Vec<&str> = zoo::names().collect();
+        CliError::Usage(format!("unknown architecture `{}`; known are {}", args.arch, known.join(", ")))
+    })?;
+    if let Some(folder) = &args.checkpoints {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            CliError::Runtime(format!("cannot make the checkpoint folder {}: {error}; give another", folder.display()))
+        })?;
+    }
+    let milestones = args.milestones.clone().unwrap_or_else(|| {
+        // The epoch after 60 % and after 85 % of the way.
+        vec![(args.epochs * 6).div_ceil(10) + 1, (args.epochs * 17).div_ceil(20) + 1]
+    });
+    let plan = TrainPlan {
+        epochs: args.epochs,
+        batch: args.batch,
+        learning_rate: args.lr,
+        milestones,
+        momentum: args.momentum,
+        weight_decay: args.weight_decay,
+        crop_padding: args.crop_padding,
+        flip: !args.no_flip,
+        seed: args.seed,
+        normalization,
+        checkpoints: args.checkpoints.clone(),
+    };
+    let interrupt = Interrupt::listen()?;
+
+    let mut progress = Progress::new(args.progress, quiet);
+    let mut current = 0;
+    let mut report = |event: TrainEvent| {
+        match event {
+            TrainEvent::Step { epoch, step, steps, loss, accuracy } => {
+                if epoch != current {
+                    progress.begin(&format!("epoch {epoch}/{}", plan.epochs), steps as u64);
+                    current = epoch;
+                }
+                let note = format!("loss {loss:.3} accuracy {:.1} %", 100.0 * accuracy);
+                progress.update(step as u64, Some(&note));
+            }
+            TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy } => {
+                progress.finish();
+                print(&format!(
+                    "epoch {epoch:>3}/{}  lr {learning_rate:<8.5} loss {loss:.4}  train {:.2} %  test {:.2} %\n",
+                    plan.epochs,
+                    100.0 * train_accuracy,
+                    100.0 * test_accuracy
+                ));
+            }
+        }
+        if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let trained =
+        train(architecture.as_ref(), (training.as_ref(), test.as_ref()), &plan, device, &args.out, &mut report);
+    progress.finish();
+    match trained {
+        Ok(accuracy) => {
+            print(&format!("wrote {} ({:.2} % on the test images)\n", args.out.display(), 100.0 * accuracy));
+            Ok(Exit::Pass)
+        }
+        Err(TrainError::Stopped) => {
+            super::say("interrupted: training was stopped; the checkpoints written so far are complete");
+            Ok(interrupt.exit())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Numbers that a type cannot hold back.
+fn check(args: &TrainArgs) -> Result<(), CliError> {
+    let refuse =
+        |flag: &str, value: f64, wanted: &str| Err(CliError::Usage(format!("--{flag} {value}: must be {wanted}")));
+    match () {
+        () if !(args.lr.is_finite() && args.lr > 0.0) => refuse("lr", args.lr, "above 0"),
+        () if !(0.0..1.0).contains(&args.momentum) => refuse("momentum", args.momentum, "at least 0 and below 1"),
+        () if !(args.weight_decay.is_finite() && args.weight_decay >= 0.0) => {
+            refuse("weight-decay", args.weight_decay, "at least 0")
+        }
+        () => Ok(()),
+    }
+}

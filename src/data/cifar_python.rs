@@ -1,0 +1,158 @@
+//! CIFAR-10 and CIFAR-100 as the Python batches that torchvision downloads: pickled dictionaries.
+
+use std::path::{Path, PathBuf};
+
+use super::memory::{InMemory, sha256};
+use super::{CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, first_bytes, read_file};
+use crate::pickle::{Id, Node, Pickle};
+
+const IMAGE: usize = 3 * 32 * 32;
+
+/// A batch file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+    if path.is_file() {
+        let is_pickle = matches!(first_bytes(path, 2)[..], [0x80, 2..=5]);
+        return is_pickle.then(|| read(path, &[path.to_owned()], None, None));
+    }
+    for inner in ["", "cifar-10-batches-py", "cifar-100-python"] {
+        let folder = path.join(inner);
+        let ten: &[&str] = match options.split {
+            Split::Train => &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+            Split::Test => &["test_batch"],
+        };
+        let hundred: &[&str] = if options.split == Split::Train { &["train"] } else { &["test"] };
+        for (names, meta) in [(ten, "batches.meta"), (hundred, "meta")] {
+            let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+            if files.iter().any(|file| file.is_file()) {
+                return Some(read(path, &files, Some(&folder.join(meta)), Some(options.split)));
+            }
+        }
+    }
+    None
+}
+
+fn read(
+    path: &Path,
+    files: &[PathBuf],
+    meta: Option<&Path>,
+    split: Option<Split>,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let (mut pixels, mut labels, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+    let mut fine = false;
+    for file in files {
+        let bytes = read_file(file)?;
+        let pickle = unpickle(file, &bytes)?;
+        let root = pickle.root();
+        let (key, found) = ["fine_labels", "labels"]
+            .iter()
+            .find_map(|key| Some((*key, pickle.get(root, key)?)))
+            .ok_or_else(|| content(file, "no entry labels or fine_labels; expected a CIFAR batch"))?;
+        fine |= key == "fine_labels";
+        let found = pickle
+            .sequence(found)
+            .and_then(|ids| ids.iter().map(|&id| u32::try_from(pickle.int(id)?).ok()).collect::<Option<Vec<u32>>>());
+        let found = found.ok_or_else(|| content(file, "its labels are not a list of numbers"))?;
+        let data = pickle.get(root, "data").and_then(|id| array_bytes(&pickle, id));
+        let data =
+            data.ok_or_else(|| content(file, "no entry data that is an array of bytes; expected a CIFAR batch"))?;
+        if data.len() != found.len() * IMAGE {
+            let problem = format!("{} bytes of images for {} labels, expected {IMAGE} each", data.len(), found.len());
+            return Err(content(file, &problem));
+        }
+        labels.extend(found);
+        pixels.extend_from_slice(&data);
+        drop(pickle);
+        contents.push(bytes);
+    }
+    let digest = sha256(contents.iter().map(Vec::as_slice));
+    let named = meta.filter(|meta| meta.is_file()).map(class_names).transpose()?.unwrap_or_default();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let classes: &[&str] = if named.is_empty() && !fine { &CIFAR10 } else { &named };
+    let images = Images { shape: [labels.len(), 3, 32, 32], pixels, labels };
+    InMemory::open(path, "cifar-python", split, classes, images, digest)
+}
+
+fn class_names(meta: &Path) -> Result<Vec<String>, DataError> {
+    let bytes = read_file(meta)?;
+    let pickle = unpickle(meta, &bytes)?;
+    let names = ["fine_label_names", "label_names"].iter().find_map(|key| pickle.get(pickle.root(), key));
+    let names = names.and_then(|id| pickle.sequence(id)).unwrap_or_default();
+    Ok(names.iter().filter_map(|&id| pickle.text(id).map(str::to_owned)).collect())
+}
+
+fn unpickle<'a>(file: &Path, bytes: &'a [u8]) -> Result<Pickle<'a>, DataError> {
+    let allowed = |module: &str, name: &str| {
+        matches!(
+            (module, name),
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")
+                | ("numpy", "ndarray" | "dtype")
+                | ("_codecs", "encode")
+        )
+    };
+    Pickle::read(bytes, &allowed).map_err(|error| content(file, &format!("its pickle cannot be read: {error}")))
+}
+
+/// The raw bytes of a pickled NumPy array of u8: a call of `_reconstruct` with the state (version, shape, dtype, order, bytes).
+fn array_bytes<'a>(pickle: &Pickle<'a>, id: Id) -> Option<std::borrow::Cow<'a, [u8]>> {
+    let Node::Call { state: Some(state), .. } = pickle.node(id) else { return None };
+    let [.., dtype, order, data] = pickle.sequence(*state)? else { return None };
+    let Node::Call { arguments, .. } = pickle.node(*dtype) else { return None };
+    let name = pickle.text(*pickle.sequence(*arguments)?.first()?)?;
+    // Column-major arrays would need reordering; CIFAR's are not.
+    (matches!(name, "u1" | "|u1") && *pickle.node(*order) == Node::Bool(false)).then(|| pickle.bytes(*data)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::open as open_any;
+
+    /// What Python 2 wrote for `{'data': array, 'labels': [3]}`.
+    fn batch(label: u8, value: u8, key: &[u8]) -> Vec<u8> {
+        let mut out =
+            b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".to_vec();
+        out.extend(b"(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
+        out.extend((IMAGE as u32).to_le_bytes());
+        out.extend([value; IMAGE]);
+        out.extend(b"tbU");
+        out.push(key.len() as u8);
+        out.extend(key);
+        out.extend([b']', b'K', label, b'a', b'u', b'.']);
+        out
+    }
+
+    #[test]
+    fn batches_of_both_sets_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("cifar-10-batches-py");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("test_batch"), batch(3, 200, b"labels")).unwrap();
+        let data = open_any(Some(folder.path()), &OpenOptions::default()).unwrap();
+        assert_eq!((data.labels(), data.info().classes[3].as_str()), (&[3][..], "cat"));
+        assert_eq!(data.read(&[0]).unwrap().pixels, [200; IMAGE]);
+        let hundred = folder.path().join("test");
+        std::fs::write(&hundred, batch(77, 1, b"fine_labels")).unwrap();
+        let data = open_any(Some(&hundred), &OpenOptions::default()).unwrap();
+        assert_eq!((data.labels(), data.info().classes.len()), (&[77][..], 0));
+    }
+
+    #[test]
+    fn a_batch_that_would_run_code_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test_batch");
+        std::fs::write(&file, b"\x80\x02cos\nsystem\nU\x04true\x85R.").unwrap();
+        let message = open_any(Some(&file), &OpenOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("os.system"), "{message}");
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let good = batch(3, 200, b"labels");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test_batch");
+        for end in [2, 50, 150, 1000, good.len() - 1] {
+            std::fs::write(&file, &good[..end]).unwrap();
+            assert!(open_any(Some(&file), &OpenOptions::default()).is_err(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A folder with one folder per class, each full of PNG or JPEG images.
+
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageReader, imageops::FilterType};
+use rayon::prelude::*;
+
+use super::memory::sha256;
+use super::{DataError, Dataset, DatasetInfo, Images, OpenOptions, Split, content, first_bytes, name_of, unreadable};
+
+/// Images on disk, decoded when they are asked for.
+#[derive(Debug)]
+struct ImageFolder {
+    info: DatasetInfo,
+    files: Vec<PathBuf>,
+    labels: Vec<u32>,
+    options: OpenOptions,
+}
+
+/// Class folders in the folder itself, or in its `train`, `test` or `val` folder.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+    if !path.is_dir() {
+        return None;
+    }
+    let parts: &[&str] =
+        if options.split == Split::Train { &["train"] } else { &["test", "val", "valid", "validation"] };
+    let part = parts.iter().map(|part| path.join(part)).find(|part| part.is_dir());
+    let split = part.is_some().then_some(options.split);
+    let root = part.unwrap_or_else(|| path.to_owned());
+    Some(
+        list(path, &root)
+            .and_then(|(classes, files, labels)| index(path, &root, split, classes, files, labels, *options)),
+    )
+}
+
+type Listing = (Vec<String>, Vec<PathBuf>, Vec<u32>);
+
+/// Class names and image files in the order of their names.
+fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
+    let sorted = |folder: &Path| -> Result<Vec<PathBuf>, DataError> {
+        let entries = std::fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
+        let mut entries = entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| unreadable(folder, source))?;
+        entries.sort_unstable();
+        Ok(entries)
+    };
+    let entries = sorted(root)?;
+    if entries.is_empty() {
+        return Err(content(
+            path,
+            "the folder is empty; expected IDX, CIFAR or .npz files, or one folder of images per class",
+        ));
+    }
+    let (mut classes, mut files, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for folder in entries.iter().filter(|entry| entry.is_dir() && !name_of(entry).starts_with('.')) {
+        let images: Vec<PathBuf> = sorted(folder)?.into_iter().filter(|file| looks_like_an_image(file)).collect();
+        labels.extend(std::iter::repeat_n(classes.len() as u32, images.len()));
+        files.extend(images);
+        classes.push(name_of(folder));
+    }
+    if files.is_empty() {
+        let expected =
+            "expected IDX (MNIST, Fashion-MNIST), CIFAR batches, .npz, or one folder of PNG or JPEG images per class";
+        return Err(content(path, &format!("no images of a known kind in it; {expected}")));
+    }
+    Ok((classes, files, labels))
+}
+
+/// By its name, or by its content where the name does not say.
+fn looks_like_an_image(file: &Path) -> bool {
+    let extension = file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("png" | "jpg" | "jpeg") => true,
+        _ => matches!(first_bytes(file, 4)[..], [0x89, b'P', b'N', b'G'] | [0xff, 0xd8, 0xff, _]),
+    }
+}
+
+/// Reads every header: sizes and color tell whether the images belong together, before hours of work depend on it.
+fn index(
+    path: &Path,
+    root: &Path,
+    split: Option<Split>,
+    classes: Vec<String>,
+    files: Vec<PathBuf>,
+    labels: Vec<u32>,
+    options: OpenOptions,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let headers = files.par_iter().map(|file| header(file, &options)).collect::<Result<Vec<_>, DataError>>()?;
+    let [height, width, _] = headers[0];
+    if let Some(at) = headers.iter().position(|&[h, w, _]| (h, w) != (height, width)) {
+        let problem = format!(
+            "{}×{} pixels, but {} has {height}×{width}; make them equal with --resize and --crop",
+            headers[at][0],
+            headers[at][1],
+            files[0].display()
+        );
+        return Err(content(&files[at], &problem));
+    }
+    let channels = if headers.iter().all(|&[_, _, channels]| channels == 1) { 1 } else { 3 };
+    let mut listing = String::new();
+    for file in &files {
+        let size = std::fs::metadata(file).map_err(|source| unreadable(file, source))?.len();
+        listing.push_str(&format!("{} {size}\n", file.strip_prefix(root).unwrap_or(file).display()));
+    }
+    let info = DatasetInfo {
+        name: name_of(path),
+        format: "image-folder",
+        split,
+        classes,
+        n: files.len(),
+        channels,
+        height,
+        width,
+        sha256: sha256([listing.as_bytes()]),
+    };
+    Ok(Box::new(ImageFolder { info, files, labels, options }))
+}
+
+/// Height, width after resizing and cropping, and 1 for grey or 3 for color.
+fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
+    use image::ImageDecoder as _;
+    let decoder = reader(file)?.into_decoder().map_err(|error| undecodable(file, &error))?;
+    let (width, height) = decoder.dimensions();
+    let grey = !decoder.color_type().has_color();
+    let (width, height) = resized(width, height, options);
+    let (width, height) = options.crop.map_or((width, height), |side| (side.min(width), side.min(height)));
+    if options.crop.is_some_and(|side| side > width || side > height) {
+        return Err(content(
+            file,
+            &format!("{height}×{width} pixels are smaller than --crop; lower it, or give --resize"),
+        ));
+    }
+    Ok([height as usize, width as usize, if grey { 1 } else { 3 }])
+}
+
+fn reader(file: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, DataError> {
+    let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
+    reader.map_err(|source| unreadable(file, source))
+}
+
+fn undecodable(file: &Path, error: &image::ImageError) -> DataError {
+    let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+    content(file, &format!("cannot be decoded ({line}); replace or remove it"))
+}
+
+/// Size after scaling the shorter side.
+fn resized(width: u32, height: u32, options: &OpenOptions) -> (u32, u32) {
+    let Some(side) = options.resize else { return (width, height) };
+    let scale = f64::from(side) / f64::from(width.min(height).max(1));
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    if width <= height { (side, scaled(height)) } else { (scaled(width), side) }
+}
+
+impl ImageFolder {
+    /// The image's bytes, channel after channel.
+    fn decode(&self, place: usize) -> Result<Vec<u8>, DataError> {
+        let file = &self.files[place];
+        let mut decoded = reader(file)?.decode().map_err(|error| undecodable(file, &error))?;
+        let (width, height) = resized(decoded.width(), decoded.height(), &self.options);
+        if (width, height) != (decoded.width(), decoded.height()) {
+            decoded = decoded.resize_exact(width, height, FilterType::Triangle);
+        }
+        if let Some(side) = self.options.crop {
+            decoded = decoded.crop_imm((width - side) / 2, (height - side) / 2, side, side);
+        }
+        if (decoded.height() as usize, decoded.width() as usize) != (self.info.height, self.info.width) {
+            return Err(content(file, "the file has changed since it was opened"));
+        }
+        Ok(planes(&decoded, self.info.channels))
+    }
+}
+
+fn planes(image: &DynamicImage, channels: usize) -> Vec<u8> {
+    if channels == 1 {
+        return image.to_luma8().into_raw();
+    }
+    let interleaved = image.to_rgb8().into_raw();
+    (0..channels).flat_map(|channel| interleaved.iter().skip(channel).step_by(channels).copied()).collect()
+}
+
+impl Dataset for ImageFolder {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn read(&self, places: &[usize]) -> Result<Images, DataError> {
+        let decoded = places.par_iter().map(|&place| self.decode(place)).collect::<Result<Vec<_>, DataError>>()?;
+        let DatasetInfo { channels, height, width, .. } = self.info;
+        let labels = places.iter().map(|&place| self.labels[place]).collect();
+        Ok(Images { pixels: decoded.concat(), shape: [places.len(), channels, height, width], labels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::open as open_any;
+
+    fn folder(images: &[(&str, u32, u32, [u8; 3])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, width, height, color) in images {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(*width, *height, image::Rgb(*color)).save(path).unwrap();
+        }
+        folder
+    }
+
+    fn open_with(folder: &Path, resize: Option<u32>, crop: Option<u32>) -> Result<Box<dyn Dataset>, String> {
+        let options = OpenOptions { resize, crop, ..OpenOptions::default() };
+        open_any(Some(folder), &options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn classes_are_the_sorted_folder_names() {
+        let folder = folder(&[("dog/a.png", 2, 2, [1, 2, 3]), ("cat/b.png", 2, 2, [4, 5, 6])]);
+        let data = open_with(folder.path(), None, None).unwrap();
+        assert_eq!(
+            (data.info().classes.clone(), data.labels()),
+            (vec!["cat".to_owned(), "dog".to_owned()], &[0, 1][..])
+        );
+        assert_eq!(data.read(&[1]).unwrap().pixels, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn parts_are_chosen_by_split() {
+        let folder = folder(&[("train/cat/a.png", 1, 1, [1; 3]), ("val/cat/b.png", 1, 1, [2; 3])]);
+        assert_eq!(open_with(folder.path(), None, None).unwrap().read(&[0]).unwrap().pixels, [2; 3]);
+    }
+
+    #[test]
+    fn sizes_must_agree_or_be_made_to() {
+        let folder = folder(&[("cat/a.png", 4, 4, [9; 3]), ("cat/b.png", 8, 6, [9; 3])]);
+        let message = open_with(folder.path(), None, None).unwrap_err();
+        assert!(message.contains("b.png") && message.contains("--resize"), "{message}");
+        let data = open_with(folder.path(), Some(4), Some(4)).unwrap();
+        assert_eq!(data.read(&[0, 1]).unwrap().shape, [2, 3, 4, 4]);
+        assert!(open_with(folder.path(), None, Some(5)).unwrap_err().contains("--crop"));
+    }
+
+    #[test]
+    fn a_corrupt_png_among_good_ones_is_named() {
+        let folder = folder(&[("cat/a.png", 2, 2, [9; 3]), ("cat/b.png", 2, 2, [9; 3])]);
+        let bad = folder.path().join("cat/b.png");
+        let bytes = std::fs::read(&bad).unwrap();
+        std::fs::write(&bad, b"\x89PNG nonsense").unwrap();
+        assert!(open_with(folder.path(), None, None).unwrap_err().contains("b.png"));
+        // A good header with damaged pixels shows when the image is read.
+        std::fs::write(&bad, &bytes[..bytes.len() - 20]).unwrap();
+        let message =
+            open_with(folder.path(), None, None).and_then(|data| data.read(&[0, 1]).map_err(|error| error.to_string()));
+        assert!(message.unwrap_err().contains("b.png"));
+    }
+
+    #[test]
+    fn folders_without_images_are_refused() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(open_with(empty.path(), None, None).unwrap_err().contains("empty"));
+        std::fs::create_dir(empty.path().join("cat")).unwrap();
+        assert!(open_with(empty.path(), None, None).unwrap_err().contains("no images"));
+    }
+}

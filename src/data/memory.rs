@@ -1,0 +1,61 @@
+//! A data set that is small enough to be held whole.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{DataError, Dataset, DatasetInfo, Images, Split, content, name_of};
+
+/// All images of a data set.
+#[derive(Debug)]
+pub(super) struct InMemory {
+    info: DatasetInfo,
+    images: Images,
+}
+
+impl InMemory {
+    /// Checks that images, labels and shape belong together.
+    pub(super) fn open(
+        path: &Path,
+        format: &'static str,
+        split: Option<Split>,
+        classes: &[&str],
+        images: Images,
+        sha256: String,
+    ) -> Result<Box<dyn Dataset>, DataError> {
+        let [n, channels, height, width] = images.shape;
+        if n == 0 || channels * height * width == 0 {
+            return Err(content(path, "there are no images in it"));
+        }
+        if images.labels.len() != n {
+            return Err(content(
+                path,
+                &format!("{n} images but {} labels; they must belong together", images.labels.len()),
+            ));
+        }
+        let classes = classes.iter().map(|&name| name.to_owned()).collect();
+        let info = DatasetInfo { name: name_of(path), format, split, classes, n, channels, height, width, sha256 };
+        Ok(Box::new(Self { info, images }))
+    }
+}
+
+impl Dataset for InMemory {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.images.labels
+    }
+
+    fn read(&self, places: &[usize]) -> Result<Images, DataError> {
+        Ok(self.images.subset(places))
+    }
+}
+
+/// The sha256 of several byte strings in a row, hexadecimal.
+pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    parts.into_iter().for_each(|part| hasher.update(part));
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,241 @@
+//! Images and labels on disk, read as bytes: u8 NCHW, labels, class names. Content decides the format, never the name.
+
+mod cifar;
+mod cifar_python;
+mod embedded;
+mod idx;
+mod image_folder;
+mod npz;
+
+mod memory;
+mod select;
+
+use std::path::{Path, PathBuf};
+
+pub use select::{Selection, select};
+
+/// Decoded images with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// `[N, C, H, W]`, row-major.
+    pub pixels: Vec<u8>,
+    /// `[N, C, H, W]`.
+    pub shape: [usize; 4],
+    /// One per image.
+    pub labels: Vec<u32>,
+}
+
+impl Images {
+    /// Bytes of one image.
+    pub fn image_size(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// A copy of the images at these places, in this order.
+    #[must_use]
+    pub fn subset(&self, places: &[usize]) -> Self {
+        let size = self.image_size();
+        let mut pixels = Vec::with_capacity(places.len() * size);
+        for &place in places {
+            pixels.extend_from_slice(&self.pixels[place * size..][..size]);
+        }
+        let [_, channels, height, width] = self.shape;
+        let labels = places.iter().map(|&place| self.labels[place]).collect();
+        Self { pixels, shape: [places.len(), channels, height, width], labels }
+    }
+}
+
+/// What a data set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetInfo {
+    /// File or folder name without its parents, or `embedded`.
+    pub name: String,
+    /// Id of the format.
+    pub format: &'static str,
+    /// Which part, where the format has parts.
+    pub split: Option<Split>,
+    /// Class names in label order; empty when unknown.
+    pub classes: Vec<String>,
+    /// Number of images.
+    pub n: usize,
+    /// 1 or 3.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Of the files that were read, hexadecimal; of an image folder's relative names and sizes.
+    pub sha256: String,
+}
+
+/// An opened data set.
+pub trait Dataset: Send + Sync + std::fmt::Debug {
+    /// What it is.
+    fn info(&self) -> &DatasetInfo;
+
+    /// All labels, in file order.
+    fn labels(&self) -> &[u32];
+
+    /// The images at these places, in this order.
+    ///
+    /// # Errors
+    /// A file that cannot be read or decoded any more.
+    fn read(&self, places: &[usize]) -> Result<Images, DataError>;
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// Training images.
+    Train,
+    /// Test (or validation) images.
+    #[default]
+    Test,
+}
+
+impl Split {
+    /// `train` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// How to open a data set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Which part.
+    pub split: Split,
+    /// Scale each image's shorter side to this (image folders).
+    pub resize: Option<u32>,
+    /// Then cut the central square of this side (image folders).
+    pub crop: Option<u32>,
+}
+
+/// A format: how to recognize and open it.
+struct Format {
+    title: &'static str,
+    /// `None`: not this format. Looks at content only as far as needed.
+    open: fn(&Path, &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>>,
+}
+
+/// All formats, in the order in which they are tried. A new one is a file and a line here.
+static FORMATS: &[Format] = &[
+    Format { title: "IDX (MNIST, Fashion-MNIST)", open: idx::open },
+    Format { title: ".npz with x and y", open: npz::open },
+    Format { title: "CIFAR Python batches", open: cifar_python::open },
+    Format { title: "CIFAR binary batches", open: cifar::open },
+    Format { title: "folder of class folders with PNG or JPEG images", open: image_folder::open },
+];
+
+/// Opens the data at a path, or the embedded images for `None`.
+pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
+    let Some(path) = path else { return embedded::open(options) };
+    let metadata = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    if metadata.is_file() && metadata.len() == 0 {
+        return Err(content(path, "the file is empty; download or make it again"));
+    }
+    if metadata.is_file() && (options.resize.is_some() || options.crop.is_some()) {
+        return Err(content(path, "--resize and --crop work on image folders only; leave them out"));
+    }
+    match FORMATS.iter().find_map(|format| (format.open)(path, options)) {
+        Some(opened) => opened,
+        None => {
+            let known: Vec<&str> = FORMATS.iter().map(|format| format.title).collect();
+            Err(content(path, &format!("no images of a known kind; expected {}", known.join(", "))))
+        }
+    }
+}
+
+/// Why data cannot be read. One line each.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The system says no.
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The content.
+    #[error("{path}: {problem}")]
+    Content {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// More samples than there are.
+    #[error("{wanted} images were asked for, the data has {available}; lower --samples or --first")]
+    TooFew {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there are.
+        available: usize,
+    },
+}
+
+fn content(path: &Path, problem: &str) -> DataError {
+    DataError::Content { path: path.to_owned(), problem: problem.to_owned() }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> DataError {
+    DataError::Io { path: path.to_owned(), source }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// The first bytes of a file; none if it cannot be read.
+fn first_bytes(path: &Path, n: u64) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(path) {
+        let _ = file.take(n).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// File or folder name without its parents.
+fn name_of(path: &Path) -> String {
+    let canonical = path.canonicalize();
+    let named = path.file_name().or_else(|| canonical.as_ref().ok()?.file_name());
+    named.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+const CIFAR10: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const FASHION_MNIST: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(path: &Path) -> String {
+        open(Some(path), &OpenOptions::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_data_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(message(Path::new("no/such/data")).contains("no/such/data"));
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(message(&file).contains("empty"));
+        std::fs::write(&file, b"hello").unwrap();
+        assert!(message(&file).contains("expected IDX"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(message(folder.path()).contains("expected IDX"));
+    }
+
+    #[test]
+    fn a_subset_keeps_the_given_order() {
+        let images = Images { pixels: vec![0, 1, 2, 3, 4, 5], shape: [3, 1, 1, 2], labels: vec![7, 8, 9] };
+        let subset = images.subset(&[2, 0]);
+        assert_eq!((subset.pixels, subset.shape, subset.labels), (vec![4, 5, 0, 1], [2, 1, 1, 2], vec![9, 7]));
+    }
+}

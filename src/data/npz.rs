@@ -1,0 +1,257 @@
+//! NumPy archives with images `x` and labels `y`.
+//!
+//! Format: NumPy's `numpy.lib.format`.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use npyz::{DType, TypeChar, npz::NpzArchive};
+
+use super::memory::{InMemory, sha256};
+use super::{DataError, Dataset, Images, OpenOptions, content, first_bytes, read_file};
+
+/// Names of the two arrays, in order of preference.
+const NAMES: [(&str, &str); 3] = [("x", "y"), ("x_test", "y_test"), ("images", "labels")];
+
+type Archive<'a> = NpzArchive<Cursor<&'a [u8]>>;
+
+/// A zip archive of arrays.
+pub(super) fn open(path: &Path, _: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+    let is_zip = path.is_file() && first_bytes(path, 4).starts_with(b"PK");
+    is_zip.then(|| read(path))
+}
+
+fn read(path: &Path) -> Result<Box<dyn Dataset>, DataError> {
+    let bytes = read_file(path)?;
+    let damaged =
+        |error: std::io::Error| content(path, &format!("cannot be read as .npz ({error}); it is damaged or truncated"));
+    let mut archive = NpzArchive::new(Cursor::new(bytes.as_slice())).map_err(damaged)?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let has = |name: &str| names.iter().any(|it| it == name);
+    let (x, y) = (NAMES.iter().copied())
+        .find(|(x, y)| has(x) && has(y))
+        .ok_or_else(|| content(path, &format!("its arrays are {}; expected x and y", names.join(", "))))?;
+    let (shape, pixels) = images(path, &mut archive, x, bytes.len())?;
+    let labels = labels(path, &mut archive, y, bytes.len())?;
+    let digest = sha256([bytes.as_slice()]);
+    InMemory::open(path, "npz", None, &[], Images { pixels, shape, labels }, digest)
+}
+
+/// u8, or floats that are bytes divided by 255; NCHW, NHWC or NHW.
+fn images(
+    path: &Path,
+    archive: &mut Archive<'_>,
+    name: &str,
+    length: usize,
+) -> Result<([usize; 4], Vec<u8>), DataError> {
+    let (shape, numbers) = array(path, archive, name, length)?;
+    let wrong = || {
+        content(
+            path,
+            &format!(
+                "{name} has shape {shape:?}; expected [N, C, H, W], [N, H, W, C] or [N, H, W] with 1 or 3 channels"
+            ),
+        )
+    };
+    let is_channels = |size: usize| size == 1 || size == 3;
+    let (shape, channels_last) = match shape[..] {
+        [n, height, width] => ([n, 1, height, width], false),
+        [n, channels, height, width] if is_channels(channels) => ([n, channels, height, width], false),
+        [n, height, width, channels] if is_channels(channels) => ([n, channels, height, width], true),
+        _ => return Err(wrong()),
+    };
+    let mut pixels = match numbers {
+        Numbers::Bytes(bytes) => bytes,
+        Numbers::Floats(floats) => {
+            floats.iter().enumerate().map(|(at, &value)| byte(value).ok_or(at)).collect::<Result<_, _>>().map_err(
+                |at| {
+                    let problem = format!(
+                        "{name} holds {} at element {at}; floats must be bytes divided by 255, or save them as uint8",
+                        floats[at]
+                    );
+                    content(path, &problem)
+                },
+            )?
+        }
+        Numbers::Integers(integers) => integers
+            .iter()
+            .map(|&value| u8::try_from(value))
+            .collect::<Result<_, _>>()
+            .map_err(|_| content(path, &format!("{name} holds integers outside 0 to 255; save them as uint8")))?,
+    };
+    if channels_last {
+        let [_, channels, height, width] = shape;
+        let area = height * width;
+        for image in pixels.chunks_exact_mut((channels * area).max(1)) {
+            let interleaved = image.to_vec();
+            for (place, value) in image.iter_mut().enumerate() {
+                *value = interleaved[(place % area) * channels + place / area];
+            }
+        }
+    }
+    Ok((shape, pixels))
+}
+
+/// The byte that a float in `[0, 1]` stands for, if it stands for one.
+fn byte(value: f64) -> Option<u8> {
+    let scaled = value * 255.0;
+    let rounded = scaled.round();
+    // 1e-4 of a step covers f32 rounding and nothing else.
+    ((scaled - rounded).abs() < 1e-4 && (0.0..=255.0).contains(&rounded)).then_some(rounded as u8)
+}
+
+fn labels(path: &Path, archive: &mut Archive<'_>, name: &str, length: usize) -> Result<Vec<u32>, DataError> {
+    let (shape, numbers) = array(path, archive, name, length)?;
+    if shape.len() != 1 && !(shape.len() == 2 && shape[1] == 1) {
+        return Err(content(path, &format!("{name} has shape {shape:?}; expected one label per image")));
+    }
+    let wrong = |at: usize| content(path, &format!("label {at} of {name} is not a class number from 0 up"));
+    match numbers {
+        Numbers::Bytes(bytes) => Ok(bytes.into_iter().map(u32::from).collect()),
+        Numbers::Integers(all) => {
+            all.iter().enumerate().map(|(at, &label)| u32::try_from(label).map_err(|_| wrong(at))).collect()
+        }
+        Numbers::Floats(_) => Err(content(path, &format!("{name} holds floats; labels must be integers"))),
+    }
+}
+
+enum Numbers {
+    Bytes(Vec<u8>),
+    Integers(Vec<i64>),
+    Floats(Vec<f64>),
+}
+
+fn array(
+    path: &Path,
+    archive: &mut Archive<'_>,
+    name: &str,
+    length: usize,
+) -> Result<(Vec<usize>, Numbers), DataError> {
+    let damaged = |error: std::io::Error| {
+        content(path, &format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
+    };
+    let file =
+        archive.by_name(name).map_err(damaged)?.ok_or_else(|| content(path, &format!("array {name} is missing")))?;
+    let shape: Vec<usize> = file.shape().iter().map(|&size| size as usize).collect();
+    let elements = shape.iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
+    // Deflate packs at most about a thousand to one: a header that promises more lies.
+    if elements.is_none_or(|elements| elements > length.saturating_mul(1100)) {
+        return Err(content(path, &format!("array {name} claims shape {shape:?}, more than the file can hold")));
+    }
+    if file.order() != npyz::Order::C && shape.len() > 1 {
+        return Err(content(path, &format!("array {name} is stored column by column; save np.ascontiguousarray(...)")));
+    }
+    let dtype = match file.dtype() {
+        DType::Plain(dtype) => dtype,
+        other => return Err(content(path, &format!("array {name} has type {}; expected numbers", other.descr()))),
+    };
+    macro_rules! read {
+        ($type:ty) => {
+            file.into_vec::<$type>().map_err(damaged)?
+        };
+    }
+    let numbers = match (dtype.type_char(), dtype.size_field()) {
+        (TypeChar::Uint, 1) => Numbers::Bytes(read!(u8)),
+        (TypeChar::Int, 1) => Numbers::Integers(read!(i8).into_iter().map(Into::into).collect()),
+        (TypeChar::Int, 2) => Numbers::Integers(read!(i16).into_iter().map(Into::into).collect()),
+        (TypeChar::Int, 4) => Numbers::Integers(read!(i32).into_iter().map(Into::into).collect()),
+        (TypeChar::Int, 8) => Numbers::Integers(read!(i64)),
+        (TypeChar::Uint, 2) => Numbers::Integers(read!(u16).into_iter().map(Into::into).collect()),
+        (TypeChar::Uint, 4) => Numbers::Integers(read!(u32).into_iter().map(Into::into).collect()),
+        (TypeChar::Float, 4) => Numbers::Floats(read!(f32).into_iter().map(Into::into).collect()),
+        (TypeChar::Float, 8) => Numbers::Floats(read!(f64)),
+        _ => {
+            return Err(content(
+                path,
+                &format!("array {name} has type {dtype}; expected uint8 images and integer labels"),
+            ));
+        }
+    };
+    Ok((shape, numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::open as open_any;
+    use npyz::WriterBuilder as _;
+
+    fn npz(path: &Path, arrays: &[(&str, &[u64], Numbers)]) {
+        let mut writer = npyz::npz::NpzWriter::create(path).unwrap();
+        for (name, shape, numbers) in arrays {
+            macro_rules! write {
+                ($data:expr) => {{
+                    let mut array =
+                        writer.array(name, zip_options()).unwrap().default_dtype().shape(shape).begin_nd().unwrap();
+                    array.extend($data.iter().copied()).unwrap();
+                    array.finish().unwrap();
+                }};
+            }
+            match numbers {
+                Numbers::Bytes(data) => write!(data),
+                Numbers::Integers(data) => write!(data),
+                Numbers::Floats(data) => write!(data),
+            }
+        }
+    }
+
+    fn zip_options() -> npyz::zip::write::FileOptions<'static, ()> {
+        npyz::zip::write::FileOptions::default()
+    }
+
+    fn opened(arrays: &[(&str, &[u64], Numbers)]) -> Result<Images, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images");
+        npz(&path, arrays);
+        let data = open_any(Some(&path), &OpenOptions::default()).map_err(|error| error.to_string())?;
+        Ok(data.read(&(0..data.info().n).collect::<Vec<_>>()).unwrap())
+    }
+
+    #[test]
+    fn channels_are_found_and_moved_to_the_front() {
+        let labels = || ("y", &[1_u64][..], Numbers::Integers(vec![4]));
+        let first = opened(&[("x", &[1, 3, 1, 2], Numbers::Bytes(vec![1, 2, 3, 4, 5, 6])), labels()]).unwrap();
+        let last = opened(&[("x", &[1, 1, 2, 3], Numbers::Bytes(vec![1, 3, 5, 2, 4, 6])), labels()]);
+        // [1, 1, 2, 3] reads as one channel of 2×3 first.
+        assert_eq!(last.unwrap().shape, [1, 1, 2, 3]);
+        let last = opened(&[("x", &[1, 4, 2, 3], Numbers::Bytes((0..24).collect())), labels()]).unwrap();
+        assert_eq!((last.shape, &last.pixels[..8]), ([1, 3, 4, 2], &[0, 3, 6, 9, 12, 15, 18, 21][..]));
+        assert_eq!((first.shape, first.labels), ([1, 3, 1, 2], vec![4]));
+    }
+
+    #[test]
+    fn floats_must_be_bytes() {
+        let labels = || ("y", &[1_u64][..], Numbers::Bytes(vec![4]));
+        let exact = Numbers::Floats(vec![0.0, 1.0, 128.0 / 255.0]);
+        assert_eq!(opened(&[("x", &[1, 1, 3], exact), labels()]).unwrap().pixels, [0, 255, 128]);
+        for bad in [0.5, -0.1, 2.0, f64::NAN] {
+            let message = opened(&[("x", &[1, 1, 1], Numbers::Floats(vec![bad])), labels()]).unwrap_err();
+            assert!(message.contains("divided by 255"), "{message}");
+        }
+    }
+
+    #[test]
+    fn mismatches_are_named() {
+        let image = || ("x", &[1_u64, 1, 1][..], Numbers::Bytes(vec![4]));
+        let message = |arrays: &[(&str, &[u64], Numbers)]| opened(arrays).unwrap_err();
+        assert!(message(&[image(), ("y", &[2], Numbers::Bytes(vec![1, 2]))]).contains("1 images but 2 labels"));
+        assert!(message(&[image(), ("y", &[1], Numbers::Integers(vec![-1]))]).contains("not a class number"));
+        assert!(message(&[image(), ("z", &[1], Numbers::Bytes(vec![1]))]).contains("expected x and y"));
+        assert!(
+            message(&[("x", &[1, 2, 2, 2], Numbers::Bytes(vec![0; 8])), ("y", &[1], Numbers::Bytes(vec![1]))])
+                .contains("1 or 3 channels")
+        );
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.npz");
+        npz(&path, &[("x", &[1, 1, 2], Numbers::Bytes(vec![4, 5])), ("y", &[1], Numbers::Bytes(vec![1]))]);
+        let good = std::fs::read(&path).unwrap();
+        for end in (1..good.len()).step_by(7) {
+            std::fs::write(&path, &good[..end]).unwrap();
+            assert!(open_any(Some(&path), &OpenOptions::default()).is_err(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which images of a data set are used.
+
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::DataError;
+
+/// A choice of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// The first so many, in file order.
+    First(usize),
+    /// So many, drawn without replacement.
+    Sample {
+        /// How many.
+        n: usize,
+        /// Of the draw.
+        seed: u64,
+    },
+}
+
+/// Places of the chosen images, ascending. The same on every machine.
+pub fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, DataError> {
+    let check = |wanted: usize| if wanted > available { Err(DataError::TooFew { wanted, available }) } else { Ok(()) };
+    match *selection {
+        Selection::All => Ok((0..available).collect()),
+        Selection::First(n) => check(n).map(|()| (0..n).collect()),
+        Selection::Sample { n, seed } => {
+            check(n)?;
+            let mut places: Vec<usize> = (0..available).collect();
+            let (drawn, _) = places.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), n);
+            let mut drawn = drawn.to_vec();
+            drawn.sort_unstable();
+            Ok(drawn)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_drawn_by_seed_and_sorted() {
+        let draw = |seed| select(&Selection::Sample { n: 5, seed }, 1000).unwrap();
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(1).windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn more_than_there_are_is_an_error_that_says_how_many_there_are() {
+        for selection in [Selection::First(11), Selection::Sample { n: 11, seed: 0 }] {
+            assert!(select(&selection, 10).unwrap_err().to_string().contains("the data has 10"));
+        }
+        assert_eq!(select(&Selection::First(2), 10).unwrap(), [0, 1]);
+        assert_eq!(select(&Selection::All, 3).unwrap(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,24 @@
+//! advmod audits the adversarial robustness of trained image classifiers.
+//!
+//! It attacks a model and shows where inside the network it breaks: the modularity curve (Lu et al., "Understanding the Dynamics of DNNs
+//! Using Graph Modularity", ECCV 2022). `ARCHITECTURE.md` has the map; the modules below are in reading order, each may use those under
+//! it and the crate `advmod_attacks`.
+
+pub mod cli;
+
+pub mod report;
+
+pub mod study;
+
+pub mod audit;
+
+pub mod modularity;
+
+pub mod model;
+
+pub mod data;
+
+pub mod pickle;
+
+/// The libtorch version that the `tch` dependency binds.
+pub const LIBTORCH_VERSION: &str = "2.11.0";

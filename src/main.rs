@@ -1,0 +1,5 @@
+//! The `advmod` command.
+
+fn main() -> std::process::ExitCode {
+    advmod::cli::run()
+}

@@ -1,0 +1,19 @@
+//! Loads libtorch's CUDA backend when the machine has it, so that one binary serves both kinds of machine.
+#![expect(unsafe_code, reason = "loading a shared library runs its initializers")]
+
+use std::sync::OnceLock;
+
+/// Loads `libtorch_cuda.so`, which registers the CUDA backend with libtorch. Repeated calls do nothing.
+///
+/// # Errors
+/// The loader's message, when the library or one that it needs is missing.
+pub fn load_backend() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    let load = || {
+        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+        // SAFETY: libtorch_cuda's initializers only register kernels; the library stays loaded for the life of the process.
+        let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
+        library.map(std::mem::forget).map_err(|error| error.to_string())
+    };
+    LOADED.get_or_init(load).clone()
+}

@@ -1,0 +1,188 @@
+//! From a model file (or the embedded model) to a [`Model`].
+
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+
+use super::builder::WeightError;
+use super::format::{FormatError, WeightFile, read_weights, read_weights_from};
+use super::metadata::ModelMetadata;
+use super::normalize::Normalization;
+use super::program::TapSelection;
+use super::weights::FileWeights;
+use super::zoo::{self, Architecture};
+use super::{Model, ModelInfo, embedded};
+
+/// What the user says about a model file.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Overrides inference of the architecture.
+    pub architecture: Option<String>,
+    /// Overrides the file's metadata.
+    pub normalization: Option<Normalization>,
+    /// Overrides the image size that the file or architecture tells.
+    pub input_size: Option<i64>,
+    /// Where curves are measured.
+    pub taps: TapSelection,
+}
+
+/// Why a model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file itself.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Tensors that belong to no known network.
+    #[error(
+        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch ({known})"
+    )]
+    UnknownArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// How many tensors it has.
+        tensors: usize,
+        /// Name and shape of the first.
+        first: String,
+        /// Names that `--arch` takes.
+        known: String,
+    },
+    /// `--arch` names nothing.
+    #[error("unknown architecture `{name}`; known are {known}")]
+    NoSuchArchitecture {
+        /// As given.
+        name: String,
+        /// Names that `--arch` takes.
+        known: String,
+    },
+    /// The weights do not fill the architecture.
+    #[error("{path}: does not fit {architecture}: {source}")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Inferred or given.
+        architecture: String,
+        /// The first weight that is wrong.
+        source: WeightError,
+    },
+    /// Anything else about the file's content or the flags.
+    #[error("{path}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Loads a model file, or the embedded model for `None`.
+pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
+    let (file, name) = match path {
+        Some(path) => {
+            (read_weights(path)?, path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned())
+        }
+        None => (read_weights_from(embedded::BYTES, Path::new(embedded::NAME))?, embedded::NAME.to_owned()),
+    };
+    let path = path.unwrap_or(Path::new(embedded::NAME));
+    let content = |message: String| ModelError::Content { path: path.to_owned(), message };
+    let metadata = ModelMetadata::from_header(&file.metadata).map_err(content)?;
+    let mut weights = FileWeights::new(&file);
+    let architecture = choose_architecture(path, &file, &weights.shapes(), options, metadata.as_ref())?;
+    let program = architecture.build(&mut weights).map_err(|source| ModelError::Weights {
+        path: path.to_owned(),
+        architecture: architecture.name(),
+        source,
+    })?;
+    let known_size = metadata.as_ref().map(|it| it.input_size).or(architecture.expected_size().map(|size| [size; 2]));
+    let info = ModelInfo {
+        name,
+        sha256: file.sha256.clone(),
+        format: file.format.to_string(),
+        architecture: architecture.name(),
+        channels: architecture.channels(),
+        classes: architecture.classes(),
+        class_names: metadata.as_ref().map(|it| it.classes.clone()).unwrap_or_default(),
+        input_size: options.input_size.map(|size| [size; 2]).or(known_size),
+        normalization: (options.normalization.clone())
+            .or(metadata.map(|it| it.normalization))
+            .unwrap_or_else(Normalization::none),
+    };
+    Model::new(info, program, &options.taps, device).map_err(content)
+}
+
+fn choose_architecture(
+    path: &Path,
+    file: &WeightFile,
+    shapes: &zoo::Shapes,
+    options: &LoadOptions,
+    metadata: Option<&ModelMetadata>,
+) -> Result<Box<dyn Architecture>, ModelError> {
+    let known = || zoo::names().collect::<Vec<_>>().join(", ");
+    let inferred = zoo::infer(shapes);
+    let Some(name) = options.architecture.as_ref().or(metadata.map(|it| &it.architecture)) else {
+        return inferred.ok_or_else(|| ModelError::UnknownArchitecture {
+            path: path.to_owned(),
+            tensors: file.tensors.len(),
+            first: file.tensors.first().map_or(String::new(), |(name, tensor)| format!("{name} {:?}", tensor.shape)),
+            known: known(),
+        });
+    };
+    match inferred {
+        // What the shapes say includes the head's layout, which a name does not.
+        Some(inferred) if inferred.name() == *name => Ok(inferred),
+        inferred => {
+            let (channels, classes) = inferred.map_or((3, 10), |it| (it.channels(), it.classes()));
+            zoo::named(name, channels, classes)
+                .ok_or_else(|| ModelError::NoSuchArchitecture { name: name.clone(), known: known() })
+        }
+    }
+}
+
+/// What a trial run says about a model that has just been loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Two forward passes of the same images differ: something random or stateful is in the network.
+    pub not_deterministic: bool,
+    /// The outputs are non-negative and sum to one: probabilities, not logits.
+    pub probabilities: bool,
+}
+
+impl Model {
+    /// Checks that images of this shape go through, and looks at the output.
+    ///
+    /// # Errors
+    /// A sentence that says which shape is expected.
+    pub fn check(&self, channels: usize, height: usize, width: usize) -> Result<Findings, String> {
+        let info = self.info();
+        if channels as i64 != info.channels {
+            return Err(format!(
+                "the images have {channels} channel(s), the model ({}) takes {}; give data that it was trained for",
+                info.architecture, info.channels
+            ));
+        }
+        let given = [height as i64, width as i64];
+        if let Some([h, w]) = info.input_size.filter(|size| *size != given) {
+            return Err(format!(
+                "the images are {height}×{width}, the model ({}) is for {h}×{w}; give --resize {h} --crop {h}, or --input-size \
+                 {height} if it was trained at that size",
+                info.architecture
+            ));
+        }
+        let shape = [8, info.channels, given[0], given[1]];
+        let ramp = Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, self.device));
+        let pixels = (ramp * 0.618_033_988_75).frac().view(shape);
+        let too_small = |error: advmod_attacks::victim::VictimError| {
+            format!(
+                "images of {height}×{width} do not fit the model ({}): {error}; give larger ones with --resize",
+                info.architecture
+            )
+        };
+        let run = || tch::no_grad(|| advmod_attacks::victim::Victim::logits(self, &pixels)).map_err(too_small);
+        let (first, second) = (run()?, run()?);
+        if !bool::try_from(first.isfinite().all()).unwrap_or(false) {
+            return Err("the model's output is not finite; its weights are damaged or its training diverged".to_owned());
+        }
+        let sums = first.sum_dim_intlist([1_i64].as_slice(), false, Kind::Double) - 1.0;
+        let probabilities = first.min().double_value(&[]) >= 0.0 && sums.abs().max().double_value(&[]) < 1e-3;
+        Ok(Findings { not_deterministic: first != second, probabilities })
+    }
+}

@@ -1,0 +1,44 @@
+//! What advmod writes into the header of its own model files, so that they need no flags.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::normalize::Normalization;
+
+/// The key in a safetensors header under which the metadata lies, as JSON.
+const KEY: &str = "advmod";
+
+/// Everything that weights alone do not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelMetadata {
+    /// As `--arch` takes it.
+    pub architecture: String,
+    /// Class names in label order; empty when unknown.
+    pub classes: Vec<String>,
+    /// Applied to the pixels before the first layer.
+    pub normalization: Normalization,
+    /// Height and width of the images that it was trained on.
+    pub input_size: [i64; 2],
+    /// How it was trained, for readers.
+    pub training: String,
+}
+
+impl ModelMetadata {
+    /// As entries of a safetensors header.
+    pub fn to_header(&self) -> BTreeMap<String, String> {
+        let json = serde_json::to_string(self).expect("plain data always has a JSON form");
+        BTreeMap::from([(KEY.to_owned(), json)])
+    }
+
+    /// From a safetensors header, if advmod wrote it.
+    ///
+    /// # Errors
+    /// A sentence, when the entry is there but is not what this version writes.
+    pub fn from_header(header: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
+        let Some(json) = header.get(KEY) else { return Ok(None) };
+        serde_json::from_str(json)
+            .map(Some)
+            .map_err(|error| format!("the advmod entry of its header cannot be read: {error}; was it edited?"))
+    }
+}

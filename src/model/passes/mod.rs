@@ -1,0 +1,4 @@
+//! Passes over a [`Program`](super::program::Program): each reads one and returns another, or a count.
+
+pub mod count;
+pub mod fold;

@@ -1,0 +1,305 @@
+//! [`Program`]: a network as a flat list of ATen-level operators.
+//!
+//! Every way into advmod (built-in architectures today) ends in a `Program`; everything after it (interpreter, folding, counting, taps)
+//! knows nothing else about networks.
+
+use tch::Tensor;
+
+/// A value that flows through a [`Program`]: its input, or the output of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) u32);
+
+impl ValueId {
+    /// The value's position in tables indexed by value.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A named parameter or buffer of a [`Program`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WeightId(pub(crate) u32);
+
+/// Stride, padding, dilation and groups of a convolution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Step between windows, `[rows, columns]`.
+    pub stride: [i64; 2],
+    /// Zeros added on each side, `[rows, columns]`.
+    pub padding: [i64; 2],
+    /// Distance between kernel elements, `[rows, columns]`.
+    pub dilation: [i64; 2],
+    /// Number of independent channel groups.
+    pub groups: i64,
+}
+
+impl ConvGeometry {
+    /// A square geometry without dilation or groups.
+    pub fn square(stride: i64, padding: i64) -> Self {
+        Self { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+    }
+}
+
+/// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on.
+    Normalize {
+        /// Per channel, in pixel units.
+        mean: Vec<f64>,
+        /// Per channel, in pixel units.
+        std: Vec<f64>,
+    },
+    /// `[N, C, H, W]` → `[N, O, H', W']`.
+    Conv2d {
+        /// `[O, C / groups, kh, kw]`.
+        weight: WeightId,
+        /// `[O]`.
+        bias: Option<WeightId>,
+        /// Stride, padding, dilation, groups.
+        geometry: ConvGeometry,
+    },
+    /// `[N, I]` → `[N, O]`.
+    Linear {
+        /// `[O, I]`.
+        weight: WeightId,
+        /// `[O]`.
+        bias: Option<WeightId>,
+    },
+    /// Batch normalization over the channel dimension.
+    BatchNorm {
+        /// Scale, `[C]`.
+        weight: WeightId,
+        /// Shift, `[C]`.
+        bias: WeightId,
+        /// Running mean, `[C]`.
+        mean: WeightId,
+        /// Running variance, `[C]`.
+        variance: WeightId,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Elementwise sum of two values.
+    Add,
+    /// Largest value of each window.
+    MaxPool2d {
+        /// Side of the square window.
+        kernel: i64,
+        /// Step between windows.
+        stride: i64,
+        /// Padding (of −∞) on each side.
+        padding: i64,
+    },
+    /// Mean over windows such that the output has this size.
+    AdaptiveAvgPool2d {
+        /// `[rows, columns]` of the output.
+        output: [i64; 2],
+    },
+    /// `[N, …]` → `[N, M]`.
+    Flatten,
+    /// Every `stride`-th row and column, with zero channels before and after: the parameter-free shortcut of CIFAR ResNets
+    /// (option A of He et al., "Deep Residual Learning", CVPR 2016, §4.2).
+    PadShortcut {
+        /// Step between the rows and columns that are kept.
+        stride: i64,
+        /// Zero channels in front.
+        before: i64,
+        /// Zero channels behind.
+        after: i64,
+    },
+    /// Nothing in evaluation; drops activations while training.
+    Dropout {
+        /// Probability of dropping.
+        p: f64,
+    },
+}
+
+impl Op {
+    /// The weights that the operator reads.
+    pub fn weights(&self) -> Vec<WeightId> {
+        match self {
+            Self::Conv2d { weight, bias, .. } | Self::Linear { weight, bias } => {
+                std::iter::once(*weight).chain(*bias).collect()
+            }
+            Self::BatchNorm { weight, bias, mean, variance, .. } => vec![*weight, *bias, *mean, *variance],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// One operator applied to values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// What it reads, in the operator's order.
+    pub inputs: Vec<ValueId>,
+    /// What it makes.
+    pub output: ValueId,
+    /// Path of the module whose output this is (`layer3.1.conv2`); the last node of a block carries the block's path.
+    pub path: String,
+}
+
+/// A named point of the network whose output can be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Module path.
+    pub path: String,
+    /// The value measured.
+    pub value: ValueId,
+}
+
+/// Which points of the network a curve measures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TapSelection {
+    /// The architecture's own choice: the raw stem convolution and every block, or every convolution of a plain network.
+    #[default]
+    Default,
+    /// Like `Default`, but after each unit's ReLU instead of the raw convolution.
+    Relu,
+    /// Every module output.
+    All,
+    /// Module paths that match one of these patterns (`*` any characters, `?` one).
+    Globs(Vec<String>),
+}
+
+impl TapSelection {
+    /// Reads `default`, `relu`, `all`, or comma-separated patterns.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "default" => Self::Default,
+            "relu" => Self::Relu,
+            "all" => Self::All,
+            globs => Self::Globs(globs.split(',').map(|glob| glob.trim().to_owned()).collect()),
+        }
+    }
+}
+
+/// A parameter or buffer.
+#[derive(Debug)]
+pub struct Weight {
+    /// Name as in the weight file, without prefixes.
+    pub name: String,
+    /// f32, frozen except in training.
+    pub tensor: Tensor,
+    /// Whether an optimizer updates it (false for running statistics).
+    pub trainable: bool,
+}
+
+/// A network: nodes in execution order, weights, and the points that can be tapped.
+#[derive(Debug)]
+pub struct Program {
+    /// In execution order: a node reads only the input and outputs of earlier nodes.
+    pub nodes: Vec<Node>,
+    /// The pixels.
+    pub input: ValueId,
+    /// The logits.
+    pub output: ValueId,
+    /// Parameters and buffers.
+    pub weights: Vec<Weight>,
+    /// Taps of [`TapSelection::Default`], in forward order.
+    pub default_taps: Vec<Tap>,
+    /// Taps of [`TapSelection::Relu`], in forward order.
+    pub relu_taps: Vec<Tap>,
+    /// Channels of the pixels.
+    pub channels: i64,
+    /// Number of logits.
+    pub classes: i64,
+}
+
+impl Program {
+    /// How many values the program has, its input included.
+    pub fn value_count(&self) -> usize {
+        self.nodes.len() + 1
+    }
+
+    /// The weight behind an id.
+    pub fn weight(&self, id: WeightId) -> &Weight {
+        &self.weights[id.0 as usize]
+    }
+
+    /// The taps that a selection means, in forward order. Empty when no path matches.
+    pub fn taps(&self, selection: &TapSelection) -> Vec<Tap> {
+        match selection {
+            TapSelection::Default => self.default_taps.clone(),
+            TapSelection::Relu => self.relu_taps.clone(),
+            TapSelection::All => self.all_taps(),
+            TapSelection::Globs(globs) => self
+                .all_taps()
+                .into_iter()
+                .filter(|tap| globs.iter().any(|glob| glob_matches(glob, &tap.path)))
+                .collect(),
+        }
+    }
+
+    /// Every module output, in forward order. The input's normalization is not a module.
+    fn all_taps(&self) -> Vec<Tap> {
+        let named = self.nodes.iter().filter(|node| !node.path.is_empty());
+        named.map(|node| Tap { path: node.path.clone(), value: node.output }).collect()
+    }
+
+    /// A copy that shares the weights' memory.
+    pub fn shallow_clone(&self) -> Self {
+        let weights = self.weights.iter().map(|weight| Weight {
+            name: weight.name.clone(),
+            tensor: weight.tensor.shallow_clone(),
+            trainable: weight.trainable,
+        });
+        Self {
+            nodes: self.nodes.clone(),
+            input: self.input,
+            output: self.output,
+            weights: weights.collect(),
+            default_taps: self.default_taps.clone(),
+            relu_taps: self.relu_taps.clone(),
+            channels: self.channels,
+            classes: self.classes,
+        }
+    }
+}
+
+/// Shell-like match of a whole path: `*` is any run of characters, `?` any one.
+fn glob_matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Where to go on when the characters after the last `*` turn out not to match.
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && (pattern[p] == b'?' || pattern[p] == text[t]) && pattern[p] != b'*' {
+            (p, t) = (p + 1, t + 1);
+        } else if p < pattern.len() && pattern[p] == b'*' {
+            retry = Some((p, t));
+            p += 1;
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            (p, t) = (star + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_paths() {
+        for (glob, path, expected) in [
+            ("layer1.*", "layer1.0", true),
+            ("layer1.*", "layer1.0.conv1", true),
+            ("layer?.0", "layer3.0", true),
+            ("layer?.0", "layer3.0.conv1", false),
+            ("*conv*", "layer3.0.conv1", true),
+            ("*.conv2", "layer3.0.conv1", false),
+            ("conv1", "conv1", true),
+            ("conv1", "xconv1", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(glob_matches(glob, path), expected, "{glob} on {path}");
+        }
+    }
+}

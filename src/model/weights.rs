@@ -1,0 +1,91 @@
+//! [`WeightSource`]s: tensors out of a file, or freshly initialized.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, Tensor};
+
+use super::builder::{Init, WeightError, WeightSource};
+use super::format::{RawTensor, WeightFile};
+use super::zoo::{Shapes, canonical_name};
+
+/// The tensors of a weight file under torchvision's names.
+pub struct FileWeights<'a> {
+    tensors: BTreeMap<String, (&'a str, &'a RawTensor)>,
+}
+
+impl<'a> FileWeights<'a> {
+    /// Indexes a file.
+    pub fn new(file: &'a WeightFile) -> Self {
+        let named = file.tensors.iter().map(|(name, tensor)| (canonical_name(name), (name.as_str(), tensor)));
+        Self { tensors: named.collect() }
+    }
+
+    /// Names and shapes, for inference of the architecture.
+    pub fn shapes(&self) -> Shapes {
+        self.tensors.iter().map(|(name, (_, tensor))| (name.clone(), shape_of(tensor))).collect()
+    }
+}
+
+fn shape_of(tensor: &RawTensor) -> Vec<i64> {
+    tensor.shape.iter().map(|&size| size as i64).collect()
+}
+
+impl WeightSource for FileWeights<'_> {
+    fn weight(&mut self, name: &str, shape: &[i64], _: Init, _: bool) -> Result<Tensor, WeightError> {
+        let (given_name, raw) = self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        let found = shape_of(raw);
+        if found != shape {
+            let name = (*given_name).to_owned();
+            return Err(WeightError::Shape { name, expected: shape.to_vec(), found });
+        }
+        let values = raw.to_f32();
+        let count = values.iter().filter(|value| !value.is_finite()).count() as i64;
+        if count > 0 {
+            return Err(WeightError::NotFinite { name: (*given_name).to_owned(), count });
+        }
+        Ok(Tensor::from_slice(&values).view(shape))
+    }
+}
+
+/// Seeded initial weights. Each tensor's values depend on the seed and its name alone, not on the order of construction.
+pub struct FreshWeights {
+    seed: u64,
+}
+
+impl FreshWeights {
+    /// Weights of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+}
+
+impl WeightSource for FreshWeights {
+    fn weight(&mut self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Result<Tensor, WeightError> {
+        let n = shape.iter().product::<i64>() as usize;
+        let mut stream = ChaCha8Rng::seed_from_u64(self.seed);
+        stream.set_stream(fnv1a(name));
+        let mut uniform = || stream.random::<f64>();
+        let values: Vec<f32> = match init {
+            Init::Zeros => vec![0.0; n],
+            Init::Ones => vec![1.0; n],
+            Init::Uniform { fan } => {
+                let bound = 1.0 / (fan as f64).sqrt();
+                (0..n).map(|_| (bound * (2.0 * uniform() - 1.0)) as f32).collect()
+            }
+            Init::KaimingNormal { fan } => {
+                let deviation = (2.0 / fan as f64).sqrt();
+                // Box-Muller; 1 − u is in (0, 1], so its logarithm is finite.
+                let mut normal = || (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+                (0..n).map(|_| (deviation * normal()) as f32).collect()
+            }
+        };
+        Ok(Tensor::from_slice(&values).view(shape).to_kind(Kind::Float).set_requires_grad(trainable))
+    }
+}
+
+/// The FNV-1a hash of a name: a stream number that is the same on every machine.
+fn fnv1a(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,274 @@
+//! The modularity curve: Q per tap, its peak, and how far two matched curves lie apart.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hubness, Interval, Modularity, ModularityError, Neighbors, Similarity, hubness, modularity};
+
+/// One tap measured on one set of samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TapModularity {
+    /// Q and what comes with it.
+    pub modularity: Modularity,
+    /// Hubs of the graph.
+    pub hubness: Hubness,
+    /// Representations that are all zero.
+    pub zero_rows: usize,
+    /// Samples whose representation another sample repeats.
+    pub duplicates: usize,
+}
+
+impl TapModularity {
+    /// Measures the graph of `k` neighbours under `labels` in 0..`n_classes`.
+    ///
+    /// # Errors
+    /// As [`modularity`].
+    pub fn measure(
+        neighbors: &Neighbors,
+        k: usize,
+        labels: &[usize],
+        n_classes: usize,
+    ) -> Result<Self, ModularityError> {
+        Ok(Self {
+            modularity: modularity(neighbors, k, labels, n_classes)?,
+            hubness: hubness(neighbors, k)?,
+            zero_rows: neighbors.zero_rows(),
+            duplicates: neighbors.duplicates(),
+        })
+    }
+}
+
+/// One point of a curve: a tap over one or more disjoint sets of samples (repeats).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TapPoint {
+    /// Where in the network.
+    pub tap: String,
+    /// Mean of Q over the repeats; absent if any repeat has no Q.
+    pub q: Option<f64>,
+    /// Mean over the repeats of Q's mean under shuffled labels.
+    pub null: Option<f64>,
+    /// 95 % jackknife interval of Q, where one was computed.
+    pub interval: Option<Interval>,
+    /// Q of every repeat that has one, in order.
+    pub repeats: Vec<f64>,
+    /// Unbiased standard deviation (n − 1) over the repeats; absent for one repeat.
+    pub std_dev: Option<f64>,
+    /// Largest in-degree over all repeats, and mean skewness.
+    pub hubness: Option<Hubness>,
+    /// Mean share of edges inside a class.
+    pub label_overlap: Option<f64>,
+    /// Edges of negative weight, over all repeats.
+    pub negative_edges: usize,
+    /// Representations that are all zero, over all repeats.
+    pub zero_rows: usize,
+    /// Samples whose representation another sample repeats, over all repeats.
+    pub duplicates: usize,
+    /// Why Q, or else its interval, is absent.
+    pub reason: Option<String>,
+}
+
+impl TapPoint {
+    /// Sums up a tap's repeats. A repeat that failed leaves the point without Q, with the reason: a mean over the rest
+    /// would not be comparable.
+    pub fn from_repeats(tap: impl Into<String>, repeats: &[Result<TapModularity, ModularityError>]) -> Self {
+        let measured: Vec<&TapModularity> = repeats.iter().flatten().collect();
+        let failure = repeats.iter().enumerate().find_map(|(i, repeat)| Some((i, repeat.as_ref().err()?)));
+        let reason = match failure {
+            Some((_, error)) if repeats.len() == 1 => Some(error.to_string()),
+            Some((i, error)) => Some(format!("repeat {} of {}: {error}", i + 1, repeats.len())),
+            None if repeats.is_empty() => Some("no repeats were measured".to_owned()),
+            None => None,
+        };
+        let complete = reason.is_none();
+        let mean_of = |value: fn(&TapModularity) -> f64| {
+            let values: Vec<f64> = measured.iter().map(|tap| value(tap)).collect();
+            mean(&values).filter(|_| complete)
+        };
+        let sum_of = |count: fn(&TapModularity) -> usize| measured.iter().map(|tap| count(tap)).sum();
+        let largest_in_degree = measured.iter().map(|tap| tap.hubness.largest_in_degree).max().unwrap_or(0);
+        let values: Vec<f64> = measured.iter().map(|tap| tap.modularity.q).collect();
+        Self {
+            tap: tap.into(),
+            q: mean_of(|tap| tap.modularity.q),
+            null: mean_of(|tap| tap.modularity.null),
+            interval: None,
+            std_dev: std_dev(&values).filter(|_| complete),
+            repeats: values,
+            hubness: mean_of(|tap| tap.hubness.skewness).map(|skewness| Hubness { largest_in_degree, skewness }),
+            label_overlap: mean_of(|tap| tap.modularity.label_overlap),
+            negative_edges: sum_of(|tap| tap.modularity.negative_edges),
+            zero_rows: sum_of(|tap| tap.zero_rows),
+            duplicates: sum_of(|tap| tap.duplicates),
+            reason,
+        }
+    }
+
+    /// Adds the interval, or the reason why there is none (unless Q itself is absent, which has its own).
+    #[must_use]
+    pub fn with_interval(mut self, interval: Result<Interval, ModularityError>) -> Self {
+        match interval {
+            Ok(interval) => self.interval = Some(interval),
+            Err(error) => self.reason = self.reason.or_else(|| Some(error.to_string())),
+        }
+        self
+    }
+}
+
+/// Q per tap in forward order. Q depends on N and k, so curves are compared only where both agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Samples per repeat, N.
+    pub n: usize,
+    /// Neighbours per sample.
+    pub k: usize,
+    /// How representations were compared.
+    pub similarity: Similarity,
+    /// The taps in forward order.
+    pub taps: Vec<TapPoint>,
+}
+
+/// Where a curve is highest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The tap.
+    pub tap: String,
+    /// Its Q.
+    pub q: f64,
+    /// Its place in the curve, from 0.
+    pub index: usize,
+}
+
+impl Curve {
+    /// The largest Q, the first tap on ties; none if no tap has a Q.
+    pub fn peak(&self) -> Option<Peak> {
+        let points = self.taps.iter().enumerate().filter_map(|(index, point)| Some((index, point, point.q?)));
+        let best = points.reduce(|best, next| if next.2 > best.2 { next } else { best });
+        best.map(|(index, point, q)| Peak { tap: point.tap.clone(), q, index })
+    }
+
+    fn comparable(&self, other: &Self) -> bool {
+        (self.n, self.k, self.similarity) == (other.n, other.k, other.similarity)
+    }
+}
+
+/// Curve drop: `Q_clean − Q_adversarial` for each tap of `clean`. Absent where either Q is, where the other curve has
+/// another tap in that place, or where N, k or similarity differ.
+pub fn curve_drop(clean: &Curve, adversarial: &Curve) -> Vec<Option<f64>> {
+    let comparable = clean.comparable(adversarial);
+    let of_tap = |(index, point): (usize, &TapPoint)| {
+        let other = adversarial.taps.get(index).filter(|other| comparable && other.tap == point.tap)?;
+        Some(point.q? - other.q?)
+    };
+    clean.taps.iter().enumerate().map(of_tap).collect()
+}
+
+/// Peak drop: the clean curve's peak − the adversarial one's, wherever each lies. Absent where either peak is, or where
+/// N, k or similarity differ.
+pub fn peak_drop(clean: &Curve, adversarial: &Curve) -> Option<f64> {
+    let (clean_peak, adversarial_peak) = (clean.peak()?, adversarial.peak()?);
+    clean.comparable(adversarial).then_some(clean_peak.q - adversarial_peak.q)
+}
+
+/// Arithmetic mean; none of no values.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
+}
+
+/// Unbiased standard deviation (divides by n − 1); none of fewer than two values.
+pub fn std_dev(values: &[f64]) -> Option<f64> {
+    let centre = mean(values).filter(|_| values.len() > 1)?;
+    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
+    Some((squares / (values.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(q: f64, largest_in_degree: usize) -> TapModularity {
+        let modularity =
+            Modularity { q, null: -0.01, per_class: vec![q], total_weight: 1.0, label_overlap: 0.5, negative_edges: 2 };
+        let hubness = Hubness { largest_in_degree, skewness: 1.0 };
+        TapModularity { modularity, hubness, zero_rows: 1, duplicates: 3 }
+    }
+
+    fn curve(qs: &[Option<f64>]) -> Curve {
+        let undefined = ModularityError::Undefined { edges: 3, total: 0.0 };
+        let point = |(i, q): (usize, &Option<f64>)| {
+            let repeat = q.map(|q| measured(q, 4)).ok_or(undefined.clone());
+            TapPoint::from_repeats(format!("layer{i}"), &[repeat])
+        };
+        Curve { n: 500, k: 3, similarity: Similarity::Cosine, taps: qs.iter().enumerate().map(point).collect() }
+    }
+
+    #[test]
+    fn repeats_give_the_mean_and_the_unbiased_deviation() {
+        let point =
+            TapPoint::from_repeats("conv1", &[Ok(measured(0.1, 5)), Ok(measured(0.2, 9)), Ok(measured(0.6, 4))]);
+        assert!((point.q.unwrap() - 0.3).abs() < 1e-15);
+        assert!((point.std_dev.unwrap() - 0.07_f64.sqrt()).abs() < 1e-15);
+        assert_eq!(point.repeats, [0.1, 0.2, 0.6]);
+        assert_eq!(point.hubness, Some(Hubness { largest_in_degree: 9, skewness: 1.0 }));
+        assert_eq!((point.negative_edges, point.zero_rows, point.duplicates), (6, 3, 9));
+        assert_eq!(point.reason, None);
+        assert_eq!(TapPoint::from_repeats("conv1", &[Ok(measured(0.1, 5))]).std_dev, None);
+    }
+
+    #[test]
+    fn a_failed_repeat_leaves_no_mean_but_a_reason() {
+        let failed = Err(ModularityError::Undefined { edges: 3, total: 0.0 });
+        let point = TapPoint::from_repeats("conv1", &[Ok(measured(0.1, 5)), failed]);
+        assert_eq!((point.q, point.null, point.std_dev, point.label_overlap), (None, None, None, None));
+        assert_eq!(point.repeats, [0.1]);
+        assert!(point.reason.unwrap().starts_with("repeat 2 of 2: modularity is undefined"));
+        assert!(TapPoint::from_repeats("conv1", &[]).reason.is_some());
+    }
+
+    #[test]
+    fn a_missing_interval_says_why() {
+        let interval = Interval { estimate: 0.1, se: 0.01, low: 0.08, high: 0.12 };
+        let point = TapPoint::from_repeats("conv1", &[Ok(measured(0.1, 5))]);
+        assert_eq!(point.clone().with_interval(Ok(interval)).interval, Some(interval));
+        let without = point.with_interval(Err(ModularityError::TooFewForInterval { n: 10, k: 3 }));
+        assert!(without.q.is_some() && without.reason.unwrap().contains("N = 10"));
+    }
+
+    #[test]
+    fn the_peak_is_the_first_largest_and_skips_absent_values() {
+        let peak = curve(&[None, Some(-0.2), Some(0.4), None, Some(0.4), Some(0.1)]).peak().unwrap();
+        assert_eq!(peak, Peak { tap: "layer2".to_owned(), q: 0.4, index: 2 });
+        assert_eq!(curve(&[Some(-0.2)]).peak().unwrap().index, 0);
+        assert_eq!((curve(&[None]).peak(), curve(&[]).peak()), (None, None));
+    }
+
+    #[test]
+    fn drops_are_clean_minus_adversarial() {
+        let (clean, adversarial) =
+            (curve(&[Some(0.5), Some(0.75), None]), curve(&[Some(0.25), Some(0.125), Some(0.1)]));
+        assert_eq!(curve_drop(&clean, &adversarial), [Some(0.25), Some(0.625), None]);
+        assert_eq!(peak_drop(&clean, &adversarial), Some(0.5));
+        assert_eq!(peak_drop(&clean, &curve(&[None])), None);
+    }
+
+    #[test]
+    fn unlike_curves_are_not_compared() {
+        let clean = curve(&[Some(0.5), Some(0.75)]);
+        assert_eq!(curve_drop(&clean, &curve(&[Some(0.25)])), [Some(0.25), None]);
+        let other_k = Curve { k: 5, ..clean.clone() };
+        assert_eq!((curve_drop(&clean, &other_k), peak_drop(&clean, &other_k)), (vec![None, None], None));
+        let mut renamed = clean.clone();
+        renamed.taps[0].tap = "stem".to_owned();
+        assert_eq!(curve_drop(&clean, &renamed), [None, Some(0.0)]);
+    }
+
+    #[test]
+    fn a_measured_curve_survives_json() {
+        let neighbors = Neighbors::from_dense(6, &[0.5; 36], 4).unwrap().with_zero_rows(1);
+        let tap = TapModularity::measure(&neighbors, 2, &[0, 0, 0, 1, 1, 1], 2).unwrap();
+        assert_eq!((tap.zero_rows, tap.hubness.largest_in_degree), (1, 5));
+        let mut curve = curve(&[Some(0.5), None]);
+        curve.taps.push(TapPoint::from_repeats("fc", &[Ok(tap)]));
+        let json = serde_json::to_string(&curve).unwrap();
+        assert!(json.contains(r#""similarity":"cosine""#) && json.contains(r#""q":null"#));
+        assert_eq!(serde_json::from_str::<Curve>(&json).unwrap(), curve);
+    }
+}

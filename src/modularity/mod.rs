@@ -1,0 +1,183 @@
+//! Modularity of a network's representations: how well the classes are separated at each tap.
+//!
+//! The pipeline, per tap:
+//!
+//! 1. On the device, the representation's rows become similarities (cosine, Pearson or sample-centred cosine), and each
+//!    sample keeps its best k + margin others: [`Neighbors`]. Nothing after this step needs the device.
+//! 2. The first k of each row are the directed edges ([`knn_edges`]). One pass over them gives Newman's modularity
+//!    `Q = Σ_c [L_c/T − (S_c/T)²]` under the labels, its class shares and the label overlap ([`modularity`]).
+//! 3. Next to Q stand its exact mean under random labels ([`random_label_null`]), a delete-group jackknife interval that
+//!    recomputes the neighbours from the longer lists ([`jackknife`]), and the hubness of the graph ([`hubness`]).
+//! 4. The taps in forward order form a [`Curve`], with its peak; two matched curves give the curve drop and peak drop.
+//!
+//! A modularity that has no value (no weight in the graph) is an error with a reason, never a NaN.
+//!
+//! Source of the curve: Lu et al., "Understanding the Dynamics of DNNs Using Graph Modularity", ECCV 2022.
+
+mod neighbors;
+
+mod similarity;
+
+mod graph;
+
+mod null;
+
+mod jackknife;
+
+mod hubness;
+
+mod curve;
+
+pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_drop, std_dev};
+pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
+pub use hubness::{Hubness, hubness};
+pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference};
+pub use neighbors::{Neighbors, Similarity};
+pub use null::random_label_null;
+pub use similarity::neighbors;
+
+/// Why a modularity, or its interval, has no value.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModularityError {
+    /// k is zero, so the graph would have no edges.
+    #[error("k = 0 gives a graph without edges; expected k of at least 1; raise --k")]
+    ZeroK,
+    /// There are not more samples than neighbours asked for.
+    #[error("needs more than k samples: N = {n}, k = {k}; lower --k or give more samples")]
+    TooFewSamples {
+        /// Samples given.
+        n: usize,
+        /// Neighbours asked for.
+        k: usize,
+    },
+    /// The neighbour lists are shorter than k.
+    #[error("k = {k} needs {k} candidates per sample, found {candidates}; keep longer candidate lists")]
+    TooFewCandidates {
+        /// Neighbours asked for.
+        k: usize,
+        /// Candidates kept per sample.
+        candidates: usize,
+    },
+    /// An input has the wrong number of entries.
+    #[error("{what} has {found} entries, expected {expected}; give one per place")]
+    Length {
+        /// Which input.
+        what: &'static str,
+        /// Entries that N (and the list length) ask for.
+        expected: usize,
+        /// Entries given.
+        found: usize,
+    },
+    /// A label names a class that does not exist.
+    #[error("sample {index} has label {label}, expected less than {n_classes} classes; check labels and class count")]
+    LabelOutOfRange {
+        /// The first such sample.
+        index: usize,
+        /// Its label.
+        label: usize,
+        /// Classes there are.
+        n_classes: usize,
+    },
+    /// The network's output at this tap is NaN or infinite.
+    #[error(
+        "{rows} of {n} samples have non-finite values at this tap, the first is sample {row}; the model overflows on them"
+    )]
+    NonFiniteRows {
+        /// The first such sample.
+        row: usize,
+        /// How many samples have one.
+        rows: usize,
+        /// Of how many.
+        n: usize,
+    },
+    /// libtorch failed, for example for lack of memory.
+    #[error("libtorch: {0}")]
+    Libtorch(String),
+    /// A similarity is NaN or infinite.
+    #[error("{rows} samples have non-finite similarities, the first is sample {row}; check its representation for NaN")]
+    NonFiniteSimilarity {
+        /// The first such sample.
+        row: usize,
+        /// How many samples have one.
+        rows: usize,
+    },
+    /// A similarity is so far outside [−1, 1] that rounding does not explain it.
+    #[error("sample {row} has similarity {value}, expected -1 to 1; the rows must be normalized first")]
+    SimilarityOutOfRange {
+        /// The first such sample.
+        row: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A row of the neighbour lists names itself, a sample that does not exist, or one sample twice.
+    #[error("neighbours of sample {row} name {neighbor}, expected distinct other samples below {n}")]
+    BadNeighbor {
+        /// The row.
+        row: usize,
+        /// The neighbour that is itself, too large, or listed twice.
+        neighbor: u32,
+        /// Samples there are.
+        n: usize,
+    },
+    /// An edge of a weighted graph is not usable.
+    #[error(
+        "edge {index} joins {from} to {to} with weight {weight}, expected two samples below {n} and a finite weight"
+    )]
+    BadEdge {
+        /// Position in the edge list.
+        index: usize,
+        /// Source.
+        from: u32,
+        /// Target.
+        to: u32,
+        /// Weight.
+        weight: f64,
+        /// Samples there are.
+        n: usize,
+    },
+    /// The weights do not sum to something positive, so Q would divide by zero or lose its meaning.
+    #[error(
+        "modularity is undefined: {edges} edge weights sum to {total}, expected more than 0; check this tap's output"
+    )]
+    Undefined {
+        /// Edges in the graph.
+        edges: usize,
+        /// Their sum T.
+        total: f64,
+    },
+    /// Too few samples for a delete-group jackknife.
+    #[error("no interval: N = {n} and k = {k} leave too few samples without one of {GROUPS} groups; give more samples")]
+    TooFewForInterval {
+        /// Samples given.
+        n: usize,
+        /// Neighbours asked for.
+        k: usize,
+    },
+    /// Deleting a group left a sample with fewer than k candidates: try again with longer lists.
+    #[error("no interval: {rows} of the lists of {candidates} candidates are too short for k = {k}; keep longer lists")]
+    ExhaustedCandidates {
+        /// Samples whose list ran out for at least one group.
+        rows: usize,
+        /// Neighbours asked for.
+        k: usize,
+        /// Candidates kept per sample.
+        candidates: usize,
+    },
+    /// Two jackknives were made with different groups.
+    #[error(
+        "clean and adversarial replicates use different groups, expected the same; use one seed and the same samples"
+    )]
+    Unpaired,
+    /// A similarity name is not known.
+    #[error("unknown similarity '{name}', expected cosine, pearson or sample-centred")]
+    UnknownSimilarity {
+        /// The name as given.
+        name: String,
+    },
+}
+
+impl From<tch::TchError> for ModularityError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(crate::model::first_line(&error))
+    }
+}

@@ -1,0 +1,233 @@
+//! The device half: a representation `[N, M]` to each row's most similar other rows, as plain data.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{ModularityError, Neighbors, Similarity};
+
+/// Similarities held at once, as f32: 256 MiB. More samples than its square root are worked off in blocks of rows.
+const BLOCK_BUDGET: i64 = 1 << 26;
+
+/// Rows of the similarity matrix per product while it fits the budget: its other half is mirrored, not computed.
+const MIRRORED_ROWS: i64 = 128;
+
+/// Norms below this count as zero.
+const ZERO_NORM: f64 = 1e-8;
+
+/// The `candidates` most similar other rows of each row, ordered by similarity descending, then index ascending.
+///
+/// `S_ij = r_i·r_j / (‖r_i‖‖r_j‖)` after the transform of `similarity`. At most a block budget of S is held, never all N × N.
+///
+/// # Shapes and units
+/// `rows`: f32 `[N, M]`.
+/// # Errors
+/// Non-finite rows, or `candidates` not in 1..N.
+/// # Cost
+/// One matrix product of N·N·M multiply-adds, half of them while S fits the budget.
+pub fn neighbors(rows: &Tensor, similarity: Similarity, candidates: usize) -> Result<Neighbors, ModularityError> {
+    neighbors_in_blocks(rows, similarity, candidates, BLOCK_BUDGET)
+}
+
+fn neighbors_in_blocks(
+    rows: &Tensor,
+    similarity: Similarity,
+    candidates: usize,
+    budget: i64,
+) -> Result<Neighbors, ModularityError> {
+    let _guard = tch::no_grad_guard();
+    let n = rows.size()[0];
+    if candidates == 0 || candidates as i64 >= n {
+        // The constructor has the message.
+        return Ok(Neighbors::new(n as usize, candidates, Vec::new(), Vec::new())?);
+    }
+    let rows = match similarity {
+        Similarity::Cosine => rows.shallow_clone(),
+        Similarity::Pearson => rows.f_sub(&rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?)?,
+        Similarity::SampleCentred => rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?,
+    };
+    let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
+    check_finite(&norms)?;
+    let zero_rows = i64::try_from(norms.f_lt(ZERO_NORM)?.f_sum(Kind::Int64)?)?;
+    // Dividing the products is cheaper than dividing the rows, and needs no copy of them.
+    let inverse = norms.f_clamp_min(ZERO_NORM)?.f_reciprocal()?;
+
+    let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
+    if n * n <= budget {
+        let products = mirrored_products(&rows)?;
+        best.extend(scaled(&products, &inverse, &inverse)?, 0)?;
+    } else {
+        let transposed = rows.f_transpose(0, 1)?;
+        let block = (budget / n).max(1);
+        for start in (0..n).step_by(block as usize) {
+            let length = block.min(n - start);
+            let products = rows.f_narrow(0, start, length)?.f_matmul(&transposed)?;
+            best.extend(scaled(&products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
+        }
+    }
+    let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
+    Ok(found.with_zero_rows(zero_rows as usize))
+}
+
+/// `R·Rᵀ`, of which only the blocks on and above the diagonal are multiplied.
+fn mirrored_products(rows: &Tensor) -> Result<Tensor, TchError> {
+    let n = rows.size()[0];
+    if n <= MIRRORED_ROWS {
+        return rows.f_matmul(&rows.f_transpose(0, 1)?);
+    }
+    let products = Tensor::f_zeros([n, n], (Kind::Float, rows.device()))?;
+    for start in (0..n).step_by(MIRRORED_ROWS as usize) {
+        let length = MIRRORED_ROWS.min(n - start);
+        let right = rows.f_narrow(0, start, n - start)?.f_transpose(0, 1)?;
+        let block = rows.f_narrow(0, start, length)?.f_matmul(&right)?;
+        products.f_narrow(0, start, length)?.f_narrow(1, start, n - start)?.f_copy_(&block)?;
+    }
+    products.f_triu(0)?.f_add(&products.f_triu(1)?.f_transpose(0, 1)?)
+}
+
+/// Cosines out of products; rounding outside ±1 is clamped and −0 becomes 0, so that equal values are equal.
+fn scaled(products: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor, TchError> {
+    let scaled = products.f_mul(&rows.f_unsqueeze(1)?)?.f_mul(&columns.f_unsqueeze(0)?)?;
+    scaled.f_clamp(-1.0, 1.0)?.f_add_scalar(0.0)
+}
+
+/// The best so far, row after row.
+struct Best {
+    indices: Vec<u32>,
+    similarities: Vec<f32>,
+    candidates: i64,
+}
+
+impl Best {
+    /// Selects from rows `[B, N]` of S, the first of which is row `start`.
+    fn extend(&mut self, mut block: Tensor, start: i64) -> Result<(), TchError> {
+        let (length, n) = (block.size()[0], block.size()[1]);
+        // A sample is not its own neighbour.
+        let _ = block.f_narrow(1, start, length)?.f_diagonal(0, 0, 1)?.f_fill_(f64::NEG_INFINITY)?;
+        // One more than wanted shows whether a tie goes across the end of the list, which topk cuts arbitrarily.
+        let wanted = self.candidates.min(n - 1);
+        let (values, indices) = block.f_topk((wanted + 1).min(n), 1, true, true)?;
+        let values: Vec<f32> = Vec::try_from(values.f_contiguous()?.f_view(-1)?)?;
+        let indices: Vec<i64> = Vec::try_from(indices.f_contiguous()?.f_view(-1)?)?;
+        let width = (wanted + 1).min(n) as usize;
+        let wanted = wanted as usize;
+        for (row, (values, indices)) in values.chunks_exact(width).zip(indices.chunks_exact(width)).enumerate() {
+            if width > wanted && values[wanted] >= values[wanted - 1] {
+                self.push_exact(&block.f_get(row as i64)?, wanted)?;
+            } else {
+                self.similarities.extend(&values[..wanted]);
+                self.indices.extend(indices[..wanted].iter().map(|&index| index as u32));
+            }
+        }
+        block = Tensor::new();
+        drop(block);
+        Ok(())
+    }
+
+    /// Selects from one row with ties to the lower index.
+    fn push_exact(&mut self, row: &Tensor, wanted: usize) -> Result<(), TchError> {
+        let values: Vec<f32> = Vec::try_from(row)?;
+        let mut order: Vec<u32> = (0..values.len() as u32).collect();
+        order.sort_unstable_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b)));
+        self.similarities.extend(order[..wanted].iter().map(|&index| values[index as usize]));
+        self.indices.extend(&order[..wanted]);
+        Ok(())
+    }
+}
+
+fn check_finite(norms: &Tensor) -> Result<(), ModularityError> {
+    let bad = norms.f_isfinite()?.f_logical_not()?;
+    let count = i64::try_from(bad.f_sum(Kind::Int64)?)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let row = i64::try_from(bad.f_to_kind(Kind::Int64)?.f_argmax(0, false)?)?;
+    Err(ModularityError::NonFiniteRows { row: row as usize, rows: count as usize, n: norms.size()[0] as usize })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that differ, some repeated so that there are ties.
+    fn rows(n: i64, m: i64) -> Tensor {
+        let base = (Tensor::arange(n * m, (Kind::Float, tch::Device::Cpu)) * 0.7).sin().view([n, m]);
+        let repeated = base.narrow(0, 0, n / 4);
+        base.slice(0, n - n / 4, n, 1).copy_(&repeated);
+        base
+    }
+
+    fn edges(neighbors: &Neighbors) -> Vec<Vec<u32>> {
+        (0..neighbors.n()).map(|row| neighbors.row(row).map(|(index, _)| index).collect()).collect()
+    }
+
+    /// The definition, in f64 and without blocks.
+    fn by_definition(rows: &Tensor, similarity: Similarity) -> Vec<f32> {
+        let rows = rows.to_kind(Kind::Double);
+        let rows = match similarity {
+            Similarity::Cosine => rows,
+            Similarity::Pearson => &rows - rows.mean_dim([1_i64].as_slice(), true, Kind::Double),
+            Similarity::SampleCentred => &rows - rows.mean_dim([0_i64].as_slice(), true, Kind::Double),
+        };
+        let unit = &rows / rows.norm_scalaropt_dim(2.0, [1_i64].as_slice(), true).clamp_min(1e-8);
+        let dense = unit.matmul(&unit.transpose(0, 1)).to_kind(Kind::Float);
+        Vec::try_from(dense.view(-1)).unwrap()
+    }
+
+    #[test]
+    fn similarities_follow_the_definition() {
+        let rows = rows(40, 30);
+        for similarity in Similarity::ALL {
+            let found = neighbors(&rows, similarity, 7).unwrap();
+            let dense = by_definition(&rows, similarity);
+            for i in 0..40 {
+                for (j, value) in found.row(i) {
+                    assert!((value - dense[i * 40 + j as usize]).abs() < 1e-5, "{similarity} {i} {j}");
+                }
+                let expected = Neighbors::from_dense(40, &dense, 7).unwrap();
+                let sum = |neighbors: &Neighbors| neighbors.row(i).map(|(_, value)| value).sum::<f32>();
+                assert!((sum(&found) - sum(&expected)).abs() < 1e-4, "{similarity} row {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_any_size_give_the_same_neighbours() {
+        // Small integers: every product is exact in f32 whatever the order of summation, so ties are real ties.
+        let rows = (Tensor::arange(60 * 8, (Kind::Float, tch::Device::Cpu)) * 37.0).remainder(5.0).view([60, 8]);
+        let whole = neighbors(&rows, Similarity::Cosine, 9).unwrap();
+        for block_rows in [1, 7, 64] {
+            let blocked = neighbors_in_blocks(&rows, Similarity::Cosine, 9, block_rows * 60).unwrap();
+            assert_eq!(edges(&blocked), edges(&whole), "{block_rows} rows per block");
+        }
+    }
+
+    #[test]
+    fn more_rows_than_one_mirrored_block_give_a_symmetric_matrix() {
+        let rows = rows(300, 20);
+        let products = mirrored_products(&rows).unwrap();
+        let expected = rows.matmul(&rows.transpose(0, 1));
+        assert!((&products - expected).abs().max().double_value(&[]) < 1e-4);
+        assert_eq!(products, products.transpose(0, 1));
+    }
+
+    #[test]
+    fn ties_across_the_end_of_a_list_go_to_the_lowest_index() {
+        let same = Tensor::ones([200, 5], (Kind::Float, tch::Device::Cpu));
+        let found = edges(&neighbors(&same, Similarity::Cosine, 3).unwrap());
+        assert_eq!((&found[0], &found[1], &found[150]), (&vec![1, 2, 3], &vec![0, 2, 3], &vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn zero_rows_are_counted_and_non_finite_rows_refused() {
+        let rows = rows(20, 6);
+        let _ = rows.get(3).fill_(0.0);
+        assert_eq!(neighbors(&rows, Similarity::Cosine, 3).unwrap().zero_rows(), 1);
+        let _ = rows.get(5).fill_(f64::NAN);
+        let message = neighbors(&rows, Similarity::Cosine, 3).unwrap_err().to_string();
+        assert!(message.contains("1 of 20") && message.contains("sample 5"), "{message}");
+    }
+
+    #[test]
+    fn too_few_samples_are_refused() {
+        assert!(neighbors(&rows(4, 3), Similarity::Cosine, 4).is_err());
+    }
+}

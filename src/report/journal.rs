@@ -1,0 +1,46 @@
+//! `run.jsonl`: an audit's events, one JSON object per line, as they come.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::audit::event::AuditEvent;
+use crate::audit::state::AuditState;
+
+/// Appends events. Each line is handed to the system at once, so that a killed run leaves every event before the last line.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+}
+
+impl Journal {
+    /// Starts a new journal, replacing one of an earlier run.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::create(path)? })
+    }
+
+    /// Writes one event, unless it is mere progress.
+    pub fn append(&mut self, event: &AuditEvent) -> io::Result<()> {
+        if matches!(event, AuditEvent::StageProgress { .. }) {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        self.file.write_all(&line)
+    }
+}
+
+/// The state that a journal's events add up to, and how many lines could not be read.
+///
+/// A run that was killed may leave half a line at the end; everything before it counts.
+pub fn replay(text: &str) -> (AuditState, usize) {
+    let mut state = AuditState::default();
+    let mut unreadable = 0;
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match serde_json::from_str::<AuditEvent>(line) {
+            Ok(event) => state.apply(&event),
+            Err(_) => unreadable += 1,
+        }
+    }
+    (state, unreadable)
+}

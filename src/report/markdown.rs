@@ -1,0 +1,159 @@
+//! `report.md`: the result for people.
+
+use std::fmt::Write as _;
+
+use super::wire::{AttackStatus, Report};
+use super::{number, table};
+use crate::audit::event::Outcome;
+use crate::modularity::TapPoint;
+
+/// Verdict first, then target, results, curves, limits and how to run it again.
+pub(super) fn render(report: &Report) -> Vec<u8> {
+    let mut text = String::new();
+    write(&mut text, report).expect("writing to memory cannot fail");
+    text.into_bytes()
+}
+
+fn write(out: &mut String, report: &Report) -> std::fmt::Result {
+    let (model, data, plan) = (&report.model, &report.data, &report.plan);
+    writeln!(out, "# Adversarial audit of {}\n", escape(&model.name))?;
+    match report.outcome {
+        Outcome::Complete => (),
+        Outcome::Interrupted => writeln!(out, "**Incomplete: the audit was stopped before its end.**\n")?,
+        Outcome::Failed => writeln!(out, "**Incomplete: at least one attack failed.**\n")?,
+    }
+    if let Some(accuracy) = report.clean.accuracy {
+        writeln!(
+            out,
+            "The model classifies {} of {} clean images correctly. Attacked are these {}; the success rate is the share of them that \
+             the attack breaks, judged on the final, clipped pixels.\n",
+            accuracy.count, accuracy.of, accuracy.count
+        )?;
+    }
+    row(out, &table::HEAD.map(str::to_owned))?;
+    row(out, &table::HEAD.map(|_| "---".to_owned()))?;
+    for cells in table::rows(report) {
+        row(out, &cells)?;
+    }
+    writeln!(
+        out,
+        "\nL2 and L∞ are means over the broken images, pixels in [0, 1]. Success intervals are Wilson's; ± is the half width of a 95 % \
+         delete-group jackknife interval.\n"
+    )?;
+    for attack in report.attacks.iter().filter(|attack| attack.status == AttackStatus::Failed) {
+        let error = attack.error.as_deref().unwrap_or_default();
+        writeln!(out, "- {} failed: {}", escape(&attack.attack.label), escape(error))?;
+    }
+
+    writeln!(out, "## Modularity curves\n")?;
+    writeln!(
+        out,
+        "Modularity Q of the graph that joins each sample to its {} nearest ({} similarity), under the true labels; N is the number of \
+         samples. Clean and adversarial curves of an attack are over the same samples.\n",
+        plan.k, plan.similarity
+    )?;
+    let mut head = vec!["tap".to_owned(), format!("clean, N = {}", data.indices.len())];
+    let mut columns: Vec<Vec<String>> = Vec::new();
+    if let Some(curves) = &report.clean.curves {
+        columns.push(curves.true_labels.taps.iter().map(with_interval).collect());
+    }
+    for attack in &report.attacks {
+        let Some(curves) = &attack.curves else { continue };
+        let label = escape(&attack.attack.label);
+        head.extend([
+            format!("{label}: clean, N = {}", curves.clean.n),
+            format!("{label}: adversarial"),
+            format!("{label}: adversarial, predicted labels"),
+        ]);
+        columns.push(curves.clean.taps.iter().map(plain).collect());
+        columns.push(curves.adversarial.taps.iter().map(with_interval).collect());
+        columns.push(curves.adversarial_predicted.taps.iter().map(plain).collect());
+    }
+    if columns.is_empty() {
+        writeln!(out, "None was measured.\n")?;
+    } else {
+        row(out, &head)?;
+        row(out, &vec!["---".to_owned(); head.len()])?;
+        for (index, tap) in report.taps.iter().enumerate() {
+            let cells = columns.iter().map(|column| column.get(index).cloned().unwrap_or_default());
+            row(out, &std::iter::once(escape(tap)).chain(cells).collect::<Vec<_>>())?;
+        }
+        writeln!(out)?;
+    }
+
+    if !report.warnings.is_empty() {
+        writeln!(out, "## Warnings\n")?;
+        for warning in &report.warnings {
+            writeln!(out, "- {}", escape(warning))?;
+        }
+        writeln!(out)?;
+    }
+
+    writeln!(out, "## What was audited\n")?;
+    let shape = data.shape.map(|size| size.to_string()).join("×");
+    let split = data.split.as_ref().map_or(String::new(), |split| format!(", {split} split"));
+    for (name, value) in [
+        ("model", format!("{} ({}, {} classes)", model.name, model.architecture, model.classes)),
+        ("model sha256", model.sha256.clone()),
+        ("parameters", model.parameters.to_string()),
+        ("MACs per image", model.macs.to_string()),
+        ("normalization", format!("{} (mean {:?}, std {:?})", model.normalization, model.mean, model.std)),
+        (
+            "data",
+            format!(
+                "{} ({}{split}), {} of {} images, {shape}",
+                data.name,
+                data.format,
+                data.indices.len(),
+                data.available
+            ),
+        ),
+        ("data sha256", data.sha256.clone()),
+        ("seed", plan.seed.to_string()),
+        ("device", plan.device.clone()),
+        ("advmod", format!("{} with libtorch {}", report.tool.version, report.tool.libtorch)),
+        ("started", report.timing.started.clone()),
+        ("took", format!("{:.1} s", report.timing.seconds)),
+    ] {
+        writeln!(out, "- {name}: {}", escape(&value))?;
+    }
+    for attack in &report.attacks {
+        writeln!(out, "- {}: {}", escape(&attack.attack.label), escape(&attack.attack.parameters_text()))?;
+    }
+    writeln!(
+        out,
+        "\nThe sample indices, every sample's result and every setting are in report.json. An attack that does not succeed is no proof of \
+         robustness.\n\nRun again:\n\n    {}",
+        plan.command
+    )
+}
+
+fn row(out: &mut String, cells: &[String]) -> std::fmt::Result {
+    writeln!(out, "| {} |", cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join(" | "))
+}
+
+fn plain(point: &TapPoint) -> String {
+    number(point.q, 3)
+}
+
+fn with_interval(point: &TapPoint) -> String {
+    match point.interval {
+        Some(interval) => format!("{} [{:.3}, {:.3}]", plain(point), interval.low, interval.high),
+        None => plain(point),
+    }
+}
+
+/// Names from files cannot break out of a table cell, a line or into HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '|' => escaped.push_str("\\|"),
+            '<' => escaped.push_str("&lt;"),
+            '\n' | '\r' => escaped.push(' '),
+            '`' => escaped.push_str("\\`"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}

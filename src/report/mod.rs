@@ -1,0 +1,41 @@
+//! An audit's results as bytes: one file per format, none of which reads or writes anything.
+
+pub mod wire;
+
+mod curves_csv;
+mod json;
+mod markdown;
+mod samples_csv;
+
+pub mod journal;
+pub mod run_dir;
+pub mod table;
+
+pub use curves_csv::safe as safe_cell;
+pub use wire::Report;
+
+/// A report format.
+pub struct Format {
+    /// Name of its file in a run's folder.
+    pub file: &'static str,
+    /// Renders a report.
+    pub render: fn(&Report) -> Vec<u8>,
+}
+
+/// Every format that a run's folder holds. A new one is a file and a line here.
+pub static FORMATS: &[Format] = &[
+    Format { file: "report.json", render: json::render },
+    Format { file: "report.md", render: markdown::render },
+    Format { file: "curves.csv", render: curves_csv::render },
+    Format { file: "samples.csv", render: samples_csv::render },
+];
+
+/// A number for people: so many digits, or a dash.
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A share in percent with one digit, or a dash.
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))
+}

@@ -1,0 +1,83 @@
+//! The folder of a run: journal, reports, adversarial images. Every file but the journal appears whole or not at all.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::journal::Journal;
+use super::{FORMATS, Report};
+use crate::audit::event::AuditEvent;
+
+/// Why a run's folder cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}: {source}; give a folder with room and write access to --out")]
+pub struct RunDirError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    journal: Journal,
+}
+
+impl RunDir {
+    /// Makes the folder (and its parents) and starts its journal. Reports of an earlier run in it are removed: what is there afterwards
+    /// belongs to this run.
+    pub fn create(path: &Path) -> Result<Self, RunDirError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RunDirError { path, source }
+        };
+        let adversarial = path.join("adversarial");
+        fs::create_dir_all(&adversarial).map_err(fail(&adversarial))?;
+        let stale = fs::read_dir(&adversarial).map_err(fail(&adversarial))?.flatten().map(|entry| entry.path());
+        let stale = stale.filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+        for file in FORMATS.iter().map(|format| path.join(format.file)).chain(stale) {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&file)(error)),
+                _ => (),
+            }
+        }
+        let journal = path.join("run.jsonl");
+        Ok(Self { journal: Journal::create(&journal).map_err(fail(&journal))?, path: path.to_owned() })
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends an event to the journal.
+    pub fn record(&mut self, event: &AuditEvent) -> Result<(), RunDirError> {
+        self.journal.append(event).map_err(|source| RunDirError { path: self.path.join("run.jsonl"), source })
+    }
+
+    /// Writes the report in every format.
+    pub fn write_reports(&self, report: &Report) -> Result<(), RunDirError> {
+        for format in FORMATS {
+            write_atomically(&self.path.join(format.file), &(format.render)(report))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file beside its final place, flushes it to the disk and renames it.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        // Temporary files are private; a report is for everybody who may read the folder.
+        #[cfg(unix)]
+        fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|source| RunDirError { path: path.to_owned(), source })
+}

@@ -1,0 +1,212 @@
+//! What `report.json` holds. Other formats render this and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::event::{
+    AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult,
+};
+use crate::audit::plan::{ResolvedAttack, ResolvedPlan};
+use crate::audit::state::{AttackState, AuditState};
+use crate::audit::stats::{Distances, Rate};
+use crate::modularity::{Curve, Interval};
+
+/// An audit's results. Two runs of one plan on one machine differ in [`timing`](Self::timing) only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Grows when a field changes its meaning or goes away.
+    pub schema_version: u32,
+    /// What wrote it.
+    pub tool: Tool,
+    /// Whether everything that was planned is in here.
+    pub outcome: Outcome,
+    /// Every setting, defaults filled in.
+    pub plan: ResolvedPlan,
+    /// The classifier.
+    pub model: ModelSummary,
+    /// The images.
+    pub data: DataSummary,
+    /// Module paths of the curves' points.
+    pub taps: Vec<String>,
+    /// Clean images.
+    pub clean: CleanResult,
+    /// In the plan's order.
+    pub attacks: Vec<AttackResult>,
+    /// Things that a reader must know.
+    pub warnings: Vec<String>,
+    /// The only part that differs between two runs.
+    pub timing: Timing,
+}
+
+/// The program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `advmod`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Version of libtorch that it binds.
+    pub libtorch: String,
+}
+
+/// The model on clean images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CleanResult {
+    /// Correct of all; absent if the run ended before.
+    pub accuracy: Option<Rate>,
+    /// Class per sample.
+    pub predictions: Vec<u32>,
+    /// Where the true classes are separated best.
+    pub peak: Option<PeakResult>,
+    /// Over all samples.
+    pub curves: Option<CleanCurves>,
+}
+
+/// The largest Q of a curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeakResult {
+    /// Where.
+    pub tap: String,
+    /// How much.
+    pub q: f64,
+    /// 95 % jackknife interval.
+    pub interval: Option<Interval>,
+}
+
+impl PeakResult {
+    fn of(curve: &Curve) -> Option<Self> {
+        let peak = curve.peak()?;
+        Some(Self { interval: curve.taps[peak.index].interval, tap: peak.tap, q: peak.q })
+    }
+}
+
+/// One attack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttackResult {
+    /// What was run.
+    pub attack: ResolvedAttack,
+    /// `complete`, `incomplete` or `failed`.
+    pub status: AttackStatus,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Broken of attacked samples. Attacked are the samples that the model classifies correctly.
+    pub success_rate: Rate,
+    /// Samples classified correctly under attack, of all samples; absent for targeted attacks and incomplete runs.
+    pub adversarial_accuracy: Option<Rate>,
+    /// Of broken samples, pixels in `[0, 1]`.
+    pub l2: Option<Distances>,
+    /// Of broken samples.
+    pub linf: Option<Distances>,
+    /// Of broken samples: pixels changed.
+    pub l0: Option<Distances>,
+    /// Of all attacked samples.
+    pub forwards: Option<Distances>,
+    /// Of all attacked samples.
+    pub backwards: Option<Distances>,
+    /// Of the matched clean curve.
+    pub clean_peak: Option<PeakResult>,
+    /// Of the adversarial curve, true labels.
+    pub adversarial_peak: Option<PeakResult>,
+    /// Difference of the two peaks, paired.
+    pub peak_drop: Option<Interval>,
+    /// Matched curves.
+    pub curves: Option<AttackCurves>,
+    /// Per sample, in sample order.
+    pub samples: Vec<SampleResult>,
+}
+
+/// How far an attack got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttackStatus {
+    /// All samples and curves are there.
+    Complete,
+    /// The run was stopped before or during this attack.
+    Incomplete,
+    /// It broke off.
+    Failed,
+}
+
+/// When and how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// UTC, RFC 3339.
+    pub started: String,
+    /// Wall clock, whole run.
+    pub seconds: f64,
+    /// Wall clock per attack, in the plan's order; absent where it did not finish.
+    pub attack_seconds: Vec<Option<f64>>,
+}
+
+impl Report {
+    /// The report of an audit that has started; `None` before that.
+    pub fn new(state: &AuditState) -> Option<Self> {
+        let AuditStart { plan, model, data, taps, started } = state.start.clone()?;
+        let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
+        let n = data.indices.len();
+        let correct = state.clean_accuracy();
+        let attacks = plan.attacks.iter().zip(&state.attacks);
+        let attacks = attacks.map(|(attack, found)| attack_result(attack, found, correct, n)).collect();
+        Some(Self {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool {
+                name: env!("CARGO_PKG_NAME").to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                libtorch: crate::LIBTORCH_VERSION.to_owned(),
+            },
+            outcome,
+            plan,
+            model,
+            data,
+            taps,
+            clean: CleanResult {
+                accuracy: correct.map(|(correct, n)| Rate::new(correct, n)),
+                predictions: state.predictions.clone().unwrap_or_default(),
+                peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
+                curves: state.clean_curves.clone(),
+            },
+            attacks,
+            warnings: state.warnings.clone(),
+            timing: Timing {
+                started,
+                seconds,
+                attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
+            },
+        })
+    }
+}
+
+fn attack_result(
+    attack: &ResolvedAttack,
+    found: &AttackState,
+    correct: Option<(usize, usize)>,
+    n: usize,
+) -> AttackResult {
+    let status = match (&found.error, found.seconds, &found.curves) {
+        (Some(_), ..) => AttackStatus::Failed,
+        (None, Some(_), Some(_)) => AttackStatus::Complete,
+        _ => AttackStatus::Incomplete,
+    };
+    let broken = || found.samples.iter().filter(|sample| sample.success);
+    let n_broken = broken().count();
+    let untargeted = !attack.targeted;
+    let survived =
+        correct.filter(|_| status == AttackStatus::Complete && untargeted).map(|(correct, _)| correct - n_broken);
+    let curves = found.curves.as_ref();
+    AttackResult {
+        attack: attack.clone(),
+        status,
+        error: found.error.clone(),
+        success_rate: Rate::new(n_broken, found.samples.len()),
+        adversarial_accuracy: survived.map(|survived| Rate::new(survived, n)),
+        l2: Distances::new(broken().map(|sample| sample.l2)),
+        linf: Distances::new(broken().map(|sample| sample.linf)),
+        l0: Distances::new(broken().map(|sample| f64::from(sample.l0))),
+        forwards: Distances::new(found.samples.iter().map(|sample| sample.forwards as f64)),
+        backwards: Distances::new(found.samples.iter().map(|sample| sample.backwards as f64)),
+        clean_peak: curves.and_then(|curves| PeakResult::of(&curves.clean)),
+        adversarial_peak: curves.and_then(|curves| PeakResult::of(&curves.adversarial)),
+        peak_drop: curves.and_then(|curves| curves.peak_drop),
+        curves: found.curves.clone(),
+        samples: found.samples.clone(),
+    }
+}

@@ -1,0 +1,4 @@
+//! The experiments beside the audit.
+
+pub mod curve;
+pub mod train;

@@ -1,0 +1,319 @@
+//! Trains a built-in architecture with SGD.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tch::nn::OptimizerConfig as _;
+use tch::{Device, Kind, TchError, Tensor, nn};
+
+use crate::data::{DataError, Dataset, Images};
+use crate::model::first_line;
+use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
+use crate::model::interpreter::{Interpreter, Mode};
+use crate::model::metadata::ModelMetadata;
+use crate::model::normalize::Normalization;
+use crate::model::upload::upload;
+use crate::model::weights::FreshWeights;
+use crate::model::zoo::Architecture;
+
+/// The recipe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainPlan {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step; a last, smaller batch is used too.
+    pub batch: usize,
+    /// Of the first epoch.
+    pub learning_rate: f64,
+    /// Epochs (counted from 1) before which the learning rate is divided by ten.
+    pub milestones: Vec<usize>,
+    /// SGD momentum.
+    pub momentum: f64,
+    /// L2 penalty, on every parameter.
+    pub weight_decay: f64,
+    /// Zero pixels added on each side before a random crop; 0 turns cropping off.
+    pub crop_padding: usize,
+    /// Mirror every second image left to right.
+    pub flip: bool,
+    /// Of initialization, order and augmentation.
+    pub seed: u64,
+    /// Applied inside the network.
+    pub normalization: Normalization,
+    /// A folder for one file per epoch.
+    pub checkpoints: Option<PathBuf>,
+}
+
+/// What happens during training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainEvent {
+    /// A step is done.
+    Step {
+        /// From 1.
+        epoch: usize,
+        /// Steps done in this epoch.
+        step: usize,
+        /// Steps per epoch.
+        steps: usize,
+        /// Mean cross-entropy over the epoch so far.
+        loss: f64,
+        /// Share of training images classified correctly over the epoch so far (augmented, in training mode).
+        accuracy: f64,
+    },
+    /// An epoch is done.
+    Epoch {
+        /// From 1.
+        epoch: usize,
+        /// Of the epoch.
+        learning_rate: f64,
+        /// Mean cross-entropy over the epoch.
+        loss: f64,
+        /// On the training images, as above.
+        train_accuracy: f64,
+        /// On the test images, in evaluation mode.
+        test_accuracy: f64,
+    },
+}
+
+/// Why training stops early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Writing a checkpoint or the model.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The data does not suit the network, or training diverged.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// Stopped by the caller.
+    #[error("training was stopped; the checkpoints written so far are complete")]
+    Stopped,
+    /// libtorch.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] TchError),
+}
+
+/// Trains on `train`, measures on `test` after each epoch, and writes the last epoch's weights to `output`.
+///
+/// The last epoch is kept, not the best one on the test images: choosing by the test images would flatter the number.
+/// Returns the test accuracy of what was written.
+pub fn train(
+    architecture: &dyn Architecture,
+    (train, test): (&dyn Dataset, &dyn Dataset),
+    plan: &TrainPlan,
+    device: Device,
+    output: &Path,
+    report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<f64, TrainError> {
+    check(architecture, train)?;
+    check(architecture, test)?;
+    let all = |dataset: &dyn Dataset| dataset.read(&(0..dataset.info().n).collect::<Vec<_>>());
+    let (train_images, test_images) = (all(train)?, all(test)?);
+
+    let mut program = architecture
+        .build(&mut FreshWeights::new(plan.seed))
+        .map_err(|error| TrainError::Unsuitable(format!("cannot initialize {}: {error}", architecture.name())))?;
+    let store = nn::VarStore::new(device);
+    for weight in &mut program.weights {
+        // The store's names may not hold dots.
+        let name = weight.name.replace('.', "/");
+        weight.tensor = match weight.trainable {
+            true => store.root().f_var_copy(&name, &weight.tensor)?,
+            false => weight.tensor.f_to_device(device)?,
+        };
+    }
+    let network = Interpreter::new(program);
+    let config = nn::Sgd { momentum: plan.momentum, dampening: 0.0, wd: plan.weight_decay, nesterov: false };
+    let mut optimizer = config.build(&store, plan.learning_rate)?;
+    let normalization = Normalizer::new(plan, architecture.channels(), device)?;
+
+    let n = train_images.labels.len();
+    let steps = n.div_ceil(plan.batch);
+    let mut test_accuracy = 0.0;
+    for epoch in 1..=plan.epochs {
+        let decays = plan.milestones.iter().filter(|&&milestone| epoch >= milestone).count();
+        let learning_rate = plan.learning_rate * 0.1_f64.powi(decays as i32);
+        optimizer.set_lr(learning_rate);
+        let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
+        random.set_stream(epoch as u64);
+        let mut order: Vec<usize> = (0..n).collect();
+        order.shuffle(&mut random);
+        let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
+        for (step, indices) in order.chunks(plan.batch).enumerate() {
+            let batch = augmented(&train_images, indices, plan, &mut random);
+            let (pixels, labels) = upload(&batch, device)?;
+            let logits = network.run(&normalization.apply(&pixels)?, Mode::Train { momentum: 0.1 })?;
+            let loss = logits.f_cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, 0.0)?;
+            optimizer.backward_step(&loss);
+            loss_sum += f64::try_from(&loss)? * indices.len() as f64;
+            correct += count_correct(&logits, &labels)?;
+            seen += indices.len();
+            let (loss, accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
+            if !loss.is_finite() {
+                return Err(TrainError::Unsuitable(format!(
+                    "the loss is not finite in epoch {epoch}, step {}; lower --lr ({learning_rate})",
+                    step + 1
+                )));
+            }
+            if report(TrainEvent::Step { epoch, step: step + 1, steps, loss, accuracy }).is_break() {
+                return Err(TrainError::Stopped);
+            }
+        }
+        test_accuracy = accuracy(&network, &normalization, &test_images, device)?;
+        let (loss, train_accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
+        if let Some(folder) = &plan.checkpoints {
+            let path = folder.join(format!("epoch-{epoch:03}.safetensors"));
+            save(&path, &network, architecture, plan, test, &format!("epoch {epoch} of {}", plan.epochs))?;
+        }
+        let done = TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy };
+        if report(done).is_break() && epoch < plan.epochs {
+            return Err(TrainError::Stopped);
+        }
+    }
+    let training = format!(
+        "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}; \
+         test accuracy {test_accuracy:.4}",
+        plan.epochs,
+        plan.learning_rate,
+        plan.milestones,
+        plan.momentum,
+        plan.weight_decay,
+        plan.batch,
+        plan.crop_padding,
+        plan.flip,
+        plan.seed
+    );
+    save(output, &network, architecture, plan, test, &training)?;
+    Ok(test_accuracy)
+}
+
+fn check(architecture: &dyn Architecture, dataset: &dyn Dataset) -> Result<(), TrainError> {
+    let info = dataset.info();
+    if info.channels as i64 != architecture.channels() {
+        let message = format!(
+            "{}: images have {} channel(s), {} was asked for {}",
+            info.name,
+            info.channels,
+            architecture.name(),
+            architecture.channels()
+        );
+        return Err(TrainError::Unsuitable(message));
+    }
+    match dataset.labels().iter().position(|&label| i64::from(label) >= architecture.classes()) {
+        None => Ok(()),
+        Some(at) => Err(TrainError::Unsuitable(format!(
+            "{}: label {} of image {at} is out of range for {} classes",
+            info.name,
+            dataset.labels()[at],
+            architecture.classes()
+        ))),
+    }
+}
+
+/// Random crops of the zero-padded image and mirror images, as bytes.
+fn augmented(images: &Images, indices: &[usize], plan: &TrainPlan, random: &mut ChaCha8Rng) -> Images {
+    let [_, channels, height, width] = images.shape;
+    let size = channels * height * width;
+    let mut pixels = vec![0; indices.len() * size];
+    for (output, &index) in pixels.chunks_exact_mut(size).zip(indices) {
+        let input = &images.pixels[index * size..][..size];
+        let mut shift = || match plan.crop_padding {
+            0 => 0,
+            padding => random.random_range(0..=2 * padding) as isize - padding as isize,
+        };
+        let (down, right) = (shift(), shift());
+        let mirror = plan.flip && random.random::<bool>();
+        for channel in 0..channels {
+            for row in 0..height {
+                let Some(from_row) = row.checked_add_signed(down).filter(|&it| it < height) else { continue };
+                let (from, to) = ((channel * height + from_row) * width, (channel * height + row) * width);
+                for column in 0..width {
+                    let Some(at) = column.checked_add_signed(right).filter(|&it| it < width) else { continue };
+                    let at = if mirror { width - 1 - at } else { at };
+                    output[to + column] = input[from + at];
+                }
+            }
+        }
+    }
+    let labels = indices.iter().map(|&index| images.labels[index]).collect();
+    Images { pixels, shape: [indices.len(), channels, height, width], labels }
+}
+
+fn accuracy(
+    network: &Interpreter,
+    normalization: &Normalizer,
+    images: &Images,
+    device: Device,
+) -> Result<f64, TrainError> {
+    let _guard = tch::no_grad_guard();
+    let [n, channels, height, width] = images.shape;
+    let size = channels * height * width;
+    let mut correct = 0;
+    for start in (0..n).step_by(500) {
+        let end = (start + 500).min(n);
+        let batch = Images {
+            pixels: images.pixels[start * size..end * size].to_vec(),
+            shape: [end - start, channels, height, width],
+            labels: images.labels[start..end].to_vec(),
+        };
+        let (pixels, labels) = upload(&batch, device)?;
+        correct += count_correct(&network.run(&normalization.apply(&pixels)?, Mode::Evaluate)?, &labels)?;
+    }
+    Ok(correct as f64 / n as f64)
+}
+
+fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<i64, TchError> {
+    i64::try_from(logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?)
+}
+
+/// Mean and deviation as tensors `[1, C, 1, 1]`.
+struct Normalizer {
+    mean: Tensor,
+    std: Tensor,
+}
+
+impl Normalizer {
+    fn new(plan: &TrainPlan, channels: i64, device: Device) -> Result<Self, TrainError> {
+        let (mean, std) = plan.normalization.for_channels(channels).map_err(TrainError::Unsuitable)?;
+        let tensor = |values: &[f64]| -> Result<Tensor, TchError> {
+            Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?.f_to_device(device)
+        };
+        Ok(Self { mean: tensor(&mean)?, std: tensor(&std)? })
+    }
+
+    fn apply(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
+        pixels.f_sub(&self.mean)?.f_div(&self.std)
+    }
+}
+
+fn save(
+    path: &Path,
+    network: &Interpreter,
+    architecture: &dyn Architecture,
+    plan: &TrainPlan,
+    data: &dyn Dataset,
+    training: &str,
+) -> Result<(), TrainError> {
+    let mut tensors = Vec::new();
+    for weight in &network.program().weights {
+        let tensor = weight.tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
+        let values: Vec<f32> = Vec::try_from(tensor.f_view(-1)?)?;
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((weight.name.clone(), RawTensor { dtype: Dtype::F32, shape, bytes }));
+    }
+    let info = data.info();
+    let metadata = ModelMetadata {
+        architecture: architecture.name(),
+        classes: info.classes.clone(),
+        normalization: plan.normalization.clone(),
+        input_size: [info.height as i64, info.width as i64],
+        training: format!("{} on {}: {training}", architecture.name(), info.name),
+    };
+    write_safetensors(path, &tensors, &metadata.to_header())?;
+    Ok(())
+}
