@@ -3,20 +3,23 @@
 //! `requires_grad`, `detach` and padding exist here only. Rows are named by sample ids: a row belongs to the sample of that
 //! id, several rows may belong to one sample (candidates), and samples that are done may be left out.
 
+mod finite;
 mod padding;
 mod stream;
 
 use crate::attack::{Access, AttackError};
 use crate::rows;
 use crate::victim::{Victim, VictimError};
+use finite::Watch;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use stream::Streams;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-pub(crate) use padding::{padded_logits, padding};
+pub(crate) use padding::padding;
+pub use padding::{padded, padded_logits};
 pub(crate) use stream::stream;
 
 /// How far an attack is.
@@ -74,7 +77,7 @@ pub struct Query<'a> {
     step: u32,
     n_broken: Option<usize>,
     padding: u64,
-    suspects: Vec<Suspect>,
+    watch: Watch,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
 
@@ -102,7 +105,7 @@ impl<'a> Query<'a> {
             step: 0,
             n_broken: None,
             padding: 0,
-            suspects: Vec::new(),
+            watch: Watch::default(),
             progress,
         }
     }
@@ -112,7 +115,7 @@ impl<'a> Query<'a> {
         self.meter(ids, pixels, |meter| meter.forwards += 1)?;
         self.padding += padding(ids.len());
         let logits = tch::no_grad(|| padded_logits(self.victim, pixels))?;
-        self.suspect("the logits are", &logits)?;
+        self.watch.add("the logits are", self.step, &logits)?;
         Ok(logits)
     }
 
@@ -181,9 +184,6 @@ impl<'a> Query<'a> {
 
     /// Begins step `step` (from 0) of at most `n_steps`: reports progress, and errs if the run is to stop.
     pub fn step(&mut self, step: u32, n_steps: u32) -> Result<(), AttackError> {
-        if MAX_SUSPECTS <= self.suspects.len() {
-            self.settle()?;
-        }
         self.step = step;
         let forwards = self.meters.iter().map(|meter| meter.forwards).sum();
         let backwards = self.meters.iter().map(|meter| meter.backwards).sum();
@@ -210,7 +210,7 @@ impl<'a> Query<'a> {
 
     /// Ends the run: what each sample cost, in the order of the ids, the padding rows that were run, and the last step.
     pub(crate) fn finish(mut self) -> Result<(Vec<Meter>, u64, u32), AttackError> {
-        self.settle()?;
+        self.watch.settle()?;
         let zero_gradients = Vec::<i64>::try_from(&self.zero_gradients).map_err(VictimError::from)?;
         for (meter, zeros) in self.meters.iter_mut().zip(zero_gradients) {
             meter.zero_gradients = zeros as u64;
@@ -254,7 +254,7 @@ impl<'a> Query<'a> {
             parts.push((loss.detach(), gradient));
         }
         let logits = logits.detach();
-        self.suspect("the logits are", &logits)?;
+        self.watch.add("the logits are", self.step, &logits)?;
         Ok((pixels.detach(), logits, parts))
     }
 
@@ -282,29 +282,7 @@ impl<'a> Query<'a> {
         }
         let is_zero = largest.eq(0.0).to_kind(Kind::Int64);
         let _ = self.zero_gradients.index_add_(0, &self.latest_slots.1, &is_zero);
-        self.suspect("a gradient is", &largest)
-    }
-
-    /// Remembers values that must be finite. On the CPU looks at once; elsewhere later, many together.
-    fn suspect(&mut self, what: &'static str, values: &Tensor) -> Result<(), AttackError> {
-        // 0 · x is 0 for a finite x and not a number otherwise.
-        let taint = (values * 0.0).sum(Kind::Float);
-        self.suspects.push(Suspect { what, step: self.step, taint });
-        if self.victim.device() == Device::Cpu { self.settle() } else { Ok(()) }
-    }
-
-    fn settle(&mut self) -> Result<(), AttackError> {
-        if self.suspects.is_empty() {
-            return Ok(());
-        }
-        let taints: Vec<&Tensor> = self.suspects.iter().map(|suspect| &suspect.taint).collect();
-        let taints = Vec::<f32>::try_from(Tensor::stack(&taints, 0)).map_err(VictimError::from)?;
-        let first_bad = taints.iter().position(|taint| !taint.is_finite());
-        let suspects = std::mem::take(&mut self.suspects);
-        match first_bad {
-            Some(i) => Err(AttackError::NonFinite { what: suspects[i].what, step: suspects[i].step }),
-            None => Ok(()),
-        }
+        self.watch.add("a gradient is", self.step, &largest)
     }
 
     fn draw(&mut self, ids: &[u32], like: &Tensor, number: impl Fn(&mut ChaCha8Rng) -> f32) -> Tensor {
@@ -323,16 +301,10 @@ type PixelLoss<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Tensor;
 /// Per loss its value `[N]` and its gradient.
 type Slopes = Vec<(Tensor, Tensor)>;
 
-struct Suspect {
-    what: &'static str,
-    step: u32,
-    taint: Tensor,
-}
-
-/// How many checks wait on a device that is not the CPU before one transfer settles them.
-const MAX_SUSPECTS: usize = 64;
-
 fn not_differentiable() -> AttackError {
     let message = "its logits are not differentiable in its pixels; use an attack that needs logits only";
     VictimError::Unusable(message.to_owned()).into()
 }
+
+#[cfg(test)]
+mod tests;

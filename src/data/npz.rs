@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    fn zip_options() -> npyz::zip::write::FileOptions<'static, ()> {
+    fn zip_options() -> npyz::zip::write::FileOptions {
         npyz::zip::write::FileOptions::default()
     }
 

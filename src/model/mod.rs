@@ -9,7 +9,6 @@ pub mod builder;
 pub mod cuda;
 pub mod device;
 pub mod embedded;
-#[path = "stored/mod.rs"]
 pub mod format;
 pub mod interpreter;
 pub mod load;

@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use advmod_attacks::query::padded_logits;
 use advmod_attacks::victim::Victim;
 
-use super::curve::{TraceError, padded};
+use super::curve::TraceError;
 use super::pixels::PixelSource;
 
 /// The class of each sample, from batches of at most `batch`.
@@ -18,9 +19,8 @@ pub fn predict(
     let mut predictions = Vec::with_capacity(source.len());
     for start in (0..source.len()).step_by(batch) {
         let length = batch.min(source.len() - start);
-        // Whole blocks of 8, so that a prediction does not depend on the batch.
-        let pixels = padded(&source.pixels(start..start + length)?)?;
-        let logits = victim.logits(&pixels).map_err(TraceError::Victim)?.f_narrow(0, 0, length as i64)?;
+        let pixels = source.pixels(start..start + length)?;
+        let logits = padded_logits(victim, &pixels).map_err(TraceError::Victim)?;
         let classes = Vec::<i64>::try_from(logits.f_argmax(1, false)?)?;
         predictions.extend(classes.into_iter().map(|class| class as u32));
         if progress((start + length) as u64).is_break() {

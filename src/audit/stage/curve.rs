@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use advmod_attacks::query::padded;
 use tch::{TchError, Tensor};
 
 use super::pixels::PixelSource;
@@ -12,7 +13,7 @@ use crate::modularity::{
     candidates_for, jackknife, neighbors, paired_difference,
 };
 
-/// Samples per forward pass of a trace. A multiple of 8, so that a sample's representation does not depend on its batch.
+/// Samples per forward pass of a trace.
 const TRACE_BATCH: usize = 512;
 
 /// Bytes of representations kept at once where one pass does not hold all samples.
@@ -64,7 +65,7 @@ pub fn tap_neighbors(
         let mut found = Vec::with_capacity(n_taps);
         let pixels = padded(&source.pixels(0..n)?)?;
         let mut stopped = false;
-        model.trace(&pixels, &mut |_, rows| {
+        let _logits = model.trace(&pixels, &mut |_, rows| {
             found.push(find(&rows.f_narrow(0, 0, n as i64)?));
             stopped |= progress((found.len() * n) as u64).is_break();
             Ok(())
@@ -100,7 +101,7 @@ fn keep_rows(
     for start in (0..n).step_by(TRACE_BATCH) {
         let length = TRACE_BATCH.min(n - start);
         let pixels = padded(&source.pixels(start..start + length)?)?;
-        model.trace(&pixels, &mut |tap, rows| {
+        let _logits = model.trace(&pixels, &mut |tap, rows| {
             let rows = rows.f_narrow(0, 0, length as i64)?;
             if start == 0 && tap >= first && !full {
                 let width = rows.size()[1];
@@ -121,17 +122,6 @@ fn keep_rows(
         }
     }
     Ok(kept)
-}
-
-/// Repeats the last row until the batch is a multiple of 8: in whole blocks of 8 a row's result does not depend on the others.
-pub fn padded(pixels: &Tensor) -> Result<Tensor, TchError> {
-    let n = pixels.size()[0];
-    let missing = -n & 7;
-    if missing == 0 {
-        return Ok(pixels.shallow_clone());
-    }
-    let last = pixels.f_narrow(0, n - 1, 1)?.f_expand([missing, -1, -1, -1], false)?;
-    Tensor::f_cat(&[pixels.shallow_clone(), last], 0)
 }
 
 /// One repeat of every tap under these labels.

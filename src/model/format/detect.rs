@@ -1,0 +1,122 @@
+//! What a file is, by its first bytes.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::error::{FormatError, Source};
+use super::{WeightFormat, legacy, safetensors};
+
+/// Reads a regular file whole.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
+    let error = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FormatError::Missing { path: path.to_owned() },
+        _ => FormatError::Read { path: path.to_owned(), source },
+    };
+    // Asked before opening, because opening a pipe waits for its writer.
+    if !fs::metadata(path).map_err(error)?.is_file() {
+        return Err(FormatError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(error)?;
+    Ok(bytes)
+}
+
+/// The format, or the error that says what the file is instead.
+pub(super) fn format_of(source: Source<'_>) -> Result<WeightFormat, FormatError> {
+    let Source { bytes, path } = source;
+    let path = path.to_owned();
+    if bytes.is_empty() {
+        Err(FormatError::Empty { path })
+    } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+        Ok(WeightFormat::TorchZip)
+    } else if safetensors::recognizes(bytes) {
+        Ok(WeightFormat::Safetensors)
+    } else if legacy::recognizes(bytes) {
+        Ok(WeightFormat::TorchLegacy)
+    } else if is_html(bytes) {
+        Err(FormatError::Html { path })
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        Err(FormatError::GitLfs { path })
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        Err(FormatError::Tar { path })
+    } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
+        Err(if legacy::is_cut_in_magic(bytes) {
+            source.truncated("the stream stops inside its magic number")
+        } else {
+            FormatError::PlainPickle { path }
+        })
+    } else {
+        Err(FormatError::Unknown { path, found: describe(bytes) })
+    }
+}
+
+fn is_html(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let start = text[..text.len().min(14)].to_ascii_lowercase();
+    [b"<!doctype html".as_slice(), b"<html", b"<?xml", b"<head", b"<!--"].iter().any(|tag| start.starts_with(tag))
+}
+
+/// Well-known files by name, anything else by its first bytes.
+fn describe(bytes: &[u8]) -> String {
+    const KNOWN: [(&[u8], &str); 7] = [
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
+        (b"\x93NUMPY", "a NumPy array"),
+        (b"\x1f\x8b", "a gzip file (unpack it first)"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it first)"),
+        (b"BZh", "a bzip2 file (unpack it first)"),
+        (b"\xfd7zXZ\0", "an xz file (unpack it first)"),
+        (b"GGUF", "a GGUF file"),
+    ];
+    match KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("a file that begins with \"{}\"", bytes[..bytes.len().min(16)].escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{dict, floats, torch_zip, vector};
+    use super::super::{read_weights, read_weights_from};
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> FormatError {
+        read_weights_from(bytes, Path::new("model.pt")).unwrap_err()
+    }
+
+    #[test]
+    fn files_that_are_no_weights_are_named_for_what_they_are() {
+        assert!(matches!(refusal(b""), FormatError::Empty { .. }));
+        assert!(matches!(refusal(b"\n <!DOCTYPE HTML><html>"), FormatError::Html { .. }));
+        assert!(matches!(
+            refusal(b"version https://git-lfs.github.com/spec/v1\noid sha256:00"),
+            FormatError::GitLfs { .. }
+        ));
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(matches!(refusal(&tar), FormatError::Tar { .. }));
+        assert!(refusal(b"\x89HDF\r\n\x1a\n...").to_string().contains("an HDF5 file"));
+        let text = refusal(b"epoch,loss\n1,2").to_string();
+        assert!(text.contains(r#"begins with "epoch,loss\n1,2""#) && text.contains(".safetensors"), "{text}");
+    }
+
+    #[test]
+    fn paths_that_are_no_files_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read_weights(folder.path()).unwrap_err(), FormatError::NotAFile { .. }));
+        let missing = read_weights(&folder.path().join("none.pt")).unwrap_err();
+        assert!(
+            matches!(missing, FormatError::Missing { .. })
+                && missing.to_string().contains("none.pt: there is no such file")
+        );
+    }
+
+    #[test]
+    fn content_decides_and_not_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        fs::write(&path, torch_zip(&dict(vec![("w", vector("0", 1))]), &[("0", floats(&[1.0]))])).unwrap();
+        let file = read_weights(&path).unwrap();
+        assert_eq!((file.format, file.tensors.len()), (WeightFormat::TorchZip, 1));
+    }
+}

@@ -1,0 +1,254 @@
+//! Why a weight file cannot be read or written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a file's problem is, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Nothing is there.
+    #[error("{path}: there is no such file; check the path")]
+    Missing {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A folder, a pipe or a device.
+    #[error("{path}: is not a regular file; name the weight file itself")]
+    NotAFile {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The operating system refuses.
+    #[error("{path}: cannot be read: {source}; check the file's permissions and the disk")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file could not be written; what was there before is untouched.
+    #[error("{path}: cannot be written: {source}; check that the folder exists, is writable and has room")]
+    Write {
+        /// The file that was to be made.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A tensor or header that the format cannot hold.
+    #[error("{path}: cannot be written: {reason}; give every tensor the bytes that its shape asks for")]
+    Unwritable {
+        /// The file that was to be made.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// No bytes at all.
+    #[error("{path}: the file is empty; copy or download it again")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A web page under the name of a weight file.
+    #[error("{path}: is a web page (HTML), not weights; the download went wrong, use the link of the file itself")]
+    Html {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What git leaves in place of a large file.
+    #[error("{path}: is a git-lfs pointer, not the weights; run `git lfs pull`")]
+    GitLfs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What the oldest PyTorch versions wrote, or a packed folder.
+    #[error("{path}: is a tar archive; unpack it, or if PyTorch wrote it, {resave}", resave = Resave::Load)]
+    Tar {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A compiled module, `torch.jit.save`.
+    #[error("{path}: is a TorchScript archive, which this version does not read; {resave}", resave = Resave::Jit)]
+    TorchScript {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An exported program, `torch.export.save`.
+    #[error(
+        "{path}: is a torch.export archive (.pt2), which this version does not read; {resave}",
+        resave = Resave::Export
+    )]
+    Export {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `torch.save(model)` instead of `torch.save(model.state_dict())`.
+    #[error(
+        "{path}: is a whole pickled module ({class}), which only its own code can read; nothing of it was \
+         run; {resave}",
+        resave = Resave::Module
+    )]
+    PickledModule {
+        /// The file.
+        path: PathBuf,
+        /// The class that the pickle asks for first.
+        class: String,
+    },
+    /// A pickle that asks for anything but plain data.
+    #[error(
+        "{path}: its pickle names `{global}`, which no state_dict needs; nothing of it was run; if you trust where it \
+         came from, load it there and {resave}",
+        resave = Resave::Module
+    )]
+    Forbidden {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for: module and name.
+        global: String,
+    },
+    /// A pickle that `torch.save` did not write.
+    #[error(
+        "{path}: is a plain pickle that torch.save did not write; load it where it came from and {resave}",
+        resave = Resave::Dict
+    )]
+    PlainPickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else.
+    #[error(
+        "{path}: {found} is not understood; give a state_dict saved by torch.save (.pt, .pth, .th, .bin, any version \
+         since 0.1.10) or a .safetensors file"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What the first bytes look like.
+        found: String,
+    },
+    /// The file ends before its content does.
+    #[error("{path}: ends too early: {what}; the file is truncated, copy or download it again")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+    /// The content contradicts itself.
+    #[error("{path}: is damaged: {what}; copy or download it again, or save it again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Much more content than the file has bytes.
+    #[error(
+        "{path}: its content unpacks to more than {limit} bytes, {factor} times the file's size; save it again with \
+         torch.save"
+    )]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are allowed.
+        limit: u64,
+        /// The limit in file sizes.
+        factor: u64,
+    },
+    /// The file is sound and holds no named tensors.
+    #[error("{path}: holds no named tensors ({found}); {resave}", resave = Resave::Module)]
+    NoTensors {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        found: String,
+    },
+    /// Several state dicts and none of the usual names.
+    #[error(
+        "{path}: several entries hold tensors ({candidates}); save the one that is meant alone: \
+         torch.save(checkpoint[\"NAME\"], \"model.pt\")"
+    )]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Their names.
+        candidates: String,
+    },
+    /// A tensor that cannot be read.
+    #[error("{path}: tensor `{name}`: {reason}")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+/// The line of Python that turns the file at hand into one that is understood.
+enum Resave {
+    Load,
+    Jit,
+    Export,
+    Module,
+    Dict,
+}
+
+impl std::fmt::Display for Resave {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Load => "save its weights again: torch.save(torch.load(\"OLD\"), \"model.pt\")",
+            Self::Jit => "save its weights: torch.save(torch.jit.load(\"OLD\").state_dict(), \"model.pt\")",
+            Self::Export => "save its weights: torch.save(torch.export.load(\"OLD\").state_dict, \"model.pt\")",
+            Self::Module => "save its weights: torch.save(model.state_dict(), \"model.pt\")",
+            Self::Dict => "save it with torch.save(state_dict, \"model.pt\")",
+        })
+    }
+}
+
+/// What a file unpacks to, and what its tensors take together, may be this many times the file's size.
+pub(super) const MAX_EXPANSION: u64 = 32;
+
+/// A file's bytes together with its name, which every error carries.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Source<'_> {
+    pub(super) fn path(&self) -> PathBuf {
+        self.path.to_owned()
+    }
+
+    pub(super) fn truncated(&self, what: impl Into<String>) -> FormatError {
+        FormatError::Truncated { path: self.path(), what: what.into() }
+    }
+
+    pub(super) fn damaged(&self, what: impl Into<String>) -> FormatError {
+        FormatError::Damaged { path: self.path(), what: what.into() }
+    }
+
+    /// Bytes that the content may have.
+    pub(super) fn expansion_limit(&self) -> u64 {
+        MAX_EXPANSION * self.bytes.len() as u64
+    }
+
+    pub(super) fn oversized(&self) -> FormatError {
+        FormatError::Oversized { path: self.path(), limit: self.expansion_limit(), factor: MAX_EXPANSION }
+    }
+
+    pub(super) fn tensor(&self, name: &str, reason: impl Into<String>) -> FormatError {
+        FormatError::Tensor { path: self.path(), name: printable(name), reason: reason.into() }
+    }
+}
+
+/// A text out of a file for a message: one line of bounded length.
+pub(super) fn printable(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,232 @@
+//! The format of `torch.save` since 1.6: a zip archive of a pickle and one raw file per storage.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read as _};
+
+use zip::read::ZipReadOptions;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::error::{FormatError, Source, printable};
+use super::pickled::{self, Storages};
+use super::{RawTensor, state_dict};
+
+/// Reads the state dict.
+pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, FormatError> {
+    let mut archive = Archive::open(source)?;
+    let pickle = archive.entry("data.pkl")?;
+    if archive.has("byteorder") && archive.entry("byteorder")?.trim_ascii() == b"big" {
+        return Err(source.damaged("it was saved on a big-endian machine, which is not read"));
+    }
+    state_dict::extract(source, &pickled::load(source, &pickle)?, &mut archive)
+}
+
+struct Archive<'a> {
+    source: Source<'a>,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// Everything before `data.pkl`.
+    prefix: String,
+    storages: BTreeMap<String, Cow<'a, [u8]>>,
+    /// Bytes that compressed entries may still unpack to. `torch.save` itself never compresses.
+    allowance: u64,
+}
+
+impl<'a> Archive<'a> {
+    fn open(source: Source<'a>) -> Result<Self, FormatError> {
+        let zip = ZipArchive::new(Cursor::new(source.bytes)).map_err(|error| {
+            if has_directory(source.bytes) {
+                source.damaged(format!("its zip directory cannot be read ({error})"))
+            } else {
+                source.truncated("the zip archive has no directory at its end")
+            }
+        })?;
+        let prefix = torch_prefix(source, &zip)?;
+        Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
+    }
+
+    /// An entry's bytes, checked against its CRC: a slice of the file, or unpacked if it was compressed.
+    fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
+        let source = self.source;
+        let full_name = format!("{}{name}", self.prefix);
+        let shown = printable(&full_name);
+        let index = self.zip.index_for_name(&full_name);
+        let index = index.ok_or_else(|| source.damaged(format!("it has no entry `{shown}`")))?;
+        let unreadable =
+            |error: &dyn std::fmt::Display| source.damaged(format!("its entry `{shown}` cannot be read ({error})"));
+        let checksum = self.zip.by_index_data(index).map_err(|error| unreadable(&error))?.crc32();
+        // PyTorch writes 0 where it was told not to compute checksums.
+        let options = ZipReadOptions::new().ignore_crc32(checksum == 0);
+        let mut entry = self.zip.by_index_with_options(index, options).map_err(|error| unreadable(&error))?;
+        if entry.compression() == CompressionMethod::Stored && !entry.encrypted() {
+            let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
+            let size = usize::try_from(entry.size()).ok();
+            let bytes = start.zip(size).and_then(|(start, size)| source.bytes.get(start..start.checked_add(size)?));
+            let bytes = bytes.ok_or_else(|| source.truncated(format!("the entry `{shown}` lies outside the file")))?;
+            io::copy(&mut entry, &mut io::sink()).map_err(|error| unreadable(&error))?;
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut unpacked = Vec::new();
+        entry.take(self.allowance + 1).read_to_end(&mut unpacked).map_err(|error| unreadable(&error))?;
+        self.allowance = self.allowance.checked_sub(unpacked.len() as u64).ok_or_else(|| source.oversized())?;
+        Ok(Cow::Owned(unpacked))
+    }
+}
+
+impl Storages for Archive<'_> {
+    fn storage(&mut self, key: &str) -> Result<&[u8], FormatError> {
+        if !self.storages.contains_key(key) {
+            let bytes = self.entry(&format!("data/{key}"))?;
+            self.storages.insert(key.to_owned(), bytes);
+        }
+        Ok(&self.storages[key])
+    }
+}
+
+/// Whether the end of the archive is there: its end record is in the last 64 KiB, after which only a comment may follow.
+fn has_directory(bytes: &[u8]) -> bool {
+    let tail = &bytes[bytes.len().saturating_sub(66_000)..];
+    tail.windows(4).any(|window| window == b"PK\x05\x06")
+}
+
+/// The folder of `data.pkl`, or what kind of archive this is instead.
+fn torch_prefix(source: Source<'_>, zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, FormatError> {
+    let path = source.path();
+    let names: Vec<Cow<'_, str>> = zip.file_names().flatten().collect();
+    if names.iter().any(|name| is_export(name)) {
+        return Err(FormatError::Export { path });
+    }
+    let prefixes = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));
+    let prefix = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('/')).min_by_key(|prefix| prefix.len());
+    let Some(prefix) = prefix else {
+        let first = names.first().map_or_else(|| "nothing".to_owned(), |name| format!("`{}`", printable(name)));
+        return Err(FormatError::Unknown { path, found: format!("a zip archive without data.pkl (it holds {first})") });
+    };
+    let mut inside = names.iter().filter_map(|name| name.strip_prefix(prefix));
+    if inside.any(|name| name == "constants.pkl" || name.starts_with("code/")) {
+        return Err(FormatError::TorchScript { path });
+    }
+    Ok(prefix.to_owned())
+}
+
+/// An entry that only `torch.export.save` writes.
+fn is_export(name: &str) -> bool {
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+    matches!(file, "archive_format" | "serialized_exported_program.json")
+        || file.rsplit_once('.').is_some_and(|(_, extension)| extension == "json")
+            && folder.rsplit('/').next() == Some("models")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::error::MAX_EXPANSION;
+    use super::super::testing::{Py, dict, floats, ordered, pickle, storage, torch_zip, vector, view, zip_of};
+    use super::super::{Dtype, WeightFile, WeightFormat, read_weights_from};
+    use super::*;
+
+    fn load(bytes: &[u8]) -> Result<WeightFile, FormatError> {
+        read_weights_from(bytes, Path::new("model.pt"))
+    }
+
+    fn zipped(entries: &[(&str, &[u8])], method: CompressionMethod) -> Result<WeightFile, FormatError> {
+        load(&zip_of(entries, method))
+    }
+
+    #[test]
+    fn views_of_one_storage_come_out_contiguous() {
+        let base = floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let whole = || storage("FloatStorage", "0", 6);
+        let object = ordered(vec![
+            ("conv.weight", view(whole(), 0, &[2, 3], &[3, 1])),
+            ("conv.transposed", view(whole(), 0, &[3, 2], &[1, 3])),
+            ("conv.tail", view(whole(), 4, &[2], &[1])),
+            ("count", view(storage("LongStorage", "1", 1), 0, &[], &[])),
+        ]);
+        let file = load(&torch_zip(&object, &[("0", base), ("1", 7_i64.to_le_bytes().to_vec())])).unwrap();
+        assert_eq!(file.format, WeightFormat::TorchZip);
+        let names: Vec<&str> = file.tensors.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["conv.weight", "conv.transposed", "conv.tail", "count"]);
+        assert_eq!(file.tensors[1].1.shape, [3, 2]);
+        assert_eq!(file.tensors[1].1.to_f32(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(file.tensors[2].1.to_f32(), [4.0, 5.0]);
+        assert_eq!((file.tensors[3].1.dtype, file.tensors[3].1.to_f32()), (Dtype::I64, vec![7.0]));
+    }
+
+    #[test]
+    fn a_storage_shorter_than_announced_is_truncated() {
+        let object = dict(vec![("w", vector("0", 3))]);
+        let error = load(&torch_zip(&object, &[("0", floats(&[1.0, 2.0]))])).unwrap_err();
+        assert!(matches!(error, FormatError::Truncated { .. }), "{error}");
+        let error = load(&torch_zip(&object, &[])).unwrap_err();
+        assert!(error.to_string().contains("no entry `model/data/0`"), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_weight_bit_is_caught_by_the_checksum() {
+        let object = dict(vec![("w", vector("0", 2))]);
+        let mut bytes = torch_zip(&object, &[("0", floats(&[0.123, 4.0]))]);
+        let at = bytes.windows(4).position(|window| window == 0.123_f32.to_le_bytes()).unwrap();
+        bytes[at] ^= 1;
+        assert!(matches!(load(&bytes).unwrap_err(), FormatError::Damaged { .. }));
+    }
+
+    #[test]
+    fn an_archive_saved_without_checksums_is_read() {
+        let mut bytes = torch_zip(&dict(vec![("w", vector("0", 1))]), &[("0", floats(&[4.0]))]);
+        // Where local and central headers keep the checksum.
+        for (signature, at) in [(b"PK\x03\x04", 14), (b"PK\x01\x02", 16)] {
+            for header in 0..bytes.len() - 4 {
+                if bytes[header..].starts_with(signature) {
+                    bytes[header + at..header + at + 4].fill(0);
+                }
+            }
+        }
+        assert_eq!(load(&bytes).unwrap().tensors[0].1.to_f32(), [4.0]);
+    }
+
+    #[test]
+    fn compressed_archives_are_read_and_bombs_are_not() {
+        let small = floats(&[1.0, 2.0]);
+        let object = pickle(&dict(vec![("w", vector("0", 2))]));
+        let file = zipped(&[("m/data.pkl", &object), ("m/data/0", &small)], CompressionMethod::Deflated).unwrap();
+        assert_eq!(file.tensors[0].1.to_f32(), [1.0, 2.0]);
+        let zeros = vec![0; 1 << 20];
+        let object = pickle(&dict(vec![("w", vector("0", 1 << 18))]));
+        let bomb = zipped(&[("m/data.pkl", &object), ("m/data/0", &zeros)], CompressionMethod::Deflated).unwrap_err();
+        assert!(matches!(bomb, FormatError::Oversized { factor: MAX_EXPANSION, .. }), "{bomb}");
+    }
+
+    #[test]
+    fn other_archives_are_told_apart() {
+        let stored = |entries: &[(&str, &[u8])]| zipped(entries, CompressionMethod::Stored).unwrap_err();
+        for entry in ["net/code/__torch__.py", "net/constants.pkl"] {
+            let error = stored(&[("net/data.pkl", b""), (entry, b"")]);
+            assert!(matches!(error, FormatError::TorchScript { .. }), "{error}");
+        }
+        for entry in ["net/models/model.json", "net/archive_format", "serialized_exported_program.json"] {
+            let error = stored(&[(entry, b""), ("net/data.pkl", b"")]);
+            assert!(matches!(error, FormatError::Export { .. }), "{error}");
+        }
+        let error = stored(&[("model.pt", b"")]);
+        assert!(error.to_string().contains("zip archive without data.pkl (it holds `model.pt`)"), "{error}");
+    }
+
+    #[test]
+    fn big_endian_files_are_refused() {
+        let object = pickle(&Py::None);
+        let error = zipped(&[("m/data.pkl", &object), ("m/byteorder", b"big")], CompressionMethod::Stored).unwrap_err();
+        assert!(error.to_string().contains("big-endian"), "{error}");
+    }
+
+    #[test]
+    fn an_archive_cut_short_says_so() {
+        let bytes = torch_zip(&dict(vec![("w", vector("0", 1))]), &[("0", floats(&[1.0]))]);
+        let error = load(&bytes[..bytes.len() - 30]).unwrap_err();
+        assert!(matches!(error, FormatError::Truncated { .. }), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! The other commands through the real executable.
+
+use serde_json::Value;
+
+use crate::support::{advmod, root};
+
+fn stdout(arguments: &[&str]) -> String {
+    String::from_utf8(advmod(arguments).assert().success().get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn inspect_shows_the_embedded_model() {
+    let text = stdout(&["inspect"]);
+    for word in ["resnet20", "269,434", "fashion-mnist", "layer3.2", "64×7×7", "Ankle boot"] {
+        assert!(text.contains(word), "{word} in\n{text}");
+    }
+    let json: Value = serde_json::from_str(&stdout(&["inspect", "--format", "json", "--taps", "layer?.0"])).unwrap();
+    assert_eq!(json["taps"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn curve_repeats_over_disjoint_sets_and_writes_every_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let text = stdout(&["curve", "--samples", "150", "--repeats", "3", "--out", &out]);
+    assert!(text.contains("3 repeat(s)") && text.contains("peak"), "{text}");
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curves.json")).unwrap()).unwrap();
+    let tap = &json[0]["curve"]["taps"][9];
+    let repeats: Vec<f64> = serde_json::from_value(tap["repeats"].clone()).unwrap();
+    let mean = repeats.iter().sum::<f64>() / 3.0;
+    assert!((tap["q"].as_f64().unwrap() - mean).abs() < 1e-12 && tap["std_dev"].as_f64().unwrap() > 0.0);
+    let csv = std::fs::read_to_string(folder.path().join("curves.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 10 * 3);
+}
+
+#[test]
+fn curve_with_more_samples_than_one_batch_equals_its_parts() {
+    // 600 samples go through the model in two batches, 300 in one; a curve of one tap set is checked against the whole.
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    stdout(&["curve", "--first", "600", "--repeats", "1", "--taps", "layer3.2,conv1", "--out", &out]);
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curves.json")).unwrap()).unwrap();
+    let taps = json[0]["curve"]["taps"].as_array().unwrap();
+    assert_eq!(taps.iter().map(|tap| tap["tap"].as_str().unwrap()).collect::<Vec<_>>(), ["conv1", "layer3.2"]);
+    assert!(taps.iter().all(|tap| tap["q"].as_f64().unwrap() > 0.4));
+}
+
+#[test]
+fn attacks_are_listed_and_explained() {
+    let list = stdout(&["attacks"]);
+    assert!(list.contains("fgsm") && list.contains("pgd"));
+    let one = stdout(&["attacks", "pgd"]);
+    for word in ["Madry", "steps", "restarts", "8/255", "standard", "paper"] {
+        assert!(one.contains(word), "{word} in\n{one}");
+    }
+    let json: Value = serde_json::from_str(&stdout(&["attacks", "--format", "json"])).unwrap();
+    assert_eq!(json[0]["name"], "fgsm");
+}
+
+/// An IDX data set of bright and dark images, which one epoch learns.
+fn little_data(folder: &std::path::Path) {
+    for (part, n) in [("train", 256_u32), ("t10k", 64)] {
+        let mut images = vec![0, 0, 8, 3];
+        [n, 8, 8].iter().for_each(|size| images.extend(size.to_be_bytes()));
+        let mut labels = vec![0, 0, 8, 1];
+        labels.extend(n.to_be_bytes());
+        for image in 0..n {
+            images.extend((0..64_u32).map(|pixel| (image % 2 * 180 + (image * 31 + pixel * 7) % 50) as u8));
+            labels.push((image % 2) as u8);
+        }
+        std::fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+#[test]
+fn train_makes_a_model_that_audit_takes_without_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let data = folder.path().display().to_string();
+    let file = folder.path().join("model.safetensors").display().to_string();
+    let checkpoints = folder.path().join("epochs");
+    let text = stdout(&[
+        "train", "--data", &data, "--arch", "resnet20", "--epochs", "2", "--batch", "32", "--no-flip", "--crop-padding", "1", "--normalize",
+        "mnist", "--out", &file, "--checkpoints", &checkpoints.display().to_string(),
+    ]);
+    assert!(text.contains("epoch   2/2") && text.contains("100.00 % on the test images"), "{text}");
+    assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), 2);
+    let inspected: Value = serde_json::from_str(&stdout(&["inspect", "--model", &file, "--format", "json"])).unwrap();
+    assert_eq!((&inspected["architecture"], &inspected["normalization"]["name"]), (&"resnet20".into(), &"mnist".into()));
+    let table = stdout(&["audit", "--model", &file, "--data", &data, "--first", "64", "--attacks", "fgsm"]);
+    assert!(table.contains("100.0"), "{table}");
+}
+
+#[test]
+fn the_same_seed_trains_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let data = folder.path().display().to_string();
+    let train = |name: &str, seed: &str| {
+        let file = folder.path().join(name);
+        let out = file.display().to_string();
+        let flags = ["train", "--data", &data, "--arch", "resnet20", "--epochs", "1", "--batch", "64", "--seed", seed, "--out", &out];
+        stdout(&flags);
+        advmod::model::format::read_weights(&file).unwrap().tensors
+    };
+    assert_eq!(train("a", "1"), train("b", "1"));
+    assert_ne!(train("a", "1"), train("c", "2"));
+}
+
+#[test]
+fn the_binary_runs_from_any_folder() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    advmod(&["--version"]).current_dir(elsewhere.path()).env_clear().assert().success();
+}
+
+#[test]
+fn the_embedded_images_are_what_their_script_makes() {
+    let source = std::path::Path::new("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz");
+    if !source.exists() {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"test: skipped, Debian's dataset-fashion-mnist is not installed\n");
+        return;
+    }
+    let data = advmod::data::open(source.parent(), &advmod::data::OpenOptions::default()).unwrap();
+    let embedded = advmod::data::open(None, &advmod::data::OpenOptions::default()).unwrap();
+    let places: Vec<usize> = (0..1000).collect();
+    assert_eq!(data.read(&places).unwrap(), embedded.read(&places).unwrap());
+    assert!(root().join("fixtures/make_images.py").exists());
+}

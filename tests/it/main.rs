@@ -1,0 +1,18 @@
+//! One binary for everything that is tested from outside.
+//!
+//! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
+//! - `audit`, `commands`, `errors`: the real executable.
+//! - `tidy`: what ARCHITECTURE.md promises.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+
+mod support;
+
+mod golden;
+mod reference;
+
+mod audit;
+mod commands;
+mod errors;
+
+mod tidy;

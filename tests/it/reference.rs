@@ -1,0 +1,155 @@
+//! A published CIFAR-10 ResNet-20 against values from independent libraries. Skipped, and said so, where these files are missing.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use advmod::data::Images;
+use advmod::model::Model;
+use advmod::model::load::LoadOptions;
+use advmod::model::normalize::Normalization;
+use advmod::model::passes::count::count;
+use advmod::modularity::Similarity;
+use advmod_attacks::victim::Victim as _;
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use crate::support::{attack, clean_curve, first, largest_difference, model, pixel_curve, shared};
+
+struct Reference {
+    model: Model,
+    images: Images,
+    json: Value,
+    arrays: std::path::PathBuf,
+}
+
+fn reference() -> Option<Reference> {
+    let weights = shared("models/resnet20-12fca82f.th")?;
+    let data = shared("data/cifar10-jpeg-test-4000.npz")?;
+    let json = std::fs::read(shared("reference/resnet20.json")?).unwrap();
+    Some(Reference {
+        model: published(&weights),
+        images: first(Some(&data), 500),
+        json: serde_json::from_slice(&json).unwrap(),
+        arrays: shared("reference/resnet20.npz")?,
+    })
+}
+
+fn published(weights: &Path) -> Model {
+    let normalization = Normalization::parse("imagenet").unwrap();
+    model(Some(weights), &LoadOptions { normalization: Some(normalization), ..LoadOptions::default() })
+}
+
+impl Reference {
+    fn array(&self, name: &str) -> Tensor {
+        let mut archive = npyz::npz::NpzArchive::open(&self.arrays).unwrap();
+        let array = archive.by_name(name).unwrap().unwrap();
+        let shape: Vec<i64> = array.shape().iter().map(|&size| size as i64).collect();
+        match array.dtype() {
+            npyz::DType::Plain(kind) if kind.type_char() == npyz::TypeChar::Int => {
+                Tensor::from_slice(&array.into_vec::<i64>().unwrap()).view(&shape[..])
+            }
+            _ => Tensor::from_slice(&array.into_vec::<f32>().unwrap()).view(&shape[..]),
+        }
+    }
+
+    fn floats(&self, pointer: &str) -> Vec<f64> {
+        let found = self.json.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
+        found.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect()
+    }
+
+    fn attacked(&self) -> Vec<usize> {
+        Vec::<i64>::try_from(self.array("attacked")).unwrap().into_iter().map(|place| place as usize).collect()
+    }
+}
+
+#[test]
+fn logits_are_pytorchs_and_401_of_the_first_500_are_correct() {
+    let Some(reference) = reference() else { return };
+    let (pixels, labels) = advmod::model::upload::upload(&reference.images, tch::Device::Cpu).unwrap();
+    let logits = tch::no_grad(|| reference.model.logits(&pixels)).unwrap();
+    let difference = (&logits - reference.array("logits")).abs().max().double_value(&[]);
+    assert!(difference < 1e-3, "{difference}");
+    let correct = i64::try_from(logits.argmax(1, false).eq_tensor(&labels).sum(Kind::Int64)).unwrap();
+    assert_eq!(correct, 401);
+}
+
+#[test]
+fn modularity_is_networkxs_for_all_settings() {
+    let Some(reference) = reference() else { return };
+    assert_eq!(Value::from(reference.model.tap_paths()), reference.json["taps"]);
+    for (n, k, similarity) in [
+        (500, 3, Similarity::Cosine),
+        (500, 5, Similarity::Cosine),
+        (500, 11, Similarity::Cosine),
+        (500, 100, Similarity::Cosine),
+        (200, 3, Similarity::Cosine),
+        (500, 3, Similarity::Pearson),
+    ] {
+        let places: Vec<usize> = (0..n).collect();
+        let found = clean_curve(&reference.model, &reference.images, &places, k, similarity);
+        let key = format!("n={n},k={k},{similarity}");
+        let expected: Vec<f64> = reference.floats(&format!("/modularity/{key}"));
+        let difference = largest_difference(&found, &expected);
+        // Similarities that are equal up to f32 rounding may swap neighbours.
+        assert!(difference < 0.005, "{key}: {difference}");
+    }
+}
+
+#[test]
+fn matched_curves_under_pgd_are_networkxs() {
+    let Some(reference) = reference() else { return };
+    let all: Vec<usize> = (0..500).collect();
+    let spec = "pgd:eps=8/255,step=2/255,steps=10,random_start=false,iterate=last";
+    let correct = attack(&reference.model, "fgsm", &reference.images, &all);
+    let correct: Vec<usize> = all.into_iter().filter(|&place| correct.samples[place].attacked).take(256).collect();
+    let outcome = attack(&reference.model, spec, &reference.images, &correct);
+    assert_eq!(outcome.samples.iter().filter(|sample| sample.success).count(), 256);
+    let labels: Vec<usize> = correct.iter().map(|&place| reference.images.labels[place] as usize).collect();
+    let clean = clean_curve(&reference.model, &reference.images, &correct, 3, Similarity::Cosine);
+    let adversarial = pixel_curve(&reference.model, &outcome.adversarial, &labels, 3);
+    for (found, pointer) in [(clean, "/matched_256/clean"), (adversarial, "/matched_256/adversarial")] {
+        let difference = largest_difference(&found, &reference.floats(pointer));
+        assert!(difference < 0.02, "{pointer}: {difference}");
+    }
+}
+
+#[test]
+fn fgsm_and_pgd_steps_are_torchattacks() {
+    let Some(reference) = reference() else { return };
+    let attacked = reference.attacked();
+    for (spec, name) in [
+        ("fgsm:eps=8/255", "fgsm_8_255"),
+        ("pgd:eps=8/255,step=2/255,steps=1,random_start=false,iterate=last", "pgd_8_255_steps1"),
+        ("pgd:eps=8/255,step=2/255,steps=3,random_start=false,iterate=last", "pgd_8_255_steps3"),
+    ] {
+        let outcome = attack(&reference.model, spec, &reference.images, &attacked);
+        let difference = (&outcome.adversarial - reference.array(name)).abs();
+        let equal = difference.lt(1e-6).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!(equal >= 0.995, "{name}: {equal}");
+    }
+    let spec = "pgd:eps=8/255,step=2/255,steps=40,random_start=false,iterate=last";
+    let outcome = attack(&reference.model, spec, &reference.images, &attacked);
+    assert_eq!(outcome.samples.iter().filter(|sample| sample.success).count(), 32);
+}
+
+/// Multiply-accumulates of a CIFAR ResNet with option-A shortcuts, counted by hand: stem, blocks, linear layer.
+fn by_hand(depth: u64) -> u64 {
+    let blocks = (depth - 2) / 6;
+    let conv = |inputs: u64, outputs: u64, side: u64| 9 * inputs * outputs * side * side;
+    let stage = |inputs: u64, outputs: u64, side: u64| conv(inputs, outputs, side) + (2 * blocks - 1) * conv(outputs, outputs, side);
+    conv(3, 16, 32) + stage(16, 16, 32) + stage(16, 32, 16) + stage(32, 64, 8) + 64 * 10
+}
+
+#[test]
+fn parameters_and_macs_are_those_of_a_hand_count() {
+    for (file, depth, parameters) in [("resnet20-12fca82f.th", 20, 269_722), ("resnet32-d509ac18.th", 32, 464_154)] {
+        let Some(weights) = shared(&format!("models/{file}")) else { return };
+        let model = published(&weights);
+        let cost = count(model.program(), 32, 32).unwrap();
+        assert_eq!((model.info().architecture.as_str(), cost.parameters), (format!("resnet{depth}").as_str(), parameters));
+        assert_eq!(cost.macs, by_hand(depth));
+        let mut bytes = Vec::new();
+        std::fs::File::open(&weights).unwrap().read_to_end(&mut bytes).unwrap();
+        assert_eq!(model.info().sha256.len(), 64);
+    }
+}

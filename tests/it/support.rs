@@ -1,0 +1,88 @@
+//! Helpers for the tests: paths, the executable, traced curves.
+
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use advmod::audit::stage::curve::{CurveSettings, measure, tap_neighbors};
+use advmod::audit::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
+use advmod::data::{Dataset, Images, OpenOptions};
+use advmod::model::Model;
+use advmod::model::load::{LoadOptions, load};
+use advmod::modularity::Similarity;
+use advmod_attacks::attack::Preset;
+use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::execute::{Options, Samples, execute};
+use advmod_attacks::outcome::Outcome;
+use advmod_attacks::victim::Victim as _;
+use tch::{Device, Tensor};
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the shared folder beside the repository (or `ADVMOD_SHARED`); says on stderr that the test is skipped where it is missing.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("ADVMOD_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let path = folder.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    // Not eprintln: the harness would hide it.
+    let _ = writeln!(std::io::stderr(), "test {test}: skipped, {} is missing", path.display());
+    None
+}
+
+/// The built program.
+pub fn advmod(arguments: &[&str]) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_advmod"));
+    command.args(arguments).env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+/// Loads a model for the processor.
+pub fn model(path: Option<&Path>, options: &LoadOptions) -> Model {
+    load(path, options, Device::Cpu).unwrap()
+}
+
+/// The first images of a data set.
+pub fn first(path: Option<&Path>, n: usize) -> Images {
+    let data: Box<dyn Dataset> = advmod::data::open(path, &OpenOptions::default()).unwrap();
+    data.read(&(0..n).collect::<Vec<_>>()).unwrap()
+}
+
+/// Q per tap of clean images.
+pub fn clean_curve(model: &Model, images: &Images, places: &[usize], k: usize, similarity: Similarity) -> Vec<f64> {
+    let labels: Vec<usize> = places.iter().map(|&place| images.labels[place] as usize).collect();
+    curve(model, &ImagePixels { images, places, device: Device::Cpu }, &labels, k, similarity)
+}
+
+/// Q per tap of any pixels.
+pub fn pixel_curve(model: &Model, pixels: &Tensor, labels: &[usize], k: usize) -> Vec<f64> {
+    curve(model, &KeptPixels { pixels, device: Device::Cpu }, labels, k, Similarity::Cosine)
+}
+
+fn curve(model: &Model, source: &dyn PixelSource, labels: &[usize], k: usize, similarity: Similarity) -> Vec<f64> {
+    let settings = CurveSettings { k, similarity, classes: model.info().classes as usize };
+    let found = tap_neighbors(model, source, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+    measure(&found, &settings, labels).into_iter().map(|tap| tap.unwrap().modularity.q).collect()
+}
+
+/// Runs an attack as `NAME:key=value,…` on images.
+pub fn attack(model: &Model, spec: &str, images: &Images, places: &[usize]) -> Outcome {
+    let (name, params) = parse_spec_string(spec).unwrap();
+    let config = AttackConfig::new(&name, Preset::Standard, &params).unwrap();
+    let source = ImagePixels { images, places, device: model.device() };
+    let (pixels, labels) = source.batch(0..places.len()).unwrap();
+    let ids: Vec<u32> = places.iter().map(|&place| place as u32).collect();
+    let samples = Samples { pixels: &pixels, labels: &labels, ids: &ids };
+    execute(model, &config, &samples, Options { seed: 0, eight_bit: false }, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+/// Largest difference of two lists of the same length.
+pub fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max)
+}
