@@ -86,7 +86,9 @@ fn execute_without_gradients(
         let ids: Vec<u32> = attacked.iter().map(|&i| samples.ids[i]).collect();
         let batch = Batch { pixels: &original, classes: &classes, ids: &ids, goal: config.goal };
 
+        let attack_started = Instant::now();
         let run = run(victim, config, &batch, options.seed, progress)?;
+        cost.attack_seconds = attack_started.elapsed().as_secs_f64();
         let result = settle(config, &original, &run.pixels, options);
         let overshoot = measure::overshoot(config, &original, &run.pixels)?;
         cost.padding += run.padding;

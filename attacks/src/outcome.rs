@@ -24,6 +24,8 @@ pub struct Cost {
     pub judge_forwards: u64,
     /// Rows run only to fill batches up to 16 or a multiple of 8; in none of the other counts.
     pub padding: u64,
+    /// Wall time of the attack alone.
+    pub attack_seconds: f64,
     /// Wall time of the attack and its judgement.
     pub seconds: f64,
 }

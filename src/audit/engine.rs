@@ -278,14 +278,14 @@ impl<'a> Audit<'a> {
     fn attack(&mut self, attack: usize, correct: &[usize], adversarial: Option<&Path>) -> Result<(), Stop> {
         let stage = Stage::Attack { attack };
         self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
-        let begun = Instant::now();
         let plan = &self.job.plan;
         let job = AttackJob {
-            victim: self.model,
+            model: self.model,
             config: &self.job.attacks[attack],
             source: ImagePixels { images: &self.images, places: correct, device: self.model.device() },
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
             batch: plan.batch,
+            threads: plan.threads,
         };
         let sink = std::cell::RefCell::new(&mut *self.sink);
         let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done });
@@ -302,7 +302,7 @@ impl<'a> Audit<'a> {
             }
         };
         self.save(attack, &attacked, adversarial)?;
-        self.emit(AuditEvent::AttackFinished { attack, seconds: begun.elapsed().as_secs_f64() })?;
+        self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
         if attacked.zero_gradients > 0 {
             let label = &self.job.plan.attacks[attack].label;
             let (n, of) = (attacked.zero_gradients, attacked.samples.len());

@@ -63,7 +63,7 @@ pub enum AuditEvent {
     AttackFinished {
         /// Place in the plan's list of attacks.
         attack: usize,
-        /// Spent attacking, without the curves.
+        /// Wall time of the attack alone, without judging and measuring.
         seconds: f64,
     },
     /// An attack broke off; the audit goes on with the next.

@@ -98,6 +98,19 @@ impl Model {
         Ok(Self { info, program, attacked, traced, taps, device })
     }
 
+    /// Another handle on the same weights, for another thread.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            info: self.info.clone(),
+            program: self.program.shallow_clone(),
+            attacked: Interpreter::new(self.attacked.program().shallow_clone()),
+            traced: Interpreter::new(self.traced.program().shallow_clone()),
+            taps: self.taps.clone(),
+            device: self.device,
+        }
+    }
+
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info

@@ -133,7 +133,7 @@ pub struct Timing {
     pub started: String,
     /// Wall clock, whole run.
     pub seconds: f64,
-    /// Wall clock per attack, in the plan's order; absent where it did not finish.
+    /// Wall clock of each attack alone (without judging and measuring), in the plan's order; absent where it did not finish.
     pub attack_seconds: Vec<Option<f64>>,
 }
 

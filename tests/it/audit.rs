@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use crate::support::advmod;
 
-const FAST: &[&str] = &["audit", "--samples", "120", "--attack", "fgsm", "--attack", "pgd:steps=3", "--threads", "2"];
+const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=3", "--threads", "2"];
 
 fn report(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
 }
 
-fn run(folder: &Path, more: &[&str]) -> Value {
+fn run(folder: &Path, samples: &str, more: &[&str]) -> Value {
     let out = folder.display().to_string();
-    advmod(&[FAST, &["--out", &out], more].concat()).assert().success();
+    advmod(&[FAST, &["--out", &out, "--samples", samples], more].concat()).assert().success();
     report(folder)
 }
 
@@ -25,7 +25,7 @@ fn run(folder: &Path, more: &[&str]) -> Value {
 fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/folder");
-    let output = advmod(&[FAST, &["--out", &out.display().to_string()]].concat()).assert().success();
+    let output = advmod(&[FAST, &["--samples", "120", "--out", &out.display().to_string()]].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     for word in ["clean", "fgsm", "pgd", "success %", "L2", "L∞", "peak Q", "at tap", "peak drop"] {
         assert!(table.contains(word), "{word} in\n{table}");
@@ -49,7 +49,7 @@ fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
 #[test]
 fn two_runs_differ_in_timing_only() {
     let folder = tempfile::tempdir().unwrap();
-    let mut reports = ["a", "b"].map(|name| run(&folder.path().join(name), &[]));
+    let mut reports = ["a", "b"].map(|name| run(&folder.path().join(name), "120", &[]));
     for report in &mut reports {
         report.as_object_mut().unwrap().remove("timing").unwrap();
     }
@@ -59,7 +59,7 @@ fn two_runs_differ_in_timing_only() {
 #[test]
 fn results_do_not_depend_on_the_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let mut reports = ["1", "7", "256"].map(|batch| run(&folder.path().join(batch), &["--batch", batch, "--samples", "40"]));
+    let mut reports = ["1", "7", "256"].map(|batch| run(&folder.path().join(batch), "40", &["--batch", batch]));
     for report in &mut reports {
         report.as_object_mut().unwrap().remove("timing").unwrap();
         report["plan"].as_object_mut().unwrap().remove("batch").unwrap();
@@ -71,7 +71,7 @@ fn results_do_not_depend_on_the_batch() {
 #[test]
 fn adversarial_pixels_on_disk_are_within_the_budget_of_the_images() {
     let folder = tempfile::tempdir().unwrap();
-    let report = run(folder.path(), &[]);
+    let report = run(folder.path(), "60", &[]);
     let file = advmod::model::format::read_weights(&folder.path().join("adversarial/pgd.safetensors")).unwrap();
     let tensor = |name: &str| &file.tensors.iter().find(|(it, _)| it == name).unwrap().1;
     let pixels = tensor("pixels").to_f32();
@@ -107,7 +107,7 @@ fn a_plan_file_gives_what_the_flags_give_and_flags_win() {
 #[test]
 fn the_command_in_the_report_runs_the_same_audit_again() {
     let folder = tempfile::tempdir().unwrap();
-    let first = run(&folder.path().join("a"), &["--samples", "50"]);
+    let first = run(&folder.path().join("a"), "50", &[]);
     let command = first["plan"]["command"].as_str().unwrap();
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let out = folder.path().join("b").display().to_string();
@@ -118,17 +118,17 @@ fn the_command_in_the_report_runs_the_same_audit_again() {
 /// A run that takes long enough to be stopped in the middle.
 fn long_run(out: &Path) -> std::process::Child {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_advmod"));
-    command.args(["audit", "--samples", "400", "--batch", "16", "--attack", "fgsm", "--attack", "pgd:steps=2000"]);
+    command.args(["audit", "--samples", "400", "--batch", "16", "--attack", "fgsm", "--attack", "pgd:steps=100"]);
     command.arg("--out").arg(out).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     command.spawn().unwrap()
 }
 
-/// Waits until the journal has a first attack's end.
+/// Waits until the journal has the whole of the first attack.
 fn wait_for_fgsm(out: &Path) -> String {
     for _ in 0..1200 {
         std::thread::sleep(Duration::from_millis(50));
         let text = std::fs::read_to_string(out.join("run.jsonl")).unwrap_or_default();
-        if text.contains("attack_finished") {
+        if text.contains("attack_curves_measured") {
             return text;
         }
     }

@@ -1,3 +1,5 @@
+//! Tests of the query.
+
 use super::*;
 use crate::loss::{cross_entropy, margin};
 use crate::testing::{ConvVictim, images, predictions};

@@ -59,6 +59,9 @@ pub fn tap_neighbors(
 ) -> Result<TapNeighbors, TraceError> {
     let n = source.len();
     let n_taps = model.tap_paths().len();
+    if n <= settings.k {
+        return Ok(vec![Err(ModularityError::TooFewSamples { n, k: settings.k }); n_taps]);
+    }
     let candidates = candidates_for(n, settings.k);
     let find = |rows: &Tensor| neighbors(rows, settings.similarity, candidates);
     if n <= TRACE_BATCH {

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::error::{FormatError, Source};
-use super::{WeightFormat, legacy, safetensors};
+use super::{WeightFormat, legacy, pickled, safetensors};
 
 /// Reads a regular file whole.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
@@ -44,7 +44,11 @@ pub(super) fn format_of(source: Source<'_>) -> Result<WeightFormat, FormatError>
         Err(if legacy::is_cut_in_magic(bytes) {
             source.truncated("the stream stops inside its magic number")
         } else {
-            FormatError::PlainPickle { path }
+            // What it would run says more than that torch.save did not write it.
+            match pickled::load(source, bytes) {
+                Err(refused @ (FormatError::Forbidden { .. } | FormatError::PickledModule { .. })) => refused,
+                _ => FormatError::PlainPickle { path },
+            }
         })
     } else {
         Err(FormatError::Unknown { path, found: describe(bytes) })
@@ -98,6 +102,12 @@ mod tests {
         assert!(refusal(b"\x89HDF\r\n\x1a\n...").to_string().contains("an HDF5 file"));
         let text = refusal(b"epoch,loss\n1,2").to_string();
         assert!(text.contains(r#"begins with "epoch,loss\n1,2""#) && text.contains(".safetensors"), "{text}");
+    }
+
+    #[test]
+    fn a_plain_pickle_that_would_run_code_is_refused_by_name() {
+        let error = refusal(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.");
+        assert!(matches!(&error, FormatError::Forbidden { global, .. } if global == "os.system"), "{error}");
     }
 
     #[test]
