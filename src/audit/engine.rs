@@ -50,7 +50,7 @@ pub enum EngineError {
 pub fn run_on_worker(
     job: Job,
     adversarial: Option<PathBuf>,
-    cancel: Arc<AtomicBool>,
+    cancel: &Arc<AtomicBool>,
     take: &mut dyn FnMut(AuditEvent) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
     let (sender, events) = unbounded::<AuditEvent>();

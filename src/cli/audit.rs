@@ -35,7 +35,7 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
         interrupt_shown: false,
     };
     let adversarial = out.as_ref().map(|folder| folder.join("adversarial"));
-    let finished = engine::run_on_worker(job, adversarial, interrupt.flag(), &mut |event| front_end.take(event));
+    let finished = engine::run_on_worker(job, adversarial, &interrupt.flag(), &mut |event| front_end.take(&event));
     front_end.progress.finish();
     front_end.conclude(finished, args.run.format)
 }
@@ -52,15 +52,15 @@ struct Headless {
 }
 
 impl Headless {
-    fn take(&mut self, event: AuditEvent) -> ControlFlow<()> {
-        self.state.apply(&event);
+    fn take(&mut self, event: &AuditEvent) -> ControlFlow<()> {
+        self.state.apply(event);
         if self.interrupt.asked() && !self.interrupt_shown && !self.quiet {
             self.progress.line("stopping after this batch; Ctrl-C again stops at once");
             self.interrupt_shown = true;
         }
-        self.show(&event);
+        self.show(event);
         if let Some(run_dir) = &mut self.run_dir
-            && let Err(error) = run_dir.record(&event)
+            && let Err(error) = run_dir.record(event)
         {
             // Without its journal the run would be lost when it is killed: stop, and keep what there is in memory.
             self.disk_error.get_or_insert(error);

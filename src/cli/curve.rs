@@ -1,5 +1,6 @@
 //! `advmod curve`: clean modularity curves, without any attack.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -76,7 +77,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let json = || serde_json::to_string_pretty(&curves).expect("plain data always has a JSON form") + "\n";
     match args.run.format {
         OutputFormat::Json => print(&json()),
-        OutputFormat::Text => curves.iter().for_each(|it| print(&text(it))),
+        OutputFormat::Text => curves.iter().for_each(|it| print(&text(it).expect("writing to memory cannot fail"))),
     }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)
@@ -87,7 +88,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     Ok(Exit::Pass)
 }
 
-fn text(it: &ModelCurve) -> String {
+fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
     let curve = &it.curve;
     let repeats = curve.taps.iter().map(|tap| tap.repeats.len()).max().unwrap_or(0);
     let mut text = format!(
@@ -95,22 +96,22 @@ fn text(it: &ModelCurve) -> String {
         it.model, it.architecture, it.data, curve.n, curve.k, curve.similarity
     );
     let width = curve.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
-    text.push_str(&format!("  {:<width$}   mean Q      sd    null  same label  largest hub\n", "tap"));
+    write!(text, "  {:<width$}   mean Q      sd    null  same label  largest hub\n", "tap")?;
     for point in &curve.taps {
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
         let hub = point.hubness.map_or("–".to_owned(), |hub| hub.largest_in_degree.to_string());
         let (q, sd, null) = (number(point.q), number(point.std_dev), number(point.null));
         let overlap = point.label_overlap.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        text.push_str(&format!("  {:<width$}  {q:>7} {sd:>7} {null:>7}  {overlap:>10}  {hub:>11}", point.tap));
+        write!(text, "  {:<width$}  {q:>7} {sd:>7} {null:>7}  {overlap:>10}  {hub:>11}", point.tap)?;
         if let Some(reason) = point.reason.as_ref().filter(|_| point.q.is_none()) {
-            text.push_str(&format!("  {reason}"));
+            write!(text, "  {reason}")?;
         }
         text.push('\n');
     }
     if let Some(peak) = curve.peak() {
-        text.push_str(&format!("  peak {:.4} at {}\n", peak.q, peak.tap));
+        write!(text, "  peak {:.4} at {}\n", peak.q, peak.tap)?;
     }
-    text
+    Ok(text)
 }
 
 fn csv(curves: &[ModelCurve]) -> Vec<u8> {

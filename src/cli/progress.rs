@@ -37,12 +37,11 @@ impl Progress {
     /// What the flags and the terminal ask for.
     pub(super) fn new(mode: ProgressMode, quiet: bool) -> Self {
         let mode = match mode {
-            _ if quiet => Shown::Nothing,
             ProgressMode::None => Shown::Nothing,
+            _ if quiet => Shown::Nothing,
             ProgressMode::Bar => Shown::Bar,
-            ProgressMode::Plain => Shown::Lines,
             ProgressMode::Auto if std::io::stderr().is_terminal() => Shown::Bar,
-            ProgressMode::Auto => Shown::Lines,
+            ProgressMode::Auto | ProgressMode::Plain => Shown::Lines,
         };
         Self { mode, task: None }
     }

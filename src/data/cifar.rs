@@ -5,33 +5,45 @@
 use std::path::{Path, PathBuf};
 
 use super::memory::{InMemory, sha256};
-use super::{CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, read_file};
+use super::{CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, only_other_split, read_file};
 
 const IMAGE: usize = 3 * 32 * 32;
+/// Lies beside the batches of CIFAR-100: one class name per line.
+const FINE_NAMES: &str = "fine_label_names.txt";
 
 /// A `.bin` file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
     if path.is_file() {
         return open_file(path);
     }
-    for inner in ["", "cifar-10-batches-bin", "cifar-100-binary"] {
-        let folder = path.join(inner);
-        let ten: &[&str] = match options.split {
-            Split::Train => {
-                &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"]
-            }
-            Split::Test => &["test_batch.bin"],
-        };
-        let hundred: &[&str] = if options.split == Split::Train { &["train.bin"] } else { &["test.bin"] };
-        for (names, label_bytes) in [(ten, 1), (hundred, 2)] {
-            let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-            // A set with some of its files missing is an error below, not another format.
-            if files.iter().any(|file| file.is_file()) {
-                return Some(read(path, &files, label_bytes, Some(options.split)));
-            }
-        }
+    if let Some((files, label_bytes)) = batches(path, options.split) {
+        return Some(read(path, &files, label_bytes, Some(options.split)));
     }
-    None
+    batches(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
+}
+
+/// The files of a part and the number of label bytes in their records.
+fn batches(path: &Path, split: Split) -> Option<(Vec<PathBuf>, usize)> {
+    let (ten, hundred): (&[&str], _) = match split {
+        Split::Train => (
+            &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+            "train.bin",
+        ),
+        Split::Test => (&["test_batch.bin"], "test.bin"),
+    };
+    ["", "cifar-10-batches-bin", "cifar-100-binary"].iter().find_map(|inner| {
+        let folder = path.join(inner);
+        let files: Vec<PathBuf> = ten.iter().map(|name| folder.join(name)).collect();
+        // A set with some of its files missing is an error when they are read, not another format.
+        if files.iter().any(|file| file.is_file()) {
+            return Some((files, 1));
+        }
+        // The names of CIFAR-100 are too common to go by alone.
+        let file = folder.join(hundred);
+        let length = std::fs::metadata(&file).ok().filter(std::fs::Metadata::is_file)?.len();
+        let is_cifar = folder.join(FINE_NAMES).is_file() || length.is_multiple_of(IMAGE as u64 + 2);
+        is_cifar.then(|| (vec![file], 2))
+    })
 }
 
 /// A single file: its length and its labels tell which of the two it is.
@@ -80,7 +92,14 @@ fn read(
         contents.push(bytes);
     }
     let digest = sha256(contents.iter().map(Vec::as_slice));
-    let names: &[&str] = if label_bytes == 1 { &CIFAR10 } else { &[] };
+    let fine =
+        files.first().map(|file| file.with_file_name(FINE_NAMES)).and_then(|file| std::fs::read_to_string(file).ok());
+    let fine: Vec<&str> = fine.iter().flat_map(|text| text.lines()).filter(|name| !name.is_empty()).collect();
+    let names: &[&str] = match (label_bytes, fine.len()) {
+        (1, _) => &CIFAR10,
+        (_, 100) => &fine,
+        _ => &[],
+    };
     let images = Images { shape: [labels.len(), 3, 32, 32], pixels, labels };
     InMemory::open(path, "cifar-binary", split, names, images, digest)
 }
@@ -103,6 +122,18 @@ mod tests {
         assert_eq!((data.labels(), data.read(&[1]).unwrap().pixels[0]), (&[3, 9][..], 20));
         std::fs::write(&file, [record(&[1, 77], 10), record(&[2, 99], 20)].concat()).unwrap();
         assert_eq!(open_any(Some(&file), &OpenOptions::default()).unwrap().labels(), [77, 99]);
+    }
+
+    #[test]
+    fn the_names_of_a_hundred_classes_lie_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.bin"), record(&[1, 77], 10)).unwrap();
+        let names: Vec<String> = (0..100).map(|n| format!("class {n}")).collect();
+        std::fs::write(folder.path().join(FINE_NAMES), names.join("\n") + "\n\n").unwrap();
+        assert_eq!(open_any(Some(folder.path()), &OpenOptions::default()).unwrap().info().classes, names);
+        let train = OpenOptions { split: Split::Train, ..OpenOptions::default() };
+        let message = open_any(Some(folder.path()), &train).unwrap_err().to_string();
+        assert!(message.contains("only test images") && message.contains("--split test"), "{message}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::memory::{InMemory, sha256};
-use super::{CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, first_bytes, read_file};
+use super::{
+    CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, first_bytes, only_other_split, read_file,
+};
 use crate::pickle::{Id, Node, Pickle};
 
 const IMAGE: usize = 3 * 32 * 32;
@@ -11,24 +13,35 @@ const IMAGE: usize = 3 * 32 * 32;
 /// A batch file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
     if path.is_file() {
-        let is_pickle = matches!(first_bytes(path, 2)[..], [0x80, 2..=5]);
-        return is_pickle.then(|| read(path, &[path.to_owned()], None, None));
+        return is_pickle(path).then(|| read(path, &[path.to_owned()], None, None));
     }
-    for inner in ["", "cifar-10-batches-py", "cifar-100-python"] {
+    if let Some((files, meta)) = batches(path, options.split) {
+        return Some(read(path, &files, Some(&meta), Some(options.split)));
+    }
+    batches(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
+}
+
+/// The files of a part, and the file with the class names.
+fn batches(path: &Path, split: Split) -> Option<(Vec<PathBuf>, PathBuf)> {
+    let (ten, hundred): (&[&str], _) = match split {
+        Split::Train => (&["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"], "train"),
+        Split::Test => (&["test_batch"], "test"),
+    };
+    ["", "cifar-10-batches-py", "cifar-100-python"].iter().find_map(|inner| {
         let folder = path.join(inner);
-        let ten: &[&str] = match options.split {
-            Split::Train => &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
-            Split::Test => &["test_batch"],
-        };
-        let hundred: &[&str] = if options.split == Split::Train { &["train"] } else { &["test"] };
-        for (names, meta) in [(ten, "batches.meta"), (hundred, "meta")] {
-            let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-            if files.iter().any(|file| file.is_file()) {
-                return Some(read(path, &files, Some(&folder.join(meta)), Some(options.split)));
-            }
+        let files: Vec<PathBuf> = ten.iter().map(|name| folder.join(name)).collect();
+        // A set with some of its files missing is an error when they are read, not another format.
+        if files.iter().any(|file| file.is_file()) {
+            return Some((files, folder.join("batches.meta")));
         }
-    }
-    None
+        // The names of CIFAR-100 are too common to go by alone.
+        let file = folder.join(hundred);
+        (file.is_file() && is_pickle(&file)).then(|| (vec![file], folder.join("meta")))
+    })
+}
+
+fn is_pickle(path: &Path) -> bool {
+    matches!(first_bytes(path, 2)[..], [0x80, 2..=5])
 }
 
 fn read(
@@ -77,7 +90,8 @@ fn class_names(meta: &Path) -> Result<Vec<String>, DataError> {
     let pickle = unpickle(meta, &bytes)?;
     let names = ["fine_label_names", "label_names"].iter().find_map(|key| pickle.get(pickle.root(), key));
     let names = names.and_then(|id| pickle.sequence(id)).unwrap_or_default();
-    Ok(names.iter().filter_map(|&id| pickle.text(id).map(str::to_owned)).collect())
+    let names: Option<Vec<String>> = names.iter().map(|&id| pickle.text(id).map(str::to_owned)).collect();
+    names.ok_or_else(|| content(meta, "a class name in it is no text; download it again"))
 }
 
 fn unpickle<'a>(file: &Path, bytes: &'a [u8]) -> Result<Pickle<'a>, DataError> {
@@ -134,6 +148,17 @@ mod tests {
         std::fs::write(&hundred, batch(77, 1, b"fine_labels")).unwrap();
         let data = open_any(Some(&hundred), &OpenOptions::default()).unwrap();
         assert_eq!((data.labels(), data.info().classes.len()), (&[77][..], 0));
+    }
+
+    #[test]
+    fn a_label_without_a_class_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test_batch"), batch(99, 1, b"labels")).unwrap();
+        let message = open_any(Some(folder.path()), &OpenOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("image 0 has label 99, but there are 10 classes"), "{message}");
+        let train = OpenOptions { split: Split::Train, ..OpenOptions::default() };
+        let message = open_any(Some(folder.path()), &train).unwrap_err().to_string();
+        assert!(message.contains("only test images"), "{message}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::idx::{gunzip, parse};
 use super::memory::{InMemory, sha256};
-use super::{DataError, Dataset, FASHION_MNIST, OpenOptions, Split, content};
+use super::{DataError, Dataset, FASHION_MNIST, OpenOptions, Split, content, not_rescaled};
 
 const IMAGES: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-images.idx3.gz");
 const LABELS: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-labels.idx1.gz");
@@ -16,7 +16,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError>
         return Err(content(path, "only test images are embedded; give --data for training images"));
     }
     if options.resize.is_some() || options.crop.is_some() {
-        return Err(content(path, "--resize and --crop work on image folders only; leave them out"));
+        return Err(not_rescaled(path));
     }
     let unpack = |bytes| gunzip(bytes).map_err(|error| content(path, &format!("the binary is damaged: {error}")));
     let (images, labels) = (unpack(IMAGES)?, unpack(LABELS)?);

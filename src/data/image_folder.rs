@@ -1,12 +1,19 @@
 //! A folder with one folder per class, each full of PNG or JPEG images.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageReader, imageops::FilterType};
 use rayon::prelude::*;
 
 use super::memory::sha256;
-use super::{DataError, Dataset, DatasetInfo, Images, OpenOptions, Split, content, first_bytes, name_of, unreadable};
+use super::{
+    DataError, Dataset, DatasetInfo, Images, OpenOptions, Split, content, first_bytes, name_of, only_other_split,
+    unreadable,
+};
+
+/// Most pixels of an image; a damaged header can claim 2^62.
+const LARGEST: u64 = 1 << 26;
 
 /// Images on disk, decoded when they are asked for.
 #[derive(Debug)]
@@ -22,15 +29,25 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn 
     if !path.is_dir() {
         return None;
     }
-    let parts: &[&str] =
-        if options.split == Split::Train { &["train"] } else { &["test", "val", "valid", "validation"] };
-    let part = parts.iter().map(|part| path.join(part)).find(|part| part.is_dir());
+    let part = part(path, options.split);
+    if part.is_none() && self::part(path, options.split.other()).is_some() {
+        return Some(Err(only_other_split(path, options.split)));
+    }
     let split = part.is_some().then_some(options.split);
     let root = part.unwrap_or_else(|| path.to_owned());
     Some(
         list(path, &root)
             .and_then(|(classes, files, labels)| index(path, &root, split, classes, files, labels, *options)),
     )
+}
+
+/// The folder of a part. It holds folders; one that holds images is a class that happens to have its name, say `train`.
+fn part(path: &Path, split: Split) -> Option<PathBuf> {
+    let names: &[&str] = if split == Split::Train { &["train"] } else { &["test", "val", "valid", "validation"] };
+    let holds_folders = |folder: &PathBuf| {
+        std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
+    };
+    names.iter().map(|name| path.join(name)).find(holds_folders)
 }
 
 type Listing = (Vec<String>, Vec<PathBuf>, Vec<u32>);
@@ -87,7 +104,7 @@ fn index(
     labels: Vec<u32>,
     options: OpenOptions,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let headers = files.par_iter().map(|file| header(file, &options)).collect::<Result<Vec<_>, DataError>>()?;
+    let headers = in_order(&files, |file| header(file, &options))?;
     let [height, width, _] = headers[0];
     if let Some(at) = headers.iter().position(|&[h, w, _]| (h, w) != (height, width)) {
         let problem = format!(
@@ -102,7 +119,8 @@ fn index(
     let mut listing = String::new();
     for file in &files {
         let size = std::fs::metadata(file).map_err(|source| unreadable(file, source))?.len();
-        listing.push_str(&format!("{} {size}\n", file.strip_prefix(root).unwrap_or(file).display()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(listing, "{} {size}", file.strip_prefix(root).unwrap_or(file).display());
     }
     let info = DatasetInfo {
         name: name_of(path),
@@ -118,6 +136,14 @@ fn index(
     Ok(Box::new(ImageFolder { info, files, labels, options }))
 }
 
+/// Applies `work` to all items in parallel; of several errors the first one's is told, whichever came first.
+fn in_order<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, DataError> + Send + Sync,
+) -> Result<Vec<R>, DataError> {
+    items.par_iter().map(work).collect::<Vec<_>>().into_iter().collect()
+}
+
 /// Height, width after resizing and cropping, and 1 for grey or 3 for color.
 fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     use image::ImageDecoder as _;
@@ -125,13 +151,16 @@ fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     let (width, height) = decoder.dimensions();
     let grey = !decoder.color_type().has_color();
     let (width, height) = resized(width, height, options);
-    let (width, height) = options.crop.map_or((width, height), |side| (side.min(width), side.min(height)));
+    if u64::from(width) * u64::from(height) > LARGEST {
+        return Err(content(file, &format!("{height}×{width} pixels are too many; lower --resize or remove the file")));
+    }
     if options.crop.is_some_and(|side| side > width || side > height) {
         return Err(content(
             file,
             &format!("{height}×{width} pixels are smaller than --crop; lower it, or give --resize"),
         ));
     }
+    let (width, height) = options.crop.map_or((width, height), |side| (side, side));
     Ok([height as usize, width as usize, if grey { 1 } else { 3 }])
 }
 
@@ -145,12 +174,18 @@ fn undecodable(file: &Path, error: &image::ImageError) -> DataError {
     content(file, &format!("cannot be decoded ({line}); replace or remove it"))
 }
 
-/// Size after scaling the shorter side.
+/// Size after scaling the shorter side. The longer one is rounded down, as torchvision's `Resize` does.
 fn resized(width: u32, height: u32, options: &OpenOptions) -> (u32, u32) {
     let Some(side) = options.resize else { return (width, height) };
-    let scale = f64::from(side) / f64::from(width.min(height).max(1));
-    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    if width <= height { (side, scaled(height)) } else { (scaled(width), side) }
+    let (short, long) = (u64::from(width.min(height).max(1)), u64::from(width.max(height)));
+    let long = u32::try_from(u64::from(side) * long / short).unwrap_or(u32::MAX);
+    if width <= height { (side, long) } else { (long, side) }
+}
+
+/// Where a central cut starts. Halves go to the even side, as in torchvision's `CenterCrop`.
+fn margin(length: u32, side: u32) -> u32 {
+    let (half, odd) = ((length - side) / 2, (length - side) % 2);
+    half + odd * (half % 2)
 }
 
 impl ImageFolder {
@@ -162,8 +197,9 @@ impl ImageFolder {
         if (width, height) != (decoded.width(), decoded.height()) {
             decoded = decoded.resize_exact(width, height, FilterType::Triangle);
         }
-        if let Some(side) = self.options.crop {
-            decoded = decoded.crop_imm((width - side) / 2, (height - side) / 2, side, side);
+        // The file may be another one by now.
+        if let Some(side) = self.options.crop.filter(|&side| side <= width && side <= height) {
+            decoded = decoded.crop_imm(margin(width, side), margin(height, side), side, side);
         }
         if (decoded.height() as usize, decoded.width() as usize) != (self.info.height, self.info.width) {
             return Err(content(file, "the file has changed since it was opened"));
@@ -190,7 +226,7 @@ impl Dataset for ImageFolder {
     }
 
     fn read(&self, places: &[usize]) -> Result<Images, DataError> {
-        let decoded = places.par_iter().map(|&place| self.decode(place)).collect::<Result<Vec<_>, DataError>>()?;
+        let decoded = in_order(places, |&place| self.decode(place))?;
         let DatasetInfo { channels, height, width, .. } = self.info;
         let labels = places.iter().map(|&place| self.labels[place]).collect();
         Ok(Images { pixels: decoded.concat(), shape: [places.len(), channels, height, width], labels })
@@ -232,6 +268,47 @@ mod tests {
     fn parts_are_chosen_by_split() {
         let folder = folder(&[("train/cat/a.png", 1, 1, [1; 3]), ("val/cat/b.png", 1, 1, [2; 3])]);
         assert_eq!(open_with(folder.path(), None, None).unwrap().read(&[0]).unwrap().pixels, [2; 3]);
+        std::fs::remove_dir_all(folder.path().join("val")).unwrap();
+        assert!(open_with(folder.path(), None, None).unwrap_err().contains("only train images"));
+    }
+
+    #[test]
+    fn a_class_may_be_called_train_or_test() {
+        let folder =
+            folder(&[("train/a.png", 1, 1, [1; 3]), ("test/b.png", 1, 1, [2; 3]), ("car/c.png", 1, 1, [3; 3])]);
+        assert_eq!(open_with(folder.path(), None, None).unwrap().info().classes, ["car", "test", "train"]);
+    }
+
+    #[test]
+    fn files_beside_the_class_folders_do_not_matter() {
+        let folder = folder(&[("cat/a.png", 1, 1, [1; 3])]);
+        std::fs::write(folder.path().join("test"), "hello").unwrap();
+        std::fs::write(folder.path().join("test.bin"), "hello").unwrap();
+        assert_eq!(open_with(folder.path(), None, None).unwrap().info().n, 1);
+    }
+
+    #[test]
+    fn grey_stays_grey_and_becomes_color_beside_color() {
+        let folder = folder(&[("cat/a.png", 1, 1, [0; 3])]);
+        image::GrayImage::from_pixel(1, 1, image::Luma([7])).save(folder.path().join("cat/a.png")).unwrap();
+        assert_eq!(open_with(folder.path(), None, None).unwrap().read(&[0]).unwrap().shape, [1, 1, 1, 1]);
+        image::RgbaImage::from_pixel(1, 1, image::Rgba([1, 2, 3, 9])).save(folder.path().join("cat/b.png")).unwrap();
+        assert_eq!(open_with(folder.path(), None, None).unwrap().read(&[0, 1]).unwrap().pixels, [7, 7, 7, 1, 2, 3]);
+    }
+
+    #[test]
+    fn sizes_and_cuts_are_those_of_torchvision() {
+        let options = |side| OpenOptions { resize: Some(side), ..OpenOptions::default() };
+        // 32 · 87 / 64 is 43.5: cut off, not rounded up.
+        assert_eq!(resized(267, 401, &options(256)), (256, 384));
+        assert_eq!(resized(87, 64, &options(32)), (43, 32));
+        assert_eq!([margin(10, 7), margin(9, 7), margin(11, 6), margin(8, 7)], [2, 1, 2, 0]);
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_when_the_folder_is_opened() {
+        let folder = folder(&[("cat/a.png", 1, 4000, [9; 3])]);
+        assert!(open_with(folder.path(), Some(2_000_000), None).unwrap_err().contains("too many"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A data set that is small enough to be held whole.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -33,6 +34,12 @@ impl InMemory {
                 &format!("{n} images but {} labels; they must belong together", images.labels.len()),
             ));
         }
+        let beyond = images.labels.iter().position(|&label| !classes.is_empty() && label as usize >= classes.len());
+        if let Some(at) = beyond {
+            let problem =
+                format!("image {at} has label {}, but there are {} classes", images.labels[at], classes.len());
+            return Err(content(path, &format!("{problem}; the labels are damaged or belong to other images")));
+        }
         let classes = classes.iter().map(|&name| name.to_owned()).collect();
         let info = DatasetInfo { name: name_of(path), format, split, classes, n, channels, height, width, sha256 };
         Ok(Box::new(Self { info, images }))
@@ -57,5 +64,10 @@ impl Dataset for InMemory {
 pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     parts.into_iter().for_each(|part| hasher.update(part));
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in hasher.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -101,6 +101,13 @@ impl Split {
             Self::Test => "test",
         }
     }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Train => Self::Test,
+            Self::Test => Self::Train,
+        }
+    }
 }
 
 /// How to open a data set.
@@ -114,34 +121,54 @@ pub struct OpenOptions {
     pub crop: Option<u32>,
 }
 
+type Opened = Result<Box<dyn Dataset>, DataError>;
+
 /// A format: how to recognize and open it.
 struct Format {
     title: &'static str,
+    /// Whether it knows `resize` and `crop`.
+    rescales: bool,
     /// `None`: not this format. Looks at content only as far as needed.
-    open: fn(&Path, &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>>,
+    open: fn(&Path, &OpenOptions) -> Option<Opened>,
 }
 
 /// All formats, in the order in which they are tried. A new one is a file and a line here.
 static FORMATS: &[Format] = &[
-    Format { title: "IDX (MNIST, Fashion-MNIST)", open: idx::open },
-    Format { title: ".npz with x and y", open: npz::open },
-    Format { title: "CIFAR Python batches", open: cifar_python::open },
-    Format { title: "CIFAR binary batches", open: cifar::open },
-    Format { title: "folder of class folders with PNG or JPEG images", open: image_folder::open },
+    Format { title: "IDX (MNIST, Fashion-MNIST)", rescales: false, open: idx::open },
+    Format { title: ".npz with x and y", rescales: false, open: npz::open },
+    Format { title: "CIFAR Python batches", rescales: false, open: cifar_python::open },
+    Format { title: "CIFAR binary batches", rescales: false, open: cifar::open },
+    Format { title: "folder of class folders with PNG or JPEG images", rescales: true, open: image_folder::open },
+];
+
+/// Folders that downloads make inside the folder that they are given.
+const INNER_FOLDERS: [&str; 6] = [
+    "MNIST/raw",
+    "FashionMNIST/raw",
+    "cifar-10-batches-py",
+    "cifar-100-python",
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
 ];
 
 /// Opens the data at a path, or the embedded images for `None`.
 pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
+    let rescaled = options.resize.is_some() || options.crop.is_some();
     let Some(path) = path else { return embedded::open(options) };
     let metadata = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
     if metadata.is_file() && metadata.len() == 0 {
         return Err(content(path, "the file is empty; download or make it again"));
     }
-    if metadata.is_file() && (options.resize.is_some() || options.crop.is_some()) {
-        return Err(content(path, "--resize and --crop work on image folders only; leave them out"));
+    if options.resize == Some(0) || options.crop == Some(0) {
+        return Err(content(path, "--resize and --crop are sides in pixels; expected 1 or more"));
     }
-    match FORMATS.iter().find_map(|format| (format.open)(path, options)) {
-        Some(opened) => opened,
+    let inner: Vec<&str> = INNER_FOLDERS.into_iter().filter(|inner| path.join(inner).is_dir()).collect();
+    if inner.len() > 1 {
+        return Err(content(path, &format!("several data sets lie in it ({}); give one of them", inner.join(", "))));
+    }
+    match FORMATS.iter().find_map(|format| Some((format, (format.open)(path, options)?))) {
+        Some((format, Ok(_))) if rescaled && !format.rescales => Err(not_rescaled(path)),
+        Some((_, opened)) => opened,
         None => {
             let known: Vec<&str> = FORMATS.iter().map(|format| format.title).collect();
             Err(content(path, &format!("no images of a known kind; expected {}", known.join(", "))))
@@ -184,6 +211,16 @@ fn content(path: &Path, problem: &str) -> DataError {
 
 fn unreadable(path: &Path, source: std::io::Error) -> DataError {
     DataError::Io { path: path.to_owned(), source }
+}
+
+fn not_rescaled(path: &Path) -> DataError {
+    content(path, "--resize and --crop work on image folders only; leave them out")
+}
+
+/// The data has no images of the wanted split but has those of the other one.
+fn only_other_split(path: &Path, wanted: Split) -> DataError {
+    let (wanted, other) = (wanted.name(), wanted.other().name());
+    content(path, &format!("no {wanted} images in it, only {other} images; add them, or give --split {other}"))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
@@ -230,6 +267,23 @@ mod tests {
         assert!(message(&file).contains("expected IDX"));
         std::fs::remove_file(&file).unwrap();
         assert!(message(folder.path()).contains("expected IDX"));
+    }
+
+    #[test]
+    fn what_would_be_ignored_or_guessed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("cifar-10-batches-bin");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("test_batch.bin"), [3; 3073]).unwrap();
+        let scaled = |resize, crop| {
+            let options = OpenOptions { resize, crop, ..OpenOptions::default() };
+            open(Some(folder.path()), &options).unwrap_err().to_string()
+        };
+        assert!(scaled(Some(8), None).contains("image folders only"));
+        assert!(scaled(None, Some(0)).contains("1 or more"));
+        assert!(open(Some(folder.path()), &OpenOptions::default()).is_ok());
+        std::fs::create_dir_all(folder.path().join("FashionMNIST/raw")).unwrap();
+        assert!(message(folder.path()).contains("(FashionMNIST/raw, cifar-10-batches-bin); give one"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Format: NumPy's `numpy.lib.format`.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read as _};
 use std::path::Path;
 
 use npyz::{DType, TypeChar, npz::NpzArchive};
@@ -127,6 +127,7 @@ fn array(
     name: &str,
     length: usize,
 ) -> Result<(Vec<usize>, Numbers), DataError> {
+    check_header(path, archive, name)?;
     let damaged = |error: std::io::Error| {
         content(path, &format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
     };
@@ -156,6 +157,11 @@ fn array(
         (TypeChar::Int, 2) => Numbers::Integers(read!(i16).into_iter().map(Into::into).collect()),
         (TypeChar::Int, 4) => Numbers::Integers(read!(i32).into_iter().map(Into::into).collect()),
         (TypeChar::Int, 8) => Numbers::Integers(read!(i64)),
+        (TypeChar::Uint, 8) => {
+            let integers = read!(u64).into_iter().map(i64::try_from).collect::<Result<_, _>>();
+            let too_large = |_| content(path, &format!("array {name} holds an integer beyond 64 bits with sign"));
+            Numbers::Integers(integers.map_err(too_large)?)
+        }
         (TypeChar::Uint, 2) => Numbers::Integers(read!(u16).into_iter().map(Into::into).collect()),
         (TypeChar::Uint, 4) => Numbers::Integers(read!(u32).into_iter().map(Into::into).collect()),
         (TypeChar::Float, 4) => Numbers::Floats(read!(f32).into_iter().map(Into::into).collect()),
@@ -168,6 +174,24 @@ fn array(
         }
     };
     Ok((shape, numbers))
+}
+
+/// Refuses a shape whose product overflows, which the array reader multiplies without a check.
+fn check_header(path: &Path, archive: &mut Archive<'_>, name: &str) -> Result<(), DataError> {
+    // NumPy pads its headers to 64 or 128 bytes; only ones with many named fields are longer.
+    let mut start = Vec::new();
+    let absurd =
+        || content(path, &format!("array {name} has an absurd or damaged header; save it again with np.savez"));
+    let file = archive.zip_archive().by_name(&format!("{name}.npy")).map_err(|_| absurd())?;
+    file.take(4096).read_to_end(&mut start).map_err(|_| absurd())?;
+    let text = String::from_utf8_lossy(&start);
+    let shape = text.split_once("shape").and_then(|(_, rest)| rest.split_once('(')?.1.split_once(')'));
+    let (shape, _) = shape.ok_or_else(absurd)?;
+    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let product = sizes
+        .map(|size| size.trim_end_matches('L').parse::<u64>().ok())
+        .try_fold(1_u64, |product, size| product.checked_mul(size?.max(1)));
+    product.map(|_| ()).ok_or_else(absurd)
 }
 
 #[cfg(test)]
@@ -193,6 +217,20 @@ mod tests {
                 Numbers::Floats(data) => write!(data),
             }
         }
+    }
+
+    /// An archive with headers that no writer would make: name, type, shape, bytes.
+    fn raw(path: &Path, arrays: &[(&str, &str, &str, &[u8])]) {
+        use std::io::Write as _;
+        let mut zip = npyz::zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+        for (name, descr, shape, data) in arrays {
+            let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+            zip.start_file(format!("{name}.npy"), zip_options()).unwrap();
+            zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+            zip.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+            zip.write_all(&[header.as_bytes(), data].concat()).unwrap();
+        }
+        zip.finish().unwrap();
     }
 
     fn zip_options() -> npyz::zip::write::FileOptions {
@@ -241,6 +279,32 @@ mod tests {
             message(&[("x", &[1, 2, 2, 2], Numbers::Bytes(vec![0; 8])), ("y", &[1], Numbers::Bytes(vec![1]))])
                 .contains("1 or 3 channels")
         );
+    }
+
+    #[test]
+    fn labels_of_every_integer_type_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images");
+        for descr in ["|u1", "|i1", "<u2", ">i2", "<u4", "<i4", "<u8", ">u8", "<i8"] {
+            let size: usize = descr[2..].parse().unwrap();
+            let mut label = vec![0; size];
+            label[if descr.starts_with('>') { size - 1 } else { 0 }] = 7;
+            raw(&path, &[("x", "|u1", "(1, 1, 1)", &[9]), ("y", descr, "(1,)", &label)]);
+            assert_eq!(open_any(Some(&path), &OpenOptions::default()).unwrap().labels(), [7], "{descr}");
+        }
+    }
+
+    #[test]
+    fn absurd_shapes_are_refused_before_anything_is_allocated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images");
+        for shape in
+            ["(0, 1099511627776, 1099511627776, 3)", "(4294967296, 4294967296, 2)", "(1000000, 28, 28)", "(-1,)"]
+        {
+            raw(&path, &[("x", "|u1", shape, &[9]), ("y", "|u1", "(1,)", &[7])]);
+            let message = open_any(Some(&path), &OpenOptions::default()).unwrap_err().to_string();
+            assert!(message.contains("array x"), "{shape}: {message}");
+        }
     }
 
     #[test]

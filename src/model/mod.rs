@@ -75,7 +75,7 @@ impl Model {
     pub fn new(info: ModelInfo, mut program: Program, taps: &TapSelection, device: Device) -> Result<Self, String> {
         let (mean, std) = info.normalization.for_channels(info.channels)?;
         for weight in &mut program.weights {
-            weight.tensor = on_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
+            weight.tensor = upload::to_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
         }
         let selected = program.taps(taps);
         if selected.is_empty() {
@@ -170,12 +170,6 @@ pub fn first_line(error: &TchError) -> String {
         other => other.to_string(),
     };
     text.lines().next().unwrap_or_default().trim().to_owned()
-}
-
-/// The only place where a weight moves to the device that was chosen.
-#[expect(clippy::disallowed_methods, reason = "weights move once, here")]
-fn on_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
-    tensor.f_to_device(device)
 }
 
 /// The same values with channels innermost in memory, which is what the processor's convolutions are fastest with.

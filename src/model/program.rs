@@ -241,6 +241,7 @@ impl Program {
     }
 
     /// A copy that shares the weights' memory.
+    #[must_use]
     pub fn shallow_clone(&self) -> Self {
         let weights = self.weights.iter().map(|weight| Weight {
             name: weight.name.clone(),

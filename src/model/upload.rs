@@ -1,4 +1,4 @@
-//! Images from disk to pixels on the device: the only upload.
+//! Images from disk to pixels on the device: the only place where data changes its device.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -14,8 +14,8 @@ pub fn upload(images: &Images, device: Device) -> Result<(Tensor, Tensor), TchEr
     Ok((pixels, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
 }
 
-/// Pixels that were kept elsewhere, on the device.
+/// A tensor on the device; the same one where it is there already.
 #[expect(clippy::disallowed_methods, reason = "this module is the upload")]
-pub fn to_device(pixels: &Tensor, device: Device) -> Result<Tensor, TchError> {
-    pixels.f_to_device(device)
+pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    tensor.f_to_device(device)
 }

@@ -8,7 +8,7 @@ use super::{ModularityError, Neighbors, Similarity};
 const BLOCK_BUDGET: i64 = 1 << 26;
 
 /// Rows of the similarity matrix per product while it fits the budget: its other half is mirrored, not computed.
-const MIRRORED_ROWS: i64 = 128;
+const MIRRORED_ROWS: i64 = 64;
 
 /// Norms below this count as zero.
 const ZERO_NORM: f64 = 1e-8;
@@ -37,34 +37,36 @@ fn neighbors_in_blocks(
     let n = rows.size()[0];
     if candidates == 0 || candidates as i64 >= n {
         // The constructor has the message.
-        return Ok(Neighbors::new(n as usize, candidates, Vec::new(), Vec::new())?);
+        return Neighbors::new(n as usize, candidates, Vec::new(), Vec::new());
     }
     let rows = match similarity {
         Similarity::Cosine => rows.shallow_clone(),
         Similarity::Pearson => rows.f_sub(&rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?)?,
         Similarity::SampleCentred => rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?,
     };
-    let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
-    check_finite(&norms)?;
-    let zero_rows = i64::try_from(norms.f_lt(ZERO_NORM)?.f_sum(Kind::Int64)?)?;
-    // Dividing the products is cheaper than dividing the rows, and needs no copy of them.
-    let inverse = norms.f_clamp_min(ZERO_NORM)?.f_reciprocal()?;
-
     let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
+    let zero_rows;
     if n * n <= budget {
         let products = mirrored_products(&rows)?;
-        best.extend(scaled(&products, &inverse, &inverse)?, 0)?;
+        // The diagonal holds the squared norms already.
+        let norms = products.f_diagonal(0, 0, 1)?.f_sqrt()?;
+        zero_rows = check(&norms)?;
+        let inverse = inverse_of(&norms)?;
+        best.extend(&scaled(&products, &inverse, &inverse)?, 0)?;
     } else {
+        let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
+        zero_rows = check(&norms)?;
+        let inverse = inverse_of(&norms)?;
         let transposed = rows.f_transpose(0, 1)?;
         let block = (budget / n).max(1);
         for start in (0..n).step_by(block as usize) {
             let length = block.min(n - start);
             let products = rows.f_narrow(0, start, length)?.f_matmul(&transposed)?;
-            best.extend(scaled(&products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
+            best.extend(&scaled(&products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
         }
     }
     let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
-    Ok(found.with_zero_rows(zero_rows as usize))
+    Ok(found.with_zero_rows(zero_rows))
 }
 
 /// `R·Rᵀ`, of which only the blocks on and above the diagonal are multiplied.
@@ -83,6 +85,11 @@ fn mirrored_products(rows: &Tensor) -> Result<Tensor, TchError> {
     products.f_triu(0)?.f_add(&products.f_triu(1)?.f_transpose(0, 1)?)
 }
 
+/// Dividing the products by the norms is cheaper than dividing the rows, and needs no copy of them.
+fn inverse_of(norms: &Tensor) -> Result<Tensor, TchError> {
+    norms.f_clamp_min(ZERO_NORM)?.f_reciprocal()
+}
+
 /// Cosines out of products; rounding outside ±1 is clamped and −0 becomes 0, so that equal values are equal.
 fn scaled(products: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor, TchError> {
     let scaled = products.f_mul(&rows.f_unsqueeze(1)?)?.f_mul(&columns.f_unsqueeze(0)?)?;
@@ -98,7 +105,7 @@ struct Best {
 
 impl Best {
     /// Selects from rows `[B, N]` of S, the first of which is row `start`.
-    fn extend(&mut self, mut block: Tensor, start: i64) -> Result<(), TchError> {
+    fn extend(&mut self, block: &Tensor, start: i64) -> Result<(), TchError> {
         let (length, n) = (block.size()[0], block.size()[1]);
         // A sample is not its own neighbour.
         let _ = block.f_narrow(1, start, length)?.f_diagonal(0, 0, 1)?.f_fill_(f64::NEG_INFINITY)?;
@@ -117,8 +124,6 @@ impl Best {
                 self.indices.extend(indices[..wanted].iter().map(|&index| index as u32));
             }
         }
-        block = Tensor::new();
-        drop(block);
         Ok(())
     }
 
@@ -133,14 +138,19 @@ impl Best {
     }
 }
 
-fn check_finite(norms: &Tensor) -> Result<(), ModularityError> {
+/// Refuses norms that are not finite; counts those that are zero.
+fn check(norms: &Tensor) -> Result<usize, ModularityError> {
     let bad = norms.f_isfinite()?.f_logical_not()?;
     let count = i64::try_from(bad.f_sum(Kind::Int64)?)?;
-    if count == 0 {
-        return Ok(());
+    if count > 0 {
+        let row = i64::try_from(bad.f_to_kind(Kind::Int64)?.f_argmax(0, false)?)?;
+        return Err(ModularityError::NonFiniteRows {
+            row: row as usize,
+            rows: count as usize,
+            n: norms.size()[0] as usize,
+        });
     }
-    let row = i64::try_from(bad.f_to_kind(Kind::Int64)?.f_argmax(0, false)?)?;
-    Err(ModularityError::NonFiniteRows { row: row as usize, rows: count as usize, n: norms.size()[0] as usize })
+    Ok(i64::try_from(norms.f_lt(ZERO_NORM)?.f_sum(Kind::Int64)?)? as usize)
 }
 
 #[cfg(test)]

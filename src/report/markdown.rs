@@ -15,8 +15,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
-    let (model, data, plan) = (&report.model, &report.data, &report.plan);
-    writeln!(out, "# Adversarial audit of {}\n", escape(&model.name))?;
+    writeln!(out, "# Adversarial audit of {}\n", escape(&report.model.name))?;
     match report.outcome {
         Outcome::Complete => (),
         Outcome::Interrupted => writeln!(out, "**Incomplete: the audit was stopped before its end.**\n")?,
@@ -45,14 +44,20 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "- {} failed: {}", escape(&attack.attack.label), escape(error))?;
     }
 
+    write_curves(out, report)?;
+    write_warnings(out, report)?;
+    write_target(out, report)
+}
+
+fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "## Modularity curves\n")?;
     writeln!(
         out,
         "Modularity Q of the graph that joins each sample to its {} nearest ({} similarity), under the true labels; N is the number of \
          samples. Clean and adversarial curves of an attack are over the same samples.\n",
-        plan.k, plan.similarity
+        report.plan.k, report.plan.similarity
     )?;
-    let mut head = vec!["tap".to_owned(), format!("clean, N = {}", data.indices.len())];
+    let mut head = vec!["tap".to_owned(), format!("clean, N = {}", report.data.indices.len())];
     let mut columns: Vec<Vec<String>> = Vec::new();
     if let Some(curves) = &report.clean.curves {
         columns.push(curves.true_labels.taps.iter().map(with_interval).collect());
@@ -81,6 +86,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out)?;
     }
 
+    Ok(())
+}
+
+fn write_warnings(out: &mut String, report: &Report) -> std::fmt::Result {
     if !report.warnings.is_empty() {
         writeln!(out, "## Warnings\n")?;
         for warning in &report.warnings {
@@ -89,6 +98,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out)?;
     }
 
+    Ok(())
+}
+
+fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
+    let (model, data, plan) = (&report.model, &report.data, &report.plan);
     writeln!(out, "## What was audited\n")?;
     let shape = data.shape.map(|size| size.to_string()).join("×");
     let split = data.split.as_ref().map_or(String::new(), |split| format!(", {split} split"));

@@ -15,7 +15,7 @@ use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
 use crate::model::interpreter::{Interpreter, Mode};
 use crate::model::metadata::ModelMetadata;
 use crate::model::normalize::Normalization;
-use crate::model::upload::upload;
+use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
 
@@ -123,7 +123,7 @@ pub fn train(
         let name = weight.name.replace('.', "/");
         weight.tensor = match weight.trainable {
             true => store.root().f_var_copy(&name, &weight.tensor)?,
-            false => weight.tensor.f_to_device(device)?,
+            false => to_device(&weight.tensor, device)?,
         };
     }
     let network = Interpreter::new(program);
@@ -280,7 +280,7 @@ impl Normalizer {
     fn new(plan: &TrainPlan, channels: i64, device: Device) -> Result<Self, TrainError> {
         let (mean, std) = plan.normalization.for_channels(channels).map_err(TrainError::Unsuitable)?;
         let tensor = |values: &[f64]| -> Result<Tensor, TchError> {
-            Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?.f_to_device(device)
+            to_device(&Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?, device)
         };
         Ok(Self { mean: tensor(&mean)?, std: tensor(&std)? })
     }
@@ -300,7 +300,7 @@ fn save(
 ) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
     for weight in &network.program().weights {
-        let tensor = weight.tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
+        let tensor = to_device(&weight.tensor.detach(), Device::Cpu)?.f_contiguous()?;
         let values: Vec<f32> = Vec::try_from(tensor.f_view(-1)?)?;
         let shape = tensor.size().iter().map(|&size| size as usize).collect();
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();

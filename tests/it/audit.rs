@@ -25,7 +25,8 @@ fn run(folder: &Path, samples: &str, more: &[&str]) -> Value {
 fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/folder");
-    let output = advmod(&[FAST, &["--samples", "120", "--out", &out.display().to_string()]].concat()).assert().success();
+    let output =
+        advmod(&[FAST, &["--samples", "120", "--out", &out.display().to_string()]].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     for word in ["clean", "fgsm", "pgd", "success %", "L2", "L∞", "peak Q", "at tap", "peak drop"] {
         assert!(table.contains(word), "{word} in\n{table}");
@@ -38,7 +39,14 @@ fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
         assert!(attack.peak_drop.unwrap().low > 0.0, "{}", attack.attack.label);
         assert_eq!(attack.success_rate.of, report.clean.accuracy.unwrap().count);
     }
-    for file in ["report.md", "curves.csv", "samples.csv", "run.jsonl", "adversarial/fgsm.safetensors", "adversarial/pgd.safetensors"] {
+    for file in [
+        "report.md",
+        "curves.csv",
+        "samples.csv",
+        "run.jsonl",
+        "adversarial/fgsm.safetensors",
+        "adversarial/pgd.safetensors",
+    ] {
         assert!(std::fs::metadata(out.join(file)).unwrap().len() > 0, "{file}");
     }
     let curves = std::fs::read_to_string(out.join("curves.csv")).unwrap();

@@ -81,13 +81,32 @@ fn train_makes_a_model_that_audit_takes_without_flags() {
     let file = folder.path().join("model.safetensors").display().to_string();
     let checkpoints = folder.path().join("epochs");
     let text = stdout(&[
-        "train", "--data", &data, "--arch", "resnet20", "--epochs", "2", "--batch", "32", "--no-flip", "--crop-padding", "1", "--normalize",
-        "mnist", "--out", &file, "--checkpoints", &checkpoints.display().to_string(),
+        "train",
+        "--data",
+        &data,
+        "--arch",
+        "resnet20",
+        "--epochs",
+        "2",
+        "--batch",
+        "32",
+        "--no-flip",
+        "--crop-padding",
+        "1",
+        "--normalize",
+        "mnist",
+        "--out",
+        &file,
+        "--checkpoints",
+        &checkpoints.display().to_string(),
     ]);
     assert!(text.contains("epoch   2/2") && text.contains("100.00 % on the test images"), "{text}");
     assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), 2);
     let inspected: Value = serde_json::from_str(&stdout(&["inspect", "--model", &file, "--format", "json"])).unwrap();
-    assert_eq!((&inspected["architecture"], &inspected["normalization"]["name"]), (&"resnet20".into(), &"mnist".into()));
+    assert_eq!(
+        (&inspected["architecture"], &inspected["normalization"]["name"]),
+        (&"resnet20".into(), &"mnist".into())
+    );
     let table = stdout(&["audit", "--model", &file, "--data", &data, "--first", "64", "--attacks", "fgsm"]);
     assert!(table.contains("100.0"), "{table}");
 }
@@ -100,7 +119,10 @@ fn the_same_seed_trains_the_same_weights() {
     let train = |name: &str, seed: &str| {
         let file = folder.path().join(name);
         let out = file.display().to_string();
-        let flags = ["train", "--data", &data, "--arch", "resnet20", "--epochs", "1", "--batch", "64", "--seed", seed, "--out", &out];
+        let flags = [
+            "train", "--data", &data, "--arch", "resnet20", "--epochs", "1", "--batch", "64", "--seed", seed, "--out",
+            &out,
+        ];
         stdout(&flags);
         advmod::model::format::read_weights(&file).unwrap().tensors
     };
@@ -118,7 +140,10 @@ fn the_binary_runs_from_any_folder() {
 fn the_embedded_images_are_what_their_script_makes() {
     let source = std::path::Path::new("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz");
     if !source.exists() {
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"test: skipped, Debian's dataset-fashion-mnist is not installed\n");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"test: skipped, Debian's dataset-fashion-mnist is not installed\n",
+        );
         return;
     }
     let data = advmod::data::open(source.parent(), &advmod::data::OpenOptions::default()).unwrap();

@@ -31,7 +31,10 @@ fn model_file(path: &Path, architecture: &str, edit: &dyn Fn(&mut Vec<(String, R
     let tensors = program.weights.iter().map(|weight| {
         let values: Vec<f32> = Vec::try_from(weight.tensor.detach().view(-1)).unwrap();
         let shape = weight.tensor.size().iter().map(|&size| size as usize).collect();
-        (weight.name.clone(), RawTensor { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|it| it.to_le_bytes()).collect() })
+        (
+            weight.name.clone(),
+            RawTensor { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|it| it.to_le_bytes()).collect() },
+        )
     });
     let mut tensors = tensors.collect();
     edit(&mut tensors);
@@ -120,7 +123,13 @@ fn flags_that_make_no_sense() {
         let code = if words.contains(&"10 classes") { 3 } else { 2 };
         refused(arguments, code, words);
     }
-    for arguments in [&["audit", "--first", "5", "--samples", "5"][..], &["audit", "--k", "0"], &["audit", "--nope"], &["frobnicate"], &[]] {
+    for arguments in [
+        &["audit", "--first", "5", "--samples", "5"][..],
+        &["audit", "--k", "0"],
+        &["audit", "--nope"],
+        &["frobnicate"],
+        &[],
+    ] {
         advmod(arguments).assert().code(2);
     }
 }
@@ -141,7 +150,11 @@ fn folders_that_cannot_be_written() {
     let full = folder.path().join("full");
     std::fs::create_dir(&full).unwrap();
     std::os::unix::fs::symlink("/dev/full", full.join("run.jsonl")).unwrap();
-    refused(&["audit", "--samples", "20", "--attacks", "fgsm", "--out", &text(&full)], 3, &["run.jsonl", "No space left", "--out"]);
+    refused(
+        &["audit", "--samples", "20", "--attacks", "fgsm", "--out", &text(&full)],
+        3,
+        &["run.jsonl", "No space left", "--out"],
+    );
 }
 
 #[test]
@@ -151,7 +164,13 @@ fn a_model_that_gets_nothing_right_is_inconclusive() {
     // Logit 9 always wins, and no sample is of class 9 after the first.
     model_file(&file, "resnet20", &|tensors| {
         let (_, bias) = tensors.iter_mut().find(|(name, _)| name == "fc.bias").unwrap();
-        bias.bytes.copy_from_slice(&[[0_f32; 5], [0.0, 0.0, 0.0, 0.0, 1e6]].concat().iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>());
+        bias.bytes.copy_from_slice(
+            &[[0_f32; 5], [0.0, 0.0, 0.0, 0.0, 1e6]]
+                .concat()
+                .iter()
+                .flat_map(|it| it.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        );
     });
     let data = folder.path().join("images");
     for n in 0..8 {
@@ -175,7 +194,10 @@ fn an_architecture_too_deep_for_the_images_says_so() {
 
 #[test]
 fn fresh_weights_depend_on_seed_and_name_only() {
-    let draw = |seed, name| Vec::<f32>::try_from(FreshWeights::new(seed).weight(name, &[4], Init::Uniform { fan: 4 }, false).unwrap()).unwrap();
+    let draw = |seed, name| {
+        Vec::<f32>::try_from(FreshWeights::new(seed).weight(name, &[4], Init::Uniform { fan: 4 }, false).unwrap())
+            .unwrap()
+    };
     assert_eq!(draw(1, "a"), draw(1, "a"));
     assert_ne!(draw(1, "a"), draw(2, "a"));
     assert_ne!(draw(1, "a"), draw(1, "b"));

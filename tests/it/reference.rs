@@ -136,7 +136,9 @@ fn fgsm_and_pgd_steps_are_torchattacks() {
 fn by_hand(depth: u64) -> u64 {
     let blocks = (depth - 2) / 6;
     let conv = |inputs: u64, outputs: u64, side: u64| 9 * inputs * outputs * side * side;
-    let stage = |inputs: u64, outputs: u64, side: u64| conv(inputs, outputs, side) + (2 * blocks - 1) * conv(outputs, outputs, side);
+    let stage = |inputs: u64, outputs: u64, side: u64| {
+        conv(inputs, outputs, side) + (2 * blocks - 1) * conv(outputs, outputs, side)
+    };
     conv(3, 16, 32) + stage(16, 16, 32) + stage(16, 32, 16) + stage(32, 64, 8) + 64 * 10
 }
 
@@ -146,7 +148,10 @@ fn parameters_and_macs_are_those_of_a_hand_count() {
         let Some(weights) = shared(&format!("models/{file}")) else { return };
         let model = published(&weights);
         let cost = count(model.program(), 32, 32).unwrap();
-        assert_eq!((model.info().architecture.as_str(), cost.parameters), (format!("resnet{depth}").as_str(), parameters));
+        assert_eq!(
+            (model.info().architecture.as_str(), cost.parameters),
+            (format!("resnet{depth}").as_str(), parameters)
+        );
         assert_eq!(cost.macs, by_hand(depth));
         let mut bytes = Vec::new();
         std::fs::File::open(&weights).unwrap().read_to_end(&mut bytes).unwrap();

@@ -78,7 +78,8 @@ pub fn attack(model: &Model, spec: &str, images: &Images, places: &[usize]) -> O
     let (pixels, labels) = source.batch(0..places.len()).unwrap();
     let ids: Vec<u32> = places.iter().map(|&place| place as u32).collect();
     let samples = Samples { pixels: &pixels, labels: &labels, ids: &ids };
-    execute(model, &config, &samples, Options { seed: 0, eight_bit: false }, &mut |_| ControlFlow::Continue(())).unwrap()
+    execute(model, &config, &samples, Options { seed: 0, eight_bit: false }, &mut |_| ControlFlow::Continue(()))
+        .unwrap()
 }
 
 /// Largest difference of two lists of the same length.

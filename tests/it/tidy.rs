@@ -61,7 +61,11 @@ fn tensors_stay_in_their_rooms() {
 
 #[test]
 fn the_attack_crate_knows_no_file_terminal_or_format() {
-    nowhere(&["attacks/src"], &[], &["std::fs", "std::env", "println!", "anyhow", "clap", "serde_json", "tch::manual_seed"]);
+    nowhere(
+        &["attacks/src"],
+        &[],
+        &["std::fs", "std::env", "println!", "anyhow", "clap", "serde_json", "tch::manual_seed"],
+    );
 }
 
 #[test]
@@ -109,7 +113,10 @@ fn every_command_in_the_readme_is_one_that_a_test_runs_or_parses() {
     assert!(commands > 5, "{commands} commands");
     for target in readme.lines().filter_map(|line| line.trim().strip_prefix("make ")) {
         let target = target.split_whitespace().next().unwrap_or_default();
-        assert!(std::fs::read_to_string(root().join("Makefile")).unwrap().contains(&format!("\n{target}:")), "{target}");
+        assert!(
+            std::fs::read_to_string(root().join("Makefile")).unwrap().contains(&format!("\n{target}:")),
+            "{target}"
+        );
     }
 }
 

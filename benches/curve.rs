@@ -1,0 +1,54 @@
+//! What a clean curve of 500 images costs beside the bare forward pass.
+//!
+//! `cargo bench --bench curve` measures the embedded model; with `ADVMOD_BENCH_MODEL`, `ADVMOD_BENCH_DATA` and
+//! `ADVMOD_BENCH_NORMALIZE` any other.
+
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use advmod::audit::stage::curve::{CurveSettings, curve_with_intervals, measure, tap_neighbors};
+use advmod::audit::stage::pixels::{ImagePixels, PixelSource as _};
+use advmod::data::{self, OpenOptions};
+use advmod::model::load::{LoadOptions, load};
+use advmod::model::normalize::Normalization;
+use advmod::modularity::{Groups, Similarity};
+use criterion::{Criterion, criterion_group, criterion_main};
+use tch::Device;
+
+const N: usize = 500;
+
+fn curve(criterion: &mut Criterion) {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let normalization = std::env::var("ADVMOD_BENCH_NORMALIZE").ok();
+    let normalization = normalization.map(|text| Normalization::parse(&text).expect("a normalization"));
+    let options = LoadOptions { normalization, ..LoadOptions::default() };
+    let model = load(path("ADVMOD_BENCH_MODEL").as_deref(), &options, Device::Cpu).expect("a model");
+    let dataset = data::open(path("ADVMOD_BENCH_DATA").as_deref(), &OpenOptions::default()).expect("images");
+    let places: Vec<usize> = (0..N).collect();
+    let images = dataset.read(&places).expect("500 images");
+    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+    let source = ImagePixels { images: &images, places: &places, device: Device::Cpu };
+    let settings = CurveSettings { k: 3, similarity: Similarity::Cosine, classes: model.info().classes as usize };
+    let find = || tap_neighbors(&model, &source, &settings, &mut |_| ControlFlow::Continue(())).expect("neighbours");
+    let pixels = source.pixels(0..N).expect("pixels");
+    let found = find();
+    let groups = Groups::new(N, 0);
+    let taps = model.tap_paths();
+
+    let mut group = criterion.benchmark_group("500 images");
+    group.sample_size(10);
+    group.bench_function("forward pass", |bench| {
+        bench.iter(|| model.trace(&pixels, &mut |_, _| Ok(())).expect("logits"))
+    });
+    group.bench_function("whole curve", |bench| bench.iter(|| measure(&find(), &settings, &labels)));
+    group.bench_function("graph and Q", |bench| bench.iter(|| measure(&found, &settings, &labels)));
+    group.bench_function("graph, Q and intervals", |bench| {
+        bench.iter(|| curve_with_intervals(&taps, &found, &settings, &labels, &groups));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, curve);
+criterion_main!(benches);
