@@ -40,7 +40,7 @@ fn curve(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("500 images");
     group.sample_size(10);
     group.bench_function("forward pass", |bench| {
-        bench.iter(|| model.trace(&pixels, &mut |_, _| Ok(())).expect("logits"))
+        bench.iter(|| model.trace(&pixels, &mut |_, _| Ok(())).expect("logits"));
     });
     group.bench_function("whole curve", |bench| bench.iter(|| measure(&find(), &settings, &labels)));
     group.bench_function("graph and Q", |bench| bench.iter(|| measure(&found, &settings, &labels)));

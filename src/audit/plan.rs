@@ -323,8 +323,9 @@ impl AuditPlan {
         let device = self.device.as_deref().unwrap_or("auto").parse().map_err(PlanError::Setting)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let resolved = label(&attacks);
+        let threads = at_least_one("threads", self.threads, cores)?;
         let plan = ResolvedPlan {
-            command: command(&self, &resolved, n, seed, k),
+            command: command(&self, &resolved, n, seed, k, threads),
             attacks: resolved,
             preset: preset.to_string(),
             eight_bit: self.eight_bit.unwrap_or(false),
@@ -335,7 +336,7 @@ impl AuditPlan {
             seed,
             device: String::new(),
             batch: at_least_one("batch", self.batch, 128)?,
-            threads: at_least_one("threads", self.threads, cores)?,
+            threads,
         };
         Ok(Job {
             plan,
@@ -385,7 +386,7 @@ fn label(attacks: &[AttackConfig]) -> Vec<ResolvedAttack> {
 }
 
 /// The command line that runs the plan again, every attack's parameters written out.
-fn command(plan: &AuditPlan, attacks: &[ResolvedAttack], n: usize, seed: u64, k: usize) -> String {
+fn command(plan: &AuditPlan, attacks: &[ResolvedAttack], n: usize, seed: u64, k: usize, threads: usize) -> String {
     let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -409,6 +410,8 @@ fn command(plan: &AuditPlan, attacks: &[ResolvedAttack], n: usize, seed: u64, k:
     flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));
     flag("taps", plan.curve.taps.clone());
     flag("seed", Some(seed.to_string()));
+    // The order of summation in matrix products depends on the number of threads: same threads, same bits.
+    flag("threads", Some(threads.to_string()));
     if plan.eight_bit == Some(true) {
         words.push("--eight-bit".to_owned());
     }

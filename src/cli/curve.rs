@@ -96,7 +96,7 @@ fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
         it.model, it.architecture, it.data, curve.n, curve.k, curve.similarity
     );
     let width = curve.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
-    write!(text, "  {:<width$}   mean Q      sd    null  same label  largest hub\n", "tap")?;
+    writeln!(text, "  {:<width$}   mean Q      sd    null  same label  largest hub", "tap")?;
     for point in &curve.taps {
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
         let hub = point.hubness.map_or("–".to_owned(), |hub| hub.largest_in_degree.to_string());
@@ -109,7 +109,7 @@ fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
         text.push('\n');
     }
     if let Some(peak) = curve.peak() {
-        write!(text, "  peak {:.4} at {}\n", peak.q, peak.tap)?;
+        writeln!(text, "  peak {:.4} at {}", peak.q, peak.tap)?;
     }
     Ok(text)
 }

@@ -95,15 +95,7 @@ impl Interpreter {
             values[node.inputs[0].index()].as_ref().expect("values live until their last use").shallow_clone();
         let weight = |id: WeightId| &self.program.weight(id).tensor;
         match &node.op {
-            Op::Normalize { mean, std } => {
-                let per_channel = |values: &[f64]| {
-                    Tensor::f_from_slice(values)?
-                        .f_to_kind(first.kind())?
-                        .f_to_device(first.device())?
-                        .f_view([1, -1, 1, 1])
-                };
-                first.f_sub(&per_channel(mean)?)?.f_div(&per_channel(std)?)
-            }
+            Op::Normalize { mean, std } => first.f_sub(weight(*mean))?.f_div(weight(*std)),
             Op::Conv2d { weight: w, bias, geometry: g } => {
                 first.f_conv2d(weight(*w), bias.map(weight), g.stride, g.padding, g.dilation, g.groups)
             }

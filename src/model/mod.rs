@@ -191,7 +191,7 @@ fn frozen(mut program: Program, device: Device) -> Program {
 
 /// Puts the normalization in front of the network.
 fn normalize_first(mut program: Program, mean: &[f64], std: &[f64]) -> Program {
-    use program::{Node, ValueId};
+    use program::{Node, ValueId, Weight, WeightId};
     let shift = |id: &mut ValueId| id.0 += 1;
     for node in &mut program.nodes {
         node.inputs.iter_mut().for_each(shift);
@@ -201,7 +201,14 @@ fn normalize_first(mut program: Program, mean: &[f64], std: &[f64]) -> Program {
         shift(&mut tap.value);
     }
     shift(&mut program.output);
-    let op = Op::Normalize { mean: mean.to_vec(), std: std.to_vec() };
+    let device = program.weights.first().map_or(Device::Cpu, |weight| weight.tensor.device());
+    let mut constant = |name: &str, values: &[f64]| {
+        let tensor = Tensor::from_slice(values).to_kind(Kind::Float).view([1, -1, 1, 1]);
+        let tensor = upload::to_device(&tensor, device).expect("a few numbers fit where the weights are");
+        program.weights.push(Weight { name: name.to_owned(), tensor, trainable: false });
+        WeightId(program.weights.len() as u32 - 1)
+    };
+    let op = Op::Normalize { mean: constant("normalization mean", mean), std: constant("normalization std", std) };
     program.nodes.insert(0, Node { op, inputs: vec![program.input], output: ValueId(1), path: String::new() });
     program
 }

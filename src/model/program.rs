@@ -45,10 +45,10 @@ impl ConvGeometry {
 pub enum Op {
     /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on.
     Normalize {
-        /// Per channel, in pixel units.
-        mean: Vec<f64>,
-        /// Per channel, in pixel units.
-        std: Vec<f64>,
+        /// In pixel units, `[1, C, 1, 1]`.
+        mean: WeightId,
+        /// In pixel units, `[1, C, 1, 1]`.
+        std: WeightId,
     },
     /// `[N, C, H, W]` → `[N, O, H', W']`.
     Conv2d {
@@ -124,6 +124,7 @@ impl Op {
                 std::iter::once(*weight).chain(*bias).collect()
             }
             Self::BatchNorm { weight, bias, mean, variance, .. } => vec![*weight, *bias, *mean, *variance],
+            Self::Normalize { mean, std } => vec![*mean, *std],
             _ => Vec::new(),
         }
     }

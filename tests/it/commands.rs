@@ -61,7 +61,7 @@ fn attacks_are_listed_and_explained() {
 fn little_data(folder: &std::path::Path) {
     for (part, n) in [("train", 256_u32), ("t10k", 64)] {
         let mut images = vec![0, 0, 8, 3];
-        [n, 8, 8].iter().for_each(|size| images.extend(size.to_be_bytes()));
+        images.extend([n, 8, 8].map(u32::to_be_bytes).concat());
         let mut labels = vec![0, 0, 8, 1];
         labels.extend(n.to_be_bytes());
         for image in 0..n {

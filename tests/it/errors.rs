@@ -25,8 +25,10 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
+type Tensors = Vec<(String, RawTensor)>;
+
 /// A model file of an architecture with fresh weights, changed by `edit`.
-fn model_file(path: &Path, architecture: &str, edit: &dyn Fn(&mut Vec<(String, RawTensor)>)) {
+fn model_file(path: &Path, architecture: &str, edit: &dyn Fn(&mut Tensors)) {
     let program = zoo::named(architecture, 1, 10).unwrap().build(&mut FreshWeights::new(0)).unwrap();
     let tensors = program.weights.iter().map(|weight| {
         let values: Vec<f32> = Vec::try_from(weight.tensor.detach().view(-1)).unwrap();
@@ -57,7 +59,7 @@ fn model_files_that_are_none() {
         refused(&["audit", "--model", &path], 3, &[word]);
         refused(&["inspect", "--model", &path], 3, &[word]);
     }
-    refused(&["audit", "--model", &text(folder.path())], 3, &["folder"]);
+    refused(&["audit", "--model", &text(folder.path())], 3, &["regular file"]);
 }
 
 #[test]
@@ -87,16 +89,26 @@ fn data_that_does_not_suit_the_model() {
         if color { picture.save(path).unwrap() } else { picture.to_luma8().save(path).unwrap() }
     };
     let path = text(&images);
-    (0..8).for_each(|n| save(&format!("cat/{n}.png"), 28, true));
+    for n in 0..8 {
+        save(&format!("cat/{n}.png"), 28, true);
+    }
     refused(&["audit", "--data", &path, "--first", "8"], 3, &["3 channel", "takes 1"]);
-    (0..8).for_each(|n| save(&format!("cat/{n}.png"), 20, false));
+    for n in 0..8 {
+        save(&format!("cat/{n}.png"), 20, false);
+    }
     refused(&["audit", "--data", &path, "--first", "8"], 3, &["20×20", "28×28", "--resize"]);
-    (0..8).for_each(|n| save(&format!("cat/{n}.png"), 28, false));
+    for n in 0..8 {
+        save(&format!("cat/{n}.png"), 28, false);
+    }
     refused(&["audit", "--data", &path, "--first", "9"], 3, &["9 images", "has 8"]);
     std::fs::write(images.join("cat/5.png"), b"\x89PNG\r\n\x1a\nnonsense").unwrap();
     refused(&["audit", "--data", &path, "--first", "8"], 3, &["5.png"]);
-    (0..8).for_each(|n| save(&format!("cat/{n}.png"), 28, false));
-    (0..11).for_each(|n| save(&format!("z{n:02}/0.png"), 28, false));
+    for n in 0..8 {
+        save(&format!("cat/{n}.png"), 28, false);
+    }
+    for n in 0..11 {
+        save(&format!("z{n:02}/0.png"), 28, false);
+    }
     refused(&["audit", "--data", &path, "--first", "19"], 3, &["label 10", "10 classes"]);
     refused(&["audit", "--data", &text(&folder.path().join("none"))], 3, &["none"]);
     let empty = folder.path().join("empty");

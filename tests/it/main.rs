@@ -4,7 +4,7 @@
 //! - `audit`, `commands`, `errors`: the real executable.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
 mod support;
 

@@ -38,7 +38,8 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 /// The built program.
 pub fn advmod(arguments: &[&str]) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_advmod"));
-    command.args(arguments).env_remove("LD_LIBRARY_PATH");
+    // Tests run side by side: threads that wait for each other by spinning would slow all of them down.
+    command.args(arguments).env_remove("LD_LIBRARY_PATH").env("OMP_WAIT_POLICY", "passive");
     command
 }
 

@@ -107,6 +107,7 @@ fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
             Op::BatchNorm { weight, bias, mean, variance, .. } => {
                 [weight, bias, mean, variance].into_iter().for_each(moved);
             }
+            Op::Normalize { mean, std } => [mean, std].into_iter().for_each(moved),
             _ => (),
         }
     }
