@@ -23,8 +23,9 @@ test: setup
 	$(CARGO) test --workspace --locked
 
 # Speed beside other attack libraries on the same model and images; see benches/README.md.
+# WEIGHTS, IMAGES, PEERS and PYTHON say what to compare with.
 bench: build
-	python3 benches/compare.py
+	python3 benches/compare.py --weights $(WEIGHTS) --images $(IMAGES) --peers $(PEERS) --python $(or $(PYTHON),python3) --curve
 
 clean:
 	$(CARGO) clean

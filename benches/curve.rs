@@ -13,9 +13,9 @@ use advmod::audit::stage::pixels::{ImagePixels, PixelSource as _};
 use advmod::data::{self, OpenOptions};
 use advmod::model::load::{LoadOptions, load};
 use advmod::model::normalize::Normalization;
-use advmod::modularity::{Groups, Similarity};
+use advmod::modularity::{Groups, Similarity, candidates_for, neighbors};
 use criterion::{Criterion, criterion_group, criterion_main};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 const N: usize = 500;
 
@@ -43,8 +43,13 @@ fn curve(criterion: &mut Criterion) {
         bench.iter(|| model.trace(&pixels, &mut |_, _| Ok(())).expect("logits"));
     });
     group.bench_function("whole curve", |bench| bench.iter(|| measure(&find(), &settings, &labels)));
-    group.bench_function("graph and Q", |bench| bench.iter(|| measure(&found, &settings, &labels)));
-    group.bench_function("graph, Q and intervals", |bench| {
+    // Rows of eight numbers: the products cost next to nothing, what is left is selection, graph and Q.
+    let rows = Tensor::arange(N as i64 * 8, (Kind::Float, Device::Cpu)).sin().view([N as i64, 8]);
+    let select = || neighbors(&rows, settings.similarity, candidates_for(N, settings.k));
+    group.bench_function("from similarities to Q", |bench| {
+        bench.iter(|| measure(&taps.iter().map(|_| select()).collect(), &settings, &labels));
+    });
+    group.bench_function("intervals", |bench| {
         bench.iter(|| curve_with_intervals(&taps, &found, &settings, &labels, &groups));
     });
     group.finish();

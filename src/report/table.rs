@@ -7,6 +7,12 @@ use super::{number, percent};
 pub const HEAD: [&str; 9] =
     ["attack", "parameters", "success % [95 %]", "adv. acc. %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
 
+/// What the columns mean, in two lines.
+const NOTE: &str = "\
+success: of the correctly classified images; L2, L∞: means over the broken ones, pixels in [0, 1]
+peak drop: peak Q of the attacked images when clean − when adversarial; the clean row is over all images
+";
+
 /// One row for the clean images and one per attack, cells as text.
 pub fn rows(report: &Report) -> Vec<[String; 9]> {
     let peak =
@@ -60,5 +66,6 @@ pub fn text(report: &Report) -> String {
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
+    text.push_str(NOTE);
     text
 }
