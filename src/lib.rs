@@ -20,5 +20,7 @@ pub mod data;
 
 pub mod pickle;
 
+pub mod atomic_file;
+
 /// The libtorch version that the `tch` dependency binds.
 pub const LIBTORCH_VERSION: &str = "2.11.0";

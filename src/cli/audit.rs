@@ -1,6 +1,7 @@
 //! `advmod audit`: the headless front-end of the engine.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use super::args::{AuditArgs, OutputFormat, SplitArg};
 use super::interrupt::Interrupt;
@@ -21,15 +22,13 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
     let out = plan.out.clone();
     let job = plan.resolve()?;
     setup::set_threads(Some(job.plan.threads));
-    // Before any work: a folder that cannot be written must not cost an hour of attacking.
-    let run_dir = out.as_deref().map(RunDir::create).transpose()?;
-
     let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
         state: AuditState::default(),
         progress: Progress::new(args.run.progress, quiet),
         quiet,
-        run_dir,
+        out: out.clone(),
+        run_dir: None,
         disk_error: None,
         interrupt: interrupt.clone(),
         interrupt_shown: false,
@@ -45,6 +44,7 @@ struct Headless {
     state: AuditState,
     progress: Progress,
     quiet: bool,
+    out: Option<PathBuf>,
     run_dir: Option<RunDir>,
     disk_error: Option<RunDirError>,
     interrupt: Interrupt,
@@ -59,6 +59,17 @@ impl Headless {
             self.interrupt_shown = true;
         }
         self.show(event);
+        // Not before model and data are there: a run that cannot start leaves an earlier one's results alone. And not later: a folder that
+        // cannot be written must not cost an hour of attacking.
+        if let (AuditEvent::Started { .. }, Some(out)) = (event, &self.out) {
+            match RunDir::create(out) {
+                Ok(run_dir) => self.run_dir = Some(run_dir),
+                Err(error) => {
+                    self.disk_error.get_or_insert(error);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
         if let Some(run_dir) = &mut self.run_dir
             && let Err(error) = run_dir.record(event)
         {
@@ -117,6 +128,9 @@ impl Headless {
 
     /// Writes the reports, prints the table and says how to exit.
     fn conclude(self, finished: Result<(), EngineError>, format: OutputFormat) -> Result<Exit, CliError> {
+        if let (Some(error), None) = (&self.disk_error, &self.run_dir) {
+            return Err(CliError::Runtime(error.to_string()));
+        }
         let report = Report::new(&self.state);
         if let (Some(report), Some(run_dir)) = (&report, &self.run_dir) {
             run_dir.write_reports(report)?;

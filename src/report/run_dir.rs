@@ -1,11 +1,12 @@
 //! The folder of a run: journal, reports, adversarial images. Every file but the journal appears whole or not at all.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::journal::Journal;
 use super::{FORMATS, Report};
+use crate::atomic_file;
 use crate::audit::event::AuditEvent;
 
 /// Why a run's folder cannot be written.
@@ -66,18 +67,7 @@ impl RunDir {
     }
 }
 
-/// Writes a file beside its final place, flushes it to the disk and renames it.
+/// Writes one file of a run, whole or not at all.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
-    let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        // Temporary files are private; a report is for everybody who may read the folder.
-        #[cfg(unix)]
-        fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source| RunDirError { path: path.to_owned(), source })
+    atomic_file::write(path, bytes).map_err(|source| RunDirError { path: path.to_owned(), source })
 }

@@ -5,7 +5,7 @@ use super::{number, percent};
 
 /// Column heads.
 pub const HEAD: [&str; 9] =
-    ["attack", "parameters", "success % [95 %]", "adv. acc. %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
+    ["attack", "parameters", "success % [95 %]", "accuracy %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
 
 /// What the columns mean, in two lines.
 const NOTE: &str = "\

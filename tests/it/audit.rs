@@ -123,6 +123,18 @@ fn the_command_in_the_report_runs_the_same_audit_again() {
     assert!(first["attacks"] == report(&folder.path().join("b"))["attacks"]);
 }
 
+#[test]
+fn a_run_that_cannot_start_leaves_earlier_results_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = run(folder.path(), "30", &[]);
+    let out = folder.path().display().to_string();
+    advmod(&["audit", "--model", "no/such.pt", "--out", &out]).assert().code(3);
+    assert!(report(folder.path()) == before);
+    let new = folder.path().join("new");
+    advmod(&["audit", "--model", "no/such.pt", "--out", &new.display().to_string()]).assert().code(3);
+    assert!(!new.exists());
+}
+
 /// A run that takes long enough to be stopped in the middle.
 fn long_run(out: &Path) -> std::process::Child {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_advmod"));

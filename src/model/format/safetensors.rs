@@ -1,8 +1,6 @@
 //! The safetensors format: a JSON header, then the tensors' bytes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use ::safetensors::tensor::TensorView;
@@ -10,6 +8,7 @@ use ::safetensors::{Dtype as Stored, SafeTensorError, SafeTensors, serialize};
 
 use super::error::{FormatError, Source};
 use super::{Dtype, RawTensor};
+use crate::atomic_file;
 
 /// The largest header that is read; the format's own limit.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -104,7 +103,7 @@ pub fn write_safetensors(
 ) -> Result<(), FormatError> {
     let bytes =
         to_bytes(tensors, metadata).map_err(|reason| FormatError::Unwritable { path: path.to_owned(), reason })?;
-    replace(path, &bytes).map_err(|source| FormatError::Write { path: path.to_owned(), source })
+    atomic_file::write(path, &bytes).map_err(|source| FormatError::Write { path: path.to_owned(), source })
 }
 
 fn to_bytes(tensors: &[(String, RawTensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
@@ -118,30 +117,6 @@ fn to_bytes(tensors: &[(String, RawTensor)], metadata: &BTreeMap<String, String>
     }
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     serialize(views, (!metadata.is_empty()).then_some(metadata)).map_err(|error| error.to_string())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // The folder of a bare file name is the current one.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".advmod-").suffix(".tmp");
-    let mut file = readable(&mut builder).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-/// Temporary files are private by default; a model file is as readable as the user's other files.
-#[cfg(unix)]
-fn readable<'a, 'b, 'c>(builder: &'c mut tempfile::Builder<'a, 'b>) -> &'c mut tempfile::Builder<'a, 'b> {
-    use std::os::unix::fs::PermissionsExt as _;
-    builder.permissions(Permissions::from_mode(0o666))
-}
-
-/// The rename itself lasts only when the folder is on disk.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
