@@ -24,7 +24,7 @@ use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
 use crate::model::passes::count::count;
 use crate::model::{Model, first_line, save_pixels};
-use crate::modularity::Groups;
+use crate::modularity::{Groups, class_note, curve_notes};
 
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -254,7 +254,10 @@ impl<'a> Audit<'a> {
         let predicted: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
         let curve = |labels| curve::curve_with_intervals(&self.taps, &found, &self.settings, labels, &groups).0;
         let curves = CleanCurves { true_labels: curve(&self.labels), predicted_labels: curve(&predicted) };
+        let notes = curve_notes(&curves.true_labels);
         self.emit(AuditEvent::CleanCurvesMeasured { curves })?;
+        let class_note = class_note(&self.labels, self.settings.classes, self.settings.k);
+        notes.iter().chain(&class_note).for_each(|note| self.warn(note));
         Ok(predictions)
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use advmod_attacks::attack::{ParamError, Preset};
-use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
 use advmod_attacks::threat::Goal;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub struct AuditPlan {
     pub attack: Vec<AttackPlan>,
     /// Where parameters that are not given come from.
     pub preset: Option<String>,
+    /// When attacks stop: sets the parameter `stop` of each attack that has it and is not given it.
+    pub stop: Option<String>,
     /// Judge adversarial pixels after rounding them to 8 bits.
     pub eight_bit: Option<bool>,
     /// Of everything random.
@@ -175,6 +177,7 @@ impl AuditPlan {
             },
             attack: if self.attack.is_empty() { other.attack } else { self.attack },
             preset: self.preset.or(other.preset),
+            stop: self.stop.or(other.stop),
             eight_bit: self.eight_bit.or(other.eight_bit),
             seed: self.seed.or(other.seed),
             device: self.device.or(other.device),
@@ -282,13 +285,18 @@ impl AuditPlan {
     pub fn resolve(self) -> Result<Job, PlanError> {
         let seed = self.seed.unwrap_or(0);
         let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
-        let planned = match self.attack.is_empty() {
-            true => DEFAULT_ATTACKS
-                .iter()
-                .map(|name| AttackPlan { name: (*name).to_owned(), params: toml::Table::new() })
-                .collect(),
-            false => self.attack.clone(),
-        };
+        let mut planned = self.attack.clone();
+        if planned.is_empty() {
+            planned.extend(
+                DEFAULT_ATTACKS.iter().map(|&name| AttackPlan { name: name.to_owned(), params: toml::Table::new() }),
+            );
+        }
+        for attack in &mut planned {
+            let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");
+            if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {
+                attack.params.entry("stop").or_insert_with(|| stop.as_str().into());
+            }
+        }
         let configs = planned.iter().map(|attack| AttackConfig::new(&attack.name, preset, &attack.params));
         let attacks = configs.collect::<Result<Vec<_>, _>>()?;
         let split = match self.data.split.as_deref() {
@@ -451,6 +459,15 @@ mod tests {
         let labels: Vec<&str> = job.plan.attacks.iter().map(|attack| attack.label.as_str()).collect();
         assert_eq!(labels, ["pgd", "pgd-2"]);
         assert!(job.plan.command.contains("eps=2/255"), "{}", job.plan.command);
+    }
+
+    #[test]
+    fn stop_reaches_the_attacks_that_have_it_the_default_ones_too() {
+        let job = plan("stop = \"first\"").resolve().unwrap();
+        let stops: Vec<Option<&String>> = job.plan.attacks.iter().map(|attack| attack.params.get("stop")).collect();
+        assert_eq!(stops, [None, Some(&"first".to_owned())]);
+        let job = plan("stop = \"first\"\n[[attack]]\nname = \"pgd\"\nstop = \"never\"").resolve().unwrap();
+        assert_eq!(job.plan.attacks[0].params["stop"], "never");
     }
 
     #[test]

@@ -175,12 +175,7 @@ fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
     let named =
         args.attacks.iter().map(|name| Ok(AttackPlan { name: name.trim().to_owned(), params: toml::Table::new() }));
     let detailed = args.attack.iter().map(|text| AttackPlan::parse(text).map_err(CliError::from));
-    let mut attack = named.chain(detailed).collect::<Result<Vec<AttackPlan>, CliError>>()?;
-    if let Some(stop) = &args.stop {
-        for attack in &mut attack {
-            attack.params.entry("stop").or_insert_with(|| toml::Value::String(stop.clone()));
-        }
-    }
+    let attack = named.chain(detailed).collect::<Result<Vec<AttackPlan>, CliError>>()?;
     let (model, data, run) = (&args.model, &args.data, &args.run);
     Ok(AuditPlan {
         model: ModelPlan {
@@ -200,6 +195,7 @@ fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         curve: CurvePlan { k: args.taps.k, similarity: args.taps.similarity, taps: args.taps.taps.clone() },
         attack,
         preset: args.preset.clone(),
+        stop: args.stop.clone(),
         eight_bit: args.eight_bit.then_some(true),
         seed: run.seed,
         device: run.device.map(|device| device.to_string()),

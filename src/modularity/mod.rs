@@ -28,11 +28,14 @@ mod hubness;
 
 mod curve;
 
+mod notes;
+
 pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_drop, std_dev};
 pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
 pub use hubness::{Hubness, hubness};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference};
 pub use neighbors::{Neighbors, Similarity};
+pub use notes::{class_note, curve_notes};
 pub use null::random_label_null;
 pub use similarity::neighbors;
 

@@ -6,7 +6,7 @@ use crate::audit::stage::curve::{CurveSettings, TraceError, measure as measure_t
 use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
-use crate::modularity::{Curve, ModularityError, Similarity, TapModularity, TapPoint};
+use crate::modularity::{Curve, ModularityError, Similarity, TapModularity, TapPoint, class_note, curve_notes};
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,9 @@ pub fn measure(
                 info.name, set[at], labels[at]
             ));
         }
+        if repeat == 0 {
+            warnings.extend(class_note(&labels, classes, plan.k));
+        }
         let places: Vec<usize> = (0..set.len()).collect();
         let source =
             ImagePixels { images: &images, places: &places, device: advmod_attacks::victim::Victim::device(model) };
@@ -84,7 +87,9 @@ pub fn measure(
         }
     }
     let taps = paths.into_iter().zip(&per_tap).map(|(path, repeats)| TapPoint::from_repeats(path, repeats)).collect();
-    Ok((Curve { n, k: plan.k, similarity: plan.similarity, taps }, warnings))
+    let curve = Curve { n, k: plan.k, similarity: plan.similarity, taps };
+    warnings.extend(curve_notes(&curve));
+    Ok((curve, warnings))
 }
 
 /// Disjoint sets of n. A drawn sample comes sorted, so it is dealt out in turn; consecutive parts would follow the file's order.

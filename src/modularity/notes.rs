@@ -1,0 +1,85 @@
+//! What a reader of a curve must know: properties of samples and representations that bend Q without making it wrong.
+
+use super::Curve;
+
+/// One sentence for each thing that is noteworthy in a curve; none for most curves.
+pub fn curve_notes(curve: &Curve) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |count: fn(&super::TapPoint) -> usize, text: &dyn Fn(usize, usize, &str) -> String| {
+        let affected: Vec<_> = curve.taps.iter().filter(|tap| count(tap) > 0).collect();
+        if let Some(worst) = affected.iter().max_by_key(|tap| count(tap)) {
+            notes.push(text(affected.len(), count(worst), &worst.tap));
+        }
+    };
+    note(|tap| tap.zero_rows, &|taps, worst, tap| {
+        format!(
+            "{taps} tap(s) have all-zero representations, most {tap} with {worst} sample(s); these join the graph without weight"
+        )
+    });
+    note(|tap| tap.negative_edges, &|taps, worst, tap| {
+        format!(
+            "{taps} tap(s) have edges of negative weight, most {tap} with {worst}; the bounds of Q do not hold there, lower --k"
+        )
+    });
+    // Deep taps may map different images to one point; at the first tap only equal images do.
+    if let Some(first) = curve.taps.first().filter(|tap| tap.duplicates > 0) {
+        notes.push(format!(
+            "{} sample(s) repeat another's representation at {}: repeated images raise Q if their labels agree",
+            first.duplicates, first.tap
+        ));
+    }
+    notes
+}
+
+/// A sentence about classes with at most k samples, which cannot fill their neighbourhoods; none if there are no such classes.
+pub fn class_note(labels: &[usize], n_classes: usize, k: usize) -> Option<String> {
+    let mut counts = vec![0_usize; n_classes];
+    for &label in labels {
+        counts[label] += 1;
+    }
+    let small: Vec<String> =
+        (0..n_classes).filter(|&class| (1..=k).contains(&counts[class])).map(|class| class.to_string()).collect();
+    let shown = small[..small.len().min(8)].join(", ");
+    let more = if small.len() > 8 { ", …" } else { "" };
+    (!small.is_empty()).then(|| {
+        let n = small.len();
+        format!("{n} class(es) have at most k = {k} samples ({shown}{more}): their Q is bounded by their count; take more samples or lower --k")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Hubness, Modularity, ModularityError, Similarity, TapModularity, TapPoint};
+    use super::*;
+
+    fn curve(zero_rows: usize, negative_edges: usize, duplicates: usize) -> Curve {
+        let modularity = Modularity {
+            q: 0.5,
+            null: 0.0,
+            per_class: vec![0.5],
+            total_weight: 1.0,
+            label_overlap: 0.5,
+            negative_edges,
+        };
+        let hubness = Hubness { largest_in_degree: 1, skewness: 0.0 };
+        let measured = TapModularity { modularity, hubness, zero_rows, duplicates };
+        let point = TapPoint::from_repeats("conv1", &[Ok::<_, ModularityError>(measured)]);
+        Curve { n: 10, k: 3, similarity: Similarity::Cosine, taps: vec![point] }
+    }
+
+    #[test]
+    fn a_plain_curve_has_no_notes_and_each_trouble_has_one() {
+        assert!(curve_notes(&curve(0, 0, 0)).is_empty());
+        for (curve, word) in [(curve(2, 0, 0), "all-zero"), (curve(0, 2, 0), "negative"), (curve(0, 0, 2), "repeat")] {
+            let notes = curve_notes(&curve);
+            assert!(notes.len() == 1 && notes[0].contains(word) && notes[0].contains("conv1"), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn small_classes_are_named_and_absent_ones_are_not() {
+        assert_eq!(class_note(&[0, 0, 1, 1], 3, 1), None);
+        let note = class_note(&[0, 0, 0, 1], 3, 2).unwrap();
+        assert!(note.contains("1 class(es)") && note.contains("(1)"), "{note}");
+    }
+}
