@@ -138,7 +138,7 @@ pub struct AuditArgs {
     /// An attack with parameters, such as pgd:eps=8/255,steps=20. Repeatable; adds to --attacks.
     #[arg(long, value_name = "NAME:KEY=VALUE,…", help_heading = "Attacks")]
     pub attack: Vec<String>,
-    /// Where parameters that are not given come from: standard or paper [default: standard].
+    /// Where parameters that are not given come from: quick, standard or paper [default: standard].
     #[arg(long, value_name = "NAME", help_heading = "Attacks")]
     pub preset: Option<String>,
     /// How attacks stop: never early (never), or each sample when it is broken (first). The same as stop=… for each attack that has it.

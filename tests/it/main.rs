@@ -2,6 +2,7 @@
 //!
 //! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
 //! - `audit`, `commands`, `errors`: the real executable.
+//! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
@@ -14,5 +15,6 @@ mod reference;
 mod audit;
 mod commands;
 mod errors;
+mod readme;
 
 mod tidy;

@@ -100,42 +100,6 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
-fn every_command_in_the_readme_is_one_that_a_test_runs_or_parses() {
-    use clap::Parser as _;
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let mut commands = 0;
-    for line in readme.lines().filter(|line| line.starts_with("    advmod ")) {
-        let words = shell_words(line.split("  #").next().unwrap_or_default());
-        let parsed = advmod::cli::args::Cli::try_parse_from(&words);
-        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
-        commands += 1;
-    }
-    assert!(commands > 5, "{commands} commands");
-    for target in readme.lines().filter_map(|line| line.trim().strip_prefix("make ")) {
-        let target = target.split_whitespace().next().unwrap_or_default();
-        assert!(
-            std::fs::read_to_string(root().join("Makefile")).unwrap().contains(&format!("\n{target}:")),
-            "{target}"
-        );
-    }
-}
-
-/// Words of a shell line with single quotes.
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for character in line.trim().chars() {
-        match character {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            _ => words.last_mut().unwrap().push(character),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-#[test]
 fn the_versions_of_libtorch_agree() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains(&format!("libtorch = \"{}\"", advmod::LIBTORCH_VERSION)));
