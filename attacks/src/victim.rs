@@ -41,10 +41,22 @@ pub enum VictimError {
     Unusable(String),
 }
 
+/// libtorch's message without the C++ stack that follows it.
+pub fn first_line(error: &TchError) -> String {
+    match error {
+        TchError::Torch(message) => first_line_of(message),
+        other => first_line_of(&other.to_string()),
+    }
+}
+
+fn first_line_of(message: &str) -> String {
+    message.lines().next().unwrap_or("no message").trim().trim_end_matches('.').to_owned()
+}
+
 impl VictimError {
     /// Sorts a failure by its message and keeps the first line as the summary (libtorch appends its C++ stack).
     pub fn from_message(detail: String) -> VictimError {
-        let summary = detail.lines().next().unwrap_or("no message").trim().trim_end_matches('.').to_owned();
+        let summary = first_line_of(&detail);
         let out_of_memory = ["out of memory", "can't allocate memory", "not enough memory"]
             .iter()
             .any(|phrase| detail.to_ascii_lowercase().contains(phrase));

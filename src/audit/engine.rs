@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use advmod_attacks::execute::Options;
-use advmod_attacks::victim::Victim;
+use advmod_attacks::victim::{Victim, first_line};
 use crossbeam_channel::unbounded;
 
 use super::event::{
@@ -23,7 +23,7 @@ use crate::model::device::device_name;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
 use crate::model::passes::count::count;
-use crate::model::{Model, first_line, save_pixels};
+use crate::model::{Model, save_pixels};
 use crate::modularity::{Groups, class_note, curve_notes};
 
 /// Why an audit cannot go on. A failed attack is no such reason.

@@ -47,7 +47,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
     let guess = if large_stem { 224 } else { 32 };
     let input_size = info.input_size.unwrap_or([guess; 2]);
     let cost = count(program, input_size[0], input_size[1]).map_err(|error| {
-        let line = crate::model::first_line(&error);
+        let line = advmod_attacks::victim::first_line(&error);
         CliError::Runtime(format!(
             "{}: cannot run a {}×{} image: {line}; give --input-size",
             info.name, input_size[0], input_size[1]

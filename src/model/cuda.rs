@@ -13,7 +13,10 @@ pub fn load_backend() -> Result<(), String> {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
         // SAFETY: libtorch_cuda's initializers only register kernels; the library stays loaded for the life of the process.
         let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
-        library.map(std::mem::forget).map_err(|error| error.to_string())
+        // The loader's own words are behind the error, not in it.
+        library
+            .map(std::mem::forget)
+            .map_err(|error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string))
     };
     LOADED.get_or_init(load).clone()
 }

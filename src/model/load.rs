@@ -55,7 +55,7 @@ pub enum ModelError {
         known: String,
     },
     /// The weights do not fill the architecture.
-    #[error("{path}: does not fit {architecture}: {source}")]
+    #[error("{path}: cannot be used as {architecture}: {source}")]
     Weights {
         /// The file.
         path: PathBuf,

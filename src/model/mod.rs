@@ -22,7 +22,7 @@ pub mod zoo;
 
 pub use pixels_file::save_pixels;
 
-use advmod_attacks::victim::{Victim, VictimError};
+use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};
 
 use interpreter::{Interpreter, Mode};
@@ -161,15 +161,6 @@ impl Victim for Model {
     fn device(&self) -> Device {
         self.device
     }
-}
-
-/// libtorch's message without the C++ stack that follows it.
-pub fn first_line(error: &TchError) -> String {
-    let text = match error {
-        TchError::Torch(text) => text.clone(),
-        other => other.to_string(),
-    };
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// The same values with channels innermost in memory, which is what the processor's convolutions are fastest with.

@@ -181,6 +181,6 @@ pub enum ModularityError {
 
 impl From<tch::TchError> for ModularityError {
     fn from(error: tch::TchError) -> Self {
-        Self::Libtorch(crate::model::first_line(&error))
+        Self::Libtorch(advmod_attacks::victim::first_line(&error))
     }
 }

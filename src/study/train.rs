@@ -10,7 +10,6 @@ use tch::nn::OptimizerConfig as _;
 use tch::{Device, Kind, TchError, Tensor, nn};
 
 use crate::data::{DataError, Dataset, Images};
-use crate::model::first_line;
 use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
 use crate::model::interpreter::{Interpreter, Mode};
 use crate::model::metadata::ModelMetadata;
@@ -18,6 +17,7 @@ use crate::model::normalize::Normalization;
 use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
+use advmod_attacks::victim::first_line;
 
 /// The recipe.
 #[derive(Clone, Debug, PartialEq)]

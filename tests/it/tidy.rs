@@ -72,7 +72,7 @@ fn the_attack_crate_knows_no_file_terminal_or_format() {
 fn arrows_point_down() {
     nowhere(&["src/data"], &[], &["crate::model", "crate::audit", "crate::report", "crate::cli"]);
     nowhere(&["src/model"], &[], &["crate::modularity", "crate::audit", "crate::report", "crate::cli", "crate::study"]);
-    nowhere(&["src/modularity"], &[], &["crate::data", "crate::audit", "crate::report", "crate::cli"]);
+    nowhere(&["src/modularity"], &[], &["crate::model", "crate::data", "crate::audit", "crate::report", "crate::cli"]);
     nowhere(&["src/audit"], &[], &["crate::report", "crate::cli", "crate::study"]);
     nowhere(&["src/report"], &[], &["crate::cli", "crate::model", "crate::data", "crate::study"]);
     nowhere(&["src/study"], &[], &["crate::cli", "crate::report"]);

@@ -67,7 +67,7 @@ pub enum StageError {
 
 impl From<TchError> for StageError {
     fn from(error: TchError) -> Self {
-        Self::Failed(format!("libtorch: {}", crate::model::first_line(&error)))
+        Self::Failed(format!("libtorch: {}", advmod_attacks::victim::first_line(&error)))
     }
 }
 

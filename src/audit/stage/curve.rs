@@ -43,7 +43,7 @@ pub enum TraceError {
     #[error(transparent)]
     Victim(advmod_attacks::victim::VictimError),
     /// libtorch.
-    #[error("libtorch: {}", crate::model::first_line(.0))]
+    #[error("libtorch: {}", advmod_attacks::victim::first_line(.0))]
     Torch(#[from] TchError),
 }
 
