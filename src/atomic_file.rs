@@ -4,10 +4,29 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+/// Whether [`write`] could write to this path now: a folder that takes files, and nothing there but a regular file.
+pub fn check(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is something there that is not a regular file",
+            ));
+        }
+        _ => (),
+    }
+    tempfile::tempfile_in(folder_of(path)).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    // The folder of a bare file name is the current one.
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes a file beside its final place, flushes it to the disk and renames it. A file that was there before stays until then.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // The folder of a bare file name is the current one.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check(path)?;
+    let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".advmod-").suffix(".tmp");
     // Temporary files are private by default; results are as readable as the user's other files.
@@ -33,6 +52,15 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write(folder.path(), b"new").is_err());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        assert!(write(&link, b"new").is_err() && link.is_symlink());
     }
 
     #[test]

@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn every_bad_shared_value_is_named() {
         for (text, message) in [
-            ("fgsm:eps=0", "fgsm.eps = 0: must be finite and greater than 0"),
-            ("fgsm:eps=-8/255", "fgsm.eps = -8/255: must be finite and greater than 0"),
+            ("fgsm:eps=0", "fgsm.eps = 0: must be greater than 0: from 1e-9 to 1e6"),
+            ("fgsm:eps=-8/255", "fgsm.eps = -8/255: must be greater than 0: from 1e-9 to 1e6"),
             ("fgsm:eps=big", "fgsm.eps = big: expected a number or a fraction such as 8/255"),
             ("fgsm:norm=l1", "fgsm.norm = l1: expected linf, l2"),
             ("fgsm:goal=fame", "fgsm.goal = fame: expected untargeted or targeted"),

@@ -39,7 +39,12 @@ impl FromStr for Norm {
     }
 }
 
-/// A size in pixel units (pixels lie in `[0, 1]`): finite and greater than 0. Remembers a fraction such as `8/255`.
+/// Below this a change of pixels is lost in f32 rounding.
+const SMALLEST: f64 = 1e-9;
+/// No two images are farther apart in any norm.
+const LARGEST: f64 = 1e6;
+
+/// A size in pixel units (pixels lie in `[0, 1]`): between 1e-9 and 1e6. Remembers a fraction such as `8/255`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epsilon {
     numerator: f64,
@@ -55,10 +60,10 @@ impl Epsilon {
     /// A size given as a fraction, which [`Display`](fmt::Display) shows again.
     pub fn fraction(numerator: f64, denominator: f64) -> Result<Epsilon, ThreatError> {
         let value = numerator / denominator;
-        if value.is_finite() && 0.0 < value && 0.0 < denominator {
+        if (SMALLEST..=LARGEST).contains(&value) && 0.0 < denominator {
             Ok(Epsilon { numerator, denominator })
         } else {
-            Err(ThreatError("must be finite and greater than 0".to_owned()))
+            Err(ThreatError(format!("must be greater than 0: from {SMALLEST:e} to {LARGEST:e}")))
         }
     }
 
@@ -117,6 +122,10 @@ impl Ball {
     pub fn new(norm: Norm, epsilon: Epsilon) -> Result<Ball, ThreatError> {
         match norm {
             Norm::L0 => Err(ThreatError("l0 has no ball: use linf or l2".to_owned())),
+            Norm::Linf if 1.0 < epsilon.value() => Err(ThreatError(
+                "eps above 1 does not bound linf: pixels lie in [0, 1]; did you mean a fraction such as 8/255?"
+                    .to_owned(),
+            )),
             Norm::L2 | Norm::Linf => Ok(Ball { norm, epsilon }),
         }
     }

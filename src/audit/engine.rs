@@ -122,6 +122,8 @@ struct Audit<'a> {
     job: &'a Job,
     model: &'a Model,
     images: Images,
+    /// Place of each sample in the data.
+    indices: Vec<usize>,
     labels: Vec<usize>,
     taps: Vec<String>,
     settings: CurveSettings,
@@ -137,7 +139,8 @@ impl<'a> Audit<'a> {
         sink: &'a mut dyn EventSink,
     ) -> Result<Self, EngineError> {
         let (info, model_info) = (dataset.info(), model.info());
-        let findings = model.check(info.channels, info.height, info.width).map_err(EngineError::Unsuitable)?;
+        let about_data = |problem: String| EngineError::Unsuitable(format!("{}: {problem}", info.name));
+        let findings = model.check(info.channels, info.height, info.width).map_err(about_data)?;
         let indices = data::select(&job.selection, info.n)?;
         let classes = model_info.classes as usize;
         if let Some(&index) = indices.iter().find(|&&index| dataset.labels()[index] as usize >= classes) {
@@ -186,7 +189,7 @@ impl<'a> Audit<'a> {
                 available: info.n,
                 shape: [info.channels, info.height, info.width],
                 classes: if info.classes.is_empty() { model_info.class_names.clone() } else { info.classes.clone() },
-                indices,
+                indices: indices.clone(),
                 labels: images.labels.clone(),
             },
             taps: model.tap_paths(),
@@ -198,6 +201,7 @@ impl<'a> Audit<'a> {
             model,
             labels: images.labels.iter().map(|&label| label as usize).collect(),
             images,
+            indices,
             taps: model.tap_paths(),
             settings: CurveSettings { k: job.plan.k, similarity: job.plan.similarity, classes },
             sink,
@@ -249,7 +253,9 @@ impl<'a> Audit<'a> {
         let predictions = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
         self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone() })?;
 
-        let found = self.neighbors(everything, None, Stage::CleanCurve)?;
+        let stage = Stage::CleanCurve;
+        self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;
+        let found = self.neighbors(everything, None, stage, 0)?;
         let groups = Groups::new(everything.len(), self.job.plan.seed);
         let predicted: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
         let curve = |labels| curve::curve_with_intervals(&self.taps, &found, &self.settings, labels, &groups).0;
@@ -261,20 +267,20 @@ impl<'a> Audit<'a> {
         Ok(predictions)
     }
 
-    /// Neighbours of samples, from their clean pixels or from these.
+    /// Neighbours of samples, from their clean pixels or from these; `before` steps of the stage are done already.
     fn neighbors(
         &mut self,
         samples: &[usize],
         pixels: Option<&tch::Tensor>,
         stage: Stage,
+        before: u64,
     ) -> Result<curve::TapNeighbors, Stop> {
-        self.emit(AuditEvent::StageStarted { stage, total: (samples.len() * self.taps.len()) as u64 })?;
         let device = self.model.device();
         let clean = ImagePixels { images: &self.images, places: samples, device };
         let kept = pixels.map(|pixels| KeptPixels { pixels, device });
         let source: &dyn PixelSource = kept.as_ref().map_or(&clean, |kept| kept);
         let sink = &mut *self.sink;
-        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
+        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done: before + done });
         Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
     }
 
@@ -319,8 +325,10 @@ impl<'a> Audit<'a> {
 
     fn attack_curves(&mut self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
         let stage = Stage::AttackCurve { attack };
-        let clean = self.neighbors(&attacked.samples, None, stage)?;
-        let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage)?;
+        let half = (attacked.samples.len() * self.taps.len()) as u64;
+        self.emit(AuditEvent::StageStarted { stage, total: 2 * half })?;
+        let clean = self.neighbors(&attacked.samples, None, stage, 0)?;
+        let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage, half)?;
         let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
         let groups = Groups::new(labels.len(), self.job.plan.seed);
         let pair = (&clean, &adversarial);
@@ -332,7 +340,14 @@ impl<'a> Audit<'a> {
     fn save(&self, attack: usize, attacked: &Attacked, folder: Option<&Path>) -> Result<(), Stop> {
         if let Some(folder) = folder {
             let path = folder.join(format!("{}.safetensors", self.job.plan.attacks[attack].label));
-            save_pixels(&path, &attacked.pixels, &attacked.samples, &attacked.predictions)?;
+            let of_samples = |values: &[usize]| attacked.samples.iter().map(|&sample| values[sample]).collect();
+            let columns = [
+                ("samples", attacked.samples.clone()),
+                ("indices", of_samples(&self.indices)),
+                ("labels", of_samples(&self.labels)),
+                ("predictions", attacked.predictions.clone()),
+            ];
+            save_pixels(&path, &attacked.pixels, &columns)?;
         }
         Ok(())
     }

@@ -141,8 +141,14 @@ pub enum PlanError {
 impl AuditPlan {
     /// Reads a plan file.
     pub fn read(path: &std::path::Path) -> Result<Self, PlanError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| PlanError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| PlanError::Unreadable { path: path.to_owned(), source };
+        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(PlanError::Syntax {
+                path: path.to_owned(),
+                message: "not a regular file; expected TOML".to_owned(),
+            });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         toml::from_str(&text).map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let message = error.message().lines().next().unwrap_or_default();
@@ -332,6 +338,14 @@ impl AuditPlan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let resolved = label(&attacks);
         let threads = at_least_one("threads", self.threads, cores)?;
+        check_threads(threads).map_err(PlanError::Setting)?;
+        for (name, value) in
+            [("resize", self.data.resize), ("crop", self.data.crop), ("input_size", self.model.input_size)]
+        {
+            if value.is_some_and(|value| !(1..=4096).contains(&value)) {
+                return Err(PlanError::Setting(format!("{name} = {}: must be 1 to 4096", value.unwrap_or_default())));
+            }
+        }
         let plan = ResolvedPlan {
             command: command(&self, &resolved, n, seed, k, threads),
             attacks: resolved,
@@ -361,6 +375,18 @@ impl AuditPlan {
             selection,
             device,
         })
+    }
+}
+
+/// More threads than a few per core only cost memory and time.
+///
+/// # Errors
+/// A sentence that says how many the machine can use.
+pub fn check_threads(threads: usize) -> Result<(), String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match threads > 4 * cores {
+        true => Err(format!("threads = {threads}: this machine has {cores} core(s); give at most {}", 4 * cores)),
+        false => Ok(()),
     }
 }
 

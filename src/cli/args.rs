@@ -55,7 +55,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "PRESET")]
     pub normalize: Option<String>,
     /// Image height and width that the model was trained at, where that differs from what its architecture suggests.
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub input_size: Option<u32>,
 }
 
@@ -71,16 +71,16 @@ pub struct DataArgs {
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<SplitArg>,
     /// So many images, drawn by --seed [default: 500].
-    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive)]
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true)]
     pub samples: Option<usize>,
     /// The first N images in file order.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub first: Option<usize>,
     /// Scale the shorter side of each image to this (image folders).
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resize: Option<u32>,
     /// Then cut the central square of this side (image folders).
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub crop: Option<u32>,
 }
 
@@ -89,7 +89,7 @@ pub struct DataArgs {
 #[command(next_help_heading = "Curve")]
 pub struct TapArgs {
     /// Neighbours per sample [default: 3].
-    #[arg(long, value_name = "K", value_parser = positive)]
+    #[arg(long, value_name = "K", value_parser = positive, allow_negative_numbers = true)]
     pub k: Option<usize>,
     /// How representations are compared: cosine, pearson or sample-centred [default: cosine].
     #[arg(long, value_name = "NAME")]
@@ -104,16 +104,16 @@ pub struct TapArgs {
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
     /// Of everything random: sampling, starts, groups [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N [default: auto].
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
     /// Images per batch; bounds memory, never changes results [default: 128].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub batch: Option<usize>,
     /// Processor threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
@@ -174,7 +174,7 @@ pub struct CurveArgs {
     #[arg(long, value_name = "PRESET", help_heading = "Model")]
     pub normalize: Option<String>,
     /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
-    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub input_size: Option<u32>,
     /// Which images; --samples and --first count those of one repeat.
     #[command(flatten)]
@@ -183,12 +183,12 @@ pub struct CurveArgs {
     #[command(flatten)]
     pub taps: TapArgs,
     /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5].
-    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive)]
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
     pub repeats: Option<usize>,
     /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for curves.json and curves.csv.
+    /// Folder for curve.json and curve.csv.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }
@@ -212,16 +212,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = positive)]
     pub epochs: usize,
     /// Learning rate of the first epoch.
-    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, allow_negative_numbers = true)]
     pub lr: f64,
     /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs].
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
     pub milestones: Option<Vec<usize>>,
     /// SGD momentum.
-    #[arg(long, value_name = "M", default_value_t = 0.9)]
+    #[arg(long, value_name = "M", default_value_t = 0.9, allow_negative_numbers = true)]
     pub momentum: f64,
     /// L2 penalty on every parameter.
-    #[arg(long, value_name = "W", default_value_t = 5e-4)]
+    #[arg(long, value_name = "W", default_value_t = 5e-4, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// Pixels of zero padding for random crops; 0 turns them off.
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]
@@ -242,7 +242,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,
     /// Processor threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]

@@ -23,7 +23,7 @@ pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
         (OutputFormat::Text, Some(_)) => explained(specs[0]).expect("writing to memory cannot fail"),
         (OutputFormat::Text, None) => listed(&specs).expect("writing to memory cannot fail"),
     };
-    print(&text);
+    print(&text)?;
     Ok(Exit::Pass)
 }
 

@@ -21,7 +21,7 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     let out = plan.out.clone();
     let job = plan.resolve()?;
-    setup::set_threads(Some(job.plan.threads));
+    setup::set_threads(Some(job.plan.threads))?;
     let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
         state: AuditState::default(),
@@ -55,7 +55,7 @@ impl Headless {
     fn take(&mut self, event: &AuditEvent) -> ControlFlow<()> {
         self.state.apply(event);
         if self.interrupt.asked() && !self.interrupt_shown && !self.quiet {
-            self.progress.line("stopping after this batch; Ctrl-C again stops at once");
+            self.progress.line("stopping after the batches in work; a second signal stops at once");
             self.interrupt_shown = true;
         }
         self.show(event);
@@ -137,10 +137,10 @@ impl Headless {
         }
         if let Some(report) = &report {
             match format {
-                OutputFormat::Text => print(&table::text(report)),
+                OutputFormat::Text => print(&table::text(report))?,
                 OutputFormat::Json => {
                     let json = serde_json::to_string_pretty(report).expect("plain data always has a JSON form");
-                    print(&format!("{json}\n"));
+                    print(&format!("{json}\n"))?;
                 }
             }
             if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !self.quiet) {

@@ -25,7 +25,7 @@ struct ModelCurve {
 }
 
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
-    setup::set_threads(args.run.threads);
+    setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let data = setup::open_data(&args.data)?;
     let seed = args.run.seed.unwrap_or(0);
@@ -67,7 +67,8 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         }
         let info = model.info();
         curves.push(ModelCurve {
-            model: info.name.clone(),
+            // As typed: two files may have the same name.
+            model: file.map_or_else(|| info.name.clone(), |file| file.display().to_string()),
             architecture: info.architecture.clone(),
             sha256: info.sha256.clone(),
             data: data.info().name.clone(),
@@ -76,14 +77,18 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     let json = || serde_json::to_string_pretty(&curves).expect("plain data always has a JSON form") + "\n";
     match args.run.format {
-        OutputFormat::Json => print(&json()),
-        OutputFormat::Text => curves.iter().for_each(|it| print(&text(it).expect("writing to memory cannot fail"))),
+        OutputFormat::Json => print(&json())?,
+        OutputFormat::Text => {
+            for it in &curves {
+                print(&text(it).expect("writing to memory cannot fail"))?;
+            }
+        }
     }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)
             .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write_atomically(&folder.join("curves.json"), json().as_bytes())?;
-        write_atomically(&folder.join("curves.csv"), &csv(&curves))?;
+        write_atomically(&folder.join("curve.json"), json().as_bytes())?;
+        write_atomically(&folder.join("curve.csv"), &csv(&curves))?;
     }
     Ok(Exit::Pass)
 }

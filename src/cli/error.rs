@@ -52,7 +52,8 @@ impl CliError {
     pub fn message(&self, verbose: bool) -> String {
         match self {
             Self::Caused(error) if verbose => format!("{error:?}"),
-            _ => self.to_string(),
+            // Libraries put line breaks into their messages.
+            _ => self.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "),
         }
     }
 }

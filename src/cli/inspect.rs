@@ -73,9 +73,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
     match args.format {
         OutputFormat::Json => {
             let json = serde_json::to_string_pretty(&inspection).expect("plain data always has a JSON form");
-            print(&format!("{json}\n"));
+            print(&format!("{json}\n"))?;
         }
-        OutputFormat::Text => print(&text(&inspection).expect("writing to memory cannot fail")),
+        OutputFormat::Text => print(&text(&inspection).expect("writing to memory cannot fail"))?,
     }
     Ok(Exit::Pass)
 }

@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 pub use error::{CliError, Exit};
@@ -25,12 +26,9 @@ pub use error::{CliError, Exit};
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no failure; a closed pipe is nobody's fault.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
-        }
+        Err(error) => return usage(&error),
     };
+    quiet_workers();
     let result = match &cli.command {
         Command::Audit(args) => audit::run(args, cli.quiet),
         Command::Curve(args) => curve::run(args, cli.quiet),
@@ -47,14 +45,45 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A line on stderr.
-#[expect(clippy::print_stderr, reason = "the one place that writes messages")]
-fn say(text: &str) {
-    eprintln!("{text}");
+/// Help and version go to stdout and are no failure. A wrong flag is one line, with clap's hint where it has one.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+    if !error.use_stderr() || is_help {
+        // A closed pipe is nobody's fault.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+    }
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let what = lines.split(|line| line.is_empty()).next().unwrap_or_default().join(" ");
+    let hints: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("tip: ")).collect();
+    let hint = hints.first().map_or(String::new(), |hint| format!("; {hint}"));
+    say(&format!("{what}{hint}; see --help"));
+    ExitCode::from(Exit::Usage as u8)
 }
 
-/// Text on stdout. A reader that has gone away (`advmod … | head`) is no error.
-fn print(text: &str) {
+/// A panic on a worker reaches the user as the error that it becomes; Rust's own report of it would only add libtorch's C++ stack.
+fn quiet_workers() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() == Some("main") {
+            default(info);
+        }
+    }));
+}
+
+/// A line on stderr. That nobody reads it is no reason to stop.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Text on stdout. A reader that has gone away (`advmod … | head`) is no error, a full disk is.
+fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Runtime(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

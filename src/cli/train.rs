@@ -12,7 +12,7 @@ use crate::study::train::{TrainError, TrainEvent, TrainPlan, train};
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     check(args)?;
-    setup::set_threads(args.threads);
+    setup::set_threads(args.threads)?;
     let normalization = Normalization::parse(&args.normalize).map_err(CliError::Usage)?;
     let device = args.device.resolve().map_err(CliError::Runtime)?;
     let open = |split| {
@@ -64,7 +64,8 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
             }
             TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy } => {
                 progress.finish();
-                print(&format!(
+                // A reader that is gone misses the rest; the training goes on.
+                let _ = print(&format!(
                     "epoch {epoch:>3}/{}  lr {learning_rate:<8.5} loss {loss:.4}  train {:.2} %  test {:.2} %\n",
                     plan.epochs,
                     100.0 * train_accuracy,
@@ -79,7 +80,7 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     progress.finish();
     match trained {
         Ok(accuracy) => {
-            print(&format!("wrote {} ({:.2} % on the test images)\n", args.out.display(), 100.0 * accuracy));
+            print(&format!("wrote {} ({:.2} % on the test images)\n", args.out.display(), 100.0 * accuracy))?;
             Ok(Exit::Pass)
         }
         Err(TrainError::Stopped) => {

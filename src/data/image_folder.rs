@@ -1,6 +1,7 @@
 //! A folder with one folder per class, each full of PNG or JPEG images.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageReader, imageops::FilterType};
@@ -147,6 +148,7 @@ fn in_order<T: Sync, R: Send>(
 /// Height, width after resizing and cropping, and 1 for grey or 3 for color.
 fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     use image::ImageDecoder as _;
+    check_whole(file)?;
     let decoder = reader(file)?.into_decoder().map_err(|error| undecodable(file, &error))?;
     let (width, height) = decoder.dimensions();
     let grey = !decoder.color_type().has_color();
@@ -167,6 +169,27 @@ fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
 fn reader(file: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, DataError> {
     let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
     reader.map_err(|source| unreadable(file, source))
+}
+
+/// Refuses what is no regular file, and a JPEG without its end marker: decoders fill the missing part with grey.
+fn check_whole(file: &Path) -> Result<(), DataError> {
+    let length = match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Err(content(file, "not a regular file; remove it")),
+        Err(source) => return Err(unreadable(file, source)),
+    };
+    if !first_bytes(file, 3).starts_with(&[0xff, 0xd8, 0xff]) {
+        return Ok(());
+    }
+    let mut end = Vec::new();
+    let mut opened = std::fs::File::open(file).map_err(|source| unreadable(file, source))?;
+    // Some cameras append a little after the end marker.
+    let tail = SeekFrom::Start(length.saturating_sub(4096));
+    opened.seek(tail).and_then(|_| opened.read_to_end(&mut end)).map_err(|source| unreadable(file, source))?;
+    match end.windows(2).any(|pair| pair == [0xff, 0xd9]) {
+        true => Ok(()),
+        false => Err(content(file, "the JPEG has no end marker, so it is truncated; replace or remove it")),
+    }
 }
 
 fn undecodable(file: &Path, error: &image::ImageError) -> DataError {
@@ -333,6 +356,17 @@ mod tests {
         let message =
             open_with(folder.path(), None, None).and_then(|data| data.read(&[0, 1]).map_err(|error| error.to_string()));
         assert!(message.unwrap_err().contains("b.png"));
+    }
+
+    #[test]
+    fn a_truncated_jpeg_is_named() {
+        let folder = folder(&[("cat/a.jpg", 64, 64, [9, 99, 199])]);
+        let path = folder.path().join("cat/a.jpg");
+        assert!(open_with(folder.path(), None, None).is_ok());
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
+        let message = open_with(folder.path(), None, None).unwrap_err();
+        assert!(message.contains("a.jpg") && message.contains("truncated"), "{message}");
     }
 
     #[test]

@@ -182,8 +182,12 @@ fn check_header(path: &Path, archive: &mut Archive<'_>, name: &str) -> Result<()
     let mut start = Vec::new();
     let absurd =
         || content(path, &format!("array {name} has an absurd or damaged header; save it again with np.savez"));
-    let file = archive.zip_archive().by_name(&format!("{name}.npy")).map_err(|_| absurd())?;
-    file.take(4096).read_to_end(&mut start).map_err(|_| absurd())?;
+    let mut file = archive.zip_archive().by_name(&format!("{name}.npy")).map_err(|_| absurd())?;
+    file.by_ref().take(4096).read_to_end(&mut start).map_err(|_| absurd())?;
+    // The checksum is compared at the end of the entry, which a reader of arrays does not reach.
+    std::io::copy(&mut file, &mut std::io::sink()).map_err(|error| {
+        content(path, &format!("array {name} is damaged ({error}); download or save the file again"))
+    })?;
     let text = String::from_utf8_lossy(&start);
     let shape = text.split_once("shape").and_then(|(_, rest)| rest.split_once('(')?.1.split_once(')'));
     let (shape, _) = shape.ok_or_else(absurd)?;
@@ -305,6 +309,20 @@ mod tests {
             let message = open_any(Some(&path), &OpenOptions::default()).unwrap_err().to_string();
             assert!(message.contains("array x"), "{shape}: {message}");
         }
+    }
+
+    #[test]
+    fn a_changed_byte_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.npz");
+        npz(&path, &[("x", &[1, 10, 10], Numbers::Bytes(vec![77; 100])), ("y", &[1], Numbers::Bytes(vec![1]))]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(4).position(|window| window == [77; 4]);
+        // Where the writer compresses, any byte of the entry's data does.
+        let at = at.unwrap_or(bytes.windows(4).position(|window| window == b".npy").unwrap() + 20);
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(open_any(Some(&path), &OpenOptions::default()).is_err());
     }
 
     #[test]

@@ -87,6 +87,12 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
     let metadata = ModelMetadata::from_header(&file.metadata).map_err(content)?;
     let mut weights = FileWeights::new(&file);
     let architecture = choose_architecture(path, &file, &weights.shapes(), options, metadata.as_ref())?;
+    if architecture.classes() < 2 || architecture.channels() < 1 {
+        let (classes, channels) = (architecture.classes(), architecture.channels());
+        return Err(content(format!(
+            "its head has {classes} output(s) and its first layer {channels} channel(s); expected at least 2 classes and 1 channel"
+        )));
+    }
     let program = architecture.build(&mut weights).map_err(|source| ModelError::Weights {
         path: path.to_owned(),
         architecture: architecture.name(),
@@ -162,8 +168,8 @@ impl Model {
         let given = [height as i64, width as i64];
         if let Some([h, w]) = info.input_size.filter(|size| *size != given) {
             return Err(format!(
-                "the images are {height}×{width}, the model ({}) is for {h}×{w}; give --resize {h} --crop {h}, or --input-size \
-                 {height} if it was trained at that size",
+                "the images are {height}×{width}, the model ({}) is for {h}×{w}; give images of that size (an image folder: \
+                 --resize {h} --crop {h}), or --input-size {height} if it was trained at this size",
                 info.architecture
             ));
         }

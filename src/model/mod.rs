@@ -20,7 +20,7 @@ pub mod upload;
 pub mod weights;
 pub mod zoo;
 
-pub use pixels_file::save_pixels;
+pub use pixels_file::{Column, save_pixels};
 
 use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};
@@ -77,14 +77,18 @@ impl Model {
         for weight in &mut program.weights {
             weight.tensor = upload::to_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
         }
-        let selected = program.taps(taps);
-        if selected.is_empty() {
-            let paths: Vec<String> = program.taps(&TapSelection::All).into_iter().map(|tap| tap.path).take(8).collect();
-            return Err(format!(
-                "no tap matches; the module paths are {}, … (advmod inspect --taps all)",
-                paths.join(", ")
-            ));
+        if let TapSelection::Globs(globs) = taps {
+            let misses = |glob: &&String| program.taps(&TapSelection::Globs(vec![(*glob).clone()])).is_empty();
+            if let Some(glob) = globs.iter().find(misses) {
+                let paths: Vec<String> =
+                    program.taps(&TapSelection::All).into_iter().map(|tap| tap.path).take(8).collect();
+                let paths = paths.join(", ");
+                return Err(format!(
+                    "no tap matches `{glob}`; the module paths are {paths}, … (advmod inspect --taps all)"
+                ));
+            }
         }
+        let selected = program.taps(taps);
         let deploy = |program: Program| {
             let normalized = if info.normalization.is_none() { program } else { normalize_first(program, &mean, &std) };
             Interpreter::new(frozen(normalized, device))

@@ -1,6 +1,6 @@
 //! `run.jsonl`: an audit's events, one JSON object per line, as they come.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -14,9 +14,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts a new journal, replacing one of an earlier run.
+    /// Starts a new journal, replacing one of an earlier run, but not of one that is still going on.
     pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::create(path)? })
+        let file = File::options().create(true).write(true).truncate(false).open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing there"),
+            TryLockError::Error(error) => error,
+        })?;
+        file.set_len(0).or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) })?;
+        Ok(Self { file })
     }
 
     /// Writes one event, unless it is mere progress.

@@ -24,9 +24,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     if let Some(accuracy) = report.clean.accuracy {
         writeln!(
             out,
-            "The model classifies {} of {} clean images correctly. Attacked are these {}; the success rate is the share of them that \
-             the attack breaks, judged on the final, clipped pixels.\n",
-            accuracy.count, accuracy.of, accuracy.count
+            "The model classifies {} of {} clean images correctly. Attacked are these (by a targeted attack, those that are not of its \
+             target class); the success rate is the share of the n attacked that end up misclassified (as the target), judged on the \
+             final, clipped pixels.\n",
+            accuracy.count, accuracy.of
         )?;
     }
     row(out, &table::HEAD.map(str::to_owned))?;
@@ -124,6 +125,7 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
         ),
         ("data sha256", data.sha256.clone()),
         ("seed", plan.seed.to_string()),
+        ("judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }.to_owned()),
         ("device", plan.device.clone()),
         ("advmod", format!("{} with libtorch {}", report.tool.version, report.tool.libtorch)),
         ("started", report.timing.started.clone()),

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use advmod_attacks::catalog::ATTACKS;
+
 use super::journal::Journal;
 use super::{FORMATS, Report};
 use crate::atomic_file;
@@ -36,16 +38,22 @@ impl RunDir {
         };
         let adversarial = path.join("adversarial");
         fs::create_dir_all(&adversarial).map_err(fail(&adversarial))?;
+        let journal_path = path.join("run.jsonl");
+        let journal = Journal::create(&journal_path).map_err(fail(&journal_path))?;
+        let written = ATTACKS.iter().map(|attack| attack.id);
         let stale = fs::read_dir(&adversarial).map_err(fail(&adversarial))?.flatten().map(|entry| entry.path());
-        let stale = stale.filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+        let stale = stale.filter(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Ours are named after the attacks; what else lies there is the user's.
+            name.strip_suffix(".safetensors").is_some_and(|label| written.clone().any(|id| label.starts_with(id)))
+        });
         for file in FORMATS.iter().map(|format| path.join(format.file)).chain(stale) {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&file)(error)),
                 _ => (),
             }
         }
-        let journal = path.join("run.jsonl");
-        Ok(Self { journal: Journal::create(&journal).map_err(fail(&journal))?, path: path.to_owned() })
+        Ok(Self { journal, path: path.to_owned() })
     }
 
     /// Where the folder is.

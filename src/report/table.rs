@@ -5,7 +5,7 @@ use super::{number, percent};
 
 /// Column heads.
 pub const HEAD: [&str; 9] =
-    ["attack", "parameters", "success % [95 %]", "accuracy %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
+    ["attack", "parameters", "success % [95 %] of n", "accuracy %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
 
 /// What the columns mean, in two lines.
 const NOTE: &str = "\
@@ -29,7 +29,7 @@ pub fn rows(report: &Report) -> Vec<[String; 9]> {
             (_, None) => dash(),
             (status, value) => {
                 let mark = if status == AttackStatus::Incomplete { " (incomplete)" } else { "" };
-                format!("{} [{:.1}, {:.1}]{mark}", percent(value), 100.0 * rate.low, 100.0 * rate.high)
+                format!("{} [{:.1}, {:.1}] of {}{mark}", percent(value), 100.0 * rate.low, 100.0 * rate.high, rate.of)
             }
         };
         let drop = attack.peak_drop.map_or_else(dash, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));

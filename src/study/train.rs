@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::nn::OptimizerConfig as _;
 use tch::{Device, Kind, TchError, Tensor, nn};
 
+use crate::atomic_file;
 use crate::data::{DataError, Dataset, Images};
 use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
 use crate::model::interpreter::{Interpreter, Mode};
@@ -111,6 +112,8 @@ pub fn train(
 ) -> Result<f64, TrainError> {
     check(architecture, train)?;
     check(architecture, test)?;
+    // Before hours of training, not after them.
+    atomic_file::check(output).map_err(|source| FormatError::Write { path: output.to_owned(), source })?;
     let all = |dataset: &dyn Dataset| dataset.read(&(0..dataset.info().n).collect::<Vec<_>>());
     let (train_images, test_images) = (all(train)?, all(test)?);
 
@@ -161,6 +164,13 @@ pub fn train(
             }
             if report(TrainEvent::Step { epoch, step: step + 1, steps, loss, accuracy }).is_break() {
                 return Err(TrainError::Stopped);
+            }
+        }
+        for weight in network.program().weights.iter().filter(|weight| weight.trainable) {
+            if !bool::try_from(weight.tensor.isfinite().all())? {
+                let message =
+                    format!("{} is not finite after epoch {epoch}; lower --lr ({learning_rate})", weight.name);
+                return Err(TrainError::Unsuitable(message));
             }
         }
         test_accuracy = accuracy(&network, &normalization, &test_images, device)?;

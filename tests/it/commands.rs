@@ -24,12 +24,12 @@ fn curve_repeats_over_disjoint_sets_and_writes_every_value() {
     let out = folder.path().display().to_string();
     let text = stdout(&["curve", "--samples", "150", "--repeats", "3", "--out", &out]);
     assert!(text.contains("3 repeat(s)") && text.contains("peak"), "{text}");
-    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curves.json")).unwrap()).unwrap();
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
     let tap = &json[0]["curve"]["taps"][9];
     let repeats: Vec<f64> = serde_json::from_value(tap["repeats"].clone()).unwrap();
     let mean = repeats.iter().sum::<f64>() / 3.0;
     assert!((tap["q"].as_f64().unwrap() - mean).abs() < 1e-12 && tap["std_dev"].as_f64().unwrap() > 0.0);
-    let csv = std::fs::read_to_string(folder.path().join("curves.csv")).unwrap();
+    let csv = std::fs::read_to_string(folder.path().join("curve.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 10 * 3);
 }
 
@@ -39,7 +39,7 @@ fn curve_with_more_samples_than_one_batch_equals_its_parts() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();
     stdout(&["curve", "--first", "600", "--repeats", "1", "--taps", "layer3.2,conv1", "--out", &out]);
-    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curves.json")).unwrap()).unwrap();
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
     let taps = json[0]["curve"]["taps"].as_array().unwrap();
     assert_eq!(taps.iter().map(|tap| tap["tap"].as_str().unwrap()).collect::<Vec<_>>(), ["conv1", "layer3.2"]);
     assert!(taps.iter().all(|tap| tap["q"].as_f64().unwrap() > 0.4));

@@ -89,7 +89,7 @@ fn every_command_runs() {
         commands += 1;
     }
     assert!(commands >= 12, "{commands} commands");
-    assert!(folder.path().join("report/report.json").exists() && folder.path().join("curves/curves.csv").exists());
+    assert!(folder.path().join("report/report.json").exists() && folder.path().join("curves/curve.csv").exists());
     assert!(folder.path().join("model.safetensors").exists() && folder.path().join("epochs").is_dir());
 }
 
