@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Whether [`write`] could write to this path now: a folder that takes files, and nothing there but a regular file.
+/// Whether [`write()`] could write to this path now: a folder that takes files, and nothing there but a regular file.
 pub fn check(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::ResolvedPlan;
+use super::resolved::ResolvedPlan;
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.

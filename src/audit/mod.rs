@@ -4,6 +4,8 @@
 
 pub mod plan;
 
+pub mod resolved;
+
 pub mod event;
 
 pub mod state;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::event::{
     AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult,
 };
-use crate::audit::plan::{ResolvedAttack, ResolvedPlan};
+use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::audit::state::{AttackState, AuditState};
 use crate::audit::stats::{Distances, Rate};
 use crate::modularity::{Curve, Interval};
