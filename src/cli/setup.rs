@@ -5,13 +5,15 @@ use super::args::{DataArgs, ModelArgs, SplitArg, TapArgs};
 use crate::audit::plan::check_threads;
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::model::load::LoadOptions;
+use crate::model::native;
 use crate::model::normalize::Normalization;
 use crate::model::program::TapSelection;
 
-/// `--threads` for libtorch and for our own parallel loops. Call once, before any work.
+/// `--threads` for libtorch and for our own parallel loops, and malloc's settings. Call once, before any work.
 pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
     check_threads(threads.unwrap_or(1)).map_err(CliError::Usage)?;
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    native::keep_freed_memory();
     tch::set_num_threads(threads as i32);
     // Fails only when a pool exists already, which then has some size: results do not depend on it.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

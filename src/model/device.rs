@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::cuda;
+use super::native;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl DeviceChoice {
         if self == Self::Cpu {
             return Ok(tch::Device::Cpu);
         }
-        let backend = cuda::load_backend();
+        let backend = native::load_cuda();
         let count = if tch::Cuda::is_available() { tch::Cuda::device_count() as usize } else { 0 };
         match self {
             Self::Cpu => Ok(tch::Device::Cpu),

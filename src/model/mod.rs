@@ -6,13 +6,13 @@
 pub mod program;
 
 pub mod builder;
-pub mod cuda;
 pub mod device;
 pub mod embedded;
 pub mod format;
 pub mod interpreter;
 pub mod load;
 pub mod metadata;
+pub mod native;
 pub mod normalize;
 pub mod passes;
 mod pixels_file;
