@@ -54,19 +54,25 @@ pub fn run_on_worker(
     take: &mut dyn FnMut(AuditEvent) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
     let (sender, events) = unbounded::<AuditEvent>();
+    // Apart from the caller's flag, which says that a user wants to stop.
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let flag = cancel.clone();
+        let (flag, stop_seen) = (cancel.clone(), &stop);
         let worker = scope.spawn(move || {
             let mut sink = |event| {
                 // A receiver that has gone away wants no more.
                 let gone = sender.send(event).is_err();
-                if gone || flag.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if gone || stop_seen.load(Ordering::Relaxed) || flag.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             };
             run(job, adversarial.as_deref(), &mut sink)
         });
         for event in events {
             if take(event).is_break() {
-                cancel.store(true, Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
             }
         }
         worker.join().unwrap_or_else(|panic| {
@@ -90,7 +96,12 @@ pub fn run(mut job: Job, adversarial: Option<&Path>, sink: &mut dyn EventSink) -
         Ok(()) if audit.failures > 0 => Outcome::Failed,
         Ok(()) => Outcome::Complete,
         Err(Stop::Asked) => Outcome::Interrupted,
-        Err(Stop::Error(error)) => return Err(error),
+        Err(Stop::Error(error)) => {
+            audit.warn(&format!("the audit broke off: {error}"));
+            let seconds = begun.elapsed().as_secs_f64();
+            let _ = audit.sink.emit(AuditEvent::Finished { outcome: Outcome::Failed, seconds });
+            return Err(error);
+        }
     };
     let _ = audit.sink.emit(AuditEvent::Finished { outcome, seconds: begun.elapsed().as_secs_f64() });
     Ok(())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use advmod_attacks::attack::{ParamError, Preset};
 use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
+use advmod_attacks::threat::Norm;
 use serde::Deserialize;
 
 use super::resolved::{ResolvedPlan, command, label};
@@ -250,6 +251,21 @@ impl AuditPlan {
             Some("test") | None => Split::Test,
             Some(other) => return Err(PlanError::Setting(format!("data.split = {other}: expected train or test"))),
         };
+        for config in attacks.iter().filter(|_| self.eight_bit == Some(true)) {
+            let id = config.spec.id;
+            // The attack judges before rounding: what it stops at may be whole again afterwards.
+            if config.params.get("stop").and_then(toml::Value::as_str) == Some("first") {
+                return Err(PlanError::Setting(format!(
+                    "{id}.stop = first does not go with eight_bit; use stop=never"
+                )));
+            }
+            let step = 1.0 / 255.0 - 1e-9;
+            if config.norm == Norm::Linf && config.epsilon.is_some_and(|epsilon| epsilon.value() < step) {
+                return Err(PlanError::Setting(format!(
+                    "{id}.eps is below 1/255, so no 8-bit image lies within it; raise it"
+                )));
+            }
+        }
         let (selection, selection_text) = match (self.data.first, self.data.samples) {
             (Some(_), Some(_)) => {
                 return Err(PlanError::Setting("data has both first and samples; give one".to_owned()));
@@ -382,6 +398,8 @@ mod tests {
             ("device = \"tpu\"", "tpu"),
             ("preset = \"fast\"", "fast"),
             ("batch = 0", "batch = 0"),
+            ("eight_bit = true\nstop = \"first\"", "stop=never"),
+            ("eight_bit = true\n[[attack]]\nname = \"fgsm\"\neps = 0.003", "below 1/255"),
             ("[model]\nnormalize = \"x\"", "normalization `x`"),
             ("[[attack]]\nname = \"pdg\"", "pdg"),
             ("[[attack]]\nname = \"pgd\"\nstepz = 3", "stepz"),

@@ -98,6 +98,14 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
         architecture: architecture.name(),
         source,
     })?;
+    let unused = weights.unused();
+    if let Some(first) = unused.first() {
+        return Err(content(format!(
+            "{} has no place for {} of its tensors (first {first}): this is another network, and auditing it without them would say nothing",
+            architecture.name(),
+            unused.len()
+        )));
+    }
     let known_size = metadata.as_ref().map(|it| it.input_size).or(architecture.expected_size().map(|size| [size; 2]));
     let info = ModelInfo {
         name,

@@ -37,8 +37,12 @@ impl ModelMetadata {
     /// A sentence, when the entry is there but is not what this version writes.
     pub fn from_header(header: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
         let Some(json) = header.get(KEY) else { return Ok(None) };
-        serde_json::from_str(json)
-            .map(Some)
-            .map_err(|error| format!("the advmod entry of its header cannot be read: {error}; was it edited?"))
+        let damaged = |why: String| format!("the advmod entry of its header cannot be read: {why}; was it edited?");
+        let metadata: Self = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
+        let Normalization { mean, std, .. } = &metadata.normalization;
+        if mean.is_empty() || mean.len() != std.len() || !std.iter().all(|std| std.is_finite() && *std > 0.0) {
+            return Err(damaged(format!("mean {mean:?} and std {std:?} are no normalization")));
+        }
+        Ok(Some(metadata))
     }
 }

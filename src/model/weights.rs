@@ -1,6 +1,6 @@
 //! [`WeightSource`]s: tensors out of a file, or freshly initialized.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -13,13 +13,20 @@ use super::zoo::{Shapes, canonical_name};
 /// The tensors of a weight file under torchvision's names.
 pub struct FileWeights<'a> {
     tensors: BTreeMap<String, (&'a str, &'a RawTensor)>,
+    used: BTreeSet<String>,
 }
 
 impl<'a> FileWeights<'a> {
     /// Indexes a file.
     pub fn new(file: &'a WeightFile) -> Self {
         let named = file.tensors.iter().map(|(name, tensor)| (canonical_name(name), (name.as_str(), tensor)));
-        Self { tensors: named.collect() }
+        Self { tensors: named.collect(), used: BTreeSet::new() }
+    }
+
+    /// Tensors that no layer has asked for, under the file's names. Counters of batch norms do not belong to the function.
+    pub fn unused(&self) -> Vec<&'a str> {
+        let unused = self.tensors.iter().filter(|(name, _)| !self.used.contains(*name));
+        unused.map(|(_, (given, _))| *given).filter(|name| !name.ends_with("num_batches_tracked")).collect()
     }
 
     /// Names and shapes, for inference of the architecture.
@@ -45,6 +52,7 @@ impl WeightSource for FileWeights<'_> {
         if count > 0 {
             return Err(WeightError::NotFinite { name: (*given_name).to_owned(), count });
         }
+        self.used.insert(name.to_owned());
         Ok(Tensor::from_slice(&values).view(shape))
     }
 }

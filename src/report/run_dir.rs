@@ -45,7 +45,11 @@ impl RunDir {
         let stale = stale.filter(|file| {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // Ours are named after the attacks; what else lies there is the user's.
-            name.strip_suffix(".safetensors").is_some_and(|label| written.clone().any(|id| label.starts_with(id)))
+            name.strip_suffix(".safetensors").is_some_and(|label| {
+                let is_number =
+                    |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok());
+                written.clone().any(|id| label.strip_prefix(id).is_some_and(is_number))
+            })
         });
         for file in FORMATS.iter().map(|format| path.join(format.file)).chain(stale) {
             match fs::remove_file(&file) {

@@ -71,6 +71,12 @@ fn weights_that_fit_nothing() {
     refused(&["audit", "--model", &path], 3, &["fit no built-in architecture", "--arch"]);
     model_file(&file, "resnet20", &|tensors| tensors.retain(|(name, _)| name != "layer2.1.bn1.bias"));
     refused(&["audit", "--model", &path], 3, &["layer2.1.bn1.bias"]);
+    // Weights of squeeze-and-excitation blocks: a plain ResNet of the same shapes is another network.
+    model_file(&file, "resnet20", &|tensors| {
+        let extra = RawTensor { dtype: Dtype::F32, shape: vec![1], bytes: vec![0; 4] };
+        tensors.push(("layer1.0.se.fc1.weight".to_owned(), extra));
+    });
+    refused(&["audit", "--model", &path], 3, &["no place", "layer1.0.se.fc1.weight"]);
     model_file(&file, "resnet20", &|_| ());
     refused(&["audit", "--model", &path, "--arch", "resnet32"], 3, &["resnet32"]);
     refused(&["audit", "--model", &path, "--arch", "alexnet"], 2, &["alexnet", "resnet20"]);

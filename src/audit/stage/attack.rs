@@ -125,7 +125,9 @@ pub fn run(
             // In sample order, whichever worker was first.
             while let Some(outcomes) = early.remove(&done.batches) {
                 let range = shared.ranges[done.batches].clone();
-                let batch = done.take(job.source.places, range, outcomes)?;
+                let batch = done.take(job.source.places, range, outcomes);
+                // The other workers must not go on for a result that nobody will get.
+                let batch = batch.inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
                 if on_batch(batch).is_break() {
                     shared.stop.store(true, Ordering::Relaxed);
                 }

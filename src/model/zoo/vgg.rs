@@ -138,6 +138,9 @@ fn infer(shapes: &Shapes) -> Option<Box<dyn Architecture>> {
         paths.filter_map(|path| Some(Layer { outputs: shape_of(&path)?[0], path: path.clone() })).collect();
     let inputs = shape_of(&classifier.first()?.path)?[1];
     let width = shapes[&format!("features.{}.weight", convs.last()?)][0];
+    if width < 1 || inputs < 1 {
+        return None;
+    }
     let pooled = (inputs / width).isqrt();
     let channels = *shapes[&format!("features.{}.weight", convs[0])].get(1)?;
     let vgg = Vgg { steps, batch_norm, pooled, classifier, channels };
