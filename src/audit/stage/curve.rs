@@ -13,8 +13,11 @@ use crate::modularity::{
     candidates_for, jackknife, neighbors, paired_difference,
 };
 
-/// Samples per forward pass of a trace.
+/// Most samples per forward pass of a trace.
 const TRACE_BATCH: usize = 512;
+
+/// Pixels per forward pass of a trace beyond which the batch gets smaller: 512 images of 64×64.
+const TRACE_PIXELS: usize = 512 * 64 * 64;
 
 /// Bytes of representations kept at once where one pass does not hold all samples.
 const KEPT_BYTES: usize = 2 << 30;
@@ -62,9 +65,10 @@ pub fn tap_neighbors(
     if n <= settings.k {
         return Ok(vec![Err(ModularityError::TooFewSamples { n, k: settings.k }); n_taps]);
     }
+    let batch = trace_batch(&source.pixels(0..1)?);
     let candidates = candidates_for(n, settings.k);
     let find = |rows: &Tensor| neighbors(rows, settings.similarity, candidates);
-    if n <= TRACE_BATCH {
+    if n <= batch {
         let mut found = Vec::with_capacity(n_taps);
         let pixels = padded(&source.pixels(0..n)?)?;
         let mut stopped = false;
@@ -79,7 +83,7 @@ pub fn tap_neighbors(
     let mut found: TapNeighbors = Vec::with_capacity(n_taps);
     while found.len() < n_taps {
         let first = found.len();
-        let kept = keep_rows(model, source, first, progress)?;
+        let kept = keep_rows(model, source, (first, batch), progress)?;
         for rows in &kept {
             found.push(find(rows));
             if progress((found.len() * n) as u64).is_break() {
@@ -90,19 +94,25 @@ pub fn tap_neighbors(
     Ok(found)
 }
 
+/// Samples per forward pass for images like these: large images have large activations.
+fn trace_batch(pixels: &Tensor) -> usize {
+    let area = pixels.size()[2..].iter().product::<i64>() as usize;
+    (TRACE_PIXELS / area.max(1)).clamp(16, TRACE_BATCH)
+}
+
 /// The rows `[N, M]` of the taps from `first` on, as many as fit in memory, at least one.
 fn keep_rows(
     model: &Model,
     source: &dyn PixelSource,
-    first: usize,
+    (first, batch): (usize, usize),
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Vec<Tensor>, TraceError> {
     let n = source.len();
     let mut kept: Vec<Tensor> = Vec::new();
     let mut bytes = 0;
     let mut full = false;
-    for start in (0..n).step_by(TRACE_BATCH) {
-        let length = TRACE_BATCH.min(n - start);
+    for start in (0..n).step_by(batch) {
+        let length = batch.min(n - start);
         let pixels = padded(&source.pixels(start..start + length)?)?;
         let _logits = model.trace(&pixels, &mut |tap, rows| {
             let rows = rows.f_narrow(0, 0, length as i64)?;
