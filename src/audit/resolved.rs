@@ -131,6 +131,7 @@ pub(super) fn command(
     flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));
     flag("taps", plan.curve.taps.clone());
     flag("seed", Some(seed.to_string()));
+    flag("device", plan.device.clone());
     // The order of summation in matrix products depends on the number of threads: same threads, same bits.
     flag("threads", Some(threads.to_string()));
     if plan.eight_bit == Some(true) {

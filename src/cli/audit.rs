@@ -132,9 +132,6 @@ impl Headless {
             return Err(CliError::Runtime(error.to_string()));
         }
         let report = Report::new(&self.state);
-        if let (Some(report), Some(run_dir)) = (&report, &self.run_dir) {
-            run_dir.write_reports(report)?;
-        }
         if let Some(report) = &report {
             match format {
                 OutputFormat::Text => print(&table::text(report))?,
@@ -142,6 +139,10 @@ impl Headless {
                     let json = serde_json::to_string_pretty(report).expect("plain data always has a JSON form");
                     print(&format!("{json}\n"))?;
                 }
+            }
+            // After the table: a full disk must not cost the user that too.
+            if let Some(run_dir) = &self.run_dir {
+                run_dir.write_reports(report)?;
             }
             if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !self.quiet) {
                 say(&format!("results: {}", run_dir.path().display()));
