@@ -2,7 +2,7 @@
 """Install the libtorch that advmod builds against into .libtorch/, from the torch wheel on PyPI.
 
 Nothing is done when LIBTORCH points at an installation of the right version, or when .libtorch/ already holds it.
-The wheels are downloaded into .libtorch-download/ (kept when interrupted, so a second run goes on from there),
+The wheels are downloaded into .libtorch-download/ (a broken connection is taken up again; finished wheels are kept when interrupted),
 unpacked beside it and moved into place in one rename: .libtorch/ is complete or absent.
 Without an NVIDIA GPU only libtorch itself and the two small CUDA libraries that it links are fetched;
 with one (or with --cuda), everything that the CUDA backend needs.
@@ -61,7 +61,10 @@ def download(version, cuda):
     wheels.mkdir(parents=True, exist_ok=True)
     python = WORK / "venv" / "bin" / "python"
     if not (WORK / "venv" / "ready").exists():
-        venv.create(WORK / "venv", clear=True, with_pip=True)
+        try:
+            venv.create(WORK / "venv", clear=True, with_pip=True)
+        except subprocess.CalledProcessError as error:
+            fail(f"cannot make a Python environment: {error}; install Python's venv (Debian: python3-venv)")
         # An older pip cannot take up a broken download where it stopped.
         run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", "pip>=25.1")
         (WORK / "venv" / "ready").touch()
@@ -69,7 +72,9 @@ def download(version, cuda):
     if cuda:
         run(*pip, f"torch=={version}")
     else:
-        run(*pip, "--no-deps", f"torch=={version}", *CPU_EXTRAS)
+        # One call each: pip keeps what it has only when a call ends, and a second run skips what is kept.
+        for requirement in (*CPU_EXTRAS, f"torch=={version}"):
+            run(*pip, "--no-deps", requirement)
     return sorted(wheels.glob("*.whl"))
 
 

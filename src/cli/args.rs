@@ -11,7 +11,7 @@ use crate::modularity::Similarity;
 #[derive(Debug, Parser)]
 #[command(name = "advmod", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
+    after_help = "Exit codes: 0 pass, 1 kept for gates, 2 usage or configuration, 3 runtime (model, data, device, disk), \
                   4 inconclusive, 130 interrupted, 143 terminated."
 )]
 pub struct Cli {
