@@ -1,4 +1,4 @@
-//! Keeps, per sample, the most adversarial pixels that an attack has seen, and which samples it still works on.
+//! Keeps, per sample, the best pixels that an attack has seen, and which samples it still works on.
 
 use crate::attack::{AttackError, Batch};
 use crate::loss::margin;
@@ -32,7 +32,14 @@ impl Open {
         }
     }
 
-    fn keep(&mut self, is_kept: &[bool]) -> Tensor {
+    /// Their rows in the batch, i64 `[n]`.
+    pub(crate) fn row_numbers(&self) -> Tensor {
+        let all = || Tensor::arange(self.ids.len() as i64, (Kind::Int64, self.original.device()));
+        self.rows.as_ref().map_or_else(all, Tensor::shallow_clone)
+    }
+
+    /// Lets go of all others; returns which of the open rows stay.
+    pub(crate) fn keep(&mut self, is_kept: &[bool]) -> Tensor {
         let kept: Vec<usize> = (0..is_kept.len()).filter(|&i| is_kept[i]).collect();
         self.ids = kept.iter().map(|&i| self.ids[i]).collect();
         let kept: Vec<i64> = kept.into_iter().map(|i| i as i64).collect();
@@ -47,13 +54,26 @@ impl Open {
     }
 }
 
-/// Per sample of a batch, the pixels with the largest margin so far; a positive margin meets the goal.
+/// Per sample of a batch, the pixels with the highest score so far, and when the goal was first met.
 #[derive(Debug)]
 pub(crate) struct Best {
     goal: Goal,
     pixels: Tensor,
-    margin: Tensor,
+    score: Tensor,
     forwards_to_success: Tensor,
+}
+
+/// What an attack says of pixels: per open sample, all `[n]`.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    /// `[n, C, H, W]`.
+    pub(crate) pixels: &'a Tensor,
+    /// f32; larger is better, −∞ is never kept.
+    pub(crate) score: &'a Tensor,
+    /// bool: whether the goal is met.
+    pub(crate) is_met: &'a Tensor,
+    /// i64: the forwards that the sample has had by now.
+    pub(crate) forwards: &'a Tensor,
 }
 
 impl Best {
@@ -64,15 +84,12 @@ impl Best {
         Best {
             goal: batch.goal,
             pixels: batch.pixels.copy(),
-            margin: Tensor::full([n], f64::NEG_INFINITY, (Kind::Float, device)),
+            score: Tensor::full([n], f64::NEG_INFINITY, (Kind::Float, device)),
             forwards_to_success: Tensor::full([n], NEVER, (Kind::Int64, device)),
         }
     }
 
-    /// Keeps the open samples' pixels where they beat what was seen before; of equals the first stays.
-    ///
-    /// `forwards` is how many forwards each of them has had by now. On the CPU also tells how many samples are broken;
-    /// elsewhere that would wait for the device.
+    /// Offers the open samples' pixels, scored by their margin. `forwards` is how many forwards each of them has had by now.
     pub(crate) fn offer(
         &mut self,
         query: &mut Query<'_>,
@@ -82,45 +99,51 @@ impl Best {
         forwards: u64,
     ) -> Result<(), AttackError> {
         let margin = margin(logits, &open.classes, self.goal); // [n]
-        let (known_pixels, known_margin, known_forwards) = match &open.rows {
-            None => {
-                (self.pixels.shallow_clone(), self.margin.shallow_clone(), self.forwards_to_success.shallow_clone())
-            }
-            Some(rows) => (
-                self.pixels.index_select(0, rows),
-                self.margin.index_select(0, rows),
-                self.forwards_to_success.index_select(0, rows),
-            ),
-        };
-        let is_better = margin.gt_tensor(&known_margin);
-        let is_first = margin.gt(0.0).logical_and(&known_forwards.eq(NEVER));
-        let new_pixels = pixels.where_self(&rows::broadcast(&is_better, pixels), &known_pixels);
-        let new_margin = margin.where_self(&is_better, &known_margin);
-        let new_forwards = known_forwards.masked_fill(&is_first, forwards as i64);
+        let forwards = open.classes.full_like(forwards as i64);
+        self.take(query, open, &Offer { pixels, score: &margin, is_met: &margin.gt(0.0), forwards: &forwards })
+    }
+
+    /// Keeps what beats what was seen before; of equals the first stays.
+    ///
+    /// On the CPU also tells how many samples are broken; elsewhere that would wait for the device.
+    pub(crate) fn take(&mut self, query: &mut Query<'_>, open: &Open, offer: &Offer<'_>) -> Result<(), AttackError> {
+        let known =
+            |all: &Tensor| open.rows.as_ref().map_or_else(|| all.shallow_clone(), |rows| all.index_select(0, rows));
+        let (known_pixels, known_score) = (known(&self.pixels), known(&self.score));
+        let known_forwards = known(&self.forwards_to_success);
+        let is_better = offer.score.gt_tensor(&known_score);
+        let is_first = offer.is_met.logical_and(&known_forwards.eq(NEVER));
+        let pixels = offer.pixels.where_self(&rows::broadcast(&is_better, offer.pixels), &known_pixels);
+        let score = offer.score.where_self(&is_better, &known_score);
+        let forwards = offer.forwards.where_self(&is_first, &known_forwards);
         match &open.rows {
             None => {
-                self.pixels = new_pixels;
-                self.margin = new_margin;
-                self.forwards_to_success = new_forwards;
+                self.pixels = pixels;
+                self.score = score;
+                self.forwards_to_success = forwards;
             }
             Some(rows) => {
-                let _ = self.pixels.index_copy_(0, rows, &new_pixels);
-                let _ = self.margin.index_copy_(0, rows, &new_margin);
-                let _ = self.forwards_to_success.index_copy_(0, rows, &new_forwards);
+                let _ = self.pixels.index_copy_(0, rows, &pixels);
+                let _ = self.score.index_copy_(0, rows, &score);
+                let _ = self.forwards_to_success.index_copy_(0, rows, &forwards);
             }
         }
-        if pixels.device() == Device::Cpu {
-            let n_broken = i64::try_from(self.margin.gt(0.0).sum(Kind::Int64)).map_err(VictimError::from)?;
+        if offer.pixels.device() == Device::Cpu {
+            let n_broken = i64::try_from(self.is_broken().sum(Kind::Int64)).map_err(VictimError::from)?;
             query.tell_broken(n_broken as usize);
         }
         Ok(())
     }
 
+    fn is_broken(&self) -> Tensor {
+        self.forwards_to_success.ne(NEVER)
+    }
+
     /// Closes the open samples that are broken. Returns which of the open rows stay, or none if all do.
     pub(crate) fn close_broken(&self, query: &mut Query<'_>, open: &mut Open) -> Result<Option<Tensor>, AttackError> {
-        let is_open = self.margin.gt(0.0).logical_not();
+        let is_open = self.is_broken().logical_not();
         let n_open = i64::try_from(is_open.sum(Kind::Int64)).map_err(VictimError::from)? as usize;
-        query.tell_broken(self.margin.size()[0] as usize - n_open);
+        query.tell_broken(self.score.size()[0] as usize - n_open);
         if n_open == open.ids.len() {
             return Ok(None);
         }

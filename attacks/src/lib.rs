@@ -22,6 +22,7 @@ pub mod config;
 pub mod execute;
 pub mod loss;
 pub mod outcome;
+mod pairs;
 pub mod query;
 mod rows;
 pub mod threat;

@@ -4,6 +4,7 @@
 //! feels another.
 
 use crate::threat::Goal;
+use crate::victim::VictimError;
 use tch::{Kind, Tensor};
 
 /// Cross-entropy `L = −log softmax(Z)_y`, with its sign flipped when y is to be reached.
@@ -39,6 +40,15 @@ pub fn margin(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
     }
 }
 
+/// Whether `logits` `[N, K]` are in truth probabilities: none is negative and each row sums to 1.
+///
+/// An attack on those sees hardly any gradient, since the softmax is saturated wherever the model is sure of itself.
+pub fn look_like_probabilities(logits: &Tensor) -> Result<bool, VictimError> {
+    let off_by = (logits.sum_dim_intlist([1_i64].as_slice(), false, Kind::Double) - 1.0).abs().amax(0, false);
+    let least = logits.amin([0_i64, 1].as_slice(), false);
+    Ok(f64::try_from(off_by)? < 1e-3 && 0.0 <= f64::try_from(least)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +64,14 @@ mod tests {
         let classes = Tensor::from_slice(&[1_i64]);
         assert_eq!(values(&margin(&logits, &classes, Goal::Untargeted)), [-2.0]);
         assert_eq!(values(&margin(&logits, &classes, Goal::Targeted(Target::Class(1)))), [2.0]);
+    }
+
+    #[test]
+    fn probabilities_are_told_from_logits() {
+        let probabilities = Tensor::from_slice(&[0.2_f32, 0.8, 1.0, 0.0]).reshape([2, 2]);
+        assert!(look_like_probabilities(&probabilities).unwrap());
+        assert!(!look_like_probabilities(&(&probabilities * 2.0)).unwrap());
+        assert!(!look_like_probabilities(&Tensor::from_slice(&[-0.5_f32, 1.5]).reshape([1, 2])).unwrap());
     }
 
     #[test]

@@ -110,6 +110,16 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Number of classes K.
+    pub fn n_classes(&self) -> i64 {
+        self.victim.n_classes()
+    }
+
+    /// How many forwards a sample has had so far.
+    pub fn forwards(&self, id: u32) -> u64 {
+        self.slots.get(&id).map_or(0, |&slot| self.meters[slot].forwards)
+    }
+
     /// Logits `[N, K]` of `pixels`, whose rows belong to the samples `ids`. One forward per row, no gradients.
     pub fn logits(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
         self.meter(ids, pixels, |meter| meter.forwards += 1)?;

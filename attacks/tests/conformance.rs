@@ -6,7 +6,7 @@ mod common;
 
 use advmod_attacks::attack::{Attack, AttackError, Preset};
 use advmod_attacks::catalog::ATTACKS;
-use advmod_attacks::config::AttackConfig;
+use advmod_attacks::config::{AttackConfig, parse_spec_string};
 use advmod_attacks::execute::execute;
 use advmod_attacks::query::Progress;
 use advmod_attacks::testing::{ConvVictim, CountingVictim, images, predictions};
@@ -17,9 +17,12 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
-/// Every attack with each norm and each goal that it knows, in its smallest preset.
+/// Other ways of working than those of the smallest presets.
+const VARIANTS: &[&str] = &["jsma:variant=maximal,theta=0.4", "jsma:variant=every-target"];
+
+/// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
 fn all_configs() -> Vec<AttackConfig> {
-    let mut configs = Vec::new();
+    let mut configs: Vec<AttackConfig> = VARIANTS.iter().map(|text| config_of(text)).collect();
     for spec in ATTACKS {
         for norm in spec.norms {
             let goals = [(spec.untargeted, None), (spec.targeted, Some("runner-up")), (spec.targeted, Some("random"))];
@@ -35,8 +38,13 @@ fn all_configs() -> Vec<AttackConfig> {
     configs
 }
 
+fn config_of(text: &str) -> AttackConfig {
+    let (id, given) = parse_spec_string(text).unwrap();
+    AttackConfig::new(&id, Preset::Quick, &given).unwrap()
+}
+
 fn name(config: &AttackConfig) -> String {
-    format!("{} {} {}", config.spec.id, config.norm, config.goal)
+    format!("{} {} {} {:?}", config.spec.id, config.norm, config.goal, config.params)
 }
 
 /// Thirteen images of odd shape; all are classified correctly but number 3.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use advmod_attacks::loss::look_like_probabilities;
 use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
@@ -195,8 +196,7 @@ impl Model {
         if !bool::try_from(first.isfinite().all()).unwrap_or(false) {
             return Err("the model's output is not finite; its weights are damaged or its training diverged".to_owned());
         }
-        let sums = first.sum_dim_intlist([1_i64].as_slice(), false, Kind::Double) - 1.0;
-        let probabilities = first.min().double_value(&[]) >= 0.0 && sums.abs().max().double_value(&[]) < 1e-3;
+        let probabilities = look_like_probabilities(&first).map_err(too_small)?;
         Ok(Findings { not_deterministic: first != second, probabilities })
     }
 }

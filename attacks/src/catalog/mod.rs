@@ -1,12 +1,14 @@
 //! The attacks, one file each, and the table that everything else reads.
 
+mod cw;
 mod fgsm;
+mod jsma;
 mod pgd;
 
 use crate::attack::AttackSpec;
 
 /// All attacks, in the order in which they are listed.
-pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC];
+pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC, &jsma::SPEC, &cw::SPEC];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,304 @@
+//! Carlini-Wagner L2: the smallest change that wins by a margin, by Adam in tanh space and a search for the trade-off.
+
+use crate::attack::{
+    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
+    read_params,
+};
+use crate::best::{Best, Offer, Open};
+use crate::loss::{look_like_probabilities, margin};
+use crate::query::Query;
+use crate::rows;
+use crate::threat::Norm;
+use crate::victim::VictimError;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+pub(super) static SPEC: AttackSpec = AttackSpec {
+    id: "cw",
+    title: "Carlini-Wagner L2",
+    access: Access::Gradients,
+    norms: &[Norm::L2],
+    untargeted: true,
+    targeted: true,
+    paper: Paper {
+        authors: "Carlini, Wagner",
+        title: "Towards Evaluating the Robustness of Neural Networks",
+        venue: "S&P",
+        year: 2017,
+        url: "https://arxiv.org/abs/1608.04644",
+    },
+    params: &[
+        ParamDoc {
+            name: "search_steps",
+            default: "9",
+            range: "1 to 30",
+            help: "Values of the trade-off constant c that are tried per sample: times 10 until one works, then bisected",
+        },
+        ParamDoc { name: "steps", default: "1000", range: "1 to 1000000", help: "Adam steps per value of c" },
+        ParamDoc { name: "lr", default: "0.01", range: "> 0 to 10", help: "Adam's learning rate, in tanh space" },
+        ParamDoc { name: "initial_c", default: "0.001", range: "1e-9 to 1e9", help: "First value of c" },
+        ParamDoc {
+            name: "kappa",
+            default: "0.0",
+            range: "0 to 1000",
+            help: "Confidence: the margin of logits by which the goal must be met",
+        },
+        ParamDoc {
+            name: "abort",
+            default: "true",
+            range: "true, false",
+            help: "Whether a sample leaves a value of c when a tenth of its steps brought no progress",
+        },
+    ],
+    presets: &[
+        PresetValues {
+            preset: Preset::Quick,
+            norm: Norm::L2,
+            values: "search_steps=3,steps=30,lr=0.05,initial_c=1.0",
+            source: "large steps from a constant that mostly works",
+        },
+        PresetValues {
+            preset: Preset::Standard,
+            norm: Norm::L2,
+            values: "search_steps=9,steps=1000,lr=0.01,initial_c=0.001",
+            source: "the authors' code with a tenth of its steps",
+        },
+        PresetValues {
+            preset: Preset::Paper,
+            norm: Norm::L2,
+            values: "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
+            source: "AdverTorch CarliniWagnerL2Attack with the modularity paper's 200 steps",
+        },
+    ],
+    defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
+    build,
+};
+
+/// Minimizes ‖x' − x‖² + c · max(κ − m(x'), 0) with x' = (tanh w + 1)/2, for ever better c.
+///
+/// m is the margin by which the goal is met: max_{i≠y} Z_i − Z_y, or Z_t − max_{i≠t} Z_i for a target. For each c, Adam starts anew
+/// from the original. c is per sample: after a success it is an upper bound, otherwise a lower one, and the next c is their mean, or
+/// ten times as large while there is no upper bound. Of all iterates with m > 0 and m ≥ κ the nearest is kept.
+///
+/// # Source
+/// The paper's section VI.A and its authors' code, with its defaults but for the number of steps.
+/// # Deviations
+/// The distance is to x, not to what tanh makes of it. Samples abort one by one, so none feels the others. A model that answers with
+/// probabilities is refused: their margin has hardly any gradient.
+/// # Cost
+/// At most `search_steps` × `steps` forwards and backwards.
+#[derive(Debug)]
+struct CarliniWagner {
+    params: Params,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct Params {
+    search_steps: u32,
+    steps: u32,
+    lr: f64,
+    initial_c: f64,
+    kappa: f64,
+    abort: bool,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        Params { search_steps: 9, steps: 1000, lr: 0.01, initial_c: 1e-3, kappa: 0.0, abort: true }
+    }
+}
+
+fn build(table: &toml::Table) -> Result<Attack, ParamError> {
+    let params: Params = read_params(SPEC.id, table)?;
+    let check = |param, value: f64, is_good: bool, why| match is_good {
+        true => Ok(()),
+        false => Err(ParamError::bad(SPEC.id, param, value, why)),
+    };
+    let Params { search_steps, steps, lr, initial_c, kappa, .. } = params;
+    check("search_steps", search_steps.into(), (1..=30).contains(&search_steps), "must be 1 to 30")?;
+    check("steps", steps.into(), (1..=1_000_000).contains(&steps), "must be 1 to 1000000")?;
+    check("lr", lr, 0.0 < lr && lr <= 10.0, "must be greater than 0, at most 10")?;
+    check("initial_c", initial_c, (1e-9..=1e9).contains(&initial_c), "must be 1e-9 to 1e9")?;
+    check("kappa", kappa, (0.0..=1000.0).contains(&kappa), "must be 0 to 1000")?;
+    Ok(Attack::Minimal(Box::new(CarliniWagner { params })))
+}
+
+impl MinimalAttack for CarliniWagner {
+    fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, _: Norm) -> Result<Tensor, AttackError> {
+        let mut best = Best::new(batch);
+        let mut tradeoffs = vec![Tradeoff::new(self.params.initial_c); batch.ids.len()];
+        for search in 0..self.params.search_steps {
+            let is_met = self.descend(query, batch, search, &tradeoffs, &mut best)?;
+            for (tradeoff, is_met) in tradeoffs.iter_mut().zip(is_met) {
+                tradeoff.learn(is_met);
+            }
+        }
+        best.finish(query, batch)
+    }
+}
+
+impl CarliniWagner {
+    /// Adam for one c per sample, from the originals; returns for which of them the goal was met.
+    fn descend(
+        &self,
+        query: &mut Query<'_>,
+        batch: &Batch<'_>,
+        search: u32,
+        tradeoffs: &[Tradeoff],
+        best: &mut Best,
+    ) -> Result<Vec<bool>, AttackError> {
+        let Params { search_steps, steps, kappa, .. } = self.params;
+        let device = batch.pixels.device();
+        let c: Vec<f32> = tradeoffs.iter().map(|tradeoff| tradeoff.c as f32).collect();
+        let mut c = rows::upload(&c, device); // [n]
+        let before: Vec<i64> = batch.ids.iter().map(|&id| query.forwards(id) as i64).collect();
+        let mut before = rows::upload(&before, device); // [n]
+        let mut open = Open::all(batch);
+        let mut latest_loss = c.full_like(f64::INFINITY);
+        let mut adam = Adam::new(to_tanh_space(batch.pixels));
+        let mut is_met_at_all = c.zeros_like().to_kind(Kind::Bool);
+        let check_every = (steps / 10).max(1);
+        for step in 0..steps {
+            query.step(search * steps + step, search_steps * steps)?;
+            let tanh = exact_tanh(&adam.variable);
+            let pixels = (&tanh + 1.0) * 0.5;
+            let at = query.value_and_grad(&open.ids, &pixels, &|logits| margin(logits, &open.classes, batch.goal))?;
+            if search == 0 && step == 0 && look_like_probabilities(&at.logits)? {
+                let message =
+                    "they are probabilities, whose margin has hardly any gradient; remove the model's softmax";
+                return Err(VictimError::Unusable(message.to_owned()).into());
+            }
+            let change = &pixels - &open.original;
+            let distance = rows::sum(&change.square());
+            let shortfall = (kappa - &at.loss).clamp_min(0.0);
+            let is_met = at.loss.gt(0.0).logical_and(&at.loss.ge(kappa));
+            let all_rows = open.row_numbers();
+            let is_met_by_now = is_met_at_all.index_select(0, &all_rows).logical_or(&is_met);
+            let _ = is_met_at_all.index_copy_(0, &all_rows, &is_met_by_now);
+            let score = (-&distance).masked_fill(&is_met.logical_not(), f64::NEG_INFINITY);
+            let forwards = &before + i64::from(step) + 1;
+            best.take(query, &open, &Offer { pixels: &pixels, score: &score, is_met: &is_met, forwards: &forwards })?;
+
+            // The margin is differentiated as it is: where it is large enough its gradient counts 0 times.
+            let weight = &c * shortfall.gt(0.0).to_kind(Kind::Float);
+            let slope = change * 2.0 - at.gradient * rows::broadcast(&weight, &pixels);
+            adam.step(&(slope * (1.0 - tanh.square()) * 0.5), self.params.lr);
+
+            if self.params.abort && step % check_every == 0 {
+                let loss = distance + &c * shortfall;
+                let goes_on = loss.le_tensor(&(&latest_loss * ENOUGH));
+                latest_loss = loss;
+                let goes_on = Vec::<bool>::try_from(goes_on).map_err(VictimError::from)?;
+                if goes_on.contains(&false) {
+                    let kept = open.keep(&goes_on);
+                    if open.ids.is_empty() {
+                        break;
+                    }
+                    adam.keep(&kept);
+                    c = c.index_select(0, &kept);
+                    before = before.index_select(0, &kept);
+                    latest_loss = latest_loss.index_select(0, &kept);
+                }
+            }
+        }
+        Ok(Vec::<bool>::try_from(is_met_at_all).map_err(VictimError::from)?)
+    }
+}
+
+/// One sample's constant c and what is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Tradeoff {
+    c: f64,
+    too_small: f64,
+    large_enough: Option<f64>,
+}
+
+impl Tradeoff {
+    fn new(c: f64) -> Tradeoff {
+        Tradeoff { c, too_small: 0.0, large_enough: None }
+    }
+
+    fn learn(&mut self, is_met: bool) {
+        if is_met {
+            self.large_enough = Some(self.large_enough.map_or(self.c, |c| c.min(self.c)));
+        } else {
+            self.too_small = self.too_small.max(self.c);
+        }
+        self.c = match self.large_enough {
+            Some(large_enough) => f64::midpoint(self.too_small, large_enough),
+            None => (self.c * 10.0).min(LARGEST_C),
+        };
+    }
+}
+
+/// Adam (Kingma and Ba, 2015) with the usual β; elementwise, one operation at a time, so that every row has the same bits in any batch.
+struct Adam {
+    variable: Tensor,
+    first: Tensor,
+    second: Tensor,
+    n_steps: i32,
+}
+
+impl Adam {
+    fn new(variable: Tensor) -> Adam {
+        Adam { first: variable.zeros_like(), second: variable.zeros_like(), variable, n_steps: 0 }
+    }
+
+    fn step(&mut self, gradient: &Tensor, lr: f64) {
+        let (beta1, beta2, epsilon) = (0.9_f64, 0.999_f64, 1e-8);
+        self.n_steps += 1;
+        self.first = &self.first * beta1 + gradient * (1.0 - beta1);
+        self.second = &self.second * beta2 + gradient.square() * (1.0 - beta2);
+        let first_scale = lr / (1.0 - beta1.powi(self.n_steps));
+        let second_scale = (1.0 - beta2.powi(self.n_steps)).sqrt().recip();
+        self.variable = &self.variable - &self.first * first_scale / (self.second.sqrt() * second_scale + epsilon);
+    }
+
+    fn keep(&mut self, kept: &Tensor) {
+        for tensor in [&mut self.variable, &mut self.first, &mut self.second] {
+            *tensor = tensor.index_select(0, kept);
+        }
+    }
+}
+
+/// w with (tanh w + 1)/2 = pixels; a little inside, so that pixels of exactly 0 and 1 can move.
+fn to_tanh_space(pixels: &Tensor) -> Tensor {
+    ((pixels.to_kind(Kind::Double) * 2.0 - 1.0) * INSIDE).atanh().to_kind(Kind::Float)
+}
+
+/// tanh, computed in f64: libtorch's f32 version may differ in the last bit with the place in the tensor.
+fn exact_tanh(values: &Tensor) -> Tensor {
+    values.to_kind(Kind::Double).tanh().to_kind(Kind::Float)
+}
+
+const INSIDE: f64 = 0.999_999;
+/// A loss above this share of the one a tenth of the steps before is no progress.
+const ENOUGH: f64 = 0.9999;
+/// Where f32 still has room for c · margin.
+const LARGEST_C: f64 = 1e10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constant_grows_until_it_works_and_is_then_bisected() {
+        let mut tradeoff = Tradeoff::new(1.0);
+        let mut seen = Vec::new();
+        for is_met in [false, false, true, false, true, true] {
+            seen.push(tradeoff.c);
+            tradeoff.learn(is_met);
+        }
+        assert_eq!(seen, [1.0, 10.0, 100.0, 55.0, 77.5, 66.25]);
+    }
+
+    #[test]
+    fn tanh_space_and_back_keeps_pixels_and_leaves_room_at_the_ends() {
+        let pixels = Tensor::from_slice(&[0.0_f32, 0.25, 0.5, 1.0]);
+        let w = to_tanh_space(&pixels);
+        let back = (exact_tanh(&w) + 1.0) * 0.5;
+        assert!((back - pixels).abs().max().double_value(&[]) < 1e-6);
+        assert!((exact_tanh(&w).square() - 1.0).abs().min().double_value(&[]) > 1e-6);
+    }
+}
