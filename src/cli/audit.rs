@@ -57,7 +57,7 @@ impl Headless {
         self.state.apply(event);
         if self.interrupt.asked() && !self.interrupt_shown && !self.quiet {
             self.progress.line(&format!(
-                "stopping: the batches in work have {} s to finish; a second signal stops at once, without reports",
+                "stopping: the batches in work have {} s to finish, then end at their next step; a second signal stops at once, without reports",
                 GRACE.as_secs()
             ));
             self.interrupt_shown = true;

@@ -45,7 +45,7 @@ impl WorstCase {
         Some(Self {
             status,
             success_rate: Rate::new(broken.len(), attacked.len()),
-            adversarial_accuracy: clean.map(|it| Rate::new(it.count - misclassified.len(), it.of)),
+            adversarial_accuracy: clean.map(|it| Rate::new(it.count.saturating_sub(misclassified.len()), it.of)),
             broken: broken.into_iter().collect(),
         })
     }
