@@ -57,6 +57,8 @@ pub struct AttackSpec {
     pub id: &'static str,
     /// Its name for people.
     pub title: &'static str,
+    /// One or two plain sentences: what it does and when to use it.
+    pub what: &'static str,
     /// What it needs.
     pub access: Access,
     /// Norms that it knows; the first is its default.

@@ -27,7 +27,7 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
     ParamDoc {
         name: "eps",
         default: "by preset",
-        range: "> 0, a number or a fraction such as 8/255",
+        range: "> 0, a number or a fraction such as 8/255; several with | between them are a sweep",
         help: "Largest change in the norm, in pixel units (pixels lie in [0, 1]); optional where the attack minimizes it",
     },
     ParamDoc {
@@ -83,6 +83,35 @@ impl AttackConfig {
             Goal::Targeted(target) => params.insert("target".to_owned(), target.to_string().into()),
         };
         Ok(AttackConfig { spec, norm, epsilon, goal, attack, params })
+    }
+
+    /// Builds the attack `id` once per size in `eps`, the smallest first: `2/255|4/255`, or an array. One size, or none, is one attack.
+    ///
+    /// # Errors
+    /// As [`new`](AttackConfig::new) for each size; two equal sizes.
+    pub fn sweep(id: &str, preset: Preset, given: &toml::Table) -> Result<Vec<AttackConfig>, ParamError> {
+        let spec = find(id)?;
+        let sizes = match given.get("eps") {
+            Some(Value::Array(sizes)) => sizes.clone(),
+            Some(Value::String(text)) if text.contains('|') => text.split('|').map(|size| size.trim().into()).collect(),
+            _ => return Ok(vec![AttackConfig::new(id, preset, given)?]),
+        };
+        let bad = |why| Err(ParamError::bad(spec.id, "eps", show(&given["eps"]), why));
+        if sizes.is_empty() || sizes.iter().any(|size| show(size).is_empty()) {
+            return bad("a size is missing".to_owned());
+        }
+        let with_size = |size: Value| {
+            let mut given = given.clone();
+            given.insert("eps".to_owned(), size);
+            AttackConfig::new(id, preset, &given)
+        };
+        let mut configs = sizes.into_iter().map(with_size).collect::<Result<Vec<_>, _>>()?;
+        let value = |config: &AttackConfig| config.epsilon.map_or(0.0, Epsilon::value);
+        configs.sort_by(|a, b| value(a).total_cmp(&value(b)));
+        match configs.windows(2).find(|pair| value(&pair[0]).total_cmp(&value(&pair[1])).is_eq()) {
+            Some(pair) => bad(format!("{} is there twice", show(&pair[0].params["eps"]))),
+            None => Ok(configs),
+        }
     }
 }
 
@@ -253,6 +282,37 @@ mod tests {
         ] {
             assert_eq!(build(text).unwrap_err(), message);
         }
+    }
+
+    fn sizes(text: &str) -> Result<Vec<String>, String> {
+        let configs =
+            parse_spec_string(text).and_then(|(id, table)| AttackConfig::sweep(&id, Preset::Standard, &table));
+        let configs = configs.map_err(|error| error.to_string())?;
+        Ok(configs.iter().map(|config| show(&config.params["eps"])).collect())
+    }
+
+    #[test]
+    fn a_sweep_is_one_attack_per_size_in_rising_order() {
+        assert_eq!(sizes("pgd:eps=8/255|2/255| 0.02,steps=3").unwrap(), ["2/255", "0.02", "8/255"]);
+        assert_eq!(sizes("pgd:eps=4/255").unwrap(), ["4/255"]);
+        assert_eq!(sizes("pgd").unwrap(), ["8/255"]);
+        let table: toml::Table = toml::from_str("eps = [0.5, \"1/4\"]\nnorm = \"l2\"").unwrap();
+        let configs = AttackConfig::sweep("fgsm", Preset::Standard, &table).unwrap();
+        assert_eq!(configs.iter().map(|it| it.epsilon.unwrap().to_string()).collect::<Vec<_>>(), ["1/4", "0.5"]);
+    }
+
+    #[test]
+    fn a_sweep_names_the_size_that_is_wrong() {
+        for (text, message) in [
+            ("pgd:eps=2/255|-1", "pgd.eps = -1: must be greater than 0: from 1e-9 to 1e6"),
+            ("pgd:eps=2/255|big", "pgd.eps = big: expected a number or a fraction such as 8/255"),
+            ("pgd:eps=2/255||1", "pgd.eps = 2/255||1: a size is missing"),
+            ("pgd:eps=2/255|0.5|1/2", "pgd.eps = 2/255|0.5|1/2: 0.5 is there twice"),
+        ] {
+            assert_eq!(sizes(text).unwrap_err(), message);
+        }
+        let empty: toml::Table = toml::from_str("eps = []").unwrap();
+        assert!(AttackConfig::sweep("pgd", Preset::Standard, &empty).is_err());
     }
 
     #[test]

@@ -15,8 +15,10 @@ use super::event::{
 };
 use super::plan::Job;
 use super::stage::attack::{self, AttackJob, Attacked, StageError};
+use super::stage::carry::Broken;
 use super::stage::clean;
 use super::stage::curve::{self, CurveSettings, TraceError, tap_neighbors};
+use super::stage::panic_line;
 use super::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
 use crate::data::{self, DataError, Dataset, Images};
 use crate::model::device::device_name;
@@ -43,7 +45,7 @@ pub enum EngineError {
     Unsuitable(String),
 }
 
-/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the flag, stops it after the batch.
+/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the flag, stops it soon.
 ///
 /// # Errors
 /// What kept the audit from going on; events that came before are valid.
@@ -76,8 +78,7 @@ pub fn run_on_worker(
             }
         }
         worker.join().unwrap_or_else(|panic| {
-            let message = panic.downcast_ref::<String>().map_or("unknown", String::as_str);
-            let line = message.lines().next().unwrap_or_default();
+            let line = panic_line(panic.as_ref());
             Err(EngineError::Unsuitable(format!("the audit broke off: {line}; please report this")))
         })
     })
@@ -248,8 +249,13 @@ impl<'a> Audit<'a> {
         if correct.is_empty() {
             self.warn("no clean image is classified correctly, so there is nothing to attack; check --normalize and the labels");
         }
-        for attack in 0..self.job.attacks.len() {
-            self.attack(attack, &correct, adversarial)?;
+        let mut broken = Broken::default();
+        for (attack, resolved) in self.job.plan.attacks.iter().enumerate() {
+            // Only inside a sweep do results outlive their attack.
+            if resolved.sweep.is_none_or(|first| first == attack) {
+                broken = Broken::default();
+            }
+            self.attack(attack, &correct, &mut broken, adversarial)?;
         }
         Ok(())
     }
@@ -295,7 +301,13 @@ impl<'a> Audit<'a> {
         Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
     }
 
-    fn attack(&mut self, attack: usize, correct: &[usize], adversarial: Option<&Path>) -> Result<(), Stop> {
+    fn attack(
+        &mut self,
+        attack: usize,
+        correct: &[usize],
+        broken: &mut Broken,
+        adversarial: Option<&Path>,
+    ) -> Result<(), Stop> {
         let stage = Stage::Attack { attack };
         self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
         let plan = &self.job.plan;
@@ -303,6 +315,7 @@ impl<'a> Audit<'a> {
             model: self.model,
             config: &self.job.attacks[attack],
             source: ImagePixels { images: &self.images, places: correct, device: self.model.device() },
+            smaller: Some(broken),
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
             batch: plan.batch,
             threads: plan.threads,
@@ -323,15 +336,28 @@ impl<'a> Audit<'a> {
         };
         self.save(attack, &attacked, adversarial)?;
         self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
-        if attacked.zero_gradients > 0 {
-            let label = &self.job.plan.attacks[attack].label;
-            let (n, of) = (attacked.zero_gradients, attacked.samples.len());
-            let message = format!(
-                "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
-            );
-            self.warn(&message);
+        self.attack_warnings(attack, &attacked);
+        if self.job.plan.attacks.get(attack + 1).is_some_and(|next| next.sweep.is_some_and(|first| first <= attack)) {
+            broken.add(attack, &attacked).map_err(TraceError::from)?;
         }
         self.attack_curves(attack, &attacked)
+    }
+
+    fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
+        let job = self.job;
+        let (label, of) = (&job.plan.attacks[attack].label, attacked.samples.len());
+        if attacked.zero_gradients > 0 {
+            let n = attacked.zero_gradients;
+            self.warn(&format!(
+                "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
+            ));
+        }
+        if let (n @ 1.., largest) = attacked.overshot {
+            self.warn(&format!(
+                "{label}: the attack's own pixels of {n} of {of} samples were outside of its budget or of [0, 1], by up to {largest:.2e}; \
+                 they were put back inside before they were judged"
+            ));
+        }
     }
 
     fn attack_curves(&mut self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {

@@ -227,9 +227,16 @@ pub struct SampleResult {
     pub forwards: u64,
     /// Gradients of this sample that the attack used.
     pub backwards: u64,
+    /// Forward passes until the goal was first met, where the attack knows.
+    #[serde(default)]
+    pub forwards_to_success: Option<u64>,
+    /// Place in the plan of the attack that broke this sample at a smaller ε of the same sweep, where this one did not: all but the
+    /// cost is that attack's result.
+    #[serde(default)]
+    pub carried_from: Option<usize>,
 }
 
-/// Receives an audit's events. `Break` asks the engine to stop after the batch.
+/// Receives an audit's events. `Break` asks the engine to stop: after the batch in work, or at the next step of an attack that takes long.
 pub trait EventSink {
     /// Takes one event.
     fn emit(&mut self, event: AuditEvent) -> ControlFlow<()>;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use advmod_attacks::attack::{ParamError, Preset};
+use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
 use advmod_attacks::threat::Norm;
 use serde::Deserialize;
@@ -27,7 +28,7 @@ use crate::modularity::Similarity;
 /// first = 500
 /// [[attack]]
 /// name = "pgd"
-/// eps = "8/255"
+/// eps = ["4/255", "8/255"]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,6 +202,15 @@ impl AttackPlan {
         let (name, params) = parse_spec_string(text)?;
         Ok(Self { name, params })
     }
+
+    /// The attack of this name with its defaults, or every attack for `all`.
+    pub fn named(name: &str) -> Vec<Self> {
+        let plain = |name: &str| Self { name: name.to_owned(), params: toml::Table::new() };
+        match name {
+            "all" => ATTACKS.iter().map(|spec| plain(spec.id)).collect(),
+            name => vec![plain(name)],
+        }
+    }
 }
 
 /// Attacks that run when none is named.
@@ -232,40 +242,12 @@ impl AuditPlan {
     pub fn resolve(self) -> Result<Job, PlanError> {
         let seed = self.seed.unwrap_or(0);
         let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
-        let mut planned = self.attack.clone();
-        if planned.is_empty() {
-            planned.extend(
-                DEFAULT_ATTACKS.iter().map(|&name| AttackPlan { name: name.to_owned(), params: toml::Table::new() }),
-            );
-        }
-        for attack in &mut planned {
-            let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");
-            if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {
-                attack.params.entry("stop").or_insert_with(|| stop.as_str().into());
-            }
-        }
-        let configs = planned.iter().map(|attack| AttackConfig::new(&attack.name, preset, &attack.params));
-        let attacks = configs.collect::<Result<Vec<_>, _>>()?;
+        let (attacks, sweeps) = self.configs(preset)?;
         let split = match self.data.split.as_deref() {
             Some("train") => Split::Train,
             Some("test") | None => Split::Test,
             Some(other) => return Err(PlanError::Setting(format!("data.split = {other}: expected train or test"))),
         };
-        for config in attacks.iter().filter(|_| self.eight_bit == Some(true)) {
-            let id = config.spec.id;
-            // The attack judges before rounding: what it stops at may be whole again afterwards.
-            if config.params.get("stop").and_then(toml::Value::as_str) == Some("first") {
-                return Err(PlanError::Setting(format!(
-                    "{id}.stop = first does not go with eight_bit; use stop=never"
-                )));
-            }
-            let step = 1.0 / 255.0 - 1e-9;
-            if config.norm == Norm::Linf && config.epsilon.is_some_and(|epsilon| epsilon.value() < step) {
-                return Err(PlanError::Setting(format!(
-                    "{id}.eps is below 1/255, so no 8-bit image lies within it; raise it"
-                )));
-            }
-        }
         let (selection, selection_text) = match (self.data.first, self.data.samples) {
             (Some(_), Some(_)) => {
                 return Err(PlanError::Setting("data has both first and samples; give one".to_owned()));
@@ -292,7 +274,7 @@ impl AuditPlan {
         let taps = self.curve.taps.clone().unwrap_or_else(|| "default".to_owned());
         let device = self.device.as_deref().unwrap_or("auto").parse().map_err(PlanError::Setting)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let resolved = label(&attacks);
+        let resolved = label(&attacks, &sweeps);
         let threads = at_least_one("threads", self.threads, cores)?;
         check_threads(threads).map_err(PlanError::Setting)?;
         for (name, value) in
@@ -332,6 +314,44 @@ impl AuditPlan {
             device,
         })
     }
+
+    /// The attacks with all their parameters, and for each the first attack of the sweep that it belongs to.
+    fn configs(&self, preset: Preset) -> Result<(Vec<AttackConfig>, Vec<Option<usize>>), PlanError> {
+        let mut planned = self.attack.clone();
+        if planned.is_empty() {
+            planned.extend(DEFAULT_ATTACKS.iter().flat_map(|name| AttackPlan::named(name)));
+        }
+        for attack in &mut planned {
+            let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");
+            if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {
+                attack.params.entry("stop").or_insert_with(|| stop.as_str().into());
+            }
+        }
+        let mut attacks = Vec::with_capacity(planned.len());
+        let mut sweeps = Vec::with_capacity(planned.len());
+        for attack in &planned {
+            let configs = AttackConfig::sweep(&attack.name, preset, &attack.params)?;
+            let sweep = (configs.len() > 1).then_some(attacks.len());
+            sweeps.extend(configs.iter().map(|_| sweep));
+            attacks.extend(configs);
+        }
+        for config in attacks.iter().filter(|_| self.eight_bit == Some(true)) {
+            let id = config.spec.id;
+            // The attack judges before rounding: what it stops at may be whole again afterwards.
+            if config.params.get("stop").and_then(toml::Value::as_str) == Some("first") {
+                return Err(PlanError::Setting(format!(
+                    "{id}.stop = first does not go with eight_bit; use stop=never"
+                )));
+            }
+            let step = 1.0 / 255.0 - 1e-9;
+            if let Some(epsilon) = config.epsilon.filter(|it| config.norm == Norm::Linf && it.value() < step) {
+                return Err(PlanError::Setting(format!(
+                    "{id}.eps = {epsilon} is below 1/255, so no 8-bit image lies within it; raise it"
+                )));
+            }
+        }
+        Ok((attacks, sweeps))
+    }
 }
 
 /// More threads than a few per core only cost memory and time.
@@ -347,75 +367,4 @@ pub fn check_threads(threads: usize) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(text: &str) -> AuditPlan {
-        toml::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_attacks_are_replaced() {
-        let file = plan("seed = 5\n[data]\nfirst = 100\n[curve]\nk = 7\n[[attack]]\nname = \"pgd\"\nsteps = 3\n");
-        let flags = plan("[data]\nsamples = 50\n[[attack]]\nname = \"fgsm\"\n");
-        let job = flags.over(file).resolve().unwrap();
-        assert_eq!((job.plan.seed, job.plan.k, job.selection), (5, 7, Selection::Sample { n: 50, seed: 5 }));
-        assert_eq!(job.plan.attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>(), ["fgsm"]);
-    }
-
-    #[test]
-    fn repeated_attacks_get_numbers() {
-        let job = plan("[[attack]]\nname = \"pgd\"\n[[attack]]\nname = \"pgd\"\neps = \"2/255\"\n").resolve().unwrap();
-        let labels: Vec<&str> = job.plan.attacks.iter().map(|attack| attack.label.as_str()).collect();
-        assert_eq!(labels, ["pgd", "pgd-2"]);
-        assert!(job.plan.command.contains("eps=2/255"), "{}", job.plan.command);
-    }
-
-    #[test]
-    fn stop_reaches_the_attacks_that_have_it_the_default_ones_too() {
-        let job = plan("stop = \"first\"").resolve().unwrap();
-        let stops: Vec<Option<&String>> = job.plan.attacks.iter().map(|attack| attack.params.get("stop")).collect();
-        assert_eq!(stops, [None, Some(&"first".to_owned())]);
-        let job = plan("stop = \"first\"\n[[attack]]\nname = \"pgd\"\nstop = \"never\"").resolve().unwrap();
-        assert_eq!(job.plan.attacks[0].params["stop"], "never");
-    }
-
-    #[test]
-    fn the_command_is_read_back_as_the_same_plan() {
-        let job = plan("eight_bit = true\n[[attack]]\nname = \"pgd\"\nsteps = 3\neps = \"2/255\"\n").resolve().unwrap();
-        let spec = job.plan.attacks[0].spec();
-        let again =
-            AuditPlan { attack: vec![AttackPlan::parse(&spec).unwrap()], ..AuditPlan::default() }.resolve().unwrap();
-        assert_eq!(again.plan.attacks, job.plan.attacks);
-    }
-
-    #[test]
-    fn bad_settings_are_named() {
-        for (text, expected) in [
-            ("[curve]\nk = 0", "k = 0"),
-            ("[data]\nfirst = 3", "too few for k = 3"),
-            ("[data]\nsplit = \"dev\"", "split = dev"),
-            ("device = \"tpu\"", "tpu"),
-            ("preset = \"fast\"", "fast"),
-            ("batch = 0", "batch = 0"),
-            ("eight_bit = true\nstop = \"first\"", "stop=never"),
-            ("eight_bit = true\n[[attack]]\nname = \"fgsm\"\neps = 0.003", "below 1/255"),
-            ("[model]\nnormalize = \"x\"", "normalization `x`"),
-            ("[[attack]]\nname = \"pdg\"", "pdg"),
-            ("[[attack]]\nname = \"pgd\"\nstepz = 3", "stepz"),
-            ("[[attack]]\nname = \"pgd\"\neps = -1", "eps = -1"),
-        ] {
-            let message = plan(text).resolve().unwrap_err().to_string();
-            assert!(message.contains(expected) && message.lines().count() == 1, "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_plan_file_with_an_unknown_key_is_an_error_with_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plan.toml");
-        std::fs::write(&path, "seed = 1\nsede = 2\n").unwrap();
-        let message = AuditPlan::read(&path).unwrap_err().to_string();
-        assert!(message.contains("line 2") && message.contains("sede"), "{message}");
-    }
-}
+mod tests;

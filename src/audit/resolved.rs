@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use advmod_attacks::config::AttackConfig;
-use advmod_attacks::threat::Goal;
+use advmod_attacks::threat::{Goal, Target};
 use serde::{Deserialize, Serialize};
 
 use super::plan::AuditPlan;
@@ -50,10 +50,14 @@ pub struct ResolvedAttack {
     pub title: String,
     /// Whether it aims at a class.
     pub targeted: bool,
-    /// Norm and size, in short.
+    /// Norm, size and target, in short.
     pub summary: String,
     /// Every parameter in effect, as text.
     pub params: BTreeMap<String, String>,
+    /// Place in the plan of the first attack of the ε sweep that this one belongs to. A sweep's attacks stand together, the smallest ε
+    /// first, and differ in `eps` only.
+    #[serde(default)]
+    pub sweep: Option<usize>,
 }
 
 impl ResolvedAttack {
@@ -62,24 +66,34 @@ impl ResolvedAttack {
         let pairs: Vec<String> = self.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
         pairs.join(", ")
     }
-
-    /// As `--attack` takes it.
-    pub(super) fn spec(&self) -> String {
-        let pairs: Vec<String> = self.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        format!("{}:{}", self.name, pairs.join(","))
-    }
 }
 
-/// Names each attack uniquely and writes its parameters out.
-pub(super) fn label(attacks: &[AttackConfig]) -> Vec<ResolvedAttack> {
+/// An attack, or all attacks of a sweep, as one `--attack` takes them.
+pub(super) fn spec(sweep: &[ResolvedAttack]) -> String {
+    let all =
+        |key: &str| sweep.iter().filter_map(|attack| attack.params.get(key).cloned()).collect::<Vec<_>>().join("|");
+    let pair = |(key, value): (&String, &String)| match key.as_str() {
+        "eps" => format!("eps={}", all(key)),
+        _ => format!("{key}={value}"),
+    };
+    let pairs: Vec<String> = sweep[0].params.iter().map(pair).collect();
+    format!("{}:{}", sweep[0].name, pairs.join(","))
+}
+
+/// Names each attack uniquely and writes its parameters out; `sweeps` says for each to which sweep it belongs.
+pub(super) fn label(attacks: &[AttackConfig], sweeps: &[Option<usize>]) -> Vec<ResolvedAttack> {
     let mut labelled: Vec<ResolvedAttack> = Vec::with_capacity(attacks.len());
-    for config in attacks {
+    for (config, &sweep) in attacks.iter().zip(sweeps) {
         let name = config.spec.id.to_owned();
         let before = labelled.iter().filter(|other| other.name == name).count();
         let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let params = config.params.iter().map(|(key, value)| (key.clone(), text(value))).collect();
         let size = config.epsilon.map_or(String::new(), |epsilon| format!(" ε {epsilon}"));
-        let aim = if config.goal == Goal::Untargeted { String::new() } else { format!(", {}", config.goal) };
+        let aim = match config.goal {
+            Goal::Untargeted => String::new(),
+            Goal::Targeted(Target::Class(class)) => format!(" → class {class}"),
+            Goal::Targeted(target) => format!(" → {target}"),
+        };
         labelled.push(ResolvedAttack {
             label: if before == 0 { name.clone() } else { format!("{name}-{}", before + 1) },
             title: config.spec.title.to_owned(),
@@ -94,6 +108,7 @@ pub(super) fn label(attacks: &[AttackConfig]) -> Vec<ResolvedAttack> {
             ),
             name,
             params,
+            sweep,
         });
     }
     labelled
@@ -124,8 +139,9 @@ pub(super) fn command(
     flag(if plan.data.first.is_some() { "first" } else { "samples" }, Some(n.to_string()));
     flag("resize", plan.data.resize.map(|size| size.to_string()));
     flag("crop", plan.data.crop.map(|size| size.to_string()));
-    for attack in attacks {
-        flag("attack", Some(attack.spec()));
+    // One flag per sweep, so that the same samples are carried over again.
+    for sweep in attacks.chunk_by(|a, b| a.sweep.is_some() && a.sweep == b.sweep) {
+        flag("attack", Some(spec(sweep)));
     }
     flag("k", Some(k.to_string()));
     flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));

@@ -132,10 +132,11 @@ pub struct AuditArgs {
     /// Which images.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Attacks to run, in order [default: fgsm,pgd].
+    /// Attacks to run, in order, or all [default: fgsm,pgd].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Attacks")]
     pub attacks: Vec<String>,
-    /// An attack with parameters, such as pgd:eps=8/255,steps=20. Repeatable; adds to --attacks.
+    /// An attack with parameters, such as pgd:eps=8/255,steps=20. Repeatable; adds to --attacks. Several sizes, as in
+    /// 'pgd:eps=2/255|4/255|8/255', are a sweep: one run for each, and what a smaller one broke counts as broken at every larger one.
     #[arg(long, value_name = "NAME:KEY=VALUE,…", help_heading = "Attacks")]
     pub attack: Vec<String>,
     /// Where parameters that are not given come from: quick, standard or paper [default: standard].

@@ -20,8 +20,8 @@ pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
             let all: Vec<Value> = specs.iter().map(|spec| as_json(spec)).collect();
             serde_json::to_string_pretty(&all).expect("plain data always has a JSON form") + "\n"
         }
-        (OutputFormat::Text, Some(_)) => explained(specs[0]).expect("writing to memory cannot fail"),
-        (OutputFormat::Text, None) => listed(&specs).expect("writing to memory cannot fail"),
+        (OutputFormat::Text, Some(_)) => explained(specs[0], width()).expect("writing to memory cannot fail"),
+        (OutputFormat::Text, None) => listed(&specs, width()).expect("writing to memory cannot fail"),
     };
     print(&text)?;
     Ok(Exit::Pass)
@@ -38,43 +38,85 @@ fn norms(spec: &AttackSpec) -> String {
     spec.norms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn listed(specs: &[&AttackSpec]) -> Result<String, std::fmt::Error> {
+fn goals(spec: &AttackSpec) -> String {
+    let goals = [("untargeted", spec.untargeted), ("targeted", spec.targeted)];
+    goals.iter().filter(|(_, can)| *can).map(|(goal, _)| *goal).collect::<Vec<_>>().join(", ")
+}
+
+fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    writeln!(out, "{:<12} {:<10} {:<10} what", "name", "norms", "needs")?;
+    writeln!(out, "{:<12}  {:<8}  {:<9}  goals", "name", "norms", "needs")?;
     for spec in specs {
         let paper = &spec.paper;
+        writeln!(out, "{:<12}  {:<8}  {:<9}  {}", spec.id, norms(spec), access(spec), goals(spec))?;
         let what = format!("{} ({}, {} {})", spec.title, paper.authors, paper.venue, paper.year);
-        writeln!(out, "{:<12} {:<10} {:<10} {what}", spec.id, norms(spec), access(spec))?;
+        out.push_str(&wrapped("    ", 4, &what, width));
     }
     writeln!(out, "\nadvmod attacks NAME explains one and lists its parameters.")?;
     Ok(out)
 }
 
-fn explained(spec: &AttackSpec) -> Result<String, std::fmt::Error> {
+fn explained(spec: &AttackSpec, width: usize) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let paper = &spec.paper;
-    writeln!(out, "{} — {}", spec.id, spec.title)?;
-    writeln!(out, "  {}, \"{}\", {} {}, {}", paper.authors, paper.title, paper.venue, paper.year, paper.url)?;
-    writeln!(out, "  needs {}; norms {} (default {})", access(spec), norms(spec), spec.norms[0])?;
-    let goals = [("untargeted", spec.untargeted), ("targeted", spec.targeted)];
-    let goals: Vec<&str> = goals.iter().filter(|(_, can)| *can).map(|(goal, _)| *goal).collect();
-    writeln!(out, "  goals {}", goals.join(", "))?;
+    writeln!(out, "{} — {}\n", spec.id, spec.title)?;
+    out.push_str(&wrapped("  ", 2, spec.what, width));
+    writeln!(out)?;
+    let default = spec.norms[0];
+    let norms = if spec.norms.len() > 1 { format!("{} (default {default})", norms(spec)) } else { norms(spec) };
+    for (name, value) in [
+        ("needs", access(spec).to_owned()),
+        ("norms", norms),
+        ("goals", goals(spec)),
+        ("source", format!("{}, \"{}\", {} {}", paper.authors, paper.title, paper.venue, paper.year)),
+        ("", paper.url.to_owned()),
+    ] {
+        out.push_str(&wrapped(&format!("  {name:<8}"), 10, &value, width));
+    }
     writeln!(out, "\nparameters, as in --attack {}:key=value,…", spec.id)?;
     for param in SHARED_PARAMS.iter().chain(spec.params) {
-        writeln!(out, "  {:<13} {} [{}; default {}]", param.name, param.help, param.range, param.default)?;
+        // A name that is too long for its column pushes its first line aside only.
+        out.push_str(&wrapped(&format!("  {:<14} ", param.name), 17, param.help, width));
+        let values = format!("[{}; default {}]", param.range, param.default);
+        out.push_str(&wrapped(&" ".repeat(17), 17, &values, width));
     }
     writeln!(out, "\npresets (--preset)")?;
     for values in spec.presets {
-        writeln!(
-            out,
-            "  {:<9} {:<5} {}   ({})",
-            values.preset.to_string(),
-            values.norm.to_string(),
-            values.values,
-            values.source
-        )?;
+        let head = format!("  {:<9} {:<5} ", values.preset.to_string(), values.norm.to_string());
+        // A list of parameters has no spaces: it may be broken behind its commas.
+        let numbers = values.values.replace(',', ", ");
+        let numbers = if numbers.is_empty() { "the defaults".to_owned() } else { numbers };
+        out.push_str(&wrapped(&head, 18, &format!("{numbers} ({})", values.source), width));
     }
     Ok(out)
+}
+
+/// Columns to write in: those of the terminal, but no wider than help texts are; 80 elsewhere.
+fn width() -> usize {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(80, |(width, _)| usize::from(width.0).clamp(40, 110))
+}
+
+/// `first`, then the words of `text` in lines of at most `width` characters; lines after the first begin with `indent` spaces.
+fn wrapped(first: &str, indent: usize, text: &str, width: usize) -> String {
+    let mut out = first.to_owned();
+    let mut column = first.chars().count();
+    let mut is_line_empty = true;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if !is_line_empty && column + 1 + length > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            (column, is_line_empty) = (indent, true);
+        }
+        if !is_line_empty {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        (column, is_line_empty) = (column + length, false);
+    }
+    out.push('\n');
+    out
 }
 
 fn as_json(spec: &AttackSpec) -> Value {
@@ -85,6 +127,7 @@ fn as_json(spec: &AttackSpec) -> Value {
     json!({
         "name": spec.id,
         "title": spec.title,
+        "what": spec.what,
         "access": access(spec),
         "norms": spec.norms.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "untargeted": spec.untargeted,
@@ -93,4 +136,28 @@ fn as_json(spec: &AttackSpec) -> Value {
         "parameters": params.map(|it| json!({"name": it.name, "default": it.default, "range": it.range, "help": it.help})).collect::<Vec<_>>(),
         "presets": presets.map(|it| json!({"preset": it.preset.to_string(), "norm": it.norm.to_string(), "values": it.values, "source": it.source})).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_wrapped_and_a_word_that_is_too_long_stays_whole() {
+        assert_eq!(wrapped("  a ", 4, "one two three", 11), "  a one two\n    three\n");
+        assert_eq!(wrapped("", 2, "https://too.long to break", 8), "https://too.long\n  to\n  break\n");
+        assert_eq!(wrapped("  a ", 4, "", 11), "  a \n");
+    }
+
+    #[test]
+    fn every_explanation_fits_into_its_width() {
+        for spec in ATTACKS {
+            for width in [60, 80, 110] {
+                let text = explained(spec, width).unwrap() + &listed(&[spec], width).unwrap();
+                let too_long = text.lines().find(|line| line.chars().count() > width && !line.contains("https://"));
+                assert_eq!(too_long, None, "{}", spec.id);
+                assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::{CliError, Exit, print, say, setup};
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::{AuditEvent, Outcome, Stage};
 use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
+use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::{RunDir, RunDirError};
 use crate::report::{Report, table};
@@ -55,7 +56,10 @@ impl Headless {
     fn take(&mut self, event: &AuditEvent) -> ControlFlow<()> {
         self.state.apply(event);
         if self.interrupt.asked() && !self.interrupt_shown && !self.quiet {
-            self.progress.line("stopping after the batches in work; a second signal stops at once");
+            self.progress.line(&format!(
+                "stopping: the batches in work have {} s to finish, then end at their next step; a second signal stops at once, without reports",
+                GRACE.as_secs()
+            ));
             self.interrupt_shown = true;
         }
         self.show(event);
@@ -106,7 +110,11 @@ impl Headless {
                 let samples = &self.state.attacks[*attack].samples;
                 let broken = samples.iter().filter(|sample| sample.success).count();
                 let name = self.attack_name(*attack);
-                self.progress.line(&format!("{name}: broke {broken} of {} in {seconds:.1} s", samples.len()));
+                let carried = match samples.iter().filter(|sample| sample.carried_from.is_some()).count() {
+                    0 => String::new(),
+                    carried => format!(", {carried} of them carried from a smaller ε"),
+                };
+                self.progress.line(&format!("{name}: broke {broken} of {} in {seconds:.1} s{carried}", samples.len()));
             }
             _ => (),
         }
@@ -173,8 +181,7 @@ impl Headless {
 
 /// The plan that the flags make.
 fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
-    let named =
-        args.attacks.iter().map(|name| Ok(AttackPlan { name: name.trim().to_owned(), params: toml::Table::new() }));
+    let named = args.attacks.iter().flat_map(|name| AttackPlan::named(name.trim())).map(Ok);
     let detailed = args.attack.iter().map(|text| AttackPlan::parse(text).map_err(CliError::from));
     let attack = named.chain(detailed).collect::<Result<Vec<AttackPlan>, CliError>>()?;
     let (model, data, run) = (&args.model, &args.data, &args.run);

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::wire::{AttackStatus, Report};
-use super::{number, table};
+use super::{count, norm_sign, number, table};
 use crate::audit::event::Outcome;
+use crate::audit::stats::Distances;
 use crate::modularity::TapPoint;
 
 /// Verdict first, then target, results, curves, limits and how to run it again.
@@ -37,17 +38,100 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "\nL2 and L∞ are means over the broken images, pixels in [0, 1]. Success intervals are Wilson's; ± is the half width of a 95 % \
-         delete-group jackknife interval.\n"
+        "\nn is the number of attacked images, acc the accuracy under attack on all images. L0 (pixels changed), L2 and L∞ are means over \
+         the broken images, pixels in [0, 1]; queries are mean forward passes per attacked image. Success intervals are Wilson's; ± is the \
+         half width of a 95 % delete-group jackknife interval.\n"
     )?;
+    write_worst_case(out, report)?;
     for attack in report.attacks.iter().filter(|attack| attack.status == AttackStatus::Failed) {
         let error = attack.error.as_deref().unwrap_or_default();
         writeln!(out, "- {} failed: {}", escape(&attack.attack.label), escape(error))?;
     }
 
+    write_sweeps(out, report)?;
+    write_costs(out, report)?;
     write_curves(out, report)?;
     write_warnings(out, report)?;
     write_target(out, report)
+}
+
+fn write_worst_case(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(worst) = &report.worst_case else { return Ok(()) };
+    writeln!(
+        out,
+        "The worst case is an attacker who tries every attack of the table and keeps what works: an image is broken if any attack met its \
+         goal.{}{}\n",
+        match report.attacks.iter().any(|attack| attack.attack.targeted) {
+            true => {
+                " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
+            }
+            false => "",
+        },
+        match worst.status {
+            AttackStatus::Complete => "",
+            AttackStatus::Incomplete => " Attacks are missing, so its success is a lower bound.",
+            AttackStatus::Failed =>
+                " An attack failed, so its success is a lower bound and its accuracy an upper bound.",
+        }
+    )
+}
+
+fn write_sweeps(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.sweeps.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "## Success against ε\n\nA change inside a small ball lies inside every larger one: where an attack fails on an image that it broke at \
+         a smaller ε, that result is carried over, so the curve never falls. n is the number of attacked images.\n"
+    )?;
+    for sweep in &report.sweeps {
+        writeln!(out, "{} ({}, {}):\n", escape(&sweep.attack), norm_sign(&sweep.norm), escape(&sweep.goal))?;
+        row(out, &["ε", "as number", "attack", "success % [95 %]", "n", "carried"].map(str::to_owned))?;
+        row(out, &["---"; 6].map(str::to_owned))?;
+        for point in &sweep.points {
+            let success = table::point_success(point);
+            let (n, carried) = (point.success_rate.of.to_string(), point.carried.to_string());
+            let value = format!("{:.5}", point.eps_value);
+            row(out, &[point.eps.clone(), value, point.label.clone(), success, n, carried])?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Mean, median and largest, or a dash.
+fn summed_up(values: Option<&Distances>, digits: usize) -> String {
+    values.map_or_else(
+        || "–".to_owned(),
+        |it| format!("{:.digits$} / {:.digits$} / {:.digits$}", it.mean, it.median, it.max),
+    )
+}
+
+fn write_costs(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(
+        out,
+        "## Distances and queries\n\nDistances of the broken images: mean / median / largest. Queries: means per attacked image; to success: \
+         forward passes until the goal was first met, over the m broken images where the attack knows.\n"
+    )?;
+    let head = ["attack", "L0 (pixels)", "L2", "L∞", "forwards", "backwards", "forwards to success (m)"];
+    row(out, &head.map(str::to_owned))?;
+    row(out, &head.map(|_| "---".to_owned()))?;
+    for attack in &report.attacks {
+        let known = attack.samples.iter().filter(|sample| sample.forwards_to_success.is_some()).count();
+        let to_success = attack.forwards_to_success.as_ref();
+        let cells = [
+            attack.attack.label.clone(),
+            summed_up(attack.l0.as_ref(), 0),
+            summed_up(attack.l2.as_ref(), 3),
+            summed_up(attack.linf.as_ref(), 4),
+            count(attack.forwards.map(|it| it.mean)),
+            count(attack.backwards.map(|it| it.mean)),
+            to_success.map_or_else(|| "–".to_owned(), |it| format!("{} ({known})", count(Some(it.mean)))),
+        ];
+        row(out, &cells)?;
+    }
+    writeln!(out)
 }
 
 fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -139,8 +223,8 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
         "\nThe sample indices, every sample's result and every setting are in report.json. An attack that does not succeed is no proof of \
-         robustness.\n\nRun again:\n\n    {}",
-        plan.command
+         robustness.\n\nRun again:\n\n{}",
+        code_block(&plan.command)
     )
 }
 
@@ -159,6 +243,11 @@ fn with_interval(point: &TapPoint) -> String {
     }
 }
 
+/// As code, which needs no escapes; a file name with a line break must not end it.
+fn code_block(text: &str) -> String {
+    format!("    {}", text.replace('\n', "\n    ").replace('\r', "\r    "))
+}
+
 /// Names from files cannot break out of a table cell, a line or into HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -172,4 +261,15 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_breaks_out_of_its_cell_or_block() {
+        assert_eq!(escape("a|b`c\n<d"), "a\\|b\\`c &lt;d");
+        assert_eq!(code_block("advmod --model 'a\n# b|c'"), "    advmod --model 'a\n    # b|c'");
+    }
 }

@@ -1,5 +1,6 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
+pub mod across;
 pub mod wire;
 
 mod curves_csv;
@@ -33,6 +34,16 @@ pub static FORMATS: &[Format] = &[
 /// A number for people: so many digits, or a dash.
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A mean count for people: a digit after the point only where it tells something.
+fn count(value: Option<f64>) -> String {
+    number(value, usize::from(value.is_none_or(|value| value < 99.95)))
+}
+
+/// `L∞`, `L2`, `L0`.
+fn norm_sign(norm: &str) -> String {
+    if norm == "linf" { "L∞".to_owned() } else { norm.to_uppercase() }
 }
 
 /// A share in percent with one digit, or a dash.

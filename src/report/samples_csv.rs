@@ -3,7 +3,8 @@
 use super::Report;
 use super::curves_csv::safe;
 
-/// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set.
+/// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
+/// result this is; `broken_by_any` says the same of a sample in each of its rows.
 pub(super) fn render(report: &Report) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
@@ -21,8 +22,15 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         "linf",
         "forwards",
         "backwards",
+        "forwards_to_success",
+        "carried_from",
+        "broken_by_any",
     ];
     row(&header.map(str::to_owned));
+    let label = |attack: usize| Some(report.attacks.get(attack)?.attack.label.as_str());
+    let broken_by_any = |sample: usize, by_this: bool| {
+        report.worst_case.as_ref().map_or(by_this, |worst| worst.broken.binary_search(&sample).is_ok())
+    };
     for attack in &report.attacks {
         for sample in &attack.samples {
             let at = sample.sample;
@@ -40,6 +48,9 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
                 sample.linf.to_string(),
                 sample.forwards.to_string(),
                 sample.backwards.to_string(),
+                sample.forwards_to_success.map_or(String::new(), |forwards| forwards.to_string()),
+                sample.carried_from.and_then(label).map_or(String::new(), safe),
+                broken_by_any(at, sample.success).to_string(),
             ]);
         }
     }

@@ -1,65 +1,117 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
-use super::wire::{AttackStatus, PeakResult, Report};
-use super::{number, percent};
+use super::across::{Sweep, SweepPoint};
+use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
+use super::{count, norm_sign, number, percent};
+use crate::audit::stats::Rate;
 
 /// Column heads.
-pub const HEAD: [&str; 9] =
-    ["attack", "parameters", "success % [95 %] of n", "accuracy %", "L2", "L∞", "peak Q", "at tap", "peak drop"];
+pub const HEAD: [&str; 12] = [
+    "attack",
+    "parameters",
+    "success % [95 %]",
+    "n",
+    "acc %",
+    "L0",
+    "L2",
+    "L∞",
+    "queries",
+    "peak Q",
+    "at tap",
+    "peak drop",
+];
 
-/// What the columns mean, in two lines.
+/// What the columns mean.
 const NOTE: &str = "\
-success: of the correctly classified images; L2, L∞: means over the broken ones, pixels in [0, 1]
+success: of the n attacked images; acc: of all images; L0 (pixels), L2, L∞: means over the broken ones, pixels in [0, 1]
+queries: mean forward passes per attacked image; peak Q: largest modularity of the attacked images
 peak drop: peak Q of the attacked images when clean − when adversarial; the clean row is over all images
 ";
 
-/// One row for the clean images and one per attack, cells as text.
-pub fn rows(report: &Report) -> Vec<[String; 9]> {
-    let peak =
-        |peak: Option<&PeakResult>| (number(peak.map(|it| it.q), 3), peak.map_or("–".to_owned(), |it| it.tap.clone()));
-    let (q, tap) = peak(report.clean.peak.as_ref());
-    let accuracy = report.clean.accuracy.and_then(|it| it.value);
-    let dash = || "–".to_owned();
-    let mut rows = vec![["clean".to_owned(), dash(), dash(), percent(accuracy), dash(), dash(), q, tap, dash()]];
-    for attack in &report.attacks {
-        let rate = attack.success_rate;
-        let (q, tap) = peak(attack.adversarial_peak.as_ref());
-        let success = match (attack.status, rate.value) {
-            (AttackStatus::Failed, _) => "failed".to_owned(),
-            (_, None) => dash(),
-            (status, value) => {
-                let mark = if status == AttackStatus::Incomplete { " (incomplete)" } else { "" };
-                format!("{} [{:.1}, {:.1}] of {}{mark}", percent(value), 100.0 * rate.low, 100.0 * rate.high, rate.of)
-            }
-        };
-        let drop = attack.peak_drop.map_or_else(dash, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));
-        rows.push([
-            attack.attack.label.clone(),
-            attack.attack.summary.clone(),
-            success,
-            percent(attack.adversarial_accuracy.and_then(|it| it.value)),
-            number(attack.l2.map(|it| it.mean), 3),
-            number(attack.linf.map(|it| it.mean), 4),
-            q,
-            tap,
-            drop,
-        ]);
+/// One row for the clean images, one per attack, and one for all of them together, cells as text.
+pub fn rows(report: &Report) -> Vec<[String; 12]> {
+    let [q, tap] = peak(report.clean.peak.as_ref());
+    let mut clean = empty_row("clean");
+    clean[4] = percent(report.clean.accuracy.and_then(|it| it.value));
+    [clean[9], clean[10]] = [q, tap];
+    let mut rows = vec![clean];
+    rows.extend(report.attacks.iter().map(attack_row));
+    if let Some(worst) = &report.worst_case {
+        let mut row = empty_row("worst case");
+        row[1] = format!("any of {}", report.attacks.len());
+        // What a failed attack would have broken is not known.
+        let is_bound = worst.status == AttackStatus::Failed;
+        let mark = |sign: &str, text: String| if is_bound && text != dash() { format!("{sign} {text}") } else { text };
+        row[2] = mark("≥", success(worst.status, &worst.success_rate));
+        row[3] = worst.success_rate.of.to_string();
+        row[4] = mark("≤", percent(worst.adversarial_accuracy.and_then(|it| it.value)));
+        rows.push(row);
     }
     rows
 }
 
-/// The table in plain text, columns aligned.
+fn attack_row(attack: &AttackResult) -> [String; 12] {
+    let [q, tap] = peak(attack.adversarial_peak.as_ref());
+    let rate = &attack.success_rate;
+    let drop = attack.peak_drop.map_or_else(dash, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));
+    let failed = attack.status == AttackStatus::Failed;
+    [
+        attack.attack.label.clone(),
+        attack.attack.summary.clone(),
+        if failed { "failed".to_owned() } else { success(attack.status, rate) },
+        if rate.of == 0 { dash() } else { rate.of.to_string() },
+        percent(attack.adversarial_accuracy.and_then(|it| it.value)),
+        count(attack.l0.map(|it| it.mean)),
+        number(attack.l2.map(|it| it.mean), 3),
+        number(attack.linf.map(|it| it.mean), 4),
+        count(attack.forwards.map(|it| it.mean)),
+        q,
+        tap,
+        drop,
+    ]
+}
+
+fn empty_row(name: &str) -> [String; 12] {
+    std::array::from_fn(|column| if column == 0 { name.to_owned() } else { dash() })
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+fn peak(peak: Option<&PeakResult>) -> [String; 2] {
+    [number(peak.map(|it| it.q), 3), peak.map_or_else(dash, |it| it.tap.clone())]
+}
+
+/// A success rate with its interval, marked where samples are missing.
+fn success(status: AttackStatus, rate: &Rate) -> String {
+    if rate.value.is_none() {
+        return dash();
+    }
+    let mark = if status == AttackStatus::Incomplete { " (incomplete)" } else { "" };
+    format!("{} [{:.1}, {:.1}]{mark}", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high)
+}
+
+/// Success of a sweep's attack at one size, as in the table.
+pub(super) fn point_success(point: &SweepPoint) -> String {
+    match point.status {
+        AttackStatus::Failed => "failed".to_owned(),
+        status => success(status, &point.success_rate),
+    }
+}
+
+/// The table in plain text, columns aligned, and a line per sweep.
 pub fn text(report: &Report) -> String {
     let rows = rows(report);
     let head = HEAD.map(str::to_owned);
     let width =
         |column: usize| std::iter::once(&head).chain(&rows).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
+    let widths: [usize; 12] = std::array::from_fn(width);
     let mut text = String::new();
     for row in std::iter::once(&head).chain(&rows) {
         let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
             // Names read from the left, numbers from the right.
-            0 | 1 | 7 => format!("{cell:<width$}"),
+            0 | 1 | 10 => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
         let line: Vec<String> = cells.collect();
@@ -67,5 +119,28 @@ pub fn text(report: &Report) -> String {
         text.push('\n');
     }
     text.push_str(NOTE);
+    if let Some(worst) = &report.worst_case {
+        let may_be_worse = if worst.status == AttackStatus::Failed { "; one failed, so it may be worse" } else { "" };
+        text.extend(["worst case: images broken by any of the attacks", may_be_worse, "\n"]);
+    }
+    for sweep in &report.sweeps {
+        text.push_str(&sweep_line(sweep));
+    }
     text
+}
+
+/// Success at each size; carried are the images that only a smaller size broke.
+fn sweep_line(sweep: &Sweep) -> String {
+    let point = |point: &SweepPoint| {
+        let rate = match point.status {
+            AttackStatus::Failed => "failed".to_owned(),
+            AttackStatus::Complete => percent(point.success_rate.value),
+            AttackStatus::Incomplete => format!("{} (incomplete)", percent(point.success_rate.value)),
+        };
+        let carried = if point.carried > 0 { format!(" ({} carried)", point.carried) } else { String::new() };
+        format!("{} → {rate}{carried}", point.eps)
+    };
+    let points: Vec<String> = sweep.points.iter().map(point).collect();
+    let norm = norm_sign(&sweep.norm);
+    format!("{} {norm}, {}, success % by ε: {}\n", sweep.attack, sweep.goal, points.join(", "))
 }

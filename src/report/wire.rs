@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::across::{self, Sweep, WorstCase};
 use crate::audit::event::{
     AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult,
 };
@@ -31,6 +32,12 @@ pub struct Report {
     pub clean: CleanResult,
     /// In the plan's order.
     pub attacks: Vec<AttackResult>,
+    /// All attacks together, where there are at least two.
+    #[serde(default)]
+    pub worst_case: Option<WorstCase>,
+    /// Success against ε, for each attack that ran at several sizes.
+    #[serde(default)]
+    pub sweeps: Vec<Sweep>,
     /// Things that a reader must know.
     pub warnings: Vec<String>,
     /// The only part that differs between two runs.
@@ -102,6 +109,12 @@ pub struct AttackResult {
     pub forwards: Option<Distances>,
     /// Of all attacked samples.
     pub backwards: Option<Distances>,
+    /// Forwards until the goal was first met, of the broken samples where the attack knows.
+    #[serde(default)]
+    pub forwards_to_success: Option<Distances>,
+    /// Samples that a smaller ε of the same sweep broke and this attack did not; they count as broken.
+    #[serde(default)]
+    pub carried: usize,
     /// Of the matched clean curve.
     pub clean_peak: Option<PeakResult>,
     /// Of the adversarial curve, true labels.
@@ -142,10 +155,12 @@ impl Report {
     pub fn new(state: &AuditState) -> Option<Self> {
         let AuditStart { plan, model, data, taps, started } = state.start.clone()?;
         let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
-        let n = data.indices.len();
+        let (n, labels) = (data.indices.len(), data.labels.clone());
         let correct = state.clean_accuracy();
         let attacks = plan.attacks.iter().zip(&state.attacks);
-        let attacks = attacks.map(|(attack, found)| attack_result(attack, found, correct, n)).collect();
+        let attacks: Vec<AttackResult> =
+            attacks.map(|(attack, found)| attack_result(attack, found, correct, n)).collect();
+        let accuracy = correct.map(|(correct, n)| Rate::new(correct, n));
         Some(Self {
             schema_version: SCHEMA_VERSION,
             tool: Tool {
@@ -159,11 +174,13 @@ impl Report {
             data,
             taps,
             clean: CleanResult {
-                accuracy: correct.map(|(correct, n)| Rate::new(correct, n)),
+                accuracy,
                 predictions: state.predictions.clone().unwrap_or_default(),
                 peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
                 curves: state.clean_curves.clone(),
             },
+            worst_case: WorstCase::of(&attacks, &labels, accuracy.as_ref()),
+            sweeps: across::sweeps(&attacks),
             attacks,
             warnings: state.warnings.clone(),
             timing: Timing {
@@ -175,7 +192,7 @@ impl Report {
     }
 }
 
-fn attack_result(
+pub(super) fn attack_result(
     attack: &ResolvedAttack,
     found: &AttackState,
     correct: Option<(usize, usize)>,
@@ -203,6 +220,10 @@ fn attack_result(
         l0: Distances::new(broken().map(|sample| f64::from(sample.l0))),
         forwards: Distances::new(found.samples.iter().map(|sample| sample.forwards as f64)),
         backwards: Distances::new(found.samples.iter().map(|sample| sample.backwards as f64)),
+        forwards_to_success: Distances::new(
+            broken().filter_map(|sample| sample.forwards_to_success).map(|forwards| forwards as f64),
+        ),
+        carried: found.samples.iter().filter(|sample| sample.carried_from.is_some()).count(),
         clean_peak: curves.and_then(|curves| PeakResult::of(&curves.clean)),
         adversarial_peak: curves.and_then(|curves| PeakResult::of(&curves.adversarial)),
         peak_drop: curves.and_then(|curves| curves.peak_drop),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use advmod::report::Report;
 use advmod::report::journal::replay;
+use advmod::report::wire::AttackStatus;
 use serde_json::Value;
 
 use crate::support::advmod;
@@ -123,6 +124,95 @@ fn the_command_in_the_report_runs_the_same_audit_again() {
     assert!(first["attacks"] == report(&folder.path().join("b"))["attacks"]);
 }
 
+/// What report.json holds, as the types that wrote it.
+fn typed(report: &Value) -> Report {
+    serde_json::from_value(report.clone()).unwrap()
+}
+
+#[test]
+fn what_a_smaller_size_broke_counts_at_every_larger_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = ["audit", "--first", "80", "--threads", "1", "--attack", "fgsm:eps=0.3|8/255|0.05", "--out"];
+    let alone = ["audit", "--first", "80", "--threads", "1", "--attack", "fgsm:eps=0.3", "--out"];
+    let run = |name: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        let output = advmod(&[arguments, &[&out.display().to_string()]].concat()).assert().success();
+        (report(&out), String::from_utf8(output.get_output().stdout.clone()).unwrap())
+    };
+    let (swept, table) = run("sweep", &sweep);
+    let (found, alone) = (typed(&swept), typed(&run("alone", &alone).0));
+    let labels: Vec<&str> = found.attacks.iter().map(|attack| attack.attack.label.as_str()).collect();
+    assert_eq!(labels, ["fgsm", "fgsm-2", "fgsm-3"]);
+    let [small, _, large] = &found.attacks[..] else { panic!("three sizes") };
+    let own = &alone.attacks[0];
+    assert!(large.carried > 0 && large.success_rate.count == own.success_rate.count + large.carried);
+    for (index, (sample, own)) in large.samples.iter().zip(&own.samples).enumerate() {
+        match sample.carried_from {
+            Some(from) => {
+                let source = &found.attacks[from].samples[index];
+                assert!(!own.success && sample.success && source.success && source.carried_from.is_none());
+                assert_eq!((sample.prediction, sample.linf.to_bits()), (source.prediction, source.linf.to_bits()));
+            }
+            None => assert_eq!(sample, own),
+        }
+        assert!(sample.success || !small.samples[index].success);
+    }
+    // The carried images lie in the file of the larger size too.
+    let pixels = |label: &str| {
+        let path = folder.path().join(format!("sweep/adversarial/{label}.safetensors"));
+        let file = advmod::model::format::read_weights(&path).unwrap();
+        file.tensors.iter().find(|(name, _)| name == "pixels").unwrap().1.to_f32()
+    };
+    let at = large.samples.iter().position(|sample| sample.carried_from == Some(1)).unwrap();
+    let image = at * 784..(at + 1) * 784;
+    assert_eq!(pixels("fgsm-3")[image.clone()], pixels("fgsm-2")[image]);
+
+    let [curve] = &found.sweeps[..] else { panic!("one sweep") };
+    assert_eq!(curve.points.iter().map(|point| point.eps.as_str()).collect::<Vec<_>>(), ["8/255", "0.05", "0.3"]);
+    assert!(curve.points.is_sorted_by(|a, b| a.success_rate.count <= b.success_rate.count));
+    assert!(
+        table.contains("success % by ε: 8/255 →") && table.contains(&format!("({} carried)", large.carried)),
+        "{table}"
+    );
+    // All of the sweep's sizes together break no more than the largest.
+    let worst = found.worst_case.unwrap();
+    assert_eq!((worst.success_rate, worst.adversarial_accuracy), (large.success_rate, large.adversarial_accuracy));
+
+    // The same again from the command that the report names, in other batches.
+    let command = swept["plan"]["command"].as_str().unwrap().replace('\'', "");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let (again, _) = run("again", &[&words[..], &["--batch", "7", "--out"]].concat());
+    assert!(swept["attacks"] == again["attacks"] && swept["sweeps"] == again["sweeps"]);
+}
+
+#[test]
+fn the_worst_case_and_the_queries_are_in_every_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let more = ["--first", "60", "--attack", "pgd:steps=4,stop=first,norm=l2", "--out", &out];
+    let output = advmod(&[FAST, &more].concat()).assert().success();
+    let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    let report = typed(&report(folder.path()));
+    let worst = report.worst_case.unwrap();
+    assert!(report.attacks.iter().all(|attack| attack.success_rate.count <= worst.success_rate.count));
+    let row = table.lines().find(|line| line.starts_with("worst case  any of 3")).unwrap();
+    assert!(row.contains(&format!("{:.1} [", 100.0 * worst.success_rate.value.unwrap())), "{row}");
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(markdown.contains("| worst case | any of 3 |") && markdown.contains("## Distances and queries"));
+    let csv = std::fs::read_to_string(folder.path().join("samples.csv")).unwrap();
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    assert_eq!(
+        lines.next().unwrap()[11..],
+        ["forwards", "backwards", "forwards_to_success", "carried_from", "broken_by_any"]
+    );
+    let lines: Vec<Vec<&str>> = lines.collect();
+    let broken = lines.iter().filter(|line| line[0] == "fgsm" && line[15] == "true").count();
+    assert_eq!(broken, worst.success_rate.count);
+    // Which stops at the first success, so that is the last forward pass.
+    assert!(lines.iter().filter(|line| line[0] == "pgd-2" && line[7] == "true").all(|line| line[11] == line[13]));
+}
+
 #[test]
 fn a_run_that_cannot_start_leaves_earlier_results_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -157,14 +247,19 @@ fn long_run(out: &Path) -> std::process::Child {
 
 /// Waits until the journal has the whole of the first attack.
 fn wait_for_fgsm(out: &Path) -> String {
+    wait_for(out, "attack_curves_measured")
+}
+
+/// Waits until the journal has such an event.
+fn wait_for(out: &Path, event: &str) -> String {
     for _ in 0..1200 {
         std::thread::sleep(Duration::from_millis(50));
         let text = std::fs::read_to_string(out.join("run.jsonl")).unwrap_or_default();
-        if text.contains("attack_curves_measured") {
+        if text.contains(event) {
             return text;
         }
     }
-    panic!("the first attack did not finish within a minute");
+    panic!("no {event} within a minute");
 }
 
 #[test]
@@ -182,6 +277,35 @@ fn a_killed_run_leaves_a_readable_journal_and_no_report() {
         let name = file.unwrap().file_name().into_string().unwrap();
         assert!(name == "run.jsonl" || name == "adversarial", "{name}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_batch_that_takes_too_long_is_given_up_and_finished_ones_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_advmod"));
+    // One image per batch. Those that break are done at once, the first that does not would take the better part of an hour.
+    command.args(["audit", "--first", "60", "--batch", "1", "--threads", "1"]);
+    command.args(["--attack", "pgd:eps=4/255,steps=100000,stop=first", "--out"]).arg(folder.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_for(folder.path(), "batch_attacked");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let asked = std::time::Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_mins(1), "{:?}", asked.elapsed());
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("5 s to finish") && said.contains("incomplete"), "{said}");
+    let report = typed(&report(folder.path()));
+    let attack = &report.attacks[0];
+    assert_eq!(attack.status, AttackStatus::Incomplete);
+    assert!((1..60).contains(&attack.samples.len()), "{}", attack.samples.len());
+    let file = folder.path().join("adversarial/pgd.safetensors");
+    let file = advmod::model::format::read_weights(&file).unwrap();
+    let pixels = &file.tensors.iter().find(|(name, _)| name == "pixels").unwrap().1;
+    assert_eq!(pixels.shape[0], attack.samples.len());
 }
 
 #[cfg(unix)]

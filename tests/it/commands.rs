@@ -55,6 +55,12 @@ fn attacks_are_listed_and_explained() {
     }
     let json: Value = serde_json::from_str(&stdout(&["attacks", "--format", "json"])).unwrap();
     assert_eq!(json[0]["name"], "fgsm");
+    assert!(json.as_array().unwrap().iter().all(|attack| attack["what"].as_str().unwrap().ends_with('.')));
+    // Not on a terminal: 80 columns.
+    assert!(list.contains("untargeted, targeted") && one.contains("The usual measure of robustness"));
+    for line in [list, one].concat().lines().filter(|line| !line.contains("https://")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
 }
 
 /// An IDX data set of bright and dark images, which one epoch learns.

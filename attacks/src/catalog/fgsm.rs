@@ -12,6 +12,8 @@ use tch::Tensor;
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "fgsm",
     title: "Fast gradient sign method",
+    what: "Takes one step as long as the whole budget, up the gradient of the loss. The cheapest attack: a first look, and a lower bound \
+           that stronger attacks should beat.",
     access: Access::Gradients,
     norms: &[Norm::Linf, Norm::L2],
     untargeted: true,

@@ -14,6 +14,8 @@ use tch::Tensor;
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "pgd",
     title: "Projected gradient descent",
+    what: "Takes many small gradient steps from a random start and projects each back into the budget. The usual measure of robustness \
+           within a ball; more steps, restarts and the margin loss make it stronger.",
     access: Access::Gradients,
     norms: &[Norm::Linf, Norm::L2],
     untargeted: true,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use advmod_attacks::attack::AttackError;
 use advmod_attacks::config::AttackConfig;
@@ -18,6 +18,8 @@ use advmod_attacks::victim::{Victim as _, VictimError};
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use tch::{Device, TchError, Tensor};
 
+use super::carry::Broken;
+use super::panic_line;
 use super::pixels::ImagePixels;
 use crate::audit::event::SampleResult;
 use crate::model::Model;
@@ -31,6 +33,8 @@ pub struct AttackJob<'a> {
     pub config: &'a AttackConfig,
     /// The samples to attack.
     pub source: ImagePixels<'a>,
+    /// What smaller sizes of the same sweep have broken.
+    pub smaller: Option<&'a Broken>,
     /// Seed and judgement.
     pub options: Options,
     /// Most samples in work at once.
@@ -48,8 +52,12 @@ pub struct Attacked {
     pub pixels: Tensor,
     /// Class of each sample's adversarial pixels.
     pub predictions: Vec<usize>,
+    /// All that is known of each sample.
+    pub results: Vec<SampleResult>,
     /// Samples for which some gradient was exactly zero.
     pub zero_gradients: usize,
+    /// Samples for which the attack's own pixels were outside of its ball or of `[0, 1]`, and by how much at most.
+    pub overshot: (usize, f64),
     /// Wall time of the attack alone, of the worker that took longest: without loading, judging and measuring.
     pub seconds: f64,
 }
@@ -74,10 +82,15 @@ impl From<TchError> for StageError {
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long the batches in work may go on after a wish to stop. Docker kills a container 10 s after its SIGTERM, and GitHub's runners send
+/// a second signal after 7.5 s: the reports must be written before that.
+pub const GRACE: Duration = Duration::from_secs(5);
+
 /// Attacks all samples. `on_batch` gets the batches' results in sample order; `progress(done)` counts thousandths of samples.
 ///
-/// A `Break` from either stops after the batches in work. When the device runs out of memory a batch is halved. A panic in libtorch's
-/// bindings ends the attack, not the program.
+/// After a `Break` from either no batch is begun, and those in work are given up at their next step once [`GRACE`] is over; finished
+/// batches are handed over all the same. When the device runs out of memory a batch is halved. A panic in libtorch's bindings ends the
+/// attack, not the program.
 pub fn run(
     job: &AttackJob<'_>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -90,6 +103,7 @@ pub fn run(
         ranges: (0..n).step_by(length).map(|start| start..(start + length).min(n)).collect(),
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
+        give_up: AtomicBool::new(false),
         done: AtomicU64::new(0),
     };
     let (sender, results) = unbounded();
@@ -109,6 +123,7 @@ pub fn run(
         let mut done = Collected::default();
         let mut early: BTreeMap<usize, Vec<Outcome>> = BTreeMap::new();
         let mut failure = None;
+        let mut asked: Option<Instant> = None;
         loop {
             match results.recv_timeout(TICK) {
                 Ok((_, Err(error))) => {
@@ -125,16 +140,27 @@ pub fn run(
             // In sample order, whichever worker was first.
             while let Some(outcomes) = early.remove(&done.batches) {
                 let range = shared.ranges[done.batches].clone();
-                let batch = done.take(job.source.places, range, outcomes);
                 // The other workers must not go on for a result that nobody will get.
-                let batch = batch.inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
+                let batch = done.take(job, range, outcomes).inspect_err(|_| shared.give_up())?;
                 if on_batch(batch).is_break() {
-                    shared.stop.store(true, Ordering::Relaxed);
+                    asked.get_or_insert_with(Instant::now);
                 }
             }
             if progress(shared.done.load(Ordering::Relaxed)).is_break() {
-                shared.stop.store(true, Ordering::Relaxed);
+                asked.get_or_insert_with(Instant::now);
             }
+            if let Some(since) = asked {
+                shared.stop.store(true, Ordering::Relaxed);
+                if since.elapsed() >= GRACE {
+                    shared.give_up();
+                }
+            }
+        }
+        // Batches behind one that was given up or that failed.
+        for (batch, outcomes) in early {
+            let batch = done.take(job, shared.ranges[batch].clone(), outcomes)?;
+            // The run ends here, whatever the answer.
+            let _ = on_batch(batch);
         }
         let complete = done.batches == shared.ranges.len();
         let attacked = done.finish(job)?;
@@ -150,9 +176,19 @@ pub fn run(
 struct Shared {
     ranges: Vec<Range<usize>>,
     next: AtomicUsize,
+    /// No batch is begun any more.
     stop: AtomicBool,
+    /// Those in work end at their next step, without a result.
+    give_up: AtomicBool,
     /// Thousandths of samples.
     done: AtomicU64,
+}
+
+impl Shared {
+    fn give_up(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.give_up.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A batch's number, and its outcomes with the seconds that the worker has attacked so far.
@@ -177,10 +213,12 @@ fn work(
             let now = whole * u64::from(it.step) / u64::from(it.n_steps.max(1));
             shared.done.fetch_add(now.saturating_sub(told), Ordering::Relaxed);
             told = told.max(now);
-            // A wish to stop is met after the batch, so that no work is lost.
-            ControlFlow::Continue(())
+            if shared.give_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let result = attack_range(config, source, options, model, range.clone(), &mut step);
+        if matches!(result, Err(AttackError::Cancelled)) {
+            break;
+        }
         shared.done.fetch_add(whole - told, Ordering::Relaxed);
         let result = result.map(|outcomes| {
             seconds += outcomes.iter().map(|outcome| outcome.cost.attack_seconds).sum::<f64>();
@@ -207,11 +245,8 @@ fn attack_range(
         execute(model, config, &samples, options, step)
     };
     // Arithmetic on tensors panics where libtorch refuses it.
-    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().cloned();
-        let message = message.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Err(VictimError::from_message(message.unwrap_or_else(|| "unknown panic".to_owned())).into())
-    });
+    let outcome = catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(VictimError::from_message(panic_line(panic.as_ref())).into()));
     match outcome {
         Err(AttackError::Victim(VictimError::OutOfMemory { .. })) if range.len() > 1 => {
             let middle = range.start + range.len() / 2;
@@ -227,36 +262,45 @@ fn attack_range(
 #[derive(Default)]
 struct Collected {
     batches: usize,
-    samples: Vec<usize>,
     pixels: Vec<Tensor>,
-    predictions: Vec<usize>,
+    results: Vec<SampleResult>,
     zero_gradients: usize,
+    overshot: (usize, f64),
     seconds: f64,
 }
 
 impl Collected {
     fn take(
         &mut self,
-        places: &[usize],
+        job: &AttackJob<'_>,
         range: Range<usize>,
         outcomes: Vec<Outcome>,
     ) -> Result<Vec<SampleResult>, TchError> {
         self.batches += 1;
-        let mut results = Vec::with_capacity(range.len());
-        let mut places = places[range].iter();
+        let first = self.results.len();
+        let mut places = job.source.places[range].iter();
         for outcome in outcomes {
             let attacked: Vec<i64> =
                 (0_i64..).zip(&outcome.samples).filter(|(_, sample)| sample.attacked).map(|(row, _)| row).collect();
             let rows = to_device(&Tensor::f_from_slice(&attacked)?, outcome.adversarial.device())?;
-            self.pixels.push(to_device(&outcome.adversarial.f_index_select(0, &rows)?, Device::Cpu)?);
-            for (sample, &place) in outcome.samples.iter().zip(places.by_ref()).filter(|(sample, _)| sample.attacked) {
-                self.samples.push(place);
-                self.predictions.push(sample.adversarial.prediction as usize);
+            let pixels = to_device(&outcome.adversarial.f_index_select(0, &rows)?, Device::Cpu)?;
+            let samples = outcome.samples.iter().zip(places.by_ref()).filter(|(sample, _)| sample.attacked);
+            for (row, (sample, &place)) in (0_i64..).zip(samples) {
                 self.zero_gradients += usize::from(sample.zero_gradients > 0);
-                results.push(result(place, sample));
+                self.overshot.0 += usize::from(sample.overshoot > 0.0);
+                self.overshot.1 = self.overshot.1.max(sample.overshoot);
+                let own = result(place, sample);
+                self.results.push(match job.smaller.and_then(|smaller| smaller.instead_of(&own)) {
+                    Some((carried, carried_pixels)) => {
+                        pixels.f_narrow(0, row, 1)?.f_copy_(carried_pixels)?;
+                        carried
+                    }
+                    None => own,
+                });
             }
+            self.pixels.push(pixels);
         }
-        Ok(results)
+        Ok(self.results[first..].to_vec())
     }
 
     fn finish(self, job: &AttackJob<'_>) -> Result<Attacked, TchError> {
@@ -265,8 +309,10 @@ impl Collected {
             true => Tensor::f_zeros([0, channels, height, width], (tch::Kind::Float, Device::Cpu))?,
             false => Tensor::f_cat(&self.pixels, 0)?,
         };
-        let Self { samples, predictions, zero_gradients, seconds, .. } = self;
-        Ok(Attacked { samples, pixels, predictions, zero_gradients, seconds })
+        let Self { results, zero_gradients, overshot, seconds, .. } = self;
+        let samples = results.iter().map(|result| result.sample).collect();
+        let predictions = results.iter().map(|result| result.prediction as usize).collect();
+        Ok(Attacked { samples, pixels, predictions, results, zero_gradients, overshot, seconds })
     }
 }
 
@@ -281,5 +327,55 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
         linf: sample.linf,
         forwards: sample.forwards,
         backwards: sample.backwards,
+        // After rounding to 8 bits a success that the attack saw may be none.
+        forwards_to_success: sample.forwards_to_success.filter(|_| sample.success),
+        carried_from: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use advmod_attacks::attack::{Attack, Batch, BudgetAttack, Preset};
+    use advmod_attacks::query::Query;
+    use advmod_attacks::threat::Ball;
+
+    use super::*;
+    use crate::data::OpenOptions;
+    use crate::model::load::{LoadOptions, load};
+
+    /// Goes farther than it may, on every other sample.
+    #[derive(Debug)]
+    struct Careless;
+
+    impl BudgetAttack for Careless {
+        fn run(&self, _: &mut Query<'_>, batch: &Batch<'_>, _: Ball) -> Result<Tensor, AttackError> {
+            let step: Vec<f32> = batch.ids.iter().map(|id| if id % 2 == 0 { 0.5 } else { 0.0 }).collect();
+            Ok(batch.pixels - Tensor::from_slice(&step).reshape([-1, 1, 1, 1]))
+        }
+    }
+
+    #[test]
+    fn an_attack_that_leaves_its_budget_is_noticed_and_put_back() {
+        let model = load(None, &LoadOptions::default(), Device::Cpu).unwrap();
+        let images =
+            crate::data::open(None, &OpenOptions::default()).unwrap().read(&(0..20).collect::<Vec<_>>()).unwrap();
+        let mut config = AttackConfig::new("fgsm", Preset::Standard, &toml::Table::new()).unwrap();
+        config.attack = Attack::Budget(Box::new(Careless));
+        let places: Vec<usize> = (0..20).collect();
+        let job = AttackJob {
+            model: &model,
+            config: &config,
+            source: ImagePixels { images: &images, places: &places, device: Device::Cpu },
+            smaller: None,
+            options: Options { seed: 0, eight_bit: false },
+            batch: 8,
+            threads: 2,
+        };
+        let go_on = ControlFlow::Continue(());
+        let attacked = run(&job, &mut |_| go_on, &mut |_| go_on).unwrap();
+        let even = attacked.samples.iter().filter(|&&sample| sample % 2 == 0).count();
+        assert_eq!(attacked.overshot.0, even);
+        assert!((0.46..=0.5).contains(&attacked.overshot.1), "{:?}", attacked.overshot);
+        assert!(attacked.results.iter().all(|result| result.linf < 8.0 / 255.0 + 1e-6));
     }
 }
