@@ -16,6 +16,8 @@ use tch::{Kind, Tensor};
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "cw",
     title: "Carlini-Wagner L2",
+    what: "Minimizes the change itself, by gradient descent with a search for the trade-off between size and success. Finds the \
+           smallest changes of all attacks, at many times PGD's cost: read its distances, not its success rate.",
     access: Access::Gradients,
     norms: &[Norm::L2],
     untargeted: true,
@@ -34,7 +36,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
             range: "1 to 30",
             help: "Values of the trade-off constant c that are tried per sample: times 10 until one works, then bisected",
         },
-        ParamDoc { name: "steps", default: "1000", range: "1 to 1000000", help: "Adam steps per value of c" },
+        ParamDoc { name: "steps", default: "200", range: "1 to 1000000", help: "Adam steps per value of c" },
         ParamDoc { name: "lr", default: "0.01", range: "> 0 to 10", help: "Adam's learning rate, in tanh space" },
         ParamDoc { name: "initial_c", default: "0.001", range: "1e-9 to 1e9", help: "First value of c" },
         ParamDoc {
@@ -60,8 +62,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         PresetValues {
             preset: Preset::Standard,
             norm: Norm::L2,
-            values: "search_steps=9,steps=1000,lr=0.01,initial_c=0.001",
-            source: "the authors' code with a tenth of its steps",
+            values: "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
+            source: "the authors' code with a fiftieth of its steps: five times as many shorten the mean L2 by about 1 %",
         },
         PresetValues {
             preset: Preset::Paper,
@@ -74,7 +76,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     build,
 };
 
-/// Minimizes ‖x' − x‖² + c · max(κ − m(x'), 0) with x' = (tanh w + 1)/2, for ever better c.
+/// Minimizes ‖x' − x‖² + c · max(κ − m(x'), 0) with x' = (tanh w / 0.99 + 1)/2, for ever better c.
 ///
 /// m is the margin by which the goal is met: max_{i≠y} Z_i − Z_y, or Z_t − max_{i≠t} Z_i for a target. For each c, Adam starts anew
 /// from the original. c is per sample: after a success it is an upper bound, otherwise a lower one, and the next c is their mean, or
@@ -83,8 +85,9 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// # Source
 /// The paper's section VI.A and its authors' code, with its defaults but for the number of steps.
 /// # Deviations
-/// The distance is to x, not to what tanh makes of it. Samples abort one by one, so none feels the others. A model that answers with
-/// probabilities is refused: their margin has hardly any gradient.
+/// tanh is stretched a little, and w kept within its ends, so that pixels of 0 and 1 are exact and can move. The distance is to x, not
+/// to what tanh makes of it. Samples abort one by one, so none feels the others, and not before the second tenth of the steps, since the
+/// first steps of Adam always overshoot. A model that answers with probabilities is refused: their margin has hardly any gradient.
 /// # Cost
 /// At most `search_steps` × `steps` forwards and backwards.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ struct Params {
 
 impl Default for Params {
     fn default() -> Params {
-        Params { search_steps: 9, steps: 1000, lr: 0.01, initial_c: 1e-3, kappa: 0.0, abort: true }
+        Params { search_steps: 9, steps: 200, lr: 0.01, initial_c: 1e-3, kappa: 0.0, abort: true }
     }
 }
 
@@ -161,8 +164,7 @@ impl CarliniWagner {
         let check_every = (steps / 10).max(1);
         for step in 0..steps {
             query.step(search * steps + step, search_steps * steps)?;
-            let tanh = exact_tanh(&adam.variable);
-            let pixels = (&tanh + 1.0) * 0.5;
+            let (pixels, tanh) = from_tanh_space(&adam.variable);
             let at = query.value_and_grad(&open.ids, &pixels, &|logits| margin(logits, &open.classes, batch.goal))?;
             if search == 0 && step == 0 && look_like_probabilities(&at.logits)? {
                 let message =
@@ -183,9 +185,10 @@ impl CarliniWagner {
             // The margin is differentiated as it is: where it is large enough its gradient counts 0 times.
             let weight = &c * shortfall.gt(0.0).to_kind(Kind::Float);
             let slope = change * 2.0 - at.gradient * rows::broadcast(&weight, &pixels);
-            adam.step(&(slope * (1.0 - tanh.square()) * 0.5), self.params.lr);
+            adam.step(&(slope * (1.0 - tanh.square()) * (0.5 / END)), self.params.lr);
+            let _ = adam.variable.clamp_(-END.atanh(), END.atanh());
 
-            if self.params.abort && step % check_every == 0 {
+            if self.params.abort && 0 < step && step % check_every == 0 {
                 let loss = distance + &c * shortfall;
                 let goes_on = loss.le_tensor(&(&latest_loss * ENOUGH));
                 latest_loss = loss;
@@ -262,17 +265,23 @@ impl Adam {
     }
 }
 
-/// w with (tanh w + 1)/2 = pixels; a little inside, so that pixels of exactly 0 and 1 can move.
+/// w with pixels = (tanh w / END + 1)/2.
 fn to_tanh_space(pixels: &Tensor) -> Tensor {
-    ((pixels.to_kind(Kind::Double) * 2.0 - 1.0) * INSIDE).atanh().to_kind(Kind::Float)
+    ((pixels.to_kind(Kind::Double) * 2.0 - 1.0) * END).atanh().to_kind(Kind::Float)
 }
 
-/// tanh, computed in f64: libtorch's f32 version may differ in the last bit with the place in the tensor.
-fn exact_tanh(values: &Tensor) -> Tensor {
-    values.to_kind(Kind::Double).tanh().to_kind(Kind::Float)
+/// The pixels of w, and tanh w.
+///
+/// tanh is computed in f64: libtorch's f32 version may differ in the last bit with the place in the tensor.
+fn from_tanh_space(w: &Tensor) -> (Tensor, Tensor) {
+    let tanh = w.to_kind(Kind::Double).tanh();
+    let pixels = ((&tanh / END + 1.0) * 0.5).clamp(0.0, 1.0);
+    (pixels.to_kind(Kind::Float), tanh.to_kind(Kind::Float))
 }
 
-const INSIDE: f64 = 0.999_999;
+/// tanh w where a pixel is exactly 1. The paper's 1 (its code's 0.999999) leaves such pixels where tanh is so flat that hundreds of
+/// steps do not move them; at 0.99 they start with a fiftieth of the slope that grey pixels have.
+const END: f64 = 0.99;
 /// A loss above this share of the one a tenth of the steps before is no progress.
 const ENOUGH: f64 = 0.9999;
 /// Where f32 still has room for c · margin.
@@ -297,8 +306,8 @@ mod tests {
     fn tanh_space_and_back_keeps_pixels_and_leaves_room_at_the_ends() {
         let pixels = Tensor::from_slice(&[0.0_f32, 0.25, 0.5, 1.0]);
         let w = to_tanh_space(&pixels);
-        let back = (exact_tanh(&w) + 1.0) * 0.5;
+        let (back, tanh) = from_tanh_space(&w);
         assert!((back - pixels).abs().max().double_value(&[]) < 1e-6);
-        assert!((exact_tanh(&w).square() - 1.0).abs().min().double_value(&[]) > 1e-6);
+        assert!((tanh.square() - 1.0).abs().min().double_value(&[]) > 0.01);
     }
 }

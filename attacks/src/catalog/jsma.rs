@@ -17,6 +17,8 @@ use tch::{Kind, Tensor};
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "jsma",
     title: "Jacobian-based saliency map attack",
+    what: "Changes two features at a time, those that the gradients of the logits say matter most, until the class changes. Finds \
+           changes of few pixels, however large.",
     access: Access::Gradients,
     norms: &[Norm::L0],
     untargeted: true,
@@ -43,10 +45,10 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
         ParamDoc {
             name: "variant",
-            default: "maximal",
-            range: "maximal, nt, every-target",
-            help: "How to leave a class: by the best pair over classes and directions, by the true class alone (two gradients \
-                   per step), or by aiming at every class in turn and keeping the cheapest; a targeted attack aims at its target",
+            default: "nt",
+            range: "nt, maximal, every-target",
+            help: "How to leave a class: by the true class's logit, by the best pair over all classes and both directions, or by \
+                   aiming at every class in turn and keeping the cheapest; a targeted attack aims at its target",
         },
         ParamDoc {
             name: "classes",
@@ -56,17 +58,12 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues {
-            preset: Preset::Quick,
-            norm: Norm::L0,
-            values: "theta=1.0,gamma=0.1,variant=nt",
-            source: "standard by the true class alone",
-        },
+        PresetValues { preset: Preset::Quick, norm: Norm::L0, values: "theta=1.0,gamma=0.1", source: "as standard" },
         PresetValues {
             preset: Preset::Standard,
             norm: Norm::L0,
             values: "theta=1.0,gamma=0.1",
-            source: "torchattacks' budget, Wiyatno and Xu's Maximal-JSMA",
+            source: "torchattacks' budget; the variant that costs least per broken image",
         },
         PresetValues {
             preset: Preset::Paper,
@@ -118,14 +115,14 @@ struct Params {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Variant {
-    Maximal,
     Nt,
+    Maximal,
     EveryTarget,
 }
 
 impl Default for Params {
     fn default() -> Params {
-        Params { theta: 1.0, gamma: 0.1, variant: Variant::Maximal, classes: 10 }
+        Params { theta: 1.0, gamma: 0.1, variant: Variant::Nt, classes: 10 }
     }
 }
 

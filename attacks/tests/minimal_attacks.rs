@@ -1,0 +1,270 @@
+//! Attacks that look for the smallest change: each test is named for what goes wrong elsewhere.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use advmod_attacks::attack::AttackError;
+use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
+use advmod_attacks::threat::Norm;
+use advmod_attacks::victim::{Victim, VictimError};
+use common::{attack_all, config, one_thread, same_bits};
+use std::cell::RefCell;
+use tch::{Device, Kind, Tensor};
+
+const CW: &str = "cw:search_steps=9,steps=100";
+
+fn rounded(pixels: &Tensor) -> Tensor {
+    pixels.round()
+}
+
+#[test]
+fn carlini_wagner_comes_near_the_exact_distance_of_a_linear_victim() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 4, 60);
+    let pixels = images(4, [8, 1, 6, 10]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let outcome = attack_all(&victim, &config(CW), &pixels, &labels).unwrap();
+    for (i, sample) in outcome.samples.iter().enumerate() {
+        let exact = victim.distance(&pixels.get(i as i64).flatten(0, -1), sample.label, Norm::L2);
+        assert!(sample.success, "sample {i}");
+        assert!(exact * 0.999 <= sample.l2 && sample.l2 <= 1.25 * exact, "sample {i}: {} for {exact}", sample.l2);
+    }
+}
+
+#[test]
+fn carlini_wagner_moves_pixels_of_exactly_0_and_1() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = rounded(&images(4, [6, 3, 8, 8]));
+    let labels = predictions(&victim, &pixels).unwrap();
+    let outcome = attack_all(&victim, &config("cw:steps=300"), &pixels, &labels).unwrap();
+    assert!(outcome.samples.iter().all(|sample| sample.success && 0.01 < sample.linf), "{:?}", outcome.samples);
+}
+
+#[test]
+fn logits_far_below_zero_are_attacked_like_any_others() {
+    one_thread();
+    let pixels = images(4, [6, 3, 8, 8]);
+    let plain = ConvVictim::seeded(1, 3, 5);
+    let labels = predictions(&plain, &pixels).unwrap();
+    let shifted = Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits - 100.0 };
+    for (text, tolerance) in [(CW, 0.02), ("jsma", 0.0), ("jsma:target=runner-up,theta=0.5", 0.0)] {
+        let [a, b] = [
+            attack_all(&plain, &config(text), &pixels, &labels),
+            attack_all(&shifted, &config(text), &pixels, &labels),
+        ];
+        for (a, b) in a.unwrap().samples.iter().zip(&b.unwrap().samples) {
+            assert_eq!(a.success, b.success, "{text}");
+            // Shifting rounds the logits, which is all that may differ.
+            assert!((a.l2 - b.l2).abs() <= tolerance * a.l2 + 1e-6, "{text}: {} and {}", a.l2, b.l2);
+        }
+    }
+}
+
+#[test]
+fn a_sample_that_cannot_be_broken_keeps_its_bits() {
+    one_thread();
+    let victim = Changed {
+        inner: ConvVictim::seeded(1, 3, 3),
+        change: |logits: Tensor| logits + Tensor::from_slice(&[1e4_f32, 0.0, 0.0]),
+    };
+    let pixels = images(4, [3, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    for text in ["cw:search_steps=3,steps=5", "jsma", "jsma:variant=maximal", "jsma:variant=every-target"] {
+        let outcome = attack_all(&victim, &config(text), &pixels, &labels).unwrap();
+        assert!(outcome.samples.iter().all(|sample| sample.attacked && !sample.success), "{text}");
+        assert!(same_bits(&outcome.adversarial, &pixels), "{text}");
+    }
+}
+
+#[test]
+fn kappa_is_the_margin_of_every_success() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(4, [6, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let [loose, strict] = ["", ",kappa=0.5"]
+        .map(|kappa| attack_all(&victim, &config(&format!("{CW}{kappa}")), &pixels, &labels).unwrap().samples);
+    for (loose, strict) in loose.iter().zip(&strict) {
+        assert!(strict.success && 0.5 - 1e-3 < strict.adversarial.margin, "{strict:?}");
+        assert!(loose.l2 < strict.l2);
+    }
+}
+
+#[test]
+fn carlini_wagner_refuses_probabilities() {
+    one_thread();
+    let victim =
+        Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits.softmax(1, Kind::Float) };
+    let pixels = images(4, [2, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let error = attack_all(&victim, &config(CW), &pixels, &labels).unwrap_err();
+    assert!(matches!(error, AttackError::Victim(VictimError::Unusable(_))), "{error}");
+    assert!(error.to_string().contains("softmax"), "{error}");
+}
+
+/// Two classes with opposite logits: every feature helps by its weight, so the cheapest set is that of the largest weights.
+#[test]
+fn maximal_jsma_finds_the_fewest_features_of_a_linear_victim() {
+    one_thread();
+    let weight = LinearVictim::seeded(3, 1, 60).weight;
+    let pixels = Tensor::full([1, 1, 6, 10], 0.5, (Kind::Float, Device::Cpu));
+    let bias = Tensor::from_slice(&[4.0_f32, -4.0]);
+    let victim = LinearVictim { weight: Tensor::cat(&[&weight, &-&weight], 0), bias };
+    let labels = predictions(&victim, &pixels).unwrap();
+    let outcome = attack_all(&victim, &config("jsma:variant=maximal,gamma=1.0"), &pixels, &labels).unwrap();
+    let found = &outcome.samples[0];
+
+    let mut margin = -f64::from(found.clean.margin as f32);
+    let (gains, _) = weight.abs().flatten(0, -1).sort(0, true);
+    // A feature moves by 0.5 and changes both logits.
+    let gains = Vec::<f32>::try_from(gains).unwrap();
+    let exact = gains.iter().position(|&gain| {
+        margin -= f64::from(gain);
+        margin < 0.0
+    });
+    let exact = exact.unwrap() as u64 + 1;
+    assert!(found.success && 4 < exact, "{exact}");
+    // Pairs cannot stop at an odd number.
+    assert_eq!(found.l0, exact.next_multiple_of(2));
+    assert!(found.l0 as f64 <= 1.25 * exact as f64, "{} for {exact}", found.l0);
+}
+
+#[test]
+fn without_an_admissible_pair_jsma_stops_and_leaves_feature_0_alone() {
+    one_thread();
+    let flat = Changed {
+        inner: ConvVictim::seeded(1, 3, 5),
+        change: |logits: Tensor| logits * 0.0 + Tensor::from_slice(&[1.0_f32, 0.0, 0.0, 0.0, 0.0]),
+    };
+    let pixels = images(4, [2, 3, 8, 8]);
+    let labels = predictions(&flat, &pixels).unwrap();
+    for text in ["jsma", "jsma:variant=maximal", "jsma:target=runner-up"] {
+        let outcome = attack_all(&flat, &config(text), &pixels, &labels).unwrap();
+        assert!(same_bits(&outcome.adversarial, &pixels), "{text}");
+        assert!(outcome.samples.iter().all(|sample| sample.forwards == 1), "{text}");
+    }
+}
+
+#[test]
+fn jsma_skips_saturated_features_even_where_they_matter_most() {
+    one_thread();
+    let weight =
+        Tensor::from_slice(&[9.0_f32, 8.0, 1.0, 2.0, 0.5, 0.1, -9.0, -8.0, -1.0, -2.0, -0.5, -0.1]).reshape([2, 6]);
+    let victim = LinearVictim { weight, bias: Tensor::from_slice(&[-18.5_f32, 18.5]) };
+    // The two features with the largest weights are at 1 already.
+    let pixels = Tensor::from_slice(&[1.0_f32, 1.0, 0.0, 0.0, 0.0, 0.0]).reshape([1, 1, 2, 3]);
+    let outcome =
+        attack_all(&victim, &config("jsma:target=0,gamma=1.0"), &pixels, &Tensor::from_slice(&[1_i64])).unwrap();
+    assert!(outcome.samples[0].success);
+    let adversarial = Vec::<f32>::try_from(outcome.adversarial.flatten(0, -1)).unwrap();
+    assert_eq!(adversarial, [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn jsma_takes_two_gradients_per_step_for_any_number_of_classes_and_two_features_per_pair() {
+    one_thread();
+    for n_classes in [2, 12] {
+        let victim = Recorded { inner: ConvVictim::seeded(1, 3, n_classes), seen: RefCell::default() };
+        let pixels = images(4, [1, 3, 8, 8]);
+        let labels = predictions(&victim, &pixels).unwrap();
+        for text in ["jsma:gamma=0.2,theta=-0.5", "jsma:target=least-likely,gamma=0.2"] {
+            victim.seen.borrow_mut().clear();
+            let sample = attack_all(&victim, &config(text), &pixels, &labels).unwrap().samples.remove(0);
+            let n_steps = 38; // ⌊0.2 · 192⌋ / 2 pairs
+            let n_steps = if text.contains("theta") { 2 * (n_steps / 2) } else { n_steps / 2 };
+            assert!(
+                sample.backwards <= 2 * sample.forwards && 2 * (sample.forwards - 1) <= sample.backwards,
+                "{sample:?}"
+            );
+            assert!(sample.forwards <= n_steps + 1, "{text}: {sample:?}");
+            let seen = victim.seen.borrow();
+            for pair in seen.windows(2).skip(1).take(sample.forwards as usize - 1) {
+                let n_changed = (&pair[1] - &pair[0]).ne(0.0).sum(Kind::Int64).int64_value(&[]);
+                assert_eq!(n_changed, 2, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn maximal_jsma_goes_both_ways_and_never_turns_back() {
+    one_thread();
+    let victim = Recorded { inner: ConvVictim::seeded(1, 3, 5), seen: RefCell::default() };
+    let pixels = images(7, [1, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    victim.seen.borrow_mut().clear();
+    let sample = attack_all(&victim, &config("jsma:variant=maximal,theta=0.1,gamma=0.5"), &pixels, &labels)
+        .unwrap()
+        .samples
+        .remove(0);
+    let seen = victim.seen.borrow();
+    let changes: Vec<Tensor> =
+        seen.windows(2).skip(1).take(sample.forwards as usize - 1).map(|pair| &pair[1] - &pair[0]).collect();
+    let all = Tensor::stack(&changes, 0);
+    let (rises, falls) = (all.gt(0.0).any_dim(0, false), all.lt(0.0).any_dim(0, false));
+    assert!(4 < changes.len(), "{sample:?}");
+    assert!(bool::try_from(rises.any()).unwrap() && bool::try_from(falls.any()).unwrap());
+    assert!(!bool::try_from(rises.logical_and(&falls).any()).unwrap(), "a feature turned back");
+}
+
+#[test]
+fn aiming_at_every_class_is_never_dearer_than_aiming_at_one() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(4, [6, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let every = attack_all(&victim, &config("jsma:variant=every-target,gamma=0.5"), &pixels, &labels).unwrap().samples;
+    let mut n_compared = 0;
+    for class in 0..5 {
+        let one =
+            attack_all(&victim, &config(&format!("jsma:target={class},gamma=0.5")), &pixels, &labels).unwrap().samples;
+        for (one, every) in one.iter().zip(&every).filter(|(one, _)| one.success) {
+            assert!(every.success && every.l0 <= one.l0, "{} for {}", every.l0, one.l0);
+            n_compared += 1;
+        }
+    }
+    assert!(12 < n_compared, "{n_compared}");
+}
+
+/// A victim whose logits are changed on the way out.
+struct Changed<V, F> {
+    inner: V,
+    change: F,
+}
+
+impl<V: Victim, F: Fn(Tensor) -> Tensor> Victim for Changed<V, F> {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        Ok((self.change)(self.inner.logits(pixels)?))
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
+
+/// Remembers the first row of everything that it is shown.
+struct Recorded<V> {
+    inner: V,
+    seen: RefCell<Vec<Tensor>>,
+}
+
+impl<V: Victim> Victim for Recorded<V> {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        self.seen.borrow_mut().push(pixels.get(0).detach().copy());
+        self.inner.logits(pixels)
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
