@@ -4,12 +4,12 @@
 
 mod common;
 
-use advmod_attacks::attack::{Attack, AttackError, Preset};
+use advmod_attacks::attack::{Access, Attack, AttackError, Preset};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
-use advmod_attacks::execute::execute;
+use advmod_attacks::execute::{Options, execute};
 use advmod_attacks::query::Progress;
-use advmod_attacks::testing::{ConvVictim, CountingVictim, images, predictions};
+use advmod_attacks::testing::{ConvVictim, CountingVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::{Victim, VictimError};
 use common::{attack_all, bits, ids, one_thread, options, run, same_bits};
@@ -97,6 +97,71 @@ fn results_stay_inside_the_threat_and_are_judged_as_the_victim_sees_them() {
             "{name} attacked a misclassified sample"
         );
         assert!(outcome.samples[4].attacked, "{name}");
+    }
+}
+
+/// Grey and long, two classes: nothing counts on ten classes, three channels, or as many rows as columns.
+#[test]
+fn any_number_of_classes_and_channels_and_any_shape_will_do() {
+    one_thread();
+    for (n_classes, shape) in [(2, [3, 1, 12, 20]), (17, [3, 2, 4, 5])] {
+        let victim = ConvVictim::seeded(2, shape[1], n_classes);
+        let pixels = images(6, shape);
+        let labels = predictions(&victim, &pixels).unwrap();
+        for config in all_configs() {
+            let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
+            assert_eq!(outcome.adversarial.size(), pixels.size(), "{}", name(&config));
+            for sample in outcome.samples.iter().filter(|sample| sample.attacked) {
+                assert!(0 < sample.forwards && sample.overshoot.abs() < f64::EPSILON, "{}", name(&config));
+            }
+        }
+    }
+}
+
+#[test]
+fn eight_bit_results_are_whole_levels_inside_the_threat() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = (images(11, [6, 3, 6, 9]) * 255.0).round() / 255.0;
+    let labels = predictions(&victim, &pixels).unwrap();
+    let eight_bit = Options { eight_bit: true, ..options() };
+    for config in all_configs() {
+        let outcome = run(&victim, &config, &pixels, &labels, &ids(6), eight_bit).unwrap();
+        let levels = &outcome.adversarial * 255.0;
+        let off = (&levels - levels.round()).abs().max().double_value(&[]);
+        assert!(off < 1e-3, "{}: {off}", name(&config));
+        for (i, sample) in outcome.samples.iter().enumerate() {
+            let distance = if config.norm == Norm::L2 { sample.l2 } else { sample.linf };
+            let budget = config.epsilon.map_or(f64::INFINITY, |epsilon| epsilon.value() + 1e-6);
+            assert!(distance <= budget, "{} sample {i}: {distance}", name(&config));
+            let is_original = same_bits(&outcome.adversarial.get(i as i64), &pixels.get(i as i64));
+            assert!(sample.success || matches!(config.attack, Attack::Budget(_)) || is_original, "{}", name(&config));
+        }
+    }
+}
+
+#[test]
+fn weights_that_want_gradients_get_none() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 4, 54);
+    let weight = victim.weight.set_requires_grad(true);
+    let victim = LinearVictim { weight: weight.shallow_clone(), bias: victim.bias };
+    let pixels = images(11, [4, 1, 6, 9]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    for config in all_configs() {
+        attack_all(&victim, &config, &pixels, &labels).unwrap();
+        assert!(!weight.grad().defined(), "{}", name(&config));
+    }
+}
+
+#[test]
+fn attacks_that_declare_logits_only_need_no_gradients() {
+    one_thread();
+    let victim = Detached(ConvVictim::seeded(1, 3, 5));
+    let (pixels, labels) = samples(&victim);
+    for config in all_configs() {
+        let result = attack_all(&victim, &config, &pixels, &labels);
+        assert_eq!(result.is_ok(), config.spec.access == Access::Logits, "{}", name(&config));
     }
 }
 
@@ -188,6 +253,23 @@ fn numbers_that_are_none_are_an_error_with_a_place() {
         victim.rows_left.set(16);
         let error = attack_all(&victim, &config, &pixels, &labels).unwrap_err();
         assert!(matches!(error, AttackError::NonFinite { step: 0, .. }), "{}: {error}", name(&config));
+    }
+}
+
+/// Answers without a way back to the pixels.
+struct Detached(ConvVictim);
+
+impl Victim for Detached {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        Ok(self.0.logits(pixels)?.detach())
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.0.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 }
 
