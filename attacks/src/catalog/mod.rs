@@ -1,13 +1,14 @@
 //! The attacks, one file each, and the table that everything else reads.
 
 mod fgsm;
+mod local_search;
 mod one_pixel;
 mod pgd;
 
 use crate::attack::AttackSpec;
 
 /// All attacks, in the order in which they are listed.
-pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC, &one_pixel::SPEC];
+pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC, &one_pixel::SPEC, &local_search::SPEC];
 
 #[cfg(test)]
 mod tests {
