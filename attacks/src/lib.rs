@@ -17,6 +17,7 @@
 pub mod attack;
 pub mod ball;
 mod best;
+mod candidates;
 pub mod catalog;
 pub mod config;
 pub mod execute;

@@ -49,7 +49,31 @@ pub fn look_like_probabilities(logits: &Tensor) -> Result<bool, VictimError> {
     Ok(f64::try_from(off_by)? < 1e-3 && 0.0 <= f64::try_from(least)?)
 }
 
+/// Logarithm of the odds against y, `ln((1 − p) / p) = logsumexp_{i≠y} Z_i − Z_y` with `p = softmax(Z)_y`; its sign flipped
+/// when y is to be reached.
+///
+/// It orders images as p does, also where p is so near 0 or 1 that p and the cross-entropy in f32 are the same for all of
+/// them. Adding a constant to the logits changes nothing.
+///
+/// # Shapes and units
+/// As [`cross_entropy`]; returns f64 `[N]`.
+pub fn log_odds(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
+    let logits = logits.to_kind(Kind::Double);
+    let classes = classes.unsqueeze(1); // [N, 1]
+    let own = logits.gather(1, &classes, false).squeeze_dim(1); // [N]
+    let is_own = logits.zeros_like().to_kind(Kind::Bool).scatter_value(1, &classes, 1); // [N, K]
+    let others = logits.masked_fill(&is_own, f64::NEG_INFINITY); // [N, K]
+    // logsumexp Z = max Z − max log_softmax Z. Unlike libtorch's sum, its log_softmax does not depend on the other rows.
+    let spread = -others.log_softmax(-1, Kind::Double).amax(1, false); // [N]
+    let against = (others.amax(1, false) - own) + spread; // [N]
+    match goal {
+        Goal::Untargeted => against,
+        Goal::Targeted(_) => -against,
+    }
+}
+
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::*;
     use crate::threat::Target;
@@ -83,5 +107,18 @@ mod tests {
         assert!(
             (values(&cross_entropy(&logits, &classes, Goal::Targeted(Target::Class(2))))[0] + expected).abs() < 1e-6
         );
+    }
+
+    #[test]
+    fn log_odds_are_those_of_the_probability_and_keep_their_order_where_it_saturates() {
+        let odds = |logits: &[f32], goal| {
+            let logits = Tensor::from_slice(logits).reshape([1, -1]);
+            f64::try_from(log_odds(&logits, &Tensor::from_slice(&[0_i64]), goal)).unwrap()
+        };
+        let others = 2_f64.exp() + 1_f64.exp();
+        assert!((odds(&[0.5, 2.0, 1.0], Goal::Untargeted) - (others.ln() - 0.5)).abs() < 1e-12);
+        assert!((odds(&[0.5, 2.0, 1.0], Goal::Targeted(Target::Class(0))) + (others.ln() - 0.5)).abs() < 1e-12);
+        assert!(odds(&[60.0, 1.0, 0.0], Goal::Untargeted) < odds(&[59.0, 1.0, 0.0], Goal::Untargeted));
+        assert_eq!(odds(&[0.5, 2.0, 1.0], Goal::Untargeted), odds(&[-99.5, -98.0, -99.0], Goal::Untargeted));
     }
 }

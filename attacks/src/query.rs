@@ -75,6 +75,7 @@ pub struct Query<'a> {
     latest_slots: (Vec<u32>, Tensor),
     streams: Streams,
     step: u32,
+    n_steps: u32,
     n_broken: Option<usize>,
     padding: u64,
     watch: Watch,
@@ -103,6 +104,7 @@ impl<'a> Query<'a> {
             latest_slots: (Vec::new(), Tensor::zeros([0], (Kind::Int64, device))),
             streams: Streams::new(seed, attack_id),
             step: 0,
+            n_steps: 1,
             n_broken: None,
             padding: 0,
             watch: Watch::default(),
@@ -195,6 +197,13 @@ impl<'a> Query<'a> {
     /// Begins step `step` (from 0) of at most `n_steps`: reports progress, and errs if the run is to stop.
     pub fn step(&mut self, step: u32, n_steps: u32) -> Result<(), AttackError> {
         self.step = step;
+        self.n_steps = n_steps;
+        self.check()
+    }
+
+    /// Reports progress within the current step, and errs if the run is to stop; for steps of many forwards.
+    pub fn check(&mut self) -> Result<(), AttackError> {
+        let (step, n_steps) = (self.step, self.n_steps);
         let forwards = self.meters.iter().map(|meter| meter.forwards).sum();
         let backwards = self.meters.iter().map(|meter| meter.backwards).sum();
         let n_samples = self.meters.len();

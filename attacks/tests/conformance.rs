@@ -18,7 +18,15 @@ use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
 /// Other ways of working than those of the smallest presets.
-const VARIANTS: &[&str] = &["jsma:variant=maximal,theta=0.4", "jsma:variant=every-target"];
+const VARIANTS: &[&str] = &[
+    "jsma:variant=maximal,theta=0.4",
+    "jsma:variant=every-target",
+    "one-pixel:search=best1bin,population=10,generations=3",
+    "one-pixel:search=exhaustive",
+    "one-pixel:search=random,pixels_tried=20",
+    "one-pixel:until=confidence,pixels=2,population=10",
+    "local-search:exclude=2,adaptive=true,p=0.2,accept=round",
+];
 
 /// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
 fn all_configs() -> Vec<AttackConfig> {

@@ -56,7 +56,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         PresetValues {
             preset: Preset::Quick,
             norm: Norm::L2,
-            values: "search_steps=3,steps=30,lr=0.05,initial_c=1.0",
+            values: "search_steps=3,steps=30,lr=0.05,initial_c=0.3",
             source: "large steps from a constant that mostly works",
         },
         PresetValues {

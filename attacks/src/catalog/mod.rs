@@ -3,12 +3,15 @@
 mod cw;
 mod fgsm;
 mod jsma;
+mod local_search;
+mod one_pixel;
 mod pgd;
 
 use crate::attack::AttackSpec;
 
 /// All attacks, in the order in which they are listed.
-pub static ATTACKS: &[&AttackSpec] = &[&fgsm::SPEC, &pgd::SPEC, &jsma::SPEC, &cw::SPEC];
+pub static ATTACKS: &[&AttackSpec] =
+    &[&fgsm::SPEC, &pgd::SPEC, &jsma::SPEC, &cw::SPEC, &one_pixel::SPEC, &local_search::SPEC];
 
 #[cfg(test)]
 mod tests {
@@ -35,7 +38,9 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog");
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".rs", "").replace('_', "-"))
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            // Folders hold the parts of an attack whose own file stands beside them.
+            .filter_map(|name| name.strip_suffix(".rs").map(|stem| stem.replace('_', "-")))
             .filter(|name| name != "mod")
             .collect();
         names.sort();
