@@ -9,6 +9,7 @@ use advmod::model::load::LoadOptions;
 use advmod::model::normalize::Normalization;
 use advmod::model::passes::count::count;
 use advmod::modularity::Similarity;
+use advmod_attacks::outcome::SampleOutcome;
 use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -164,6 +165,31 @@ fn carlini_wagner_is_as_near_as_advertorchs() {
     let theirs = reference.floats("/cw_9x200/l2");
     // Adam's path depends on the last bits of the gradients, and ours differ by batch-norm folding: hence 2 %.
     assert!(mean(&ours) <= 1.02 * mean(&theirs), "{ours:?} for {theirs:?}");
+}
+
+/// What must hold between attacks whatever their budgets, on a few images of a model that nobody defended.
+#[test]
+fn the_attacks_stand_to_each_other_as_they_must() {
+    let Some(reference) = reference() else { return };
+    let places: Vec<usize> = reference.attacked().into_iter().take(12).collect();
+    let run = |spec: &str| attack(&reference.model, spec, &reference.images, &places).samples;
+    let n_broken = |samples: &[SampleOutcome]| samples.iter().filter(|sample| sample.success).count();
+    let mean_l2 =
+        |samples: &[SampleOutcome]| samples.iter().map(|sample| sample.l2).sum::<f64>() / samples.len() as f64;
+
+    let (fgsm, pgd) = (run("fgsm"), run("pgd:steps=10"));
+    assert!(fgsm.iter().zip(&pgd).all(|(fgsm, pgd)| !fgsm.success || pgd.success), "PGD misses what FGSM breaks");
+    let cw = run("cw:search_steps=5,steps=60,initial_c=0.01");
+    assert_eq!((n_broken(&pgd), n_broken(&cw)), (12, 12));
+    assert!(mean_l2(&cw) < 0.5 * mean_l2(&pgd), "{} and {}", mean_l2(&cw), mean_l2(&pgd));
+    assert!(11 <= n_broken(&run("jsma")));
+    let exhaustive = run("one-pixel:search=exhaustive");
+    for search in ["rand1", "best1bin"] {
+        let evolution = run(&format!("one-pixel:search={search},population=40,generations=5"));
+        assert!(n_broken(&evolution) <= n_broken(&exhaustive), "{search}");
+    }
+    // Changes add up over the rounds, so nearly all images break; AdverTorch's break about a third.
+    assert!(10 <= n_broken(&run("local-search:rounds=40")));
 }
 
 /// Multiply-accumulates of a CIFAR ResNet with option-A shortcuts, counted by hand: stem, blocks, linear layer.

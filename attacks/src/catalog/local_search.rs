@@ -100,7 +100,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         PresetValues {
             preset: Preset::Paper,
             norm: Norm::L0,
-            values: "rounds=10,p=1,r=1.5,d=5,t=5,candidates=128",
+            values: "rounds=10,p=1,r=1.5,d=5,t=5,candidates=128,accept=round",
             source: "AdverTorch LocalSearchAttack",
         },
     ],
