@@ -11,9 +11,9 @@ setup:
 build: setup
 	$(CARGO) build --release --locked
 
-# The main job on the embedded model and images: attacks, curves, report.
+# The main job on the embedded model and images: all attacks in their small budgets, curves, report.
 audit: build
-	./target/release/advmod audit --out $(OUT)
+	./target/release/advmod audit --attacks all --preset quick --out $(OUT)
 
 # Everything that CI runs. The tests come last, so that their summary ends the output.
 test: setup

@@ -28,7 +28,8 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
         name: "eps",
         default: "by preset",
         range: "> 0, a number or a fraction such as 8/255; several with | between them are a sweep",
-        help: "Largest change in the norm, in pixel units (pixels lie in [0, 1]); optional where the attack minimizes it",
+        help: "Largest change in the norm, in pixel units (pixels lie in [0, 1]), for l0 a number of pixels; optional where the attack minimizes \
+               the change: what goes farther counts as failure",
     },
     ParamDoc {
         name: "norm",

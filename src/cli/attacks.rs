@@ -51,8 +51,13 @@ fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error
         writeln!(out, "{:<12}  {:<8}  {:<9}  {}", spec.id, norms(spec), access(spec), goals(spec))?;
         let what = format!("{} ({}, {} {})", spec.title, paper.authors, paper.venue, paper.year);
         out.push_str(&wrapped("    ", 4, &what, width));
+        let defaults: Vec<String> =
+            spec.params.iter().map(|param| format!("{}={}", param.name, param.default)).collect();
+        if !defaults.is_empty() {
+            out.push_str(&wrapped("    ", 4, &defaults.join(", "), width));
+        }
     }
-    writeln!(out, "\nadvmod attacks NAME explains one and lists its parameters.")?;
+    writeln!(out, "\nLast lines: parameters and their defaults; advmod attacks NAME explains them.")?;
     Ok(out)
 }
 

@@ -63,7 +63,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
             preset: Preset::Standard,
             norm: Norm::L2,
             values: "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
-            source: "the authors' code with a fiftieth of its steps: five times as many shorten the mean L2 by about 1 %",
+            source: "the authors' code with a fiftieth of its steps",
         },
         PresetValues {
             preset: Preset::Paper,
