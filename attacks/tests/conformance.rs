@@ -12,7 +12,7 @@ use advmod_attacks::query::Progress;
 use advmod_attacks::testing::{ConvVictim, CountingVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{attack_all, bits, ids, one_thread, options, run, same_bits};
+use common::{Changed, attack_all, bits, ids, one_thread, options, run, same_bits};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
@@ -165,7 +165,7 @@ fn weights_that_want_gradients_get_none() {
 #[test]
 fn attacks_that_declare_logits_only_need_no_gradients() {
     one_thread();
-    let victim = Detached(ConvVictim::seeded(1, 3, 5));
+    let victim = Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits.detach() };
     let (pixels, labels) = samples(&victim);
     for config in all_configs() {
         let result = attack_all(&victim, &config, &pixels, &labels);
@@ -261,23 +261,6 @@ fn numbers_that_are_none_are_an_error_with_a_place() {
         victim.rows_left.set(16);
         let error = attack_all(&victim, &config, &pixels, &labels).unwrap_err();
         assert!(matches!(error, AttackError::NonFinite { step: 0, .. }), "{}: {error}", name(&config));
-    }
-}
-
-/// Answers without a way back to the pixels.
-struct Detached(ConvVictim);
-
-impl Victim for Detached {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        Ok(self.0.logits(pixels)?.detach())
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.0.n_classes()
-    }
-
-    fn device(&self) -> Device {
-        Device::Cpu
     }
 }
 

@@ -9,7 +9,7 @@ use advmod_attacks::execute::Options;
 use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{attack_all, bits, config, ids, one_thread, options, run, same_bits};
+use common::{Changed, attack_all, bits, config, ids, one_thread, options, run, same_bits};
 use tch::{Device, Kind, Tensor};
 
 /// Images near the middle, so that small attacks stay off the walls of the box.
@@ -189,7 +189,7 @@ fn a_target_is_reached_and_its_own_samples_are_left_alone() {
 #[test]
 fn a_victim_without_gradients_says_so() {
     one_thread();
-    let victim = Opaque(ConvVictim::seeded(1, 3, 5));
+    let victim = Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits.detach() };
     let pixels = images(2, [2, 3, 6, 9]);
     let labels = predictions(&victim, &pixels).unwrap();
     let error = attack_all(&victim, &config("fgsm"), &pixels, &labels).unwrap_err();
@@ -218,22 +218,5 @@ fn unusable_input_is_named() {
     ];
     for (message, expected) in expectations {
         assert!(message.contains(expected), "{message}");
-    }
-}
-
-/// Forgets how its logits came about.
-struct Opaque(ConvVictim);
-
-impl Victim for Opaque {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        Ok(self.0.logits(pixels)?.detach())
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.0.n_classes()
-    }
-
-    fn device(&self) -> Device {
-        Device::Cpu
     }
 }

@@ -8,7 +8,7 @@ use advmod_attacks::attack::AttackError;
 use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{attack_all, config, one_thread, same_bits};
+use common::{Changed, attack_all, config, one_thread, same_bits};
 use std::cell::RefCell;
 use tch::{Device, Kind, Tensor};
 
@@ -226,26 +226,6 @@ fn aiming_at_every_class_is_never_dearer_than_aiming_at_one() {
         }
     }
     assert!(12 < n_compared, "{n_compared}");
-}
-
-/// A victim whose logits are changed on the way out.
-struct Changed<V, F> {
-    inner: V,
-    change: F,
-}
-
-impl<V: Victim, F: Fn(Tensor) -> Tensor> Victim for Changed<V, F> {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        Ok((self.change)(self.inner.logits(pixels)?))
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.inner.n_classes()
-    }
-
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
 }
 
 /// Remembers the first row of everything that it is shown.

@@ -6,9 +6,9 @@ use advmod_attacks::attack::{AttackError, Preset};
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
 use advmod_attacks::execute::{Options, Samples, execute};
 use advmod_attacks::outcome::Outcome;
-use advmod_attacks::victim::Victim;
+use advmod_attacks::victim::{Victim, VictimError};
 use std::ops::ControlFlow;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 pub(crate) fn ids(n: u32) -> Vec<u32> {
     (0..n).collect()
@@ -59,4 +59,24 @@ pub(crate) fn bits(tensor: &Tensor) -> Vec<u32> {
 
 pub(crate) fn same_bits(a: &Tensor, b: &Tensor) -> bool {
     bits(a) == bits(b)
+}
+
+/// A victim whose logits are changed on the way out.
+pub(crate) struct Changed<V, F> {
+    pub(crate) inner: V,
+    pub(crate) change: F,
+}
+
+impl<V: Victim, F: Fn(Tensor) -> Tensor> Victim for Changed<V, F> {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        Ok((self.change)(self.inner.logits(pixels)?))
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
 }
