@@ -31,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Attack a model and compare its clean and adversarial modularity curves.
     Audit(Box<AuditArgs>),
+    /// The same as audit, live on the terminal; or a recorded run, or one of another process.
+    Tui(Box<TuiArgs>),
     /// Measure a model's clean modularity curve, without any attack.
     Curve(Box<CurveArgs>),
     /// Train a built-in architecture.
@@ -160,6 +162,26 @@ pub struct AuditArgs {
     /// Folder for report.json, report.md, curves.csv, samples.csv, run.jsonl and adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
+}
+
+/// `advmod tui`.
+#[derive(Args, Debug)]
+pub struct TuiArgs {
+    /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "plan", "out"], help_heading = "Watch")]
+    pub replay: Option<PathBuf>,
+    /// Replay so many times faster than it happened; without it, the end is shown at once.
+    #[arg(long, value_name = "X", requires = "replay", value_parser = speed, allow_negative_numbers = true, help_heading = "Watch")]
+    pub speed: Option<f64>,
+    /// Follow the run that another process writes to this folder (its --out).
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "plan", "out"], help_heading = "Watch")]
+    pub attach: Option<PathBuf>,
+    /// Draw with ASCII only.
+    #[arg(long, help_heading = "Watch")]
+    pub ascii: bool,
+    /// What to run, as for audit.
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }
 
 /// `advmod curve`.
@@ -313,5 +335,13 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(_) => Err(format!("`{text}` is not a whole number")),
+    }
+}
+
+/// A factor that is more than nothing.
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
+        _ => Err("must be a number greater than 0".to_owned()),
     }
 }

@@ -7,10 +7,12 @@ mod audit;
 mod curve;
 mod inspect;
 mod train;
+mod tui;
 
 mod error;
 mod interrupt;
 mod progress;
+mod recorder;
 mod setup;
 
 use std::io::Write as _;
@@ -31,6 +33,7 @@ pub fn run() -> ExitCode {
     quiet_workers();
     let result = match &cli.command {
         Command::Audit(args) => audit::run(args, cli.quiet),
+        Command::Tui(args) => tui::run(args, cli.quiet),
         Command::Curve(args) => curve::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),

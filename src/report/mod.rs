@@ -9,6 +9,7 @@ mod markdown;
 mod samples_csv;
 
 pub mod journal;
+pub mod lines;
 pub mod run_dir;
 pub mod table;
 

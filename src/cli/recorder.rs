@@ -1,0 +1,119 @@
+//! What every run of an audit leaves behind, whatever front-end shows it: its folder, its table on stdout, its exit code.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::args::OutputFormat;
+use super::{CliError, Exit, print, say};
+use crate::audit::engine::EngineError;
+use crate::audit::event::{AuditEvent, Outcome};
+use crate::audit::state::AuditState;
+use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::{Report, table};
+
+/// Writes the run's folder, where one was asked for.
+pub(super) struct Recorder {
+    out: Option<PathBuf>,
+    run_dir: Option<RunDir>,
+    disk_error: Option<RunDirError>,
+}
+
+/// How the end is told.
+#[derive(Clone, Copy)]
+pub(super) struct Conclusion {
+    /// What is printed on stdout.
+    pub(super) format: OutputFormat,
+    /// Only errors on stderr.
+    pub(super) quiet: bool,
+    /// The exit code of a run that was stopped.
+    pub(super) stopped: Exit,
+}
+
+impl Recorder {
+    /// Of a run whose results go to `out`, if anywhere.
+    pub(super) fn new(out: Option<PathBuf>) -> Self {
+        Self { out, run_dir: None, disk_error: None }
+    }
+
+    /// Where the adversarial images go.
+    pub(super) fn adversarial(&self) -> Option<PathBuf> {
+        self.out.as_ref().map(|folder| folder.join("adversarial"))
+    }
+
+    /// What the disk said, if it did not take something.
+    pub(super) fn error(&self) -> Option<String> {
+        self.disk_error.as_ref().map(ToString::to_string)
+    }
+
+    /// Journals an event. `Break` when the disk does not take it.
+    pub(super) fn take(&mut self, event: &AuditEvent) -> ControlFlow<()> {
+        // Not before model and data are there: a run that cannot start leaves an earlier one's results alone. And not later: a folder that
+        // cannot be written must not cost an hour of attacking.
+        if let (AuditEvent::Started { .. }, Some(out)) = (event, &self.out) {
+            match RunDir::create(out) {
+                Ok(run_dir) => self.run_dir = Some(run_dir),
+                Err(error) => {
+                    self.disk_error.get_or_insert(error);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        if let Some(run_dir) = &mut self.run_dir
+            && let Err(error) = run_dir.record(event)
+        {
+            // Without its journal the run would be lost when it is killed: stop, and keep what there is in memory.
+            self.disk_error.get_or_insert(error);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes the reports, prints the table and says how to exit.
+    pub(super) fn conclude(
+        self,
+        state: &AuditState,
+        finished: Result<(), EngineError>,
+        how: Conclusion,
+    ) -> Result<Exit, CliError> {
+        if let (Some(error), None) = (&self.disk_error, &self.run_dir) {
+            return Err(CliError::Runtime(error.to_string()));
+        }
+        let report = Report::new(state);
+        if let Some(report) = &report {
+            match how.format {
+                OutputFormat::Text => print(&table::text(report))?,
+                OutputFormat::Json => {
+                    let json = serde_json::to_string_pretty(report).expect("plain data always has a JSON form");
+                    print(&format!("{json}\n"))?;
+                }
+            }
+            // After the table: a full disk must not cost the user that too.
+            if let Some(run_dir) = &self.run_dir {
+                run_dir.write_reports(report)?;
+            }
+            if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !how.quiet) {
+                say(&format!("results: {}", run_dir.path().display()));
+            }
+        }
+        if let Some(error) = self.disk_error {
+            return Err(error.into());
+        }
+        finished?;
+        match report.map(|report| (report.outcome, report.clean.accuracy.map(|rate| rate.count))) {
+            Some((Outcome::Complete, Some(0))) => {
+                say(
+                    "inconclusive: the model classifies no clean image correctly, so nothing was attacked; check --normalize and --data",
+                );
+                Ok(Exit::Inconclusive)
+            }
+            Some((Outcome::Complete, _)) => Ok(Exit::Pass),
+            Some((Outcome::Failed, _)) => {
+                Err(CliError::Runtime("at least one attack failed; its row says so".to_owned()))
+            }
+            Some((Outcome::Interrupted, _)) | None => {
+                say("interrupted: what was done is marked incomplete");
+                Ok(how.stopped)
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `advmod tui`: the terminal interface on a run of this process, a recorded one, or another process's.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use signal_hook::consts::SIGTERM;
+
+use super::args::TuiArgs;
+use super::audit::plan_from;
+use super::recorder::{Conclusion, Recorder};
+use super::{CliError, Exit, print, say, setup};
+use crate::audit::engine::{self, EngineError};
+use crate::audit::plan::Job;
+use crate::report::{Report, table};
+use crate::tui::app::{Feed, Source};
+use crate::tui::journal;
+use crate::tui::runtime::{self, Ended};
+use crate::tui::theme::Theme;
+
+/// What the worker hands back.
+type Worker = JoinHandle<(Recorder, Result<(), EngineError>)>;
+
+pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() || is_dumb {
+        let instead = "advmod audit does the same without one";
+        return Err(CliError::Usage(format!("tui needs a terminal for input and output; {instead}")));
+    }
+    // https://no-color.org: any value but an empty one.
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let theme = Theme { color, ascii: args.ascii };
+    let (sender, feed) = unbounded();
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Some(file) = &args.replay {
+        let feeds = journal::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
+        let speed = args.speed;
+        std::thread::spawn(move || journal::replay(feeds, speed, &sender));
+        let ended = show(Source::Replay, theme, &feed, &stop)?;
+        return conclude_reading(&ended, args, quiet);
+    }
+    if let Some(folder) = &args.attach {
+        follow(folder, sender)?;
+        let ended = show(Source::Attached, theme, &feed, &stop)?;
+        return conclude_reading(&ended, args, quiet);
+    }
+    let plan = plan_from(&args.audit)?;
+    let recorder = Recorder::new(plan.out.clone());
+    let job = plan.resolve()?;
+    setup::set_threads(Some(job.plan.threads))?;
+    let worker = start(job, recorder, sender, stop.clone())?;
+    let shown = show(Source::Live, theme, &feed, &stop);
+    if let Err(error) = &shown {
+        say(&format!("error: {}; stopping the audit", error.message(false)));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+    if let Ok(Ended { killed: true, signal, .. }) = &shown {
+        // The worker is in the middle of something and is not waited for.
+        signal_hook::low_level::exit(128 + signal.unwrap_or(2));
+    }
+    let (recorder, finished) =
+        worker.join().map_err(|_| CliError::Runtime("the audit broke off; please report this".to_owned()))?;
+    let ended = shown?;
+    let stopped = if ended.signal == Some(SIGTERM) { Exit::Terminated } else { Exit::Interrupted };
+    recorder.conclude(&ended.audit, finished, Conclusion { format: args.audit.run.format, quiet, stopped })
+}
+
+fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) -> Result<Ended, CliError> {
+    runtime::run(source, theme, feed, stop).map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
+}
+
+/// Runs the job on a thread that also journals; the interface never waits for it.
+fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, stop: Arc<AtomicBool>) -> Result<Worker, CliError> {
+    let work = move || {
+        let finished = engine::run_on_worker(job, recorder.adversarial(), &stop, &mut |event| {
+            let flow = recorder.take(&event);
+            let _ = sender.send(Feed::Event(Box::new(event)));
+            flow
+        });
+        let error = finished.as_ref().err().map(ToString::to_string).or_else(|| recorder.error());
+        let _ = sender.send(Feed::Closed(error));
+        (recorder, finished)
+    };
+    let spawned = std::thread::Builder::new().name("audit".to_owned()).spawn(work);
+    spawned.map_err(|error| CliError::Runtime(format!("cannot start a thread: {error}")))
+}
+
+/// Follows the journal in a folder. It may appear later, the folder may not.
+fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
+    if !folder.is_dir() {
+        return Err(CliError::Runtime(format!(
+            "{}: not a folder; give one that a run writes with --out",
+            folder.display()
+        )));
+    }
+    let path = folder.join("run.jsonl");
+    std::thread::spawn(move || journal::follow(&path, &sender));
+    Ok(())
+}
+
+/// The table and the exit code of a run that was only looked at.
+fn conclude_reading(ended: &Ended, args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
+    if ended.audit.finished.is_some() {
+        let how = Conclusion { format: args.audit.run.format, quiet, stopped: Exit::Interrupted };
+        return Recorder::new(None).conclude(&ended.audit, Ok(()), how);
+    }
+    if let Some(report) = Report::new(&ended.audit) {
+        print(&table::text(&report))?;
+    }
+    say("inconclusive: the end of the run was not seen");
+    Ok(Exit::Inconclusive)
+}

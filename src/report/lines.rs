@@ -1,0 +1,77 @@
+//! What a run says while it goes on: one line for each event that a reader should see.
+
+use crate::audit::event::{AuditEvent, Stage};
+use crate::audit::state::AuditState;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It goes on.
+    Info,
+    /// A reader of the results must know this.
+    Warning,
+    /// Something broke off.
+    Error,
+}
+
+/// One line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// Without a line break.
+    pub text: String,
+}
+
+/// What there is to say about an event; `state` has taken it in already.
+pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
+    let (level, text) = match event {
+        AuditEvent::Started { start, .. } => {
+            let (model, data) = (&start.model, &start.data);
+            let text = format!(
+                "{} ({}, {} parameters) on {} of {} images of {}, {}, seed {}",
+                model.name,
+                model.architecture,
+                model.parameters,
+                data.indices.len(),
+                data.available,
+                data.name,
+                start.plan.device,
+                start.plan.seed
+            );
+            (Level::Info, text)
+        }
+        AuditEvent::Warned { message } => (Level::Warning, message.clone()),
+        AuditEvent::AttackFailed { attack, error } => {
+            (Level::Error, format!("{} failed: {error}", attack_name(state, *attack)))
+        }
+        AuditEvent::AttackFinished { attack, seconds } => {
+            let samples = &state.attacks.get(*attack)?.samples;
+            let broken = samples.iter().filter(|sample| sample.success).count();
+            let carried = match samples.iter().filter(|sample| sample.carried_from.is_some()).count() {
+                0 => String::new(),
+                carried => format!(", {carried} of them carried from a smaller ε"),
+            };
+            let name = attack_name(state, *attack);
+            (Level::Info, format!("{name}: broke {broken} of {} in {seconds:.1} s{carried}", samples.len()))
+        }
+        _ => return None,
+    };
+    Some(LogLine { level, text })
+}
+
+/// The label of an attack of the plan; empty if the plan has no such attack.
+pub fn attack_name(state: &AuditState, attack: usize) -> String {
+    let plan = state.start.as_ref().map(|start| &start.plan);
+    plan.and_then(|plan| plan.attacks.get(attack)).map_or_else(String::new, |attack| attack.label.clone())
+}
+
+/// A stage in a few words.
+pub fn stage_name(state: &AuditState, stage: Stage) -> String {
+    match stage {
+        Stage::Clean => "clean images".to_owned(),
+        Stage::CleanCurve => "clean curve".to_owned(),
+        Stage::Attack { attack } => attack_name(state, attack),
+        Stage::AttackCurve { attack } => format!("{} curve", attack_name(state, attack)),
+    }
+}

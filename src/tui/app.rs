@@ -1,0 +1,309 @@
+//! What there is to show: the audit's state, and where the user is in it.
+
+use std::time::Duration;
+
+use ratatui::crossterm::event::{KeyEvent, MouseEvent};
+
+use crate::audit::event::{AuditEvent, Outcome, Stage};
+use crate::audit::state::AuditState;
+use crate::report::Report;
+use crate::report::lines::{Level, LogLine};
+
+/// Everything that a frame is drawn from.
+#[derive(Clone, Debug, Default)]
+pub struct App {
+    /// The fold over the events.
+    pub audit: AuditState,
+    /// What the results would be if the run ended now; renewed by [`refresh`](Self::refresh).
+    pub report: Option<Report>,
+    /// Where the user is.
+    pub ui: UiState,
+    /// Whether `report` is older than `audit`.
+    pub stale: bool,
+}
+
+/// Where the events come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// A run of this process.
+    #[default]
+    Live,
+    /// A journal that is read once.
+    Replay,
+    /// A journal that another process writes.
+    Attached,
+}
+
+/// The part of the state that no event of the audit changes, but for the clocks and the log.
+#[derive(Clone, Debug, Default)]
+pub struct UiState {
+    /// Where the events come from.
+    pub source: Source,
+    /// Which screen is shown.
+    pub screen: Screen,
+    /// What lies over it.
+    pub overlay: Option<Overlay>,
+    /// Which pane of the Overview has the keys.
+    pub pane: Pane,
+    /// Whether that pane fills the screen.
+    pub expanded: bool,
+    /// Which attack is selected, from 0.
+    pub selected: usize,
+    /// Which tap the cursor is on, if it is shown.
+    pub cursor: Option<usize>,
+    /// What the chart shows.
+    pub chart: ChartMode,
+    /// Whether the chart's axis is fitted to the curves instead of 0 to 1.
+    pub fitted_axis: bool,
+    /// Lines that the log is scrolled back from its end.
+    pub log_back: usize,
+    /// Lines that the help is scrolled down.
+    pub help_down: usize,
+    /// What happened, the oldest first.
+    pub log: Vec<LogEntry>,
+    /// Time since the start of the interface.
+    pub now: Duration,
+    /// When the stage in work began.
+    pub stage_began: Option<Duration>,
+    /// Per attack the largest share that was reached, in `[0, 1]`.
+    pub shares: Vec<f64>,
+    /// Set when nothing more comes: the reason, if it is an error.
+    pub closed: Option<Option<String>>,
+    /// When it was.
+    pub closed_at: Duration,
+    /// What the run was asked for.
+    pub wish: Wish,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+}
+
+/// What the user wants of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// That it goes on.
+    #[default]
+    GoOn,
+    /// That it stops soon.
+    Stop,
+    /// That it stops soon, and the interface with it.
+    Leave,
+}
+
+/// A line of the log with its time, where that says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Since the start of the interface; absent in a replay.
+    pub at: Option<Duration>,
+    /// What.
+    pub line: LogLine,
+}
+
+/// Log lines that are kept.
+pub const LOG_LINES: usize = 2000;
+
+/// The screens, in the order of their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Screen {
+    /// Chart, results, progress, log.
+    #[default]
+    Overview,
+    /// Each tap's numbers.
+    Layers,
+    /// All log lines.
+    Log,
+}
+
+impl Screen {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Overview, Self::Layers, Self::Log];
+
+    /// Its name.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Layers => "Layers",
+            Self::Log => "Log",
+        }
+    }
+}
+
+/// The panes of the Overview.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pane {
+    /// The curves.
+    #[default]
+    Chart,
+    /// The table.
+    Results,
+    /// How far the attacks are.
+    Progress,
+    /// The last log lines.
+    Log,
+}
+
+impl Pane {
+    /// All of them, in the order of Tab.
+    pub const ALL: [Self; 4] = [Self::Chart, Self::Results, Self::Progress, Self::Log];
+}
+
+/// What lies over a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// All keys.
+    Help,
+    /// Whether to stop a run, and then leave.
+    Stop {
+        /// Whether the interface ends with the run.
+        leave: bool,
+    },
+}
+
+/// What the chart shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChartMode {
+    /// Q of every curve.
+    #[default]
+    Level,
+    /// Q under attack − Q of the same images when clean.
+    Difference,
+    /// One small chart per attack.
+    Each,
+}
+
+/// What the audit is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Model and data are being read.
+    Loading,
+    /// Measuring or attacking.
+    Running,
+    /// Asked to stop, and not yet there.
+    Stopping,
+    /// The end was reached.
+    Finished(Outcome),
+    /// Broke off before its end.
+    Failed,
+    /// The journal ends before the run did.
+    Ended,
+}
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Msg {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse.
+    Mouse(MouseEvent),
+    /// The terminal has this many columns and rows.
+    Resize(u16, u16),
+    /// From the run.
+    Feed(Feed),
+    /// A line that a library wrote to stderr.
+    Stderr(String),
+    /// So long after the start.
+    Tick(Duration),
+    /// SIGINT, SIGTERM or SIGHUP.
+    Terminate,
+    /// SIGTSTP.
+    Suspend,
+}
+
+/// What a run tells its interface.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// An event of the audit.
+    Event(Box<AuditEvent>),
+    /// A new run has begun in place of the one so far.
+    Restarted,
+    /// A journal's line that is no event.
+    Unreadable(usize),
+    /// Nothing more comes; the reason, if it is an error.
+    Closed(Option<String>),
+}
+
+/// What [`update`](super::update::update) wants to be done outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the run to stop.
+    StopRun,
+    /// Leave; nothing runs any more.
+    Quit,
+    /// Leave at once, whatever runs.
+    Kill,
+    /// Give the terminal back and stop the process until it is continued.
+    Suspend,
+    /// Draw everything anew.
+    Redraw,
+}
+
+impl App {
+    /// Nothing has come yet.
+    pub fn new(source: Source, size: (u16, u16)) -> Self {
+        Self { ui: UiState { source, size, ..UiState::default() }, ..Self::default() }
+    }
+
+    /// Brings the report up to date.
+    pub fn refresh(&mut self) {
+        if self.stale {
+            self.report = Report::new(&self.audit);
+            self.stale = false;
+        }
+    }
+
+    /// What the audit is doing.
+    pub fn phase(&self) -> Phase {
+        match (&self.ui.closed, self.audit.finished) {
+            (Some(Some(_)), _) => Phase::Failed,
+            (_, Some((outcome, _))) => Phase::Finished(outcome),
+            (Some(None), None) => Phase::Ended,
+            (None, None) if self.ui.wish != Wish::GoOn => Phase::Stopping,
+            (None, None) if self.audit.start.is_none() => Phase::Loading,
+            (None, None) => Phase::Running,
+        }
+    }
+
+    /// Whether leaving now would break off a run of this process.
+    pub fn is_busy(&self) -> bool {
+        self.ui.source == Source::Live && self.ui.closed.is_none()
+    }
+
+    /// Attacks of the plan.
+    pub fn attacks(&self) -> usize {
+        self.audit.attacks.len()
+    }
+
+    /// Taps of the curves.
+    pub fn taps(&self) -> usize {
+        self.audit.start.as_ref().map_or(0, |start| start.taps.len())
+    }
+
+    /// How far an attack is, in `[0, 1]`; never falls during a run.
+    pub fn share(&self, attack: usize) -> f64 {
+        self.ui.shares.get(attack).copied().unwrap_or(0.0)
+    }
+
+    /// How far an attack is by what has come in.
+    pub(super) fn share_now(&self, attack: usize) -> f64 {
+        let Some(state) = self.audit.attacks.get(attack) else { return 0.0 };
+        if state.seconds.is_some() {
+            return 1.0;
+        }
+        let stage = self.audit.stage.filter(|it| it.stage == (Stage::Attack { attack }) && it.total > 0);
+        let by_steps = stage.map_or(0.0, |it| it.done as f64 / it.total as f64);
+        let correct = self.audit.clean_accuracy().map_or(0, |(correct, _)| correct);
+        let by_samples = if correct > 0 { state.samples.len() as f64 / correct as f64 } else { 0.0 };
+        by_steps.max(by_samples).clamp(0.0, 1.0)
+    }
+
+    /// Adds a line to the log.
+    pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
+        let at = (self.ui.source == Source::Live).then_some(self.ui.now);
+        self.ui.log.push(LogEntry { at, line: LogLine { level, text: text.into() } });
+        if self.ui.log.len() > LOG_LINES {
+            self.ui.log.remove(0);
+        } else if self.ui.log_back > 0 {
+            // What is being read stays where it is.
+            self.ui.log_back += 1;
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The one table of keys: dispatch, footer and help read it.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::app::Screen;
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Leave; asks while a run goes on.
+    Quit,
+    /// Stop the run and leave; again: leave at once.
+    Interrupt,
+    /// Show or hide the help.
+    Help,
+    /// Show this screen.
+    Show(Screen),
+    /// Next pane.
+    NextPane,
+    /// Previous pane.
+    PreviousPane,
+    /// The pane fills the screen, or no longer.
+    Expand,
+    /// Close what lies on top.
+    Close,
+    /// Agree to what is asked.
+    Confirm,
+    /// One up.
+    Up,
+    /// One down.
+    Down,
+    /// Ten up.
+    PageUp,
+    /// Ten down.
+    PageDown,
+    /// To the first.
+    First,
+    /// To the last.
+    Last,
+    /// Cursor one tap back.
+    Left,
+    /// Cursor one tap on.
+    Right,
+    /// Next chart mode.
+    ChartMode,
+    /// Axis fixed or fitted.
+    Axis,
+    /// Ask whether to stop the run.
+    Stop,
+    /// Give the shell its terminal.
+    Suspend,
+    /// Draw everything anew.
+    Redraw,
+}
+
+/// Where a binding stands in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Everywhere.
+    Global,
+    /// The run.
+    Run,
+    /// The chart.
+    Chart,
+    /// Tables and lists.
+    Lists,
+}
+
+impl Group {
+    /// All of them, in the order of the help.
+    pub const ALL: [Self; 4] = [Self::Global, Self::Run, Self::Chart, Self::Lists];
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Global => "EVERYWHERE",
+            Self::Run => "RUN",
+            Self::Chart => "CHART",
+            Self::Lists => "TABLES, LOG",
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// Any of these.
+    pub keys: &'static [(KeyCode, KeyModifiers)],
+    /// How help and footer write them.
+    pub shown: &'static str,
+    /// What they do.
+    pub command: Command,
+    /// On which screens; empty: on all.
+    pub screens: &'static [Screen],
+    /// Where in the help.
+    pub group: Group,
+    /// One short line; empty where another line of the table speaks for this one.
+    pub help: &'static str,
+    /// A word for the footer; empty: not there.
+    pub footer: &'static str,
+}
+
+const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
+    (code, KeyModifiers::NONE)
+}
+
+const fn control(letter: char) -> (KeyCode, KeyModifiers) {
+    (KeyCode::Char(letter), KeyModifiers::CONTROL)
+}
+
+const fn everywhere(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    shown: &'static str,
+    command: Command,
+    group: Group,
+    help: &'static str,
+    footer: &'static str,
+) -> Binding {
+    Binding { keys, shown, command, screens: &[], group, help, footer }
+}
+
+const CURVES: &[Screen] = &[Screen::Overview, Screen::Layers];
+
+/// Every key that does something. What stands first wins the room in the footer.
+pub static BINDINGS: &[Binding] = &[
+    everywhere(
+        &[plain(KeyCode::Char('?')), plain(KeyCode::F(1))],
+        "?",
+        Command::Help,
+        Group::Global,
+        "this help",
+        "help",
+    ),
+    everywhere(
+        &[plain(KeyCode::Char('q'))],
+        "q",
+        Command::Quit,
+        Group::Global,
+        "quit; asks while a run goes on",
+        "quit",
+    ),
+    everywhere(
+        &[plain(KeyCode::Char('1'))],
+        "1-3",
+        Command::Show(Screen::Overview),
+        Group::Global,
+        "Overview, Layers, Log",
+        "screen",
+    ),
+    everywhere(&[plain(KeyCode::Char('2'))], "2", Command::Show(Screen::Layers), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Log), Group::Global, "", ""),
+    Binding {
+        keys: &[plain(KeyCode::Tab)],
+        shown: "Tab",
+        command: Command::NextPane,
+        screens: &[Screen::Overview],
+        group: Group::Global,
+        help: "next pane; Shift-Tab: previous",
+        footer: "pane",
+    },
+    Binding {
+        keys: &[plain(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
+        shown: "Shift-Tab",
+        command: Command::PreviousPane,
+        screens: &[Screen::Overview],
+        group: Group::Global,
+        help: "",
+        footer: "",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Up), plain(KeyCode::Char('k'))],
+        shown: "↑ ↓",
+        command: Command::Up,
+        screens: &[],
+        group: Group::Lists,
+        help: "select, scroll; also k j",
+        footer: "select",
+    },
+    everywhere(&[plain(KeyCode::Down), plain(KeyCode::Char('j'))], "↓", Command::Down, Group::Lists, "", ""),
+    everywhere(&[plain(KeyCode::PageUp)], "PgUp PgDn", Command::PageUp, Group::Lists, "ten lines", ""),
+    everywhere(&[plain(KeyCode::PageDown)], "PgDn", Command::PageDown, Group::Lists, "", ""),
+    everywhere(
+        &[plain(KeyCode::Home), plain(KeyCode::Char('g'))],
+        "g G",
+        Command::First,
+        Group::Lists,
+        "first, last; also Home End",
+        "",
+    ),
+    everywhere(
+        &[plain(KeyCode::End), plain(KeyCode::Char('G')), (KeyCode::Char('G'), KeyModifiers::SHIFT)],
+        "G",
+        Command::Last,
+        Group::Lists,
+        "",
+        "",
+    ),
+    Binding {
+        keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
+        shown: "← →",
+        command: Command::Left,
+        screens: CURVES,
+        group: Group::Chart,
+        help: "cursor: reads the values of a tap; also h l",
+        footer: "tap",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Right), plain(KeyCode::Char('l'))],
+        shown: "→",
+        command: Command::Right,
+        screens: CURVES,
+        group: Group::Chart,
+        help: "",
+        footer: "",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Char('m'))],
+        shown: "m",
+        command: Command::ChartMode,
+        screens: &[Screen::Overview],
+        group: Group::Chart,
+        help: "levels, difference to clean, one chart per attack",
+        footer: "mode",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Char('y'))],
+        shown: "y",
+        command: Command::Axis,
+        screens: &[Screen::Overview],
+        group: Group::Chart,
+        help: "axis from 0 to 1, or fitted to the curves",
+        footer: "axis",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Char('e'))],
+        shown: "e",
+        command: Command::Expand,
+        screens: &[Screen::Overview],
+        group: Group::Global,
+        help: "pane over the whole screen, and back",
+        footer: "expand",
+    },
+    everywhere(
+        &[plain(KeyCode::Char('S')), (KeyCode::Char('S'), KeyModifiers::SHIFT)],
+        "S",
+        Command::Stop,
+        Group::Run,
+        "stop the run after the batch in work",
+        "stop",
+    ),
+    everywhere(&[plain(KeyCode::Esc)], "Esc", Command::Close, Group::Global, "close, back", ""),
+    everywhere(&[plain(KeyCode::Enter), plain(KeyCode::Char('Y'))], "Enter", Command::Confirm, Group::Global, "", ""),
+    everywhere(
+        &[control('c')],
+        "Ctrl-C",
+        Command::Interrupt,
+        Group::Run,
+        "stop the run and leave; again: leave without results",
+        "",
+    ),
+    everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", ""),
+    everywhere(&[control('l')], "Ctrl-L", Command::Redraw, Group::Global, "draw everything anew", ""),
+];
+
+/// The command of a key on a screen.
+pub fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let fits = |binding: &&Binding| {
+        (binding.screens.is_empty() || binding.screens.contains(&screen))
+            && binding.keys.contains(&(key.code, key.modifiers))
+    };
+    BINDINGS.iter().find(fits).map(|binding| binding.command)
+}
+
+/// The bindings that the footer of a screen names.
+pub fn footer(screen: Screen) -> impl Iterator<Item = &'static Binding> {
+    BINDINGS.iter().filter(move |binding| {
+        !binding.footer.is_empty() && (binding.screens.is_empty() || binding.screens.contains(&screen))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_means_two_things_on_a_screen() {
+        for screen in Screen::ALL {
+            let mut seen = Vec::new();
+            for binding in BINDINGS.iter().filter(|it| it.screens.is_empty() || it.screens.contains(&screen)) {
+                for key in binding.keys {
+                    assert!(!seen.contains(key), "{key:?} on {screen:?}");
+                    seen.push(*key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_release_is_no_press() {
+        let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
+        assert_eq!(command(key, Screen::Log), Some(Command::Quit));
+        key.kind = KeyEventKind::Release;
+        assert_eq!(command(key, Screen::Log), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! The loop: keys, signals and events in, frames out.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::terminal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+
+use super::app::{App, Effect, Feed, Msg, Phase, Source};
+use super::terminal::Session;
+use super::theme::Theme;
+use super::update::update;
+use crate::audit::state::AuditState;
+
+/// Shortest time between two frames that no key asked for.
+const FRAME: Duration = Duration::from_millis(33);
+
+/// Events that are taken in before keys are looked at again.
+const BURST: usize = 4096;
+
+/// What the interface was left with.
+#[derive(Debug)]
+pub struct Ended {
+    /// Everything that had come.
+    pub audit: AuditState,
+    /// Whether it was left at once, with a run still going on.
+    pub killed: bool,
+    /// The signal that made it end.
+    pub signal: Option<i32>,
+}
+
+/// Shows a run until the user leaves. `stop` is set when the run is to stop.
+///
+/// # Errors
+/// The terminal's; it is given back in any case.
+pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) -> io::Result<Ended> {
+    let signals = listen()?;
+    let size = terminal::size()?;
+    let mut looped = Loop { app: App::new(source, size), theme, session: Session::open()?, signal: None, drawn: None };
+    let killed = looped.run(feed, &signals, stop)?;
+    Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
+}
+
+/// Signals, as they come.
+fn listen() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])?;
+    let (sender, receiver) = unbounded();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+struct Loop {
+    app: App,
+    theme: Theme,
+    session: Session,
+    signal: Option<i32>,
+    /// When the last frame was drawn, and for which second.
+    drawn: Option<(Instant, u64)>,
+}
+
+/// How the loop ends.
+enum Leave {
+    Quit,
+    Kill,
+}
+
+impl Loop {
+    /// Whether it was left at once.
+    fn run(&mut self, feed: &Receiver<Feed>, signals: &Receiver<i32>, stop: &AtomicBool) -> io::Result<bool> {
+        let began = Instant::now();
+        let mut changed = true;
+        let mut at_once = true;
+        loop {
+            update(&mut self.app, Msg::Tick(began.elapsed()));
+            changed |= self.clock_moved();
+            let waited = self.drawn.map_or(FRAME, |(at, _)| at.elapsed());
+            if changed && (at_once || waited >= FRAME) {
+                self.app.refresh();
+                self.session.draw(&self.app, self.theme)?;
+                self.drawn = Some((Instant::now(), self.app.ui.now.as_secs()));
+                (changed, at_once) = (false, false);
+            }
+            let rest = FRAME.saturating_sub(self.drawn.map_or(FRAME, |(at, _)| at.elapsed()));
+            // Even when nothing is due: a feed has no other way to wake the loop.
+            let wait = if changed { rest } else { FRAME };
+            let mut inbox = Vec::new();
+            if event::poll(wait)? {
+                // All that is there, so that a held key does not lag behind.
+                loop {
+                    inbox.extend(message(&event::read()?));
+                    if !event::poll(Duration::ZERO)? {
+                        break;
+                    }
+                }
+                at_once = true;
+            }
+            for signal in signals.try_iter() {
+                let is_stop = signal == SIGTSTP;
+                if !is_stop {
+                    self.signal = Some(signal);
+                }
+                inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
+            }
+            inbox.extend(feed.try_iter().take(BURST).map(Msg::Feed));
+            inbox.extend(self.session.stderr().map(Msg::Stderr));
+            for msg in inbox {
+                changed = true;
+                for effect in update(&mut self.app, msg) {
+                    if let Some(leave) = self.perform(effect, stop)? {
+                        return Ok(matches!(leave, Leave::Kill));
+                    }
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, stop: &AtomicBool) -> io::Result<Option<Leave>> {
+        match effect {
+            Effect::StopRun => stop.store(true, Ordering::Relaxed),
+            Effect::Quit => return Ok(Some(Leave::Quit)),
+            Effect::Kill => return Ok(Some(Leave::Kill)),
+            Effect::Suspend => self.session.suspend()?,
+            Effect::Redraw => self.session.clear()?,
+        }
+        Ok(None)
+    }
+
+    /// Whether a clock on the screen shows another second now.
+    fn clock_moved(&self) -> bool {
+        let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Stopping);
+        runs && self.drawn.is_none_or(|(_, second)| second != self.app.ui.now.as_secs())
+    }
+}
+
+fn message(event: &Event) -> Option<Msg> {
+    match *event {
+        Event::Key(key) => Some(Msg::Key(key)),
+        Event::Mouse(mouse) => Some(Msg::Mouse(mouse)),
+        Event::Resize(columns, rows) => Some(Msg::Resize(columns, rows)),
+        _ => None,
+    }
+}

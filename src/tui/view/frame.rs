@@ -1,0 +1,110 @@
+//! The first two rows and the last one.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use super::super::app::{App, Phase, Screen, Source};
+use super::super::keys::{self, Command};
+use super::super::theme::{Role, Theme};
+use super::text::{clock, fit_line};
+use crate::audit::event::Outcome;
+
+/// What runs on what, and how it stands.
+pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let (role, word) = match app.phase() {
+        Phase::Loading => (Role::Plain, "LOADING"),
+        Phase::Running => (Role::Good, "RUNNING"),
+        Phase::Stopping => (Role::Warning, "STOPPING"),
+        Phase::Finished(Outcome::Complete) => (Role::Good, "FINISHED"),
+        Phase::Finished(Outcome::Interrupted) => (Role::Warning, "STOPPED"),
+        Phase::Finished(Outcome::Failed) | Phase::Failed => (Role::Bad, "FAILED"),
+        Phase::Ended => (Role::Warning, "CUT OFF"),
+    };
+    let source = match app.ui.source {
+        Source::Live => "",
+        Source::Replay => "replay  ",
+        Source::Attached => "attached  ",
+    };
+    let time = match (app.audit.finished, app.ui.source) {
+        (Some((_, seconds)), _) => format!(" {}", clock(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))),
+        (None, Source::Live) => {
+            let now = if app.ui.closed.is_some() { app.ui.closed_at } else { app.ui.now };
+            format!(" {}", clock(now))
+        }
+        _ => String::new(),
+    };
+    let right = vec![
+        Span::styled(source, theme.style(Role::Dim)),
+        Span::styled(word, theme.style(role)),
+        Span::raw(format!("{time} ")),
+    ];
+    let right_width: usize = right.iter().map(Span::width).sum();
+    let mut left = vec![Span::styled(" advmod ", theme.style(Role::Title))];
+    if let Some(start) = &app.audit.start {
+        let (model, data) = (&start.model, &start.data);
+        left.push(Span::raw(format!(
+            " {} {}  {} n={}  {}  seed {}",
+            model.name,
+            model.architecture,
+            data.name,
+            data.indices.len(),
+            start.plan.device,
+            start.plan.seed
+        )));
+    }
+    let room = usize::from(area.width).saturating_sub(right_width + 2);
+    fit_line(left, room).render(area, buffer);
+    let right_width = right_width as u16;
+    let corner = Rect { x: area.right().saturating_sub(right_width), width: right_width.min(area.width), ..area };
+    Line::from(right).render(corner, buffer);
+}
+
+/// How a screen stands in the list of screens.
+fn tab(number: usize, screen: Screen, is_shown: bool) -> String {
+    let (open, close) = if is_shown { ('[', ']') } else { (' ', ' ') };
+    format!("{open}{number} {}{close} ", screen.title())
+}
+
+/// The screens.
+pub(super) fn tabs(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let span = |(place, screen)| {
+        let is_shown = screen == app.ui.screen;
+        let role = if is_shown { Role::Title } else { Role::Dim };
+        Span::styled(tab(place + 1, screen, is_shown), theme.style(role))
+    };
+    let mut spans: Vec<Span<'static>> = Screen::ALL.into_iter().enumerate().map(span).collect();
+    let warnings = app.audit.warnings.len();
+    if warnings > 0 {
+        let plural = if warnings == 1 { "" } else { "s" };
+        spans.push(Span::styled(format!("  {warnings} warning{plural}"), theme.style(Role::Warning)));
+    }
+    fit_line(spans, usize::from(area.width)).render(area, buffer);
+}
+
+/// Which screen's name is in this column.
+pub(super) fn tab_at(column: u16) -> Option<Screen> {
+    let mut end = 0;
+    Screen::ALL.into_iter().enumerate().find_map(|(place, screen)| {
+        end += tab(place + 1, screen, false).len() as u16;
+        (column < end).then_some(screen)
+    })
+}
+
+/// What can be pressed here; what has no room is in the help.
+pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let mut spans = Vec::new();
+    let mut left = usize::from(area.width);
+    for binding in keys::footer(app.ui.screen).filter(|it| it.command != Command::Stop || app.is_busy()) {
+        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Title));
+        let word = Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim));
+        let wide = key.width() + word.width();
+        if wide > left {
+            break;
+        }
+        left -= wide;
+        spans.extend([key, word]);
+    }
+    Line::from(spans).render(area, buffer);
+}

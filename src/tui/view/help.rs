@@ -1,0 +1,43 @@
+//! All keys, from their table.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Widget as _};
+
+use super::super::app::App;
+use super::super::keys::{BINDINGS, Group};
+use super::super::theme::{Role, Theme};
+use super::text::{fit_line, framed};
+
+/// Draws the overlay.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let mut lines = Vec::new();
+    for group in Group::ALL {
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.push(Line::styled(format!(" {}", group.title()), theme.style(Role::Title)));
+        for binding in BINDINGS.iter().filter(|it| it.group == group && !it.help.is_empty()) {
+            let pad = " ".repeat(11_usize.saturating_sub(Span::raw(binding.shown).width()));
+            let spans = vec![
+                Span::raw(format!("  {}{pad}", binding.shown)),
+                Span::styled(binding.help, theme.style(Role::Dim)),
+            ];
+            lines.push(fit_line(spans, 68));
+        }
+    }
+    lines.push(Line::default());
+    lines.push(Line::raw(" Mouse: click a screen, a pane or an attack; the wheel scrolls."));
+    lines.push(Line::raw(" Shift and drag selects text."));
+    let height = (lines.len() as u16 + 2).min(area.height);
+    let shape = area.centered(Constraint::Length(area.width.min(72)), Constraint::Length(height));
+    Clear.render(shape, buffer);
+    let room = usize::from(shape.height.saturating_sub(2));
+    let down = app.ui.help_down.min(lines.len().saturating_sub(room));
+    let title = if lines.len() > room { "Help: ↑ ↓ for more, Esc closes" } else { "Help: Esc closes" };
+    let inner = framed(shape, buffer, theme, true, title);
+    for (at, line) in lines.iter().skip(down).take(room).enumerate() {
+        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
+    }
+}

@@ -1,0 +1,137 @@
+//! Each tap's numbers: Q when clean, Q under the selected attack, the drop with its interval; and the tap under the cursor in full.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use super::super::app::App;
+use super::super::theme::{Role, Theme};
+use super::text::{fit, fit_line, framed, paragraph, width};
+use crate::modularity::{Interval, TapPoint};
+use crate::report::wire::AttackResult;
+
+/// Draws the screen.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let Some(start) = &app.audit.start else {
+        let inner = framed(area, buffer, theme, true, "Layers");
+        Line::styled(" The taps are known when the model is loaded.", theme.style(Role::Dim)).render(inner, buffer);
+        return;
+    };
+    let attack = app.report.as_ref().and_then(|report| report.attacks.get(app.ui.selected));
+    let cursor = app.ui.cursor.unwrap_or(0).min(start.taps.len().saturating_sub(1));
+    let (list, detail) = if area.width >= 100 {
+        let [list, detail] = Layout::horizontal([Constraint::Min(58), Constraint::Percentage(44)]).areas(area);
+        (list, detail)
+    } else {
+        let [list, detail] = Layout::vertical([Constraint::Min(6), Constraint::Length(area.height / 3)]).areas(area);
+        (list, detail)
+    };
+    table(list, buffer, app, theme, attack, cursor);
+    one(detail, buffer, app, theme, cursor);
+}
+
+fn table(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: Option<&AttackResult>, cursor: usize) {
+    let label = attack.map_or("no attack", |attack| attack.attack.label.as_str());
+    let inner = framed(area, buffer, theme, true, &format!("Layers: {label} (← → another attack)"));
+    let taps = app.audit.start.as_ref().map_or(&[][..], |start| &start.taps);
+    let name_width = taps.iter().map(|tap| width(tap)).max().unwrap_or(3).clamp(3, 24);
+    let clean = app.report.as_ref().and_then(|report| report.clean.curves.as_ref());
+    let curves = attack.and_then(|attack| attack.curves.as_ref());
+    let head = format!("  {:<name_width$} {:>8} {:>8} {:>8} {:>15}", "tap", "all", "clean", "adv", "drop ±95 %");
+    Line::styled(fit(&head, usize::from(inner.width)), theme.style(Role::Dim)).render(inner, buffer);
+    let room = usize::from(inner.height.saturating_sub(1));
+    let first = if taps.len() <= room { 0 } else { cursor.saturating_sub(room / 2).min(taps.len() - room) };
+    let largest =
+        curves.map_or(0.0, |curves| curves.drops.iter().flatten().map(|drop| drop.estimate.abs()).fold(0.0, f64::max));
+    for (line, (tap, name)) in taps.iter().enumerate().skip(first).take(room).enumerate() {
+        let q = |points: Option<&Vec<TapPoint>>| number(points.and_then(|it| it.get(tap)).and_then(|it| it.q));
+        let drop = curves.and_then(|curves| curves.drops.get(tap).copied().flatten());
+        let name = fit(name, name_width);
+        let pad = " ".repeat(name_width.saturating_sub(width(&name)));
+        let text = format!(
+            "{name}{pad} {:>8} {:>8} {:>8} {:>15} ",
+            q(clean.map(|it| &it.true_labels.taps)),
+            q(curves.map(|it| &it.clean.taps)),
+            q(curves.map(|it| &it.adversarial.taps)),
+            drop.map_or_else(|| "–".to_owned(), with_width)
+        );
+        let is_selected = tap == cursor;
+        let pointer = if is_selected { theme.sign("▶ ", "> ") } else { "  " };
+        let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
+        let share = drop.map_or(0.0, |drop| if largest > 0.0 { drop.estimate.abs() / largest } else { 0.0 });
+        let role = if drop.is_some_and(|drop| drop.estimate < 0.0) { Role::Good } else { Role::Bad };
+        let bar = "█".repeat((share * 10.0).round() as usize);
+        let spans = vec![Span::raw(pointer), Span::styled(text, style), Span::styled(bar, theme.style(role))];
+        let place = Rect { y: inner.y + 1 + line as u16, height: 1, ..inner };
+        fit_line(spans, usize::from(inner.width)).render(place, buffer);
+    }
+    if taps.len() > room {
+        let more = format!(" {}-{} of {} ", first + 1, first + room, taps.len());
+        let x = area.right().saturating_sub(more.len() as u16 + 1);
+        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+}
+
+/// All that is known about one tap, every attack included.
+fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) {
+    let name = app.audit.start.as_ref().and_then(|start| start.taps.get(cursor)).map_or("", String::as_str);
+    let inner = framed(area, buffer, theme, false, name);
+    let Some(report) = &app.report else { return };
+    let columns = usize::from(inner.width);
+    let mut lines = Vec::new();
+    let mut add = |text: String, role: Role| lines.extend(paragraph(&text, theme.style(role), columns));
+    if let Some(point) = report.clean.curves.as_ref().and_then(|it| it.true_labels.taps.get(cursor)) {
+        add(format!("clean, all images: Q {}{}", number(point.q), bounds(point.interval)), Role::Plain);
+        if let Some(overlap) = point.label_overlap {
+            let null = point.null.map_or(String::new(), |null| format!("; Q of random labels {null:.3}"));
+            add(format!("edges inside a class {:.1} %{null}", 100.0 * overlap), Role::Plain);
+        }
+        if let Some(hubness) = &point.hubness {
+            let (largest, zero, twice) = (hubness.largest_in_degree, point.zero_rows, point.duplicates);
+            add(format!("largest hub {largest} edges; zero rows {zero}; repeated images {twice}"), Role::Plain);
+        }
+        if let Some(reason) = &point.reason {
+            add(reason.clone(), Role::Warning);
+        }
+    } else {
+        add("The clean curve has not been measured yet.".to_owned(), Role::Dim);
+    }
+    for (place, attack) in report.attacks.iter().enumerate() {
+        let mark = Span::styled(format!(" {} ", theme.mark(place + 1)), theme.style(Role::Attack(place)));
+        let label = Span::raw(format!("{:<12} ", attack.attack.label));
+        let Some(curves) = &attack.curves else {
+            lines.push(fit_line(vec![mark, label, Span::styled("no curve", theme.style(Role::Dim))], columns));
+            continue;
+        };
+        let point = curves.adversarial.taps.get(cursor);
+        let drop = curves.drops.get(cursor).copied().flatten();
+        let q = number(point.and_then(|it| it.q));
+        let text = format!("Q {q}{}", bounds(point.and_then(|it| it.interval)));
+        lines.push(fit_line(vec![mark, label, Span::raw(text)], columns));
+        let drop = format!("{:>16}drop {}", "", drop.map_or_else(|| "–".to_owned(), with_width));
+        lines.push(fit_line(vec![Span::raw(drop)], columns));
+    }
+    let room = usize::from(inner.height);
+    let is_cut = lines.len() > room;
+    for (at, line) in lines.iter().take(room).enumerate() {
+        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
+    }
+    if is_cut {
+        let more = format!(" {} more lines ", lines.len() - room);
+        let x = area.right().saturating_sub(more.len() as u16 + 1);
+        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+}
+
+fn with_width(interval: Interval) -> String {
+    format!("{:.3} ± {:.3}", interval.estimate, interval.estimate - interval.low)
+}
+
+fn bounds(interval: Option<Interval>) -> String {
+    interval.map_or_else(String::new, |it| format!(" [{:.3}, {:.3}]", it.low, it.high))
+}

@@ -1,0 +1,86 @@
+//! Draws the state. One file per pane; none changes anything.
+
+pub mod layout;
+
+mod chart;
+mod facets;
+mod frame;
+mod help;
+mod layers;
+mod log;
+mod progress;
+mod question;
+mod raster;
+mod results;
+mod text;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Widget as _, Wrap};
+
+use super::app::{App, Overlay, Pane, Phase, Screen};
+use super::theme::{Role, Theme};
+
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
+    let area = frame.area();
+    render(area, frame.buffer_mut(), app, theme);
+}
+
+/// Draws everything into a buffer.
+pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    if let Some(notice) = layout::too_small(area) {
+        let room = Rect { height: area.height.min(2), y: area.y + area.height.saturating_sub(2) / 2, ..area };
+        Paragraph::new(notice).wrap(Wrap { trim: true }).centered().render(room, buffer);
+        return;
+    }
+    let areas = layout::areas(app, area);
+    frame::header(areas.header, buffer, app, theme);
+    frame::tabs(areas.tabs, buffer, app, theme);
+    frame::footer(areas.footer, buffer, app, theme);
+    match app.ui.screen {
+        Screen::Overview => {
+            for (pane, area) in areas.panes {
+                match pane {
+                    Pane::Chart if app.audit.clean_curves.is_none() => waiting(area, buffer, app, theme),
+                    Pane::Chart => chart::draw(area, buffer, app, theme),
+                    Pane::Results => results::draw(area, buffer, app, theme),
+                    Pane::Progress => progress::draw(area, buffer, app, theme),
+                    Pane::Log => log::draw(area, buffer, app, theme),
+                }
+            }
+        }
+        Screen::Layers => layers::draw(areas.body, buffer, app, theme),
+        Screen::Log => log::draw(areas.body, buffer, app, theme),
+    }
+    match app.ui.overlay {
+        Some(Overlay::Help) => help::draw(area, buffer, app, theme),
+        Some(Overlay::Stop { leave }) => question::draw(area, buffer, app, theme, leave),
+        None => (),
+    }
+    if theme.ascii {
+        text::to_ascii(area, buffer);
+    }
+}
+
+/// Where there is no curve yet: what is being done, or why there is none.
+fn waiting(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let inner = text::pane(area, buffer, app, theme, Pane::Chart, "Modularity Q by tap");
+    let (role, message) = match app.phase() {
+        Phase::Loading => (Role::Plain, "Loading model and images.".to_owned()),
+        Phase::Running => (Role::Plain, "The clean curve comes first; it is being measured.".to_owned()),
+        Phase::Stopping => (Role::Plain, "Stopping.".to_owned()),
+        Phase::Failed => {
+            let error = app.ui.closed.clone().flatten().unwrap_or_default();
+            (Role::Bad, format!("The audit failed: {error}"))
+        }
+        Phase::Finished(_) | Phase::Ended => (Role::Plain, "The run ended before a curve was measured.".to_owned()),
+    };
+    let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
+    Paragraph::new(Line::styled(message, theme.style(role)))
+        .wrap(Wrap { trim: true })
+        .centered()
+        .render(middle, buffer);
+}

@@ -1,0 +1,160 @@
+//! How far each attack is, how fast, and how long it will take.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use super::super::app::{App, Pane, Phase, Source};
+use super::super::theme::{Role, Theme};
+use super::text::{clock, fit, fit_line, pane, width};
+use crate::audit::event::{Outcome, Stage};
+use crate::report::lines::stage_name;
+
+/// Draws the pane.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let inner = pane(area, buffer, app, theme, Pane::Progress, "Progress");
+    if inner.height == 0 {
+        return;
+    }
+    now(app, theme, usize::from(inner.width)).render(Rect { height: 1, ..inner }, buffer);
+    let room = usize::from(inner.height - 1);
+    let attacks = app.attacks();
+    let at_work = current(app).unwrap_or(app.ui.selected).min(attacks.saturating_sub(1));
+    let first = if attacks <= room { 0 } else { at_work.saturating_sub(room / 2).min(attacks - room) };
+    for (line, attack) in (first..attacks).take(room).enumerate() {
+        let place = Rect { y: inner.y + 1 + line as u16, height: 1, ..inner };
+        row(app, theme, attack, usize::from(inner.width)).render(place, buffer);
+    }
+    let hidden = attacks.saturating_sub(room);
+    if hidden > 0 {
+        let more = format!(" {hidden} more ");
+        let x = area.right().saturating_sub(more.len() as u16 + 1);
+        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+}
+
+/// The attack in work or being measured.
+fn current(app: &App) -> Option<usize> {
+    match app.audit.stage?.stage {
+        Stage::Attack { attack } | Stage::AttackCurve { attack } => Some(attack),
+        _ => None,
+    }
+}
+
+/// What is being done now.
+fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
+    let attacks = app.attacks();
+    let through = app.audit.attacks.iter().filter(|it| it.seconds.is_some() || it.error.is_some()).count();
+    let text = match (app.phase(), app.audit.stage) {
+        (Phase::Loading, _) => "loading model and images".to_owned(),
+        (Phase::Running | Phase::Stopping, Some(stage)) => {
+            let name = match stage.stage {
+                Stage::Attack { attack } => {
+                    format!("attacking with {}", stage_name(&app.audit, Stage::Attack { attack }))
+                }
+                other => format!("measuring {}", stage_name(&app.audit, other)),
+            };
+            // A journal has no progress between its events.
+            let share = match (stage.total, app.ui.source) {
+                (total @ 1.., Source::Live) => format!(" {:.0} %", (100.0 * stage.done as f64 / total as f64).floor()),
+                _ => String::new(),
+            };
+            format!("{name}{share}")
+        }
+        (Phase::Running | Phase::Stopping, None) => "preparing".to_owned(),
+        (Phase::Failed, _) => "failed; the log says why".to_owned(),
+        (Phase::Ended, _) => "the journal ends here, before its run's end".to_owned(),
+        (Phase::Finished(Outcome::Complete), _) => "finished".to_owned(),
+        (Phase::Finished(Outcome::Interrupted), _) => "stopped before the end".to_owned(),
+        (Phase::Finished(Outcome::Failed), _) => "finished; not everything worked, the log says why".to_owned(),
+    };
+    let count = if attacks == 0 { String::new() } else { format!("   {through} of {attacks} attacks through") };
+    let stopping = if app.phase() == Phase::Stopping { "stopping: " } else { "" };
+    fit_line(
+        vec![
+            Span::styled(format!(" {stopping}"), theme.style(Role::Warning)),
+            Span::raw(text),
+            Span::styled(count, theme.style(Role::Dim)),
+        ],
+        columns,
+    )
+}
+
+fn row(app: &App, theme: Theme, attack: usize, columns: usize) -> Line<'static> {
+    const NAME: usize = 14;
+    const AFTER: usize = 42;
+    let name = app.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack));
+    let name = fit(name.map_or("", |it| it.label.as_str()), NAME);
+    let share = app.share(attack);
+    let bar = columns.saturating_sub(NAME + AFTER + 9).clamp(8, 80);
+    // Full only when it is: the last cell waits for the end.
+    let full = if share >= 1.0 { bar } else { ((share * bar as f64) as usize).min(bar - 1) };
+    let pad = " ".repeat(NAME.saturating_sub(width(&name)));
+    fit_line(
+        vec![
+            Span::raw(format!(" {name}{pad}")),
+            Span::styled("█".repeat(full), theme.style(Role::Attack(attack))),
+            Span::styled("░".repeat(bar - full), theme.style(Role::Dim)),
+            Span::raw(format!(" {:>3.0} % ", (100.0 * share).floor())),
+            words(app, theme, attack),
+        ],
+        columns,
+    )
+}
+
+/// How an attack stands, in words.
+fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
+    let Some(state) = app.audit.attacks.get(attack) else { return Span::raw("") };
+    if let Some(error) = &state.error {
+        return Span::styled(format!("failed: {error}"), theme.style(Role::Bad));
+    }
+    let is_measured = app.audit.stage.is_some_and(|it| it.stage == Stage::AttackCurve { attack });
+    if let Some(seconds) = state.seconds {
+        let rate = if seconds > 0.0 { state.samples.len() as f64 / seconds } else { 0.0 };
+        let what = if state.curves.is_some() {
+            "done"
+        } else if is_measured {
+            "measuring its curves"
+        } else {
+            "no curve"
+        };
+        return Span::raw(format!(
+            "{what}, {} images in {}, {}",
+            state.samples.len(),
+            time(seconds),
+            images_per_second(rate)
+        ));
+    }
+    let share = app.share(attack);
+    let is_at_work = app.audit.stage.is_some_and(|it| it.stage == Stage::Attack { attack });
+    let elapsed = app.ui.stage_began.map(|began| app.ui.now.saturating_sub(began).as_secs_f64());
+    match (is_at_work, elapsed, app.audit.clean_accuracy()) {
+        (true, Some(elapsed), Some((images, _)))
+            if share > 0.0 && elapsed > 0.2 && app.ui.source == Source::Live && app.ui.closed.is_none() =>
+        {
+            let left = elapsed / share - elapsed;
+            let rate = share * images as f64 / elapsed;
+            let left = clock(std::time::Duration::from_secs_f64(left.clamp(0.0, 1e9)));
+            Span::raw(format!("{} of {images} images, {}, ETA {left}", state.samples.len(), images_per_second(rate)))
+        }
+        (true, ..) => Span::raw("running"),
+        _ if matches!(app.phase(), Phase::Running | Phase::Loading | Phase::Stopping) => {
+            Span::styled("queued", theme.style(Role::Dim))
+        }
+        _ if state.samples.is_empty() => Span::styled("not run", theme.style(Role::Dim)),
+        _ => Span::styled("stopped before its end", theme.style(Role::Warning)),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        clock(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    }
+}
+
+fn images_per_second(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1} images/s") } else { format!("{rate:.0} images/s") }
+}

@@ -1,0 +1,27 @@
+//! Whether to stop the run.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::{Clear, Paragraph, Widget as _, Wrap};
+
+use super::super::app::App;
+use super::super::theme::Theme;
+use super::text::framed;
+
+/// Draws the overlay.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, _app: &App, theme: Theme, leave: bool) {
+    let shape = area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)));
+    Clear.render(shape, buffer);
+    let title = if leave { "The audit is still running" } else { "Stop the audit?" };
+    let inner = framed(shape, buffer, theme, true, title);
+    let then = if leave { "then this program ends" } else { "the results stay here to be read" };
+    let lines = vec![
+        Line::default(),
+        Line::raw(format!(" Enter   stop; {then}")),
+        Line::raw(" Esc     let it run"),
+        Line::default(),
+        Line::raw(" What was done by then counts and is marked incomplete."),
+    ];
+    Paragraph::new(lines).wrap(Wrap { trim: false }).render(inner, buffer);
+}

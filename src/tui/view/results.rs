@@ -1,0 +1,176 @@
+//! The results, with the numbers and the words of the table that an audit prints.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use super::super::app::{App, Pane, Phase};
+use super::super::theme::{Role, Theme};
+use super::text::{fit, fit_line, pane, paragraph, width as text_width};
+use crate::report::table::{HEAD, rows as table_rows};
+use crate::report::wire::{AttackResult, AttackStatus, Report};
+
+/// Columns to leave out, the least important first, until the rest fits.
+const EXPENDABLE: [usize; 8] = [1, 5, 3, 8, 6, 7, 4, 11];
+
+/// Columns before the first of the table: the selection and the curve's mark.
+const MARGIN: usize = 4;
+
+/// Cells of all rows, the head first.
+fn cells(app: &App) -> Vec<[String; 12]> {
+    let mut cells = vec![HEAD.map(str::to_owned)];
+    cells.extend(app.report.iter().flat_map(table_rows));
+    if matches!(app.phase(), Phase::Running | Phase::Stopping) {
+        // That a run goes on is said elsewhere.
+        for row in &mut cells {
+            row[2] = row[2].replace(" (incomplete)", "");
+        }
+    }
+    cells
+}
+
+fn widths(cells: &[[String; 12]]) -> [usize; 12] {
+    std::array::from_fn(|column| cells.iter().map(|row| text_width(&row[column])).max().unwrap_or(0))
+}
+
+/// Which columns are shown in so much room.
+fn chosen(widths: &[usize; 12], room: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..12).collect();
+    for column in EXPENDABLE {
+        let used: usize = MARGIN + chosen.iter().map(|&column| widths[column] + 1).sum::<usize>();
+        if used <= room + 1 {
+            break;
+        }
+        chosen.retain(|&it| it != column);
+    }
+    chosen
+}
+
+/// Room that all columns take.
+pub(super) fn width(app: &App) -> u16 {
+    let widths = widths(&cells(app));
+    (MARGIN + widths.iter().sum::<usize>() + 11) as u16
+}
+
+/// Rows of the table without its head.
+pub(super) fn rows(app: &App) -> usize {
+    app.report.as_ref().map_or(1, |report| 1 + report.attacks.len() + usize::from(report.worst_case.is_some()))
+}
+
+/// Which row of the table is at the top.
+fn first_row(app: &App, height: u16) -> usize {
+    let room = usize::from(height.saturating_sub(3)).max(1);
+    // The clean row is row 0, the selected attack row 1 + its place.
+    let (row, last) = (1 + app.ui.selected, rows(app));
+    if last <= room { 0 } else { row.saturating_sub(room - 1).max(usize::from(row >= room)) }
+}
+
+/// Which attack's row is there.
+pub(super) fn attack_at(app: &App, area: Rect, row: u16) -> Option<usize> {
+    let line = usize::from(row.checked_sub(area.y + 2)?);
+    if row + 1 >= area.bottom() {
+        return None;
+    }
+    let attack = (first_row(app, area.height) + line).checked_sub(1)?;
+    (attack < app.attacks()).then_some(attack)
+}
+
+/// Draws the pane.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let inner = pane(area, buffer, app, theme, Pane::Results, "Results");
+    let cells = cells(app);
+    let widths = widths(&cells);
+    let columns = chosen(&widths, usize::from(inner.width));
+    let line = |row: &[String; 12]| {
+        let cells = columns.iter().map(|&column| {
+            let (cell, wide) = (&row[column], widths[column]);
+            let pad = " ".repeat(wide.saturating_sub(text_width(cell)));
+            // As in the printed table: names read from the left, numbers from the right.
+            if matches!(column, 0 | 1 | 10) { format!("{cell}{pad}") } else { format!("{pad}{cell}") }
+        });
+        cells.collect::<Vec<_>>().join(" ")
+    };
+    let room = usize::from(inner.width).saturating_sub(MARGIN);
+    let head = fit(&line(&cells[0]), room);
+    Line::from(Span::styled(format!("{}{head}", " ".repeat(MARGIN)), theme.style(Role::Dim))).render(inner, buffer);
+    let Some(report) = &app.report else { return };
+    let first = first_row(app, area.height);
+    let shown = usize::from(inner.height.saturating_sub(1));
+    for (at, row) in cells.iter().skip(1 + first).take(shown).enumerate() {
+        let place = Rect { y: inner.y + 1 + at as u16, height: 1, ..inner };
+        let (mark, role) = mark(first + at, report.attacks.len(), theme);
+        let is_selected = first + at == 1 + app.ui.selected;
+        let text = fit(&line(row), room);
+        let style = if is_selected { theme.style(Role::Selected) } else { row_style(first + at, report, theme) };
+        let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
+        Line::from(vec![
+            Span::raw(pointer),
+            Span::styled(mark, theme.style(role)),
+            Span::raw("  "),
+            Span::styled(text, style),
+        ])
+        .render(place, buffer);
+    }
+    let used = 1 + (cells.len() - 1 - first).min(shown) as u16;
+    if cells.len() - 1 - first > shown {
+        let more = format!(" {} more ", cells.len() - 1 - first - shown);
+        let x = area.right().saturating_sub(more.len() as u16 + 1);
+        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+    let rest = Rect { y: inner.y + used, height: inner.height - used, ..inner };
+    if rest.height >= 3 {
+        details(Rect { y: rest.y + 1, height: rest.height - 1, ..rest }, buffer, app, theme);
+    }
+}
+
+fn mark(row: usize, attacks: usize, theme: Theme) -> (&'static str, Role) {
+    match row {
+        0 => (theme.mark(0), Role::Clean),
+        row if row <= attacks => (theme.mark(row), Role::Attack(row - 1)),
+        _ => (" ", Role::Plain),
+    }
+}
+
+fn row_style(row: usize, report: &Report, theme: Theme) -> ratatui::style::Style {
+    let failed = row.checked_sub(1).and_then(|row| report.attacks.get(row)).is_some_and(is_failed);
+    theme.style(if failed { Role::Bad } else { Role::Plain })
+}
+
+fn is_failed(attack: &AttackResult) -> bool {
+    attack.status == AttackStatus::Failed
+}
+
+/// What the table has no room for, about the selected attack.
+fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let Some(attack) = app.report.as_ref().and_then(|report| report.attacks.get(app.ui.selected)) else { return };
+    let what = &attack.attack;
+    let columns = usize::from(area.width);
+    let mut lines = vec![fit_line(
+        vec![
+            Span::styled(format!(" {}", what.label), theme.style(Role::Title)),
+            Span::raw(format!("  {}  {}", what.title, what.summary)),
+        ],
+        columns,
+    )];
+    let mut add = |text: String, role: Role| lines.extend(paragraph(&text, theme.style(role), columns));
+    add(what.parameters_text(), Role::Dim);
+    if let Some(error) = &attack.error {
+        add(format!("failed: {error}"), Role::Bad);
+    }
+    if let Some(row) = app.report.as_ref().and_then(|report| table_rows(report).into_iter().nth(1 + app.ui.selected))
+        && !attack.samples.is_empty()
+    {
+        let (broken, of) = (attack.success_rate.count, attack.success_rate.of);
+        add(format!("broke {broken} of {of} images, {} forward passes per image", row[8]), Role::Plain);
+        add(format!("means over the broken ones: L0 {}, L2 {}, L∞ {}", row[5], row[6], row[7]), Role::Plain);
+    }
+    if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
+        let (before, after) =
+            (format!("{:.3} at {}", clean.q, clean.tap), format!("{:.3} at {}", adversarial.q, adversarial.tap));
+        add(format!("peak Q of these images: clean {before}, adversarial {after}"), Role::Plain);
+    }
+    for (at, line) in lines.iter().take(usize::from(area.height)).enumerate() {
+        line.render(Rect { y: area.y + at as u16, height: 1, ..area }, buffer);
+    }
+}

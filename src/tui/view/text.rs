@@ -1,0 +1,178 @@
+//! Pieces that the panes share: frames, cut texts, times.
+
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Widget as _};
+
+use super::super::app::{App, Pane, Screen};
+use super::super::theme::{Role, Theme, plain_ascii};
+
+/// Draws a pane's frame and returns what is inside.
+pub(super) fn pane(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, pane: Pane, title: &str) -> Rect {
+    let focused = app.ui.screen == Screen::Overview && app.ui.pane == pane;
+    framed(area, buffer, theme, focused, title)
+}
+
+/// Draws a frame and returns what is inside.
+pub(super) fn framed(area: Rect, buffer: &mut Buffer, theme: Theme, focused: bool, title: &str) -> Rect {
+    let role = if focused { Role::Focus } else { Role::Frame };
+    let title = fit(title, usize::from(area.width.saturating_sub(4)));
+    let block = Block::bordered()
+        .border_style(theme.style(role))
+        .title(Span::styled(format!(" {title} "), theme.style(if focused { Role::Focus } else { Role::Title })));
+    let inner = block.inner(area);
+    block.render(area, buffer);
+    inner
+}
+
+/// Columns that a text takes.
+pub(super) fn width(text: &str) -> usize {
+    Line::raw(text).width()
+}
+
+/// A text in at most so many columns; what does not fit is cut, with a mark.
+pub(super) fn fit(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for letter in text.chars() {
+        let wide = width(letter.encode_utf8(&mut [0; 4]));
+        if used + wide + 1 > columns {
+            break;
+        }
+        used += wide;
+        cut.push(letter);
+    }
+    if columns > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// Spans in at most so many columns; what does not fit is cut, with a mark.
+pub(super) fn fit_line(spans: Vec<Span<'static>>, columns: usize) -> Line<'static> {
+    let mut left = columns;
+    let total: usize = spans.iter().map(Span::width).sum();
+    if total <= columns {
+        return Line::from(spans);
+    }
+    let mut line = Vec::with_capacity(spans.len());
+    for span in spans {
+        let wide = span.width();
+        if wide < left {
+            left -= wide;
+            line.push(span);
+        } else {
+            // Cut even where it just fits: the mark needs room, for more follows.
+            let content = fit(&format!("{} ", span.content), left);
+            line.push(Span::styled(content, span.style));
+            break;
+        }
+    }
+    Line::from(line)
+}
+
+/// A text in lines of at most so many columns, broken at spaces where there are some.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        let wide = word.chars().count();
+        if line > 0 && line + 1 + wide > columns {
+            lines.push(String::new());
+        } else if line > 0
+            && let Some(last) = lines.last_mut()
+        {
+            last.push(' ');
+        }
+        let mut rest: Vec<char> = word.chars().collect();
+        while rest.len() > columns.max(1) {
+            let tail = rest.split_off(columns.max(1));
+            if let Some(last) = lines.last_mut() {
+                last.extend(rest);
+            }
+            lines.push(String::new());
+            rest = tail;
+        }
+        if let Some(last) = lines.last_mut() {
+            last.extend(rest);
+        }
+    }
+    lines
+}
+
+/// A text in lines that begin with a blank, the later ones with three.
+pub(super) fn paragraph(text: &str, style: Style, columns: usize) -> Vec<Line<'static>> {
+    let lines = wrapped(text, columns.saturating_sub(4).max(1)).into_iter().enumerate();
+    lines.map(|(at, line)| Line::styled(format!("{}{line}", if at == 0 { " " } else { "   " }), style)).collect()
+}
+
+/// `12:05`, or `1:02:05` from an hour on.
+pub(super) fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes:02}:{seconds:02}") }
+}
+
+/// A tap's name in few letters: `layer3.2` becomes `L3.2`.
+pub(super) fn short_tap(tap: &str) -> String {
+    tap.strip_prefix("layer").map_or_else(|| tap.to_owned(), |rest| format!("L{rest}"))
+}
+
+/// Spells everything on the screen in ASCII, one letter per cell.
+pub(super) fn to_ascii(area: Rect, buffer: &mut Buffer) {
+    for row in area.rows() {
+        for cell in row.columns() {
+            let Some(cell) = buffer.cell_mut((cell.x, cell.y)) else { continue };
+            if cell.symbol().is_ascii() {
+                continue;
+            }
+            let sign = match cell.symbol() {
+                "│" | "║" | "┊" => "|".to_owned(),
+                "─" | "━" | "═" => "-".to_owned(),
+                "┌" | "┐" | "└" | "┘" | "├" | "┤" | "┬" | "┴" | "╔" | "╗" | "╚" | "╝" => {
+                    "+".to_owned()
+                }
+                "█" => "#".to_owned(),
+                "░" => ".".to_owned(),
+                "∞" => "i".to_owned(),
+                "±" => "~".to_owned(),
+                "ε" => "e".to_owned(),
+                other => plain_ascii(other).chars().next().unwrap_or('?').to_string(),
+            };
+            cell.set_symbol(&sign);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_texts_say_so_and_fit() {
+        assert_eq!((fit("layer", 5), fit("layer", 4), fit("layer", 0)), ("layer".into(), "lay…".into(), String::new()));
+        assert_eq!(fit("模型模型", 5), "模型…");
+        let line = fit_line(vec![Span::raw("abc"), Span::raw("defg")], 5);
+        assert_eq!((line.to_string(), line.width()), ("abcd…".to_owned(), 5));
+    }
+
+    #[test]
+    fn long_lines_are_broken_and_nothing_is_lost() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(clock(Duration::from_secs(65)), "01:05");
+        assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+    }
+}
