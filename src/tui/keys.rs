@@ -119,8 +119,6 @@ const fn everywhere(
     Binding { keys, shown, command, screens: &[], group, help, footer }
 }
 
-const CURVES: &[Screen] = &[Screen::Overview, Screen::Layers];
-
 /// Every key that does something. What stands first wins the room in the footer.
 pub static BINDINGS: &[Binding] = &[
     everywhere(
@@ -199,16 +197,25 @@ pub static BINDINGS: &[Binding] = &[
         keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
         shown: "← →",
         command: Command::Left,
-        screens: CURVES,
+        screens: &[Screen::Overview],
         group: Group::Chart,
         help: "cursor: reads the values of a tap; also h l",
         footer: "tap",
     },
     Binding {
+        keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
+        shown: "← →",
+        command: Command::Left,
+        screens: &[Screen::Layers],
+        group: Group::Lists,
+        help: "in Layers: another attack; also h l",
+        footer: "attack",
+    },
+    Binding {
         keys: &[plain(KeyCode::Right), plain(KeyCode::Char('l'))],
         shown: "→",
         command: Command::Right,
-        screens: CURVES,
+        screens: &[Screen::Overview, Screen::Layers],
         group: Group::Chart,
         help: "",
         footer: "",
@@ -255,7 +262,7 @@ pub static BINDINGS: &[Binding] = &[
         "Ctrl-C",
         Command::Interrupt,
         Group::Run,
-        "stop the run and leave; again: leave without results",
+        "stop and leave; again: leave without results",
         "",
     ),
     everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", ""),

@@ -74,6 +74,10 @@ fn arrows_point_down() {
     nowhere(&["src/model"], &[], &["crate::modularity", "crate::audit", "crate::report", "crate::cli", "crate::study"]);
     nowhere(&["src/modularity"], &[], &["crate::model", "crate::data", "crate::audit", "crate::report", "crate::cli"]);
     nowhere(&["src/audit"], &[], &["crate::report", "crate::cli", "crate::study"]);
+    // The terminal interface stands beside the command line, which starts it: it sees events and reports, no model and no file format.
+    nowhere(&["src/tui"], &[], &["crate::cli", "crate::model", "crate::data", "crate::study", "crate::audit::engine"]);
+    let below = ["src/report", "src/study", "src/audit", "src/modularity", "src/model", "src/data"];
+    nowhere(&below, &[], &["crate::tui"]);
     nowhere(&["src/report"], &[], &["crate::cli", "crate::model", "crate::data", "crate::study"]);
     nowhere(&["src/study"], &[], &["crate::cli", "crate::report"]);
 }

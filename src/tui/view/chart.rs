@@ -55,10 +55,11 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         return;
     }
     let series = series(app);
-    let (plot, below) =
-        (Rect { height: inner.height - 1, ..inner }, Rect { y: inner.bottom() - 1, height: 1, ..inner });
-    plot_curves(plot, buffer, app, theme, &series, app.ui.chart == ChartMode::Difference);
-    legend(app, theme, &series, usize::from(below.width)).render(below, buffer);
+    plot_curves(inner, buffer, app, theme, &series, app.ui.chart == ChartMode::Difference);
+    // On the frame: every row counts.
+    let legend = legend(app, theme, &series, usize::from(inner.width.saturating_sub(2)));
+    let place = Rect { x: inner.x + 1, y: inner.bottom(), width: legend.width() as u16, height: 1 };
+    legend.render(place, buffer);
 }
 
 fn series(app: &App) -> Vec<Series> {
@@ -240,9 +241,10 @@ fn legend(app: &App, theme: Theme, series: &[Series], columns: usize) -> Line<'s
         let style = if it.selected { style.add_modifier(ratatui::style::Modifier::BOLD) } else { style };
         spans.push(Span::styled(text, style));
     }
+    spans.push(Span::raw(" "));
     let waiting: Vec<&str> = app.report.iter().flat_map(|report| &report.attacks).filter_map(without_curve).collect();
     if !waiting.is_empty() && tap.is_none() {
-        spans.push(Span::styled(format!("  no curve: {}", waiting.join(", ")), theme.style(Role::Dim)));
+        spans.push(Span::styled(format!(" no curve: {} ", waiting.join(", ")), theme.style(Role::Dim)));
     }
     fit_line(spans, columns)
 }

@@ -12,6 +12,8 @@ use super::text::{fit_line, framed};
 
 /// Draws the overlay.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let width = area.width.min(72);
+    let columns = usize::from(width.saturating_sub(2));
     let mut lines = Vec::new();
     for group in Group::ALL {
         if !lines.is_empty() {
@@ -24,14 +26,14 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
                 Span::raw(format!("  {}{pad}", binding.shown)),
                 Span::styled(binding.help, theme.style(Role::Dim)),
             ];
-            lines.push(fit_line(spans, 68));
+            lines.push(fit_line(spans, columns));
         }
     }
     lines.push(Line::default());
     lines.push(Line::raw(" Mouse: click a screen, a pane or an attack; the wheel scrolls."));
     lines.push(Line::raw(" Shift and drag selects text."));
     let height = (lines.len() as u16 + 2).min(area.height);
-    let shape = area.centered(Constraint::Length(area.width.min(72)), Constraint::Length(height));
+    let shape = area.centered(Constraint::Length(width), Constraint::Length(height));
     Clear.render(shape, buffer);
     let room = usize::from(shape.height.saturating_sub(2));
     let down = app.ui.help_down.min(lines.len().saturating_sub(room));
