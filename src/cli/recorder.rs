@@ -80,17 +80,18 @@ impl Recorder {
         }
         let report = Report::new(state);
         if let Some(report) = &report {
-            match how.format {
-                OutputFormat::Text => print(&table::text(report))?,
+            let text = match how.format {
+                OutputFormat::Text => table::text(report),
                 OutputFormat::Json => {
-                    let json = serde_json::to_string_pretty(report).expect("plain data always has a JSON form");
-                    print(&format!("{json}\n"))?;
+                    serde_json::to_string_pretty(report).expect("plain data always has a JSON form") + "\n"
                 }
-            }
-            // After the table: a full disk must not cost the user that too.
+            };
+            // Neither a full disk nor a terminal that has gone away may cost the user the other one.
+            let printed = print(&text);
             if let Some(run_dir) = &self.run_dir {
                 run_dir.write_reports(report)?;
             }
+            printed?;
             if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !how.quiet) {
                 say(&format!("results: {}", run_dir.path().display()));
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::args::TuiArgs;
 use super::audit::plan_from;
@@ -15,6 +15,7 @@ use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::engine::{self, EngineError};
 use crate::audit::plan::Job;
+use crate::audit::state::AuditState;
 use crate::report::{Report, table};
 use crate::tui::app::{Feed, Source};
 use crate::tui::journal;
@@ -22,7 +23,7 @@ use crate::tui::runtime::{self, Ended};
 use crate::tui::theme::Theme;
 
 /// What the worker hands back.
-type Worker = JoinHandle<(Recorder, Result<(), EngineError>)>;
+type Worker = JoinHandle<(Recorder, AuditState, Result<(), EngineError>)>;
 
 pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -61,11 +62,12 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         // The worker is in the middle of something and is not waited for.
         signal_hook::low_level::exit(128 + signal.unwrap_or(2));
     }
-    let (recorder, finished) =
+    let (recorder, state, finished) =
         worker.join().map_err(|_| CliError::Runtime("the audit broke off; please report this".to_owned()))?;
-    let ended = shown?;
-    let stopped = if ended.signal == Some(SIGTERM) { Exit::Terminated } else { Exit::Interrupted };
-    recorder.conclude(&ended.audit, finished, Conclusion { format: args.audit.run.format, quiet, stopped })
+    let signal = shown.as_ref().ok().and_then(|ended| ended.signal);
+    let stopped = if matches!(signal, Some(SIGTERM | SIGHUP)) { Exit::Terminated } else { Exit::Interrupted };
+    let exit = recorder.conclude(&state, finished, Conclusion { format: args.audit.run.format, quiet, stopped });
+    shown.and(exit)
 }
 
 fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) -> Result<Ended, CliError> {
@@ -75,14 +77,16 @@ fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) 
 /// Runs the job on a thread that also journals; the interface never waits for it.
 fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, stop: Arc<AtomicBool>) -> Result<Worker, CliError> {
     let work = move || {
+        let mut state = AuditState::default();
         let finished = engine::run_on_worker(job, recorder.adversarial(), &stop, &mut |event| {
+            state.apply(&event);
             let flow = recorder.take(&event);
             let _ = sender.send(Feed::Event(Box::new(event)));
             flow
         });
         let error = finished.as_ref().err().map(ToString::to_string).or_else(|| recorder.error());
         let _ = sender.send(Feed::Closed(error));
-        (recorder, finished)
+        (recorder, state, finished)
     };
     let spawned = std::thread::Builder::new().name("audit".to_owned()).spawn(work);
     spawned.map_err(|error| CliError::Runtime(format!("cannot start a thread: {error}")))

@@ -73,6 +73,8 @@ pub struct UiState {
     pub closed_at: Duration,
     /// What the run was asked for.
     pub wish: Wish,
+    /// Said in place of the keys until the next one is pressed.
+    pub notice: Option<LogLine>,
     /// Columns and rows of the terminal.
     pub size: (u16, u16),
 }
@@ -206,6 +208,8 @@ pub enum Msg {
     Terminate,
     /// SIGTSTP.
     Suspend,
+    /// The results so far were written to this folder, or why not.
+    Exported(Result<String, String>),
 }
 
 /// What a run tells its interface.
@@ -234,6 +238,8 @@ pub enum Effect {
     Suspend,
     /// Draw everything anew.
     Redraw,
+    /// Write the results so far.
+    Export,
 }
 
 impl App {

@@ -51,6 +51,8 @@ pub enum Command {
     Suspend,
     /// Draw everything anew.
     Redraw,
+    /// Write the results so far.
+    Export,
 }
 
 /// Where a binding stands in the help.
@@ -254,6 +256,14 @@ pub static BINDINGS: &[Binding] = &[
         Group::Run,
         "stop the run after the batch in work",
         "stop",
+    ),
+    everywhere(
+        &[plain(KeyCode::Char('x'))],
+        "x",
+        Command::Export,
+        Group::Run,
+        "write the results so far: JSON, Markdown, CSV",
+        "export",
     ),
     everywhere(&[plain(KeyCode::Esc)], "Esc", Command::Close, Group::Global, "close, back", ""),
     everywhere(&[plain(KeyCode::Enter), plain(KeyCode::Char('Y'))], "Enter", Command::Confirm, Group::Global, "", ""),

@@ -1,10 +1,11 @@
 //! The loop: keys, signals and events in, frames out.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
@@ -15,6 +16,8 @@ use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
 use crate::audit::state::AuditState;
+use crate::report::run_dir::write_atomically;
+use crate::report::{FORMATS, Report};
 
 /// Shortest time between two frames that no key asked for.
 const FRAME: Duration = Duration::from_millis(33);
@@ -112,6 +115,13 @@ impl Loop {
                 inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
             }
             inbox.extend(feed.try_iter().take(BURST).map(Msg::Feed));
+            // Whoever sends says when nothing more comes, unless it has come to grief.
+            if self.app.ui.closed.is_none()
+                && feed.is_empty()
+                && matches!(feed.try_recv(), Err(TryRecvError::Disconnected))
+            {
+                inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
+            }
             inbox.extend(self.session.stderr().map(Msg::Stderr));
             for msg in inbox {
                 changed = true;
@@ -131,6 +141,12 @@ impl Loop {
             Effect::Kill => return Ok(Some(Leave::Kill)),
             Effect::Suspend => self.session.suspend()?,
             Effect::Redraw => self.session.clear()?,
+            Effect::Export => {
+                self.app.refresh();
+                let result =
+                    self.app.report.as_ref().map_or_else(|| Err("there are no results yet".to_owned()), export);
+                update(&mut self.app, Msg::Exported(result));
+            }
         }
         Ok(None)
     }
@@ -140,6 +156,26 @@ impl Loop {
         let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Stopping);
         runs && self.drawn.is_none_or(|(_, second)| second != self.app.ui.now.as_secs())
     }
+}
+
+/// Writes the results to a new folder in the working directory and says how it is called.
+fn export(report: &Report) -> Result<String, String> {
+    let name = |number: usize| if number == 1 { "advmod-export".to_owned() } else { format!("advmod-export-{number}") };
+    for folder in (1..1000).map(name) {
+        let path = Path::new(&folder);
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
+            Err(error) => return Err(format!("cannot export to {folder}: {error}")),
+            Ok(()) => {
+                for format in FORMATS {
+                    let written = write_atomically(&path.join(format.file), &(format.render)(report));
+                    written.map_err(|error| format!("cannot export: {error}"))?;
+                }
+                return Ok(folder);
+            }
+        }
+    }
+    Err("cannot export: there are too many folders called advmod-export".to_owned())
 }
 
 fn message(event: &Event) -> Option<Msg> {

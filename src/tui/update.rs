@@ -7,7 +7,7 @@ use super::keys::{self, Command};
 use super::view::layout;
 use crate::audit::event::AuditEvent;
 use crate::audit::state::AuditState;
-use crate::report::lines::{self, Level};
+use crate::report::lines::{self, Level, LogLine};
 
 /// Takes in one message. What is to be done outside comes back, in order.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
@@ -29,6 +29,13 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
         Msg::Terminate => interrupt(app),
         Msg::Suspend => vec![Effect::Suspend],
+        Msg::Exported(result) => {
+            match result {
+                Ok(folder) => notify(app, Level::Info, format!("results so far are in {folder}")),
+                Err(error) => notify(app, Level::Error, error),
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -83,7 +90,14 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
     }
 }
 
+/// Says something in the log and, until the next key, in the last row.
+fn notify(app: &mut App, level: Level, text: String) {
+    app.ui.notice = Some(LogLine { level, text: text.clone() });
+    app.log(level, text);
+}
+
 fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    app.ui.notice = None;
     let Some(command) = keys::command(key, app.ui.screen) else { return Vec::new() };
     match (app.ui.overlay, command) {
         (_, Command::Interrupt) => interrupt(app),
@@ -119,6 +133,8 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Quit if is_busy && ui.wish != Wish::GoOn => ui.wish = Wish::Leave,
         Command::Quit if is_busy => ui.overlay = Some(Overlay::Stop { leave: true }),
         Command::Quit => return vec![Effect::Quit],
+        Command::Export if app.audit.start.is_some() => return vec![Effect::Export],
+        Command::Export => notify(app, Level::Warning, "there are no results yet".to_owned()),
         Command::Stop if is_busy && ui.wish == Wish::GoOn => ui.overlay = Some(Overlay::Stop { leave: false }),
         Command::Help => (ui.overlay, ui.help_down) = (Some(Overlay::Help), 0),
         Command::Show(screen) => (ui.screen, ui.expanded) = (screen, false),

@@ -10,6 +10,7 @@ use super::super::keys::{self, Command};
 use super::super::theme::{Role, Theme};
 use super::text::{clock, fit_line};
 use crate::audit::event::Outcome;
+use crate::report::lines::Level;
 
 /// What runs on what, and how it stands.
 pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -94,6 +95,16 @@ pub(super) fn tab_at(column: u16) -> Option<Screen> {
 
 /// What can be pressed here; what has no room is in the help.
 pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    if let Some(notice) = &app.ui.notice {
+        let role = match notice.level {
+            Level::Info => Role::Good,
+            Level::Warning => Role::Warning,
+            Level::Error => Role::Bad,
+        };
+        let line = vec![Span::styled(format!(" {}", notice.text), theme.style(role))];
+        fit_line(line, usize::from(area.width)).render(area, buffer);
+        return;
+    }
     let mut spans = Vec::new();
     let mut left = usize::from(area.width);
     for binding in keys::footer(app.ui.screen).filter(|it| it.command != Command::Stop || app.is_busy()) {
