@@ -173,13 +173,20 @@ pub(super) fn plot_curves(
 
 fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) {
     let style = theme.style(Role::Dim);
+    // The fixed ranges are multiples of 0.2: one digit says these ticks exactly.
+    let fifths = ((high - low) * 5.0).round();
+    let is_fixed = (fifths - (high - low) * 5.0).abs() < 1e-9;
     let gaps = match plot.height {
         0..=4 => 1,
-        5..=9 => 2,
-        _ if high - low > 1.05 => 6,
-        _ => 5,
+        height if height >= 10 && fifths <= 8.0 && is_fixed => fifths as u8,
+        10.. if !is_fixed => 5,
+        _ => 2,
     };
-    let digits = if high - low < 0.5 { 2 } else { 1 };
+    let digits = match (is_fixed, low < 0.0) {
+        (true, _) => 1,
+        (false, true) => 2,
+        (false, false) => 3,
+    };
     for y in plot.y..plot.bottom() {
         buffer[(plot.x - 1, y)].set_symbol("│").set_style(style);
     }
