@@ -39,14 +39,6 @@ class Result:
         return 1000 * self.seconds / self.evaluations
 
 
-def total(results):
-    """Runs on disjoint images as one."""
-    broken = sum(it.broken for it in results)
-    mean = lambda name: sum(it.broken * getattr(it, name) for it in results if it.broken) / broken if broken else None
-    return Result(sum(it.n for it in results), sum(it.seconds for it in results), broken, mean("l0"), mean("l2"),
-                  sum(it.evaluations for it in results))
-
-
 def median(results):
     """The last of several rounds, with the median of their seconds."""
     return dataclasses.replace(results[-1], seconds=statistics.median(it.seconds for it in results))
@@ -59,10 +51,10 @@ class Programs:
         self.arguments, self.folder = arguments, folder
         # peers.py chooses the images (those that the model gets right) and saves them.
         self.peers(["torchattacks:fgsm"], arguments.n, "--save", folder / "peers.npz")
-        found = json.loads(self.run([arguments.python, BENCHES / "with_peers.py", "images", folder / "peers.npz", folder, arguments.n_slow]))
+        found = json.loads(self.run([arguments.python, BENCHES / "with_peers.py", "images", folder / "peers.npz", folder]))
         if found["n"] < arguments.n:
             sys.exit(f"compare: the model classifies only {found['n']} images of {arguments.images} correctly, --n is {arguments.n}")
-        self.images, self.labels = folder / "images.npz", found["labels"]
+        self.images = folder / "images.npz"
 
     def run(self, command):
         threads = str(self.arguments.threads)
@@ -76,11 +68,11 @@ class Programs:
             sys.exit(f"compare: {' '.join(command)} failed with {result.returncode}:\n{result.stderr[-2000:]}")
         return result.stdout
 
-    def advmod(self, attacks, n, images=None, attacked=None):
-        """One result per attack, on the first `n` images, all attacked or so many. An FGSM before them takes the first call's set-up."""
+    def advmod(self, attacks, n):
+        """One result per attack, on the first `n` images. An FGSM before them takes the first call's set-up."""
         out = self.folder / "advmod"
         command = [ROOT / "target/release/advmod", "audit", "--model", self.arguments.weights, "--normalize", "imagenet",
-                   "--data", images or self.images, "--first", n, "--threads", self.arguments.threads, "--batch", n, "--out", out, "-q"]
+                   "--data", self.images, "--first", n, "--threads", self.arguments.threads, "--batch", n, "--out", out, "-q"]
         for attack in ["fgsm:eps=8/255", *attacks]:
             command += ["--attack", attack]
         self.run(command)
@@ -90,18 +82,10 @@ class Programs:
             mean = lambda name: attack[name] and attack[name]["mean"]
             evaluations = sum(sample["forwards"] for sample in attack["samples"])
             rate = attack["success_rate"]
-            if rate["of"] != (attacked or n):
-                sys.exit(f"compare: advmod attacked {rate['of']} images, not {attacked or n}; do both sides have the same model?")
+            if rate["of"] != n:
+                sys.exit(f"compare: advmod attacked {rate['of']} images, not {n}; do both sides have the same model?")
             results.append(Result(rate["of"], seconds, rate["count"], mean("l0"), mean("l2"), evaluations))
         return results
-
-    def advmod_next_class(self, n):
-        """JSMA to class label + 1 mod 10, which is torchattacks' rule: one run per label, as an attack has one target class."""
-        results = []
-        for label, count in self.labels.items():
-            attack = f"jsma:target={(int(label) + 1) % 10},theta=1.0,gamma=0.1"
-            results += self.advmod([attack], n, self.folder / f"label-{label}.npz", count)
-        return [total(results)]
 
     def peers(self, attacks, n, *more):
         """One result per attack, named LIBRARY:ATTACK."""
@@ -173,7 +157,7 @@ def slow_groups(programs, part):
     if part == "jsma":
         return "JSMA, targeted, θ 1, γ 0.1", ["mean L0", "times advmod's"], [
             ("to the runner-up", [ours("jsma:target=runner-up,theta=1.0,gamma=0.1", few), theirs("advertorch", "jsma", few)]),
-            ("to the next class", [("advmod", lambda: programs.advmod_next_class(few)), theirs("torchattacks", "jsma", few)])]
+            ("to the next class", [ours("jsma:target=next,theta=1.0,gamma=0.1", few), theirs("torchattacks", "jsma", few)])]
     if part == "cw":
         steps = programs.arguments.cw_iters
         return f"Carlini-Wagner L2, 9 search steps of {steps}", ["mean L2", "times advmod's"], [
@@ -233,7 +217,7 @@ def main():
     parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--only", type=parts, default=PARTS, metavar="PARTS", help=f"some of {','.join(PARTS)} (default: all)")
     parser.add_argument("--n", type=int, default=100, help="images for FGSM, PGD and Carlini-Wagner")
-    parser.add_argument("--n-slow", type=int, default=16, help="images for JSMA, Local Search and One-Pixel: the first of the same")
+    parser.add_argument("--n-slow", type=int, default=32, help="images for JSMA, Local Search and One-Pixel: the first of the same")
     parser.add_argument("--cw-iters", type=int, default=200, help="Carlini-Wagner steps per search step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="for FGSM and PGD")

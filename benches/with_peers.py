@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The parts of compare.py that need the Python of the other libraries. One subcommand each; prints one JSON line.
 
-usage: with_peers.py images SAVED FOLDER N_SLOW
+usage: with_peers.py images SAVED FOLDER
        with_peers.py counted|curve --peers peers.py --arch resnet20 --weights FILE --images FILE --threads N [--n N] [--attack NAME]
 """
 import argparse
@@ -14,20 +14,11 @@ import time
 import numpy as np
 
 
-def images(saved, folder, n_slow):
-    """What peers.py saved, as .npz for advmod: all of it, and one file per label of the first images.
-
-    That file has them all, the others under a wrong label: advmod attacks what the model classifies correctly, so only this label's.
-    """
+def images(saved, folder):
+    """What peers.py saved, as .npz for advmod."""
     found = np.load(saved)
-    x, y = np.round(found["x"] * 255).astype("uint8"), found["y"]
-    np.savez(folder / "images.npz", x=x, y=y)
-    first, labels = y[:n_slow], {}
-    for label in np.unique(first):
-        chosen = first == label
-        np.savez(folder / f"label-{label}.npz", x=x[:n_slow], y=np.where(chosen, first, (first + 1) % 10))
-        labels[int(label)] = int(chosen.sum())
-    return {"n": len(y), "labels": labels}
+    np.savez(folder / "images.npz", x=np.round(found["x"] * 255).astype("uint8"), y=found["y"])
+    return {"n": len(found["y"])}
 
 
 def load(arguments):
@@ -130,7 +121,6 @@ def main():
     command = commands.add_parser("images")
     command.add_argument("saved", type=pathlib.Path)
     command.add_argument("folder", type=pathlib.Path)
-    command.add_argument("n_slow", type=int)
     for name in ["counted", "curve"]:
         command = commands.add_parser(name)
         command.add_argument("--peers", type=pathlib.Path, required=True)
@@ -142,7 +132,7 @@ def main():
         command.add_argument("--attack", help="localsearch, or onepixel and the population: onepixel10")
     arguments = parser.parse_args()
     if arguments.command == "images":
-        result = images(arguments.saved, arguments.folder, arguments.n_slow)
+        result = images(arguments.saved, arguments.folder)
     else:
         result = {"counted": counted, "curve": curve}[arguments.command](arguments)
     print(json.dumps(result))
