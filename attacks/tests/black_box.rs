@@ -9,8 +9,7 @@ use advmod_attacks::execute::execute;
 use advmod_attacks::outcome::Outcome;
 use advmod_attacks::testing::{ConvVictim, CountingVictim, LinearVictim, images, predictions};
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{attack_all, bits, config, ids, one_thread, options, run, same_bits};
-use std::cell::RefCell;
+use common::{Changed, Recorder, attack_all, bits, config, ids, one_thread, options, run, same_bits};
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
@@ -41,50 +40,6 @@ impl<F: Fn(&Tensor) -> Tensor> Victim for Judge<F> {
 
     fn n_classes(&self) -> i64 {
         2
-    }
-
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
-}
-
-/// Remembers what it was shown.
-struct Recorder<V> {
-    inner: V,
-    shown: RefCell<Vec<Tensor>>,
-}
-
-impl<V> Recorder<V> {
-    fn new(inner: V) -> Recorder<V> {
-        Recorder { inner, shown: RefCell::default() }
-    }
-}
-
-impl<V: Victim> Victim for Recorder<V> {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        self.shown.borrow_mut().push(pixels.copy());
-        self.inner.logits(pixels)
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.inner.n_classes()
-    }
-
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
-}
-
-/// Logits in whole 256ths, so that the shift itself loses no digits.
-struct Shifted(ConvVictim, f64);
-
-impl Victim for Shifted {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        Ok((self.0.logits(pixels)? * 256.0).round() / 256.0 + self.1)
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.0.n_classes()
     }
 
     fn device(&self) -> Device {
@@ -179,7 +134,11 @@ fn the_meters_are_the_victims_own_count_and_success_comes_within_them() {
 fn logits_shifted_by_a_constant_give_the_same_attack() {
     one_thread();
     let pixels = images(2, [5, 3, 6, 9]);
-    let [plain, shifted] = [0.0, -100.0].map(|shift| Shifted(ConvVictim::seeded(1, 3, 5), shift));
+    // In whole 256ths, so that the shift itself loses no digits.
+    let [plain, shifted] = [0.0, -100.0].map(|shift| Changed {
+        inner: ConvVictim::seeded(1, 3, 5),
+        change: move |logits: Tensor| (logits * 256.0).round() / 256.0 + shift,
+    });
     for search in SEARCHES {
         let expected = attack(&plain, search, &pixels).adversarial;
         assert!(same_bits(&attack(&shifted, search, &pixels).adversarial, &expected), "{search}");
