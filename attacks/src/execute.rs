@@ -196,7 +196,7 @@ fn untouched(id: u32, label: i64, target: Option<i64>, attacked: bool, verdict: 
         target,
         attacked,
         success: false,
-        clean: verdict,
+        clean: verdict.clone(),
         adversarial: verdict,
         l0: 0,
         l2: 0.0,

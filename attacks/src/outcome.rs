@@ -66,7 +66,7 @@ pub struct SampleOutcome {
 }
 
 /// How the victim classifies one image.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// The class of the largest logit, the first of equals.
     pub prediction: i64,
@@ -74,29 +74,40 @@ pub struct Verdict {
     pub margin: f64,
     /// Softmax probability of the label.
     pub probability: f64,
+    /// The [`LIKELIEST`] classes of the largest softmax probabilities with these, the largest first; all where there are fewer.
+    pub likeliest: Vec<(i64, f64)>,
 }
+
+/// How many classes a verdict names.
+pub const LIKELIEST: usize = 3;
 
 impl Verdict {
     /// The verdict of finite `logits` (at least two) on an image of class `label`.
     pub(crate) fn new(logits: &[f32], label: i64) -> Verdict {
         let label = label as usize;
-        let (mut prediction, mut best_other) = (0, f32::NEG_INFINITY);
-        for (class, &logit) in logits.iter().enumerate() {
-            if logits[prediction] < logit {
-                prediction = class;
-            }
-            if class != label {
-                best_other = best_other.max(logit);
-            }
-        }
-        let largest = f64::from(logits[prediction]);
-        let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+        let best_other = (0..logits.len()).filter(|&class| class != label).map(|class| logits[class]);
+        let best_other = best_other.fold(f32::NEG_INFINITY, f32::max);
+        let likeliest = likeliest(logits);
+        let (prediction, p) = likeliest[0];
+        let largest = logits[prediction as usize];
         Verdict {
-            prediction: prediction as i64,
+            prediction,
             margin: f64::from(best_other) - f64::from(logits[label]),
-            probability: (f64::from(logits[label]) - largest).exp() / total,
+            probability: p * (f64::from(logits[label]) - f64::from(largest)).exp(),
+            likeliest,
         }
     }
+}
+
+/// The [`LIKELIEST`] classes of finite `logits`, the likeliest first and the first of equals before the others, with their softmax
+/// probabilities.
+pub fn likeliest(logits: &[f32]) -> Vec<(i64, f64)> {
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let largest = classes.first().map_or(0.0, |&class| f64::from(logits[class]));
+    let weight = |class: usize| (f64::from(logits[class]) - largest).exp();
+    let total: f64 = (0..logits.len()).map(weight).sum();
+    classes.into_iter().take(LIKELIEST).map(|class| (class as i64, weight(class) / total)).collect()
 }
 
 #[cfg(test)]
@@ -110,5 +121,8 @@ mod tests {
         assert_eq!(verdict.margin.to_bits(), 0.0_f64.to_bits());
         let expected = 1.0 / (2.0 + (-2.0_f64).exp());
         assert!((verdict.probability - expected).abs() < 1e-12);
+        let classes: Vec<i64> = verdict.likeliest.iter().map(|it| it.0).collect();
+        assert_eq!(classes, [1, 2, 0]);
+        assert!((verdict.likeliest.iter().map(|it| it.1).sum::<f64>() - 1.0).abs() < 1e-12);
     }
 }

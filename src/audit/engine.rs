@@ -1,23 +1,28 @@
 //! The one loop: loads, measures, attacks, and tells what happens as events.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use advmod_attacks::config::AttackConfig;
 use advmod_attacks::execute::Options;
+use advmod_attacks::threat::{Goal, Target};
 use advmod_attacks::victim::{Victim, first_line};
 use crossbeam_channel::unbounded;
 
+use super::control::{Control, Next};
 use super::event::{
-    AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, SCHEMA_VERSION, Stage,
+    AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION, Stage,
 };
-use super::plan::Job;
+use super::plan::{AttackPlan, Job};
 use super::stage::attack::{self, AttackJob, Attacked, StageError};
 use super::stage::carry::Broken;
 use super::stage::clean;
 use super::stage::curve::{self, CurveSettings, TraceError, tap_neighbors};
+use super::stage::growth::{Growth, pictures};
 use super::stage::panic_line;
 use super::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
 use crate::data::{self, DataError, Dataset, Images};
@@ -25,8 +30,14 @@ use crate::model::device::device_name;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
 use crate::model::passes::count::count;
-use crate::model::{Model, save_pixels};
+use crate::model::{Model, save_images, save_pixels};
 use crate::modularity::{Groups, class_note, curve_notes};
+
+/// In a run's folder: the clean images of all samples, as u8.
+pub const CLEAN_FILE: &str = "clean.safetensors";
+
+/// In a run's folder: one file per attack, `LABEL.safetensors`, with the adversarial images as f32.
+pub const ADVERSARIAL_FOLDER: &str = "adversarial";
 
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -45,32 +56,33 @@ pub enum EngineError {
     Unsuitable(String),
 }
 
-/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the flag, stops it soon.
+/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the control, stops it soon. `folder` is where
+/// pixels are written.
 ///
 /// # Errors
 /// What kept the audit from going on; events that came before are valid.
 pub fn run_on_worker(
     job: Job,
-    adversarial: Option<PathBuf>,
-    cancel: &Arc<AtomicBool>,
+    folder: Option<PathBuf>,
+    control: &Control,
     take: &mut dyn FnMut(AuditEvent) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
     let (sender, events) = unbounded::<AuditEvent>();
     // Apart from the caller's flag, which says that a user wants to stop.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (flag, stop_seen) = (cancel.clone(), &stop);
+        let stop_seen = &stop;
         let worker = scope.spawn(move || {
             let mut sink = |event| {
                 // A receiver that has gone away wants no more.
                 let gone = sender.send(event).is_err();
-                if gone || stop_seen.load(Ordering::Relaxed) || flag.load(Ordering::Relaxed) {
+                if gone || stop_seen.load(Ordering::Relaxed) || control.is_stopped() {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
                 }
             };
-            run(job, adversarial.as_deref(), &mut sink)
+            run(job, folder.as_deref(), control, &mut sink)
         });
         for event in events {
             if take(event).is_break() {
@@ -84,28 +96,40 @@ pub fn run_on_worker(
     })
 }
 
-/// Runs a job to its end or until the sink says `Break`.
-pub fn run(mut job: Job, adversarial: Option<&Path>, sink: &mut dyn EventSink) -> Result<(), EngineError> {
+/// Runs a job to its end or until the sink says `Break`. Under an open control it then waits for more attacks.
+pub fn run(
+    mut job: Job,
+    folder: Option<&Path>,
+    control: &Control,
+    sink: &mut dyn EventSink,
+) -> Result<(), EngineError> {
     let begun = Instant::now();
     let device = job.device.resolve().map_err(EngineError::Unsuitable)?;
     job.plan.device = device_name(device);
     let model = load(job.model.as_deref(), &job.load, device)?;
     let dataset = data::open(job.data.as_deref(), &job.open)?;
-    let mut audit = Audit::prepare(&job, &model, dataset.as_ref(), sink)?;
-    let finished = audit.all(adversarial);
-    let outcome = match finished {
-        Ok(()) if audit.failures > 0 => Outcome::Failed,
-        Ok(()) => Outcome::Complete,
-        Err(Stop::Asked) => Outcome::Interrupted,
-        Err(Stop::Error(error)) => {
-            audit.warn(&format!("the audit broke off: {error}"));
-            let seconds = begun.elapsed().as_secs_f64();
-            let _ = audit.sink.emit(AuditEvent::Finished { outcome: Outcome::Failed, seconds });
-            return Err(error);
+    let mut audit = Audit::prepare(job, &model, dataset.as_ref(), (folder, control), sink)?;
+    let mut worked = begun.elapsed();
+    loop {
+        let begun = Instant::now();
+        let finished = audit.all();
+        worked += begun.elapsed();
+        let outcome = match finished {
+            Ok(()) if audit.failures > 0 => Outcome::Failed,
+            Ok(()) if audit.cancelled => Outcome::Interrupted,
+            Ok(()) => Outcome::Complete,
+            Err(Stop::Asked) => Outcome::Interrupted,
+            Err(Stop::Error(error)) => {
+                audit.warn(&format!("the audit broke off: {error}"));
+                audit.finish(Outcome::Failed, worked);
+                return Err(error);
+            }
+        };
+        audit.finish(outcome, worked);
+        if matches!(finished, Err(Stop::Asked)) || !control.wait_for_more() {
+            return Ok(());
         }
-    };
-    let _ = audit.sink.emit(AuditEvent::Finished { outcome, seconds: begun.elapsed().as_secs_f64() });
-    Ok(())
+    }
 }
 
 /// Why the stages end before their end.
@@ -131,7 +155,7 @@ impl From<TraceError> for Stop {
 
 /// A job with everything loaded.
 struct Audit<'a> {
-    job: &'a Job,
+    job: Job,
     model: &'a Model,
     images: Images,
     /// Place of each sample in the data.
@@ -139,15 +163,24 @@ struct Audit<'a> {
     labels: Vec<usize>,
     taps: Vec<String>,
     settings: CurveSettings,
+    /// Samples that the model classifies correctly, once that is known.
+    correct: Option<Vec<usize>>,
+    /// What each sweep's smaller sizes have broken, by the sweep's first attack.
+    broken: BTreeMap<usize, Broken>,
+    /// Where pixels are written.
+    folder: Option<&'a Path>,
+    control: &'a Control,
     sink: &'a mut dyn EventSink,
     failures: usize,
+    cancelled: bool,
 }
 
 impl<'a> Audit<'a> {
     fn prepare(
-        job: &'a Job,
+        job: Job,
         model: &'a Model,
         dataset: &dyn Dataset,
+        (folder, control): (Option<&'a Path>, &'a Control),
         sink: &'a mut dyn EventSink,
     ) -> Result<Self, EngineError> {
         let (info, model_info) = (dataset.info(), model.info());
@@ -163,17 +196,7 @@ impl<'a> Audit<'a> {
                 model_info.architecture
             )));
         }
-        for config in &job.attacks {
-            if let advmod_attacks::threat::Goal::Targeted(advmod_attacks::threat::Target::Class(class)) = config.goal
-                && class >= model_info.classes
-            {
-                return Err(EngineError::Unsuitable(format!(
-                    "{}.target = {class}: the model has {classes} classes, the last is {}",
-                    config.spec.id,
-                    classes - 1
-                )));
-            }
-        }
+        job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
         let images = dataset.read(&indices)?;
         let cost = count(model.program(), info.height as i64, info.width as i64)
             .map_err(|error| EngineError::Unsuitable(format!("libtorch: {}", first_line(&error))))?;
@@ -208,16 +231,24 @@ impl<'a> Audit<'a> {
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         };
         let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
+        let normalization_unknown =
+            job.load.normalization.is_none() && job.model.is_some() && model_info.normalization.is_none();
+        control.enqueue(0..job.attacks.len());
         let mut audit = Self {
-            job,
             model,
             labels: images.labels.iter().map(|&label| label as usize).collect(),
             images,
             indices,
             taps: model.tap_paths(),
             settings: CurveSettings { k: job.plan.k, similarity: job.plan.similarity, classes },
+            job,
+            correct: None,
+            broken: BTreeMap::new(),
+            folder,
+            control,
             sink,
             failures: 0,
+            cancelled: false,
         };
         if findings.not_deterministic {
             audit.warn(
@@ -227,7 +258,7 @@ impl<'a> Audit<'a> {
         if findings.probabilities {
             audit.warn("the model's outputs look like probabilities, not logits: gradients through a softmax vanish; attack the logits");
         }
-        if job.load.normalization.is_none() && job.model.is_some() && model_info.normalization.is_none() {
+        if normalization_unknown {
             audit.warn("no --normalize was given: the model sees pixels in [0, 1] as they are");
         }
         Ok(audit)
@@ -241,23 +272,55 @@ impl<'a> Audit<'a> {
         if self.sink.emit(event).is_break() { Err(Stop::Asked) } else { Ok(()) }
     }
 
-    fn all(&mut self, adversarial: Option<&Path>) -> Result<(), Stop> {
-        let everything: Vec<usize> = (0..self.labels.len()).collect();
-        let predictions = self.clean(&everything)?;
-        let correct: Vec<usize> =
-            everything.into_iter().filter(|&sample| predictions[sample] as usize == self.labels[sample]).collect();
-        if correct.is_empty() {
-            self.warn("no clean image is classified correctly, so there is nothing to attack; check --normalize and the labels");
-        }
-        let mut broken = Broken::default();
-        for (attack, resolved) in self.job.plan.attacks.iter().enumerate() {
-            // Only inside a sweep do results outlive their attack.
-            if resolved.sweep.is_none_or(|first| first == attack) {
-                broken = Broken::default();
+    fn finish(&mut self, outcome: Outcome, worked: Duration) {
+        let _ = self.sink.emit(AuditEvent::Finished { outcome, seconds: worked.as_secs_f64() });
+    }
+
+    /// Everything that is left to do now.
+    fn all(&mut self) -> Result<(), Stop> {
+        if self.correct.is_none() {
+            let everything: Vec<usize> = (0..self.labels.len()).collect();
+            let predictions = self.clean(&everything)?;
+            let is_correct = |&sample: &usize| predictions[sample] as usize == self.labels[sample];
+            let correct: Vec<usize> = everything.into_iter().filter(is_correct).collect();
+            if correct.is_empty() {
+                self.warn("no clean image is classified correctly, so there is nothing to attack; check --normalize and the labels");
             }
-            self.attack(attack, &correct, &mut broken, adversarial)?;
+            self.correct = Some(correct);
         }
-        Ok(())
+        loop {
+            // Between attacks too: a pause must not end with a stage that has no steps.
+            self.control.wait_while_paused(&|| false);
+            match self.control.next() {
+                Next::Nothing => return Ok(()),
+                Next::Cancelled(attack) => self.cancel(attack)?,
+                Next::Add(planned) => self.add(&planned)?,
+                Next::Run(attack) => self.attack(attack)?,
+            }
+        }
+    }
+
+    /// Puts an attack behind the plan's, as its user wrote it.
+    fn add(&mut self, planned: &AttackPlan) -> Result<(), Stop> {
+        let first = self.job.attacks.len();
+        let added = self.job.add(planned, |config| check_target(config, self.settings.classes));
+        match added {
+            Ok(()) => {
+                let plan = &self.job.plan;
+                let (attacks, command) = (plan.attacks[first..].to_vec(), plan.command.clone());
+                self.control.enqueue(first..self.job.attacks.len());
+                self.emit(AuditEvent::AttacksAdded { attacks, command })
+            }
+            Err(error) => {
+                self.warn(&format!("not added: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn cancel(&mut self, attack: usize) -> Result<(), Stop> {
+        self.cancelled = true;
+        self.emit(AuditEvent::AttackCancelled { attack })
     }
 
     /// Predictions and curves of all clean images.
@@ -267,8 +330,24 @@ impl<'a> Audit<'a> {
         let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
         let sink = &mut *self.sink;
         let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
-        let predictions = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
-        self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone() })?;
+        let (predictions, likeliest) = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
+        self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
+        if let Some(folder) = self.folder {
+            let predictions: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
+            let columns = [
+                ("samples", everything),
+                ("indices", &self.indices),
+                ("labels", &self.labels),
+                ("predictions", &predictions),
+            ];
+            save_images(&folder.join(CLEAN_FILE), &self.images, &columns)?;
+        }
+        if self.job.pictures {
+            let pixels = self.images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
+            let shape = [self.images.shape[1], self.images.shape[2], self.images.shape[3]];
+            let pictures = Pictures { attack: None, samples: everything.to_vec(), shape, pixels };
+            self.emit(AuditEvent::Pictures(Arc::new(pictures)))?;
+        }
 
         let stage = Stage::CleanCurve;
         self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;
@@ -301,51 +380,63 @@ impl<'a> Audit<'a> {
         Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
     }
 
-    fn attack(
-        &mut self,
-        attack: usize,
-        correct: &[usize],
-        broken: &mut Broken,
-        adversarial: Option<&Path>,
-    ) -> Result<(), Stop> {
+    fn attack(&mut self, attack: usize) -> Result<(), Stop> {
         let stage = Stage::Attack { attack };
+        let correct = self.correct.clone().unwrap_or_default();
         self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
         let plan = &self.job.plan;
+        // Only inside a sweep do results outlive their attack.
+        let sweep = plan.attacks[attack].sweep;
+        let none_yet = Broken::default();
         let job = AttackJob {
             model: self.model,
             config: &self.job.attacks[attack],
-            source: ImagePixels { images: &self.images, places: correct, device: self.model.device() },
-            smaller: Some(broken),
+            source: ImagePixels { images: &self.images, places: &correct, device: self.model.device() },
+            smaller: Some(sweep.and_then(|first| self.broken.get(&first)).unwrap_or(&none_yet)),
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
             batch: plan.batch,
             threads: plan.threads,
+            control: self.control,
+            place: attack,
         };
         let sink = std::cell::RefCell::new(&mut *self.sink);
         let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done });
-        let mut on_batch = |samples| sink.borrow_mut().emit(AuditEvent::BatchAttacked { attack, samples });
+        let mut growth = self.job.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
+        let mut on_batch = |batch: attack::Judged<'_>| {
+            let mut sink = sink.borrow_mut();
+            let flow = sink.emit(AuditEvent::BatchAttacked { attack, samples: batch.results.to_vec() });
+            let Some(growth) = &mut growth else { return flow };
+            if let Some(pictures) = pictures(attack, &batch) {
+                let _ = sink.emit(AuditEvent::Pictures(Arc::new(pictures)));
+            }
+            match growth.take(&batch, correct.len()) {
+                Some(curves) if flow.is_continue() => sink.emit(AuditEvent::AttackCurvesGrew { attack, curves }),
+                _ => flow,
+            }
+        };
         let attacked = match attack::run(&job, &mut progress, &mut on_batch) {
             Ok(attacked) => attacked,
             Err(StageError::Stopped(attacked)) => {
-                self.save(attack, &attacked, adversarial)?;
-                return Err(Stop::Asked);
+                self.save(attack, &attacked)?;
+                let is_cancelled = self.control.is_cancelled(attack) && !self.control.is_stopped();
+                return if is_cancelled { self.cancel(attack) } else { Err(Stop::Asked) };
             }
             Err(StageError::Failed(error)) => {
                 self.failures += 1;
                 return self.emit(AuditEvent::AttackFailed { attack, error });
             }
         };
-        self.save(attack, &attacked, adversarial)?;
+        self.save(attack, &attacked)?;
         self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
         self.attack_warnings(attack, &attacked);
-        if self.job.plan.attacks.get(attack + 1).is_some_and(|next| next.sweep.is_some_and(|first| first <= attack)) {
-            broken.add(attack, &attacked).map_err(TraceError::from)?;
+        if let Some(first) = sweep {
+            self.broken.entry(first).or_default().add(attack, &attacked).map_err(TraceError::from)?;
         }
         self.attack_curves(attack, &attacked)
     }
 
     fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
-        let job = self.job;
-        let (label, of) = (&job.plan.attacks[attack].label, attacked.samples.len());
+        let (label, of) = (self.job.plan.attacks[attack].label.clone(), attacked.samples.len());
         if attacked.zero_gradients > 0 {
             let n = attacked.zero_gradients;
             self.warn(&format!(
@@ -374,18 +465,32 @@ impl<'a> Audit<'a> {
     }
 
     /// Writes the adversarial pixels with what is needed to find the originals.
-    fn save(&self, attack: usize, attacked: &Attacked, folder: Option<&Path>) -> Result<(), Stop> {
-        if let Some(folder) = folder {
-            let path = folder.join(format!("{}.safetensors", self.job.plan.attacks[attack].label));
-            let of_samples = |values: &[usize]| attacked.samples.iter().map(|&sample| values[sample]).collect();
+    fn save(&self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
+        if let Some(folder) = self.folder {
+            let path =
+                folder.join(ADVERSARIAL_FOLDER).join(format!("{}.safetensors", self.job.plan.attacks[attack].label));
+            let of_samples =
+                |values: &[usize]| -> Vec<usize> { attacked.samples.iter().map(|&it| values[it]).collect() };
             let columns = [
-                ("samples", attacked.samples.clone()),
-                ("indices", of_samples(&self.indices)),
-                ("labels", of_samples(&self.labels)),
-                ("predictions", attacked.predictions.clone()),
+                ("samples", &attacked.samples[..]),
+                ("indices", &of_samples(&self.indices)),
+                ("labels", &of_samples(&self.labels)),
+                ("predictions", &attacked.predictions),
             ];
             save_pixels(&path, &attacked.pixels, &columns)?;
         }
         Ok(())
+    }
+}
+
+/// Refuses a class to aim at that the model does not have.
+fn check_target(config: &AttackConfig, classes: usize) -> Result<(), String> {
+    match config.goal {
+        Goal::Targeted(Target::Class(class)) if class >= classes as i64 => Err(format!(
+            "{}.target = {class}: the model has {classes} classes, the last is {}",
+            config.spec.id,
+            classes - 1
+        )),
+        _ => Ok(()),
     }
 }

@@ -1,10 +1,11 @@
 //! What happens during an audit, as plain data: the only thing that leaves the engine.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::resolved::ResolvedPlan;
+use super::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
@@ -39,6 +40,9 @@ pub enum AuditEvent {
     CleanMeasured {
         /// One per sample, in sample order.
         predictions: Vec<u32>,
+        /// The likeliest classes of each sample.
+        #[serde(default)]
+        likeliest: Vec<Vec<ClassProbability>>,
     },
     /// The clean curves over all samples.
     CleanCurvesMeasured {
@@ -52,6 +56,16 @@ pub enum AuditEvent {
         /// In sample order.
         samples: Vec<SampleResult>,
     },
+    /// The curves of the samples that an attack in work has handed over so far.
+    AttackCurvesGrew {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+        /// Clean and adversarial over the same samples.
+        curves: GrowingCurves,
+    },
+    /// Pixels to look at. Sent only where the job asks for pictures; no journal keeps them.
+    #[serde(skip)]
+    Pictures(Arc<Pictures>),
     /// The curves of an attack's samples.
     AttackCurvesMeasured {
         /// Place in the plan's list of attacks.
@@ -73,18 +87,37 @@ pub enum AuditEvent {
         /// One line.
         error: String,
     },
+    /// An attack was called off while it waited or ran; what it had handed over stands.
+    AttackCancelled {
+        /// Place in the plan's list of attacks.
+        attack: usize,
+    },
+    /// Attacks were put behind those of the plan.
+    AttacksAdded {
+        /// In the order of the plan.
+        attacks: Vec<ResolvedAttack>,
+        /// The command line that runs the longer plan again.
+        command: String,
+    },
     /// Something that a reader of the results must know.
     Warned {
         /// One line.
         message: String,
     },
-    /// Nothing more comes.
+    /// Everything planned was done, or the run ends before that. Only added attacks come after it.
     Finished {
         /// Whether everything that was planned is there.
         outcome: Outcome,
-        /// Since the start.
+        /// Of work, since the start.
         seconds: f64,
     },
+}
+
+impl AuditEvent {
+    /// Whether a journal keeps it.
+    pub fn is_kept(&self) -> bool {
+        !matches!(self, Self::StageProgress { .. } | Self::Pictures(_))
+    }
 }
 
 /// A stage of the audit, for progress.
@@ -206,6 +239,39 @@ pub struct AttackCurves {
     pub peak_drop: Option<Interval>,
 }
 
+/// Curves of an attack that is not through: levels only, no intervals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GrowingCurves {
+    /// Samples in both.
+    pub n: usize,
+    /// Q of the clean pixels per tap, true labels.
+    pub clean: Vec<Option<f64>>,
+    /// Q of the adversarial pixels per tap, true labels.
+    pub adversarial: Vec<Option<f64>>,
+}
+
+/// Pixels of some samples, for people to look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pictures {
+    /// The attack that made them, by its place in the plan; absent for the clean images.
+    pub attack: Option<usize>,
+    /// Places in the list of samples.
+    pub samples: Vec<usize>,
+    /// `[channels, height, width]`.
+    pub shape: [usize; 3],
+    /// In `[0, 1]`, sample by sample, channel by channel, row by row.
+    pub pixels: Vec<f32>,
+}
+
+/// A class and how likely the model finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassProbability {
+    /// The class.
+    pub class: u32,
+    /// Softmax of the logits.
+    pub p: f64,
+}
+
 /// What an attack did to one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleResult {
@@ -215,6 +281,9 @@ pub struct SampleResult {
     pub success: bool,
     /// Class of the adversarial pixels.
     pub prediction: u32,
+    /// The likeliest classes of the adversarial pixels.
+    #[serde(default)]
+    pub likeliest: Vec<ClassProbability>,
     /// Class that a targeted attack aimed at.
     pub target: Option<u32>,
     /// Pixels changed (any channel).

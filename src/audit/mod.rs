@@ -12,6 +12,8 @@ pub mod state;
 
 pub mod stats;
 
+pub mod control;
+
 pub mod engine;
 
 pub mod stage;

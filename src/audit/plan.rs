@@ -235,11 +235,40 @@ pub struct Job {
     pub selection: Selection,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Whether somebody looks on: then pixels and growing curves come as events too.
+    pub pictures: bool,
+    /// The plan as it was written, for what is added to it.
+    written: AuditPlan,
+}
+
+impl Job {
+    /// Puts an attack, or the attacks of a sweep, behind the others; `check` says what else keeps one from running.
+    ///
+    /// # Errors
+    /// As [`AuditPlan::resolve`], and what `check` says; nothing is added then.
+    pub fn add(
+        &mut self,
+        attack: &AttackPlan,
+        check: impl Fn(&AttackConfig) -> Result<(), String>,
+    ) -> Result<(), PlanError> {
+        let mut longer = self.written.clone();
+        longer.attack = longer.attacks();
+        longer.attack.push(attack.clone());
+        let preset = self.plan.preset.parse()?;
+        let (attacks, sweeps) = longer.configs(preset)?;
+        attacks[self.attacks.len()..].iter().try_for_each(check).map_err(PlanError::Setting)?;
+        self.plan.attacks = label(&attacks, &sweeps);
+        let (plan, n) = (&self.plan, self.selection.n());
+        self.plan.command = command(&longer, &plan.attacks, n, plan.seed, plan.k, plan.threads);
+        (self.attacks, self.written) = (attacks, longer);
+        Ok(())
+    }
 }
 
 impl AuditPlan {
     /// Fills in the defaults and checks every value that can be checked without loading anything.
     pub fn resolve(self) -> Result<Job, PlanError> {
+        let written = self.clone();
         let seed = self.seed.unwrap_or(0);
         let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
         let (attacks, sweeps) = self.configs(preset)?;
@@ -261,10 +290,7 @@ impl AuditPlan {
             Some(0) => Err(PlanError::Setting(format!("{name} = 0: must be at least 1"))),
             value => Ok(value.unwrap_or(default)),
         };
-        let n = match selection {
-            Selection::First(n) | Selection::Sample { n, .. } => n,
-            Selection::All => usize::MAX,
-        };
+        let n = selection.n();
         let k = at_least_one("k", self.curve.k, 3)?;
         if n <= k {
             let message = format!("N = {n} samples are too few for k = {k}; lower --k, or raise --samples or --first");
@@ -312,15 +338,22 @@ impl AuditPlan {
             open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop },
             selection,
             device,
+            pictures: false,
+            written,
         })
+    }
+
+    /// The attacks as written, or those that run when none is.
+    fn attacks(&self) -> Vec<AttackPlan> {
+        match self.attack.is_empty() {
+            true => DEFAULT_ATTACKS.iter().flat_map(|name| AttackPlan::named(name)).collect(),
+            false => self.attack.clone(),
+        }
     }
 
     /// The attacks with all their parameters, and for each the first attack of the sweep that it belongs to.
     fn configs(&self, preset: Preset) -> Result<(Vec<AttackConfig>, Vec<Option<usize>>), PlanError> {
-        let mut planned = self.attack.clone();
-        if planned.is_empty() {
-            planned.extend(DEFAULT_ATTACKS.iter().flat_map(|name| AttackPlan::named(name)));
-        }
+        let mut planned = self.attacks();
         for attack in &mut planned {
             let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");
             if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {

@@ -1,6 +1,8 @@
 //! The audit so far: a fold over events that every front-end and every report shares.
 
-use super::event::{AttackCurves, AuditEvent, AuditStart, CleanCurves, Outcome, SampleResult, Stage};
+use super::event::{
+    AttackCurves, AuditEvent, AuditStart, ClassProbability, CleanCurves, GrowingCurves, Outcome, SampleResult, Stage,
+};
 
 /// Everything that is known about an audit. Only [`apply`](Self::apply) changes it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,6 +11,8 @@ pub struct AuditState {
     pub start: Option<AuditStart>,
     /// Class that the model gives each clean sample.
     pub predictions: Option<Vec<u32>>,
+    /// The likeliest classes of each clean sample.
+    pub likeliest: Vec<Vec<ClassProbability>>,
     /// Curves over all samples.
     pub clean_curves: Option<CleanCurves>,
     /// One per attack of the plan, in its order.
@@ -26,12 +30,16 @@ pub struct AuditState {
 pub struct AttackState {
     /// Judged samples, in sample order.
     pub samples: Vec<SampleResult>,
+    /// Curves over the samples so far, until the matched curves are there.
+    pub growing: Option<GrowingCurves>,
     /// Matched curves.
     pub curves: Option<AttackCurves>,
     /// Spent attacking; present when the attack is through.
     pub seconds: Option<f64>,
     /// Why it broke off.
     pub error: Option<String>,
+    /// Whether it was called off.
+    pub cancelled: bool,
 }
 
 /// Progress of a stage.
@@ -61,16 +69,23 @@ impl AuditState {
                     state.done = state.done.max((*done).min(state.total));
                 }
             }
-            AuditEvent::CleanMeasured { predictions } => self.predictions = Some(predictions.clone()),
+            AuditEvent::CleanMeasured { predictions, likeliest } => {
+                (self.predictions, self.likeliest) = (Some(predictions.clone()), likeliest.clone());
+            }
             AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),
             AuditEvent::BatchAttacked { attack, samples } => {
                 if let Some(state) = self.attacks.get_mut(*attack) {
                     state.samples.extend(samples.iter().cloned());
                 }
             }
+            AuditEvent::AttackCurvesGrew { attack, curves } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.growing = Some(curves.clone());
+                }
+            }
             AuditEvent::AttackCurvesMeasured { attack, curves } => {
                 if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.curves = Some((**curves).clone());
+                    (state.curves, state.growing) = (Some((**curves).clone()), None);
                 }
             }
             AuditEvent::AttackFinished { attack, seconds } => {
@@ -83,6 +98,20 @@ impl AuditState {
                     state.error = Some(error.clone());
                 }
             }
+            AuditEvent::AttackCancelled { attack } => {
+                if let Some(state) = self.attacks.get_mut(*attack) {
+                    state.cancelled = true;
+                }
+            }
+            AuditEvent::AttacksAdded { attacks, command } => {
+                if let Some(start) = &mut self.start {
+                    start.plan.attacks.extend(attacks.iter().cloned());
+                    start.plan.command.clone_from(command);
+                    self.attacks.resize_with(start.plan.attacks.len(), AttackState::default);
+                    self.finished = None;
+                }
+            }
+            AuditEvent::Pictures(_) => (),
             AuditEvent::Warned { message } => self.warnings.push(message.clone()),
             AuditEvent::Finished { outcome, seconds } => {
                 self.finished = Some((*outcome, *seconds));

@@ -5,6 +5,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, setup};
+use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
 use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
@@ -25,7 +26,7 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
         interrupt: interrupt.clone(),
         interrupt_shown: false,
     };
-    let finished = engine::run_on_worker(job, recorder.adversarial(), &interrupt.flag(), &mut |event| {
+    let finished = engine::run_on_worker(job, recorder.folder(), &Control::with_flag(interrupt.flag()), &mut |event| {
         front_end.take(&event);
         recorder.take(&event)
     });

@@ -35,9 +35,9 @@ impl Recorder {
         Self { out, run_dir: None, disk_error: None }
     }
 
-    /// Where the adversarial images go.
-    pub(super) fn adversarial(&self) -> Option<PathBuf> {
-        self.out.as_ref().map(|folder| folder.join("adversarial"))
+    /// The run's folder.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        self.out.clone()
     }
 
     /// What the disk said, if it did not take something.

@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -13,6 +12,7 @@ use super::args::TuiArgs;
 use super::audit::plan_from;
 use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
+use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
@@ -35,29 +35,32 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let theme = Theme { color, ascii: args.ascii };
     let (sender, feed) = unbounded();
-    let stop = Arc::new(AtomicBool::new(false));
+    let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {
         let feeds = journal::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
         let speed = args.speed;
         std::thread::spawn(move || journal::replay(feeds, speed, &sender));
-        let ended = show(Source::Replay, theme, &feed, &stop)?;
+        let ended = show(Source::Replay, theme, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     if let Some(folder) = &args.attach {
         follow(folder, sender)?;
-        let ended = show(Source::Attached, theme, &feed, &stop)?;
+        let ended = show(Source::Attached, theme, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     let plan = plan_from(&args.audit)?;
     let recorder = Recorder::new(plan.out.clone());
-    let job = plan.resolve()?;
+    let mut job = plan.resolve()?;
+    job.pictures = true;
     setup::set_threads(Some(job.plan.threads))?;
-    let worker = start(job, recorder, sender, stop.clone())?;
-    let shown = show(Source::Live, theme, &feed, &stop);
+    // The end of the plan is not the end of the run: more attacks may be added.
+    let worker = start(job, recorder, sender, control.clone())?;
+    let shown = show(Source::Live, theme, &feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        control.stop();
     }
+    control.close();
     if let Ok(Ended { killed: true, signal, .. }) = &shown {
         // The worker is in the middle of something and is not waited for.
         signal_hook::low_level::exit(128 + signal.unwrap_or(2));
@@ -70,15 +73,15 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     shown.and(exit)
 }
 
-fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) -> Result<Ended, CliError> {
-    runtime::run(source, theme, feed, stop).map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
+fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> Result<Ended, CliError> {
+    runtime::run(source, theme, feed, control).map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
 }
 
 /// Runs the job on a thread that also journals; the interface never waits for it.
-fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, stop: Arc<AtomicBool>) -> Result<Worker, CliError> {
+fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Control>) -> Result<Worker, CliError> {
     let work = move || {
         let mut state = AuditState::default();
-        let finished = engine::run_on_worker(job, recorder.adversarial(), &stop, &mut |event| {
+        let finished = engine::run_on_worker(job, recorder.folder(), &control, &mut |event| {
             state.apply(&event);
             let flow = recorder.take(&event);
             let _ = sender.send(Feed::Event(Box::new(event)));

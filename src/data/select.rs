@@ -22,6 +22,16 @@ pub enum Selection {
     },
 }
 
+impl Selection {
+    /// How many images are wanted; more than there can be for all of them.
+    pub fn n(&self) -> usize {
+        match *self {
+            Self::All => usize::MAX,
+            Self::First(n) | Self::Sample { n, .. } => n,
+        }
+    }
+}
+
 /// Places of the chosen images, ascending. The same on every machine.
 pub fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, DataError> {
     let check = |wanted: usize| if wanted > available { Err(DataError::TooFew { wanted, available }) } else { Ok(()) };

@@ -20,7 +20,7 @@ pub mod upload;
 pub mod weights;
 pub mod zoo;
 
-pub use pixels_file::{Column, save_pixels};
+pub use pixels_file::{Column, save_images, save_pixels};
 
 use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};

@@ -121,6 +121,7 @@ mod tests {
         SampleResult {
             sample,
             success: target.map_or(prediction != 0, |target| prediction == target),
+            likeliest: Vec::new(),
             prediction,
             target,
             l0: 1,

@@ -25,9 +25,9 @@ impl Journal {
         Ok(Self { file })
     }
 
-    /// Writes one event, unless it is mere progress.
+    /// Writes one event, if journals keep its kind.
     pub fn append(&mut self, event: &AuditEvent) -> io::Result<()> {
-        if matches!(event, AuditEvent::StageProgress { .. }) {
+        if !event.is_kept() {
             return Ok(());
         }
         let mut line = serde_json::to_vec(event)?;

@@ -55,6 +55,14 @@ pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             let name = attack_name(state, *attack);
             (Level::Info, format!("{name}: broke {broken} of {} in {seconds:.1} s{carried}", samples.len()))
         }
+        AuditEvent::AttackCancelled { attack } => {
+            let samples = state.attacks.get(*attack)?.samples.len();
+            (Level::Warning, format!("{}: called off after {samples} images", attack_name(state, *attack)))
+        }
+        AuditEvent::AttacksAdded { attacks, .. } => {
+            let names: Vec<String> = attacks.iter().map(|it| format!("{} ({})", it.label, it.summary)).collect();
+            (Level::Info, format!("added: {}", names.join(", ")))
+        }
         _ => return None,
     };
     Some(LogLine { level, text })

@@ -9,6 +9,7 @@ use advmod_attacks::catalog::ATTACKS;
 use super::journal::Journal;
 use super::{FORMATS, Report};
 use crate::atomic_file;
+use crate::audit::engine::{ADVERSARIAL_FOLDER, CLEAN_FILE};
 use crate::audit::event::AuditEvent;
 
 /// Why a run's folder cannot be written.
@@ -36,7 +37,7 @@ impl RunDir {
             let path = path.to_owned();
             move |source| RunDirError { path, source }
         };
-        let adversarial = path.join("adversarial");
+        let adversarial = path.join(ADVERSARIAL_FOLDER);
         fs::create_dir_all(&adversarial).map_err(fail(&adversarial))?;
         let journal_path = path.join("run.jsonl");
         let journal = Journal::create(&journal_path).map_err(fail(&journal_path))?;
@@ -51,7 +52,8 @@ impl RunDir {
                 written.clone().any(|id| label.strip_prefix(id).is_some_and(is_number))
             })
         });
-        for file in FORMATS.iter().map(|format| path.join(format.file)).chain(stale) {
+        let ours = FORMATS.iter().map(|format| format.file).chain([CLEAN_FILE]);
+        for file in ours.map(|name| path.join(name)).chain(stale) {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&file)(error)),
                 _ => (),

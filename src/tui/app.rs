@@ -73,6 +73,8 @@ pub struct UiState {
     pub closed_at: Duration,
     /// What the run was asked for.
     pub wish: Wish,
+    /// Since when the run is halted, if it is.
+    pub paused: Option<Duration>,
     /// Said in place of the keys until the next one is pressed.
     pub notice: Option<LogLine>,
     /// Columns and rows of the terminal.
@@ -179,6 +181,8 @@ pub enum Phase {
     Loading,
     /// Measuring or attacking.
     Running,
+    /// Halted; goes on when it is told to.
+    Paused,
     /// Asked to stop, and not yet there.
     Stopping,
     /// The end was reached.
@@ -230,6 +234,8 @@ pub enum Feed {
 pub enum Effect {
     /// Ask the run to stop.
     StopRun,
+    /// Halt the run, or let it go on.
+    Pause(bool),
     /// Leave; nothing runs any more.
     Quit,
     /// Leave at once, whatever runs.
@@ -263,6 +269,7 @@ impl App {
             (_, Some((outcome, _))) => Phase::Finished(outcome),
             (Some(None), None) => Phase::Ended,
             (None, None) if self.ui.wish != Wish::GoOn => Phase::Stopping,
+            (None, None) if self.ui.paused.is_some() => Phase::Paused,
             (None, None) if self.audit.start.is_none() => Phase::Loading,
             (None, None) => Phase::Running,
         }
@@ -270,6 +277,11 @@ impl App {
 
     /// Whether leaving now would break off a run of this process.
     pub fn is_busy(&self) -> bool {
+        self.is_open() && self.audit.finished.is_none()
+    }
+
+    /// Whether a run of this process still takes orders, be it at work or through.
+    pub fn is_open(&self) -> bool {
         self.ui.source == Source::Live && self.ui.closed.is_none()
     }
 

@@ -45,6 +45,8 @@ pub enum Command {
     ChartMode,
     /// Axis fixed or fitted.
     Axis,
+    /// Halt the run, or let it go on.
+    Pause,
     /// Ask whether to stop the run.
     Stop,
     /// Give the shell its terminal.
@@ -249,6 +251,14 @@ pub static BINDINGS: &[Binding] = &[
         help: "pane over the whole screen, and back",
         footer: "expand",
     },
+    everywhere(
+        &[plain(KeyCode::Char(' '))],
+        "Space",
+        Command::Pause,
+        Group::Run,
+        "halt the run, and let it go on",
+        "pause",
+    ),
     everywhere(
         &[plain(KeyCode::Char('S')), (KeyCode::Char('S'), KeyModifiers::SHIFT)],
         "S",

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError, unbounded};
@@ -15,6 +14,7 @@ use super::app::{App, Effect, Feed, Msg, Phase, Source};
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
+use crate::audit::control::Control;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
 use crate::report::{FORMATS, Report};
@@ -36,15 +36,15 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
-/// Shows a run until the user leaves. `stop` is set when the run is to stop.
+/// Shows a run until the user leaves. `control` is told what the user wants of it.
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, stop: &AtomicBool) -> io::Result<Ended> {
+pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
     let signals = listen()?;
     let size = terminal::size()?;
     let mut looped = Loop { app: App::new(source, size), theme, session: Session::open()?, signal: None, drawn: None };
-    let killed = looped.run(feed, &signals, stop)?;
+    let killed = looped.run(feed, &signals, control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
 }
 
@@ -79,7 +79,7 @@ enum Leave {
 
 impl Loop {
     /// Whether it was left at once.
-    fn run(&mut self, feed: &Receiver<Feed>, signals: &Receiver<i32>, stop: &AtomicBool) -> io::Result<bool> {
+    fn run(&mut self, feed: &Receiver<Feed>, signals: &Receiver<i32>, control: &Control) -> io::Result<bool> {
         let began = Instant::now();
         let mut changed = true;
         let mut at_once = true;
@@ -126,7 +126,7 @@ impl Loop {
             for msg in inbox {
                 changed = true;
                 for effect in update(&mut self.app, msg) {
-                    if let Some(leave) = self.perform(effect, stop)? {
+                    if let Some(leave) = self.perform(effect, control)? {
                         return Ok(matches!(leave, Leave::Kill));
                     }
                 }
@@ -134,9 +134,10 @@ impl Loop {
         }
     }
 
-    fn perform(&mut self, effect: Effect, stop: &AtomicBool) -> io::Result<Option<Leave>> {
+    fn perform(&mut self, effect: Effect, control: &Control) -> io::Result<Option<Leave>> {
         match effect {
-            Effect::StopRun => stop.store(true, Ordering::Relaxed),
+            Effect::StopRun => control.stop(),
+            Effect::Pause(is_paused) => control.pause(is_paused),
             Effect::Quit => return Ok(Some(Leave::Quit)),
             Effect::Kill => return Ok(Some(Leave::Kill)),
             Effect::Suspend => self.session.suspend()?,
@@ -153,7 +154,7 @@ impl Loop {
 
     /// Whether a clock on the screen shows another second now.
     fn clock_moved(&self) -> bool {
-        let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Stopping);
+        let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
         runs && self.drawn.is_none_or(|(_, second)| second != self.app.ui.now.as_secs())
     }
 }

@@ -51,6 +51,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
                     app.ui.cursor = app.ui.cursor.filter(|&cursor| cursor < app.taps());
                 }
                 AuditEvent::StageStarted { .. } => app.ui.stage_began = Some(app.ui.now),
+                AuditEvent::AttacksAdded { .. } => app.ui.shares.resize(app.attacks(), 0.0),
                 // Mere progress does not change the results.
                 AuditEvent::StageProgress { .. } => app.stale = app.report.is_none(),
                 _ => (),
@@ -135,6 +136,7 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Quit => return vec![Effect::Quit],
         Command::Export if app.audit.start.is_some() => return vec![Effect::Export],
         Command::Export => notify(app, Level::Warning, "there are no results yet".to_owned()),
+        Command::Pause if is_busy && ui.wish == Wish::GoOn => return pause(app),
         Command::Stop if is_busy && ui.wish == Wish::GoOn => ui.overlay = Some(Overlay::Stop { leave: false }),
         Command::Help => (ui.overlay, ui.help_down) = (Some(Overlay::Help), 0),
         Command::Show(screen) => (ui.screen, ui.expanded) = (screen, false),
@@ -160,7 +162,9 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Last => travel(app, isize::MAX),
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
-        Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => (),
+        Command::Pause | Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => {
+            ()
+        }
     }
     Vec::new()
 }
@@ -204,6 +208,18 @@ fn moved(place: usize, by: isize, len: usize) -> Option<usize> {
     (len > 0).then(|| place.saturating_add_signed(by).min(len - 1))
 }
 
+/// Halts the run, or lets it go on. Clocks leave the time between out.
+fn pause(app: &mut App) -> Vec<Effect> {
+    let now = app.ui.now;
+    match app.ui.paused.take() {
+        None => app.ui.paused = Some(now),
+        Some(since) => app.ui.stage_began = app.ui.stage_began.map(|began| began + now.saturating_sub(since)),
+    }
+    let is_paused = app.ui.paused.is_some();
+    app.log(Level::Info, if is_paused { "paused" } else { "going on" });
+    vec![Effect::Pause(is_paused)]
+}
+
 /// Asks the run to stop, once.
 fn stop(app: &mut App, wish: Wish) -> Vec<Effect> {
     if !app.is_busy() {
@@ -211,6 +227,7 @@ fn stop(app: &mut App, wish: Wish) -> Vec<Effect> {
     }
     let before = app.ui.wish;
     app.ui.wish = before.max(wish);
+    app.ui.paused = None;
     if before != Wish::GoOn {
         return Vec::new();
     }

@@ -19,8 +19,10 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use tch::{Device, TchError, Tensor};
 
 use super::carry::Broken;
+use super::clean::probabilities;
 use super::panic_line;
 use super::pixels::ImagePixels;
+use crate::audit::control::Control;
 use crate::audit::event::SampleResult;
 use crate::model::Model;
 use crate::model::upload::to_device;
@@ -41,6 +43,18 @@ pub struct AttackJob<'a> {
     pub batch: usize,
     /// Processor threads.
     pub threads: usize,
+    /// Says when to halt or to call the attack off.
+    pub control: &'a Control,
+    /// The attack's place in the plan.
+    pub place: usize,
+}
+
+/// A batch of samples that has been attacked and judged.
+pub struct Judged<'a> {
+    /// In sample order.
+    pub results: &'a [SampleResult],
+    /// Their adversarial pixels, f32 `[N, C, H, W]` on the processor.
+    pub pixels: &'a [Tensor],
 }
 
 /// Adversarial pixels of the samples that were attacked.
@@ -94,7 +108,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub fn run(
     job: &AttackJob<'_>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    on_batch: &mut dyn FnMut(Vec<SampleResult>) -> ControlFlow<()>,
+    on_batch: &mut dyn FnMut(Judged<'_>) -> ControlFlow<()>,
 ) -> Result<Attacked, StageError> {
     let n = job.source.places.len();
     let workers = if job.model.device() == Device::Cpu { job.threads.clamp(1, n.max(1)) } else { 1 };
@@ -111,12 +125,12 @@ pub fn run(
         for _ in 0..workers {
             // Tensors may move to another thread but not be shared with it: each worker has its own handles on the same weights.
             let (model, sender, shared) = (job.model.share(), sender.clone(), &shared);
-            let (config, source, options) = (job.config, &job.source, job.options);
+            let task = Task { config: job.config, source: &job.source, options: job.options, control: job.control };
             scope.spawn(move || {
                 if model.device() == Device::Cpu {
                     tch::set_num_threads(1);
                 }
-                work(config, source, options, &model, shared, &sender);
+                work(task, &model, shared, &sender);
             });
         }
         drop(sender);
@@ -141,12 +155,12 @@ pub fn run(
             while let Some(outcomes) = early.remove(&done.batches) {
                 let range = shared.ranges[done.batches].clone();
                 // The other workers must not go on for a result that nobody will get.
-                let batch = done.take(job, range, outcomes).inspect_err(|_| shared.give_up())?;
-                if on_batch(batch).is_break() {
+                let before = done.take(job, range, outcomes).inspect_err(|_| shared.give_up())?;
+                if on_batch(done.since(before)).is_break() {
                     asked.get_or_insert_with(Instant::now);
                 }
             }
-            if progress(shared.done.load(Ordering::Relaxed)).is_break() {
+            if progress(shared.done.load(Ordering::Relaxed)).is_break() || job.control.is_cancelled(job.place) {
                 asked.get_or_insert_with(Instant::now);
             }
             if let Some(since) = asked {
@@ -158,9 +172,9 @@ pub fn run(
         }
         // Batches behind one that was given up or that failed.
         for (batch, outcomes) in early {
-            let batch = done.take(job, shared.ranges[batch].clone(), outcomes)?;
+            let before = done.take(job, shared.ranges[batch].clone(), outcomes)?;
             // The run ends here, whatever the answer.
-            let _ = on_batch(batch);
+            let _ = on_batch(done.since(before));
         }
         let complete = done.batches == shared.ranges.len();
         let attacked = done.finish(job)?;
@@ -194,34 +208,40 @@ impl Shared {
 /// A batch's number, and its outcomes with the seconds that the worker has attacked so far.
 type BatchResult = (usize, Result<(Vec<Outcome>, f64), AttackError>);
 
-/// Takes batches until there are none left or somebody says stop.
-fn work(
-    config: &AttackConfig,
-    source: &ImagePixels<'_>,
+/// What a worker does to each of its batches.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    config: &'a AttackConfig,
+    source: &'a ImagePixels<'a>,
     options: Options,
-    model: &Model,
-    shared: &Shared,
-    sender: &Sender<BatchResult>,
-) {
+    control: &'a Control,
+}
+
+/// Takes batches until there are none left or somebody says stop.
+fn work(task: Task<'_>, model: &Model, shared: &Shared, sender: &Sender<BatchResult>) {
     let mut seconds = 0.0;
-    while !shared.stop.load(Ordering::Relaxed) {
+    let is_over = || shared.stop.load(Ordering::Relaxed);
+    while !is_over() {
         let batch = shared.next.fetch_add(1, Ordering::Relaxed);
         let Some(range) = shared.ranges.get(batch) else { break };
         let whole = 1000 * range.len() as u64;
         let mut told = 0;
+        let mut halted = Duration::ZERO;
         let mut step = |it: Progress| {
             let now = whole * u64::from(it.step) / u64::from(it.n_steps.max(1));
             shared.done.fetch_add(now.saturating_sub(told), Ordering::Relaxed);
             told = told.max(now);
+            halted += task.control.wait_while_paused(&is_over);
             if shared.give_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = attack_range(config, source, options, model, range.clone(), &mut step);
+        let result = attack_range(task, model, range.clone(), &mut step);
         if matches!(result, Err(AttackError::Cancelled)) {
             break;
         }
         shared.done.fetch_add(whole - told, Ordering::Relaxed);
         let result = result.map(|outcomes| {
-            seconds += outcomes.iter().map(|outcome| outcome.cost.attack_seconds).sum::<f64>();
+            let attacked: f64 = outcomes.iter().map(|outcome| outcome.cost.attack_seconds).sum();
+            seconds += (attacked - halted.as_secs_f64()).max(0.0);
             (outcomes, seconds)
         });
         if sender.send((batch, result)).is_err() {
@@ -231,18 +251,16 @@ fn work(
 }
 
 fn attack_range(
-    config: &AttackConfig,
-    source: &ImagePixels<'_>,
-    options: Options,
+    task: Task<'_>,
     model: &Model,
     range: Range<usize>,
     step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Vec<Outcome>, AttackError> {
     let run = || {
-        let (pixels, labels) = source.batch(range.clone()).map_err(VictimError::from)?;
-        let ids: Vec<u32> = source.places[range.clone()].iter().map(|&place| place as u32).collect();
+        let (pixels, labels) = task.source.batch(range.clone()).map_err(VictimError::from)?;
+        let ids: Vec<u32> = task.source.places[range.clone()].iter().map(|&place| place as u32).collect();
         let samples = Samples { pixels: &pixels, labels: &labels, ids: &ids };
-        execute(model, config, &samples, options, step)
+        execute(model, task.config, &samples, task.options, step)
     };
     // Arithmetic on tensors panics where libtorch refuses it.
     let outcome = catch_unwind(AssertUnwindSafe(run))
@@ -250,8 +268,8 @@ fn attack_range(
     match outcome {
         Err(AttackError::Victim(VictimError::OutOfMemory { .. })) if range.len() > 1 => {
             let middle = range.start + range.len() / 2;
-            let mut outcomes = attack_range(config, source, options, model, range.start..middle, step)?;
-            outcomes.extend(attack_range(config, source, options, model, middle..range.end, step)?);
+            let mut outcomes = attack_range(task, model, range.start..middle, step)?;
+            outcomes.extend(attack_range(task, model, middle..range.end, step)?);
             Ok(outcomes)
         }
         outcome => Ok(vec![outcome?]),
@@ -270,14 +288,15 @@ struct Collected {
 }
 
 impl Collected {
+    /// Takes a batch in. How much there was before comes back.
     fn take(
         &mut self,
         job: &AttackJob<'_>,
         range: Range<usize>,
         outcomes: Vec<Outcome>,
-    ) -> Result<Vec<SampleResult>, TchError> {
+    ) -> Result<(usize, usize), TchError> {
         self.batches += 1;
-        let first = self.results.len();
+        let before = (self.results.len(), self.pixels.len());
         let mut places = job.source.places[range].iter();
         for outcome in outcomes {
             let attacked: Vec<i64> =
@@ -300,7 +319,12 @@ impl Collected {
             }
             self.pixels.push(pixels);
         }
-        Ok(self.results[first..].to_vec())
+        Ok(before)
+    }
+
+    /// What has come since there was so much.
+    fn since(&self, (results, pixels): (usize, usize)) -> Judged<'_> {
+        Judged { results: &self.results[results..], pixels: &self.pixels[pixels..] }
     }
 
     fn finish(self, job: &AttackJob<'_>) -> Result<Attacked, TchError> {
@@ -321,6 +345,7 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
         sample: place,
         success: sample.success,
         prediction: sample.adversarial.prediction as u32,
+        likeliest: probabilities(&sample.adversarial.likeliest),
         target: sample.target.map(|target| target as u32),
         l0: sample.l0 as u32,
         l2: sample.l2,
@@ -370,6 +395,8 @@ mod tests {
             options: Options { seed: 0, eight_bit: false },
             batch: 8,
             threads: 2,
+            control: &Control::default(),
+            place: 0,
         };
         let go_on = ControlFlow::Continue(());
         let attacked = run(&job, &mut |_| go_on, &mut |_| go_on).unwrap();

@@ -61,6 +61,7 @@ mod tests {
             sample,
             success,
             prediction: u32::from(success),
+            likeliest: Vec::new(),
             target: None,
             l0: 1,
             l2: 0.1,

@@ -2,30 +2,41 @@
 
 use std::ops::ControlFlow;
 
+use advmod_attacks::outcome::likeliest;
 use advmod_attacks::query::padded_logits;
-use advmod_attacks::victim::Victim;
+use advmod_attacks::victim::{Victim, VictimError};
 
 use super::curve::TraceError;
 use super::pixels::PixelSource;
+use crate::audit::event::ClassProbability;
 
-/// The class of each sample, from batches of at most `batch`.
+/// The class of each sample and its likeliest classes, from batches of at most `batch`.
 pub fn predict(
     victim: &dyn Victim,
     source: &dyn PixelSource,
     batch: usize,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Vec<u32>, TraceError> {
+) -> Result<(Vec<u32>, Vec<Vec<ClassProbability>>), TraceError> {
     let _guard = tch::no_grad_guard();
-    let mut predictions = Vec::with_capacity(source.len());
+    let mut found = Vec::with_capacity(source.len());
     for start in (0..source.len()).step_by(batch) {
         let length = batch.min(source.len() - start);
         let pixels = source.pixels(start..start + length)?;
         let logits = padded_logits(victim, &pixels).map_err(TraceError::Victim)?;
-        let classes = Vec::<i64>::try_from(logits.f_argmax(1, false)?)?;
-        predictions.extend(classes.into_iter().map(|class| class as u32));
+        let logits = Vec::<Vec<f32>>::try_from(logits)?;
+        if let Some(row) = logits.iter().position(|logits| !logits.iter().all(|logit| logit.is_finite())) {
+            let message = format!("the logits of sample {} are not finite", start + row);
+            return Err(TraceError::Victim(VictimError::from_message(message)));
+        }
+        found.extend(logits.iter().map(|logits| probabilities(&likeliest(logits))));
         if progress((start + length) as u64).is_break() {
             return Err(TraceError::Stopped);
         }
     }
-    Ok(predictions)
+    Ok((found.iter().map(|likeliest| likeliest.first().map_or(0, |it| it.class)).collect(), found))
+}
+
+/// As events carry them.
+pub(super) fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {
+    likeliest.iter().map(|&(class, p)| ClassProbability { class: class as u32, p }).collect()
 }

@@ -10,6 +10,8 @@ use super::super::theme::{Role, Theme};
 use super::raster::Raster;
 use super::text::{fit_line, pane, short_tap};
 use super::{facets, text};
+use crate::audit::event::GrowingCurves;
+use crate::audit::state::AttackState;
 use crate::modularity::Curve;
 use crate::report::wire::AttackResult;
 
@@ -70,8 +72,16 @@ fn series(app: &App) -> Vec<Series> {
         series.push(levels("clean".to_owned(), 0, &curves.true_labels, false));
     }
     for (place, attack) in report.attacks.iter().enumerate() {
-        let Some(curves) = &attack.curves else { continue };
         let name = attack.attack.label.clone();
+        let growing = app.audit.attacks.get(place).and_then(|state| state.growing.as_ref());
+        let curves = match (&attack.curves, growing) {
+            (Some(curves), _) => curves,
+            (None, Some(growing)) => {
+                series.push(grown(name, place + 1, growing, app.ui.chart, selected(place)));
+                continue;
+            }
+            (None, None) => continue,
+        };
         series.push(match app.ui.chart {
             ChartMode::Difference => {
                 let values: Vec<Option<f64>> =
@@ -86,6 +96,23 @@ fn series(app: &App) -> Vec<Series> {
         });
     }
     series
+}
+
+/// A curve of an attack that is not through, over the samples so far.
+fn grown(name: String, curve: usize, of: &GrowingCurves, mode: ChartMode, selected: bool) -> Series {
+    let name = format!("{name} (n={} so far)", of.n);
+    let values: Vec<Option<f64>> = match mode {
+        ChartMode::Difference => of.adversarial.iter().zip(&of.clean).map(|(a, b)| Some((*a)? - (*b)?)).collect(),
+        _ => of.adversarial.clone(),
+    };
+    // No peak: it may still move.
+    Series { name, curve, values, peak: None, selected }
+}
+
+/// Clean and adversarial curve of the samples of an attack so far.
+pub(super) fn grown_pair(attack: usize, of: &GrowingCurves) -> [Series; 2] {
+    let clean = Series { name: String::new(), curve: 0, values: of.clean.clone(), peak: None, selected: false };
+    [clean, grown(String::new(), attack + 1, of, ChartMode::Level, true)]
 }
 
 /// Lower and upper end of the axis.
@@ -249,15 +276,18 @@ fn legend(app: &App, theme: Theme, series: &[Series], columns: usize) -> Line<'s
         spans.push(Span::styled(text, style));
     }
     spans.push(Span::raw(" "));
-    let waiting: Vec<&str> = app.report.iter().flat_map(|report| &report.attacks).filter_map(without_curve).collect();
+    let waiting: Vec<&str> = series_less(app);
     if !waiting.is_empty() && tap.is_none() {
         spans.push(Span::styled(format!(" no curve: {} ", waiting.join(", ")), theme.style(Role::Dim)));
     }
     fit_line(spans, columns)
 }
 
-fn without_curve(attack: &AttackResult) -> Option<&str> {
-    attack.curves.is_none().then_some(attack.attack.label.as_str())
+/// The attacks that no curve is shown of.
+fn series_less(app: &App) -> Vec<&str> {
+    let attacks = app.report.iter().flat_map(|report| &report.attacks).zip(&app.audit.attacks);
+    let is_less = |(result, state): &(&AttackResult, &AttackState)| result.curves.is_none() && state.growing.is_none();
+    attacks.filter(is_less).map(|(result, _)| result.attack.label.as_str()).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
 use super::super::theme::{Role, Theme};
-use super::chart::{levels, plot_curves};
+use super::chart::{grown_pair, levels, plot_curves};
 use super::text::fit_line;
 
 /// Draws as many as there is room for, with the selected one among them.
@@ -27,22 +27,25 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let label = &attack.attack.label;
         let marker = if place == app.ui.selected { ">" } else { " " };
         let mut head = vec![Span::styled(format!("{marker}{label}"), theme.style(Role::Attack(place)))];
-        match &attack.curves {
-            Some(curves) => {
-                head.push(Span::styled(format!("  {} clean", theme.mark(0)), theme.style(Role::Clean)));
-                head.push(Span::styled(format!("  {} adv", theme.mark(place + 1)), theme.style(Role::Attack(place))));
-                let series = [
+        let growing = app.audit.attacks.get(place).and_then(|state| state.growing.as_ref());
+        let pair = match (&attack.curves, growing) {
+            (Some(curves), _) => Some((
+                String::new(),
+                [
                     levels(String::new(), 0, &curves.clean, false),
                     levels(String::new(), place + 1, &curves.adversarial, true),
-                ];
-                plot_curves(
-                    Rect { y: cell.y + 1, height: cell.height - 1, ..cell },
-                    buffer,
-                    app,
-                    theme,
-                    &series,
-                    false,
-                );
+                ],
+            )),
+            (None, Some(growing)) => Some((format!("  n={} so far", growing.n), grown_pair(place, growing))),
+            (None, None) => None,
+        };
+        match pair {
+            Some((note, series)) => {
+                head.push(Span::styled(format!("  {} clean", theme.mark(0)), theme.style(Role::Clean)));
+                head.push(Span::styled(format!("  {} adv", theme.mark(place + 1)), theme.style(Role::Attack(place))));
+                head.push(Span::styled(note, theme.style(Role::Dim)));
+                let below = Rect { y: cell.y + 1, height: cell.height - 1, ..cell };
+                plot_curves(below, buffer, app, theme, &series, false);
             }
             None => head.push(Span::styled("  no curve yet", theme.style(Role::Dim))),
         }

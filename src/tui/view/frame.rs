@@ -17,6 +17,7 @@ pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let (role, word) = match app.phase() {
         Phase::Loading => (Role::Plain, "LOADING"),
         Phase::Running => (Role::Good, "RUNNING"),
+        Phase::Paused => (Role::Warning, "PAUSED"),
         Phase::Stopping => (Role::Warning, "STOPPING"),
         Phase::Finished(Outcome::Complete) => (Role::Good, "FINISHED"),
         Phase::Finished(Outcome::Interrupted) => (Role::Warning, "STOPPED"),
@@ -107,7 +108,9 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
     let mut spans = Vec::new();
     let mut left = usize::from(area.width);
-    for binding in keys::footer(app.ui.screen).filter(|it| it.command != Command::Stop || app.is_busy()) {
+    for binding in
+        keys::footer(app.ui.screen).filter(|it| !matches!(it.command, Command::Stop | Command::Pause) || app.is_busy())
+    {
         let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Title));
         let word = Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim));
         let wide = key.width() + word.width();

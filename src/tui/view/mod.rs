@@ -71,6 +71,7 @@ fn waiting(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let (role, message) = match app.phase() {
         Phase::Loading => (Role::Plain, "Loading model and images.".to_owned()),
         Phase::Running => (Role::Plain, "The clean curve comes first; it is being measured.".to_owned()),
+        Phase::Paused => (Role::Warning, "Paused.".to_owned()),
         Phase::Stopping => (Role::Plain, "Stopping.".to_owned()),
         Phase::Failed => {
             let error = app.ui.closed.clone().flatten().unwrap_or_default();

@@ -48,7 +48,7 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
     let through = app.audit.attacks.iter().filter(|it| it.seconds.is_some() || it.error.is_some()).count();
     let text = match (app.phase(), app.audit.stage) {
         (Phase::Loading, _) => "loading model and images".to_owned(),
-        (Phase::Running | Phase::Stopping, Some(stage)) => {
+        (Phase::Running | Phase::Paused | Phase::Stopping, Some(stage)) => {
             let name = match stage.stage {
                 Stage::Attack { attack } => {
                     format!("attacking with {}", stage_name(&app.audit, Stage::Attack { attack }))
@@ -62,7 +62,7 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
             };
             format!("{name}{share}")
         }
-        (Phase::Running | Phase::Stopping, None) => "preparing".to_owned(),
+        (Phase::Running | Phase::Paused | Phase::Stopping, None) => "preparing".to_owned(),
         (Phase::Failed, _) => "failed; the log says why".to_owned(),
         (Phase::Ended, _) => "the journal ends here, before its run's end".to_owned(),
         (Phase::Finished(Outcome::Complete), _) => "finished".to_owned(),
@@ -70,7 +70,11 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
         (Phase::Finished(Outcome::Failed), _) => "finished; not everything worked, the log says why".to_owned(),
     };
     let count = if attacks == 0 { String::new() } else { format!("   {through} of {attacks} attacks through") };
-    let stopping = if app.phase() == Phase::Stopping { "stopping: " } else { "" };
+    let stopping = match app.phase() {
+        Phase::Stopping => "stopping: ",
+        Phase::Paused => "paused: ",
+        _ => "",
+    };
     fit_line(
         vec![
             Span::styled(format!(" {stopping}"), theme.style(Role::Warning)),
@@ -109,6 +113,10 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
     if let Some(error) = &state.error {
         return Span::styled(format!("failed: {error}"), theme.style(Role::Bad));
     }
+    if state.cancelled {
+        let text = format!("called off after {} images", state.samples.len());
+        return Span::styled(text, theme.style(Role::Warning));
+    }
     let is_measured = app.audit.stage.is_some_and(|it| it.stage == Stage::AttackCurve { attack });
     if let Some(seconds) = state.seconds {
         let rate = if seconds > 0.0 { state.samples.len() as f64 / seconds } else { 0.0 };
@@ -128,7 +136,8 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
     }
     let share = app.share(attack);
     let is_at_work = app.audit.stage.is_some_and(|it| it.stage == Stage::Attack { attack });
-    let elapsed = app.ui.stage_began.map(|began| app.ui.now.saturating_sub(began).as_secs_f64());
+    let now = app.ui.paused.unwrap_or(app.ui.now);
+    let elapsed = app.ui.stage_began.map(|began| now.saturating_sub(began).as_secs_f64());
     match (is_at_work, elapsed, app.audit.clean_accuracy()) {
         (true, Some(elapsed), Some((images, _)))
             if share > 0.0 && elapsed > 0.2 && app.ui.source == Source::Live && app.ui.closed.is_none() =>
@@ -138,8 +147,8 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
             let left = clock(std::time::Duration::from_secs_f64(left.clamp(0.0, 1e9)));
             Span::raw(format!("{} of {images} images, {}, ETA {left}", state.samples.len(), images_per_second(rate)))
         }
-        (true, ..) => Span::raw("running"),
-        _ if matches!(app.phase(), Phase::Running | Phase::Loading | Phase::Stopping) => {
+        (true, ..) => Span::raw(if app.phase() == Phase::Paused { "paused" } else { "running" }),
+        _ if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Loading | Phase::Stopping) => {
             Span::styled("queued", theme.style(Role::Dim))
         }
         _ if state.samples.is_empty() => Span::styled("not run", theme.style(Role::Dim)),

@@ -21,7 +21,7 @@ const MARGIN: usize = 4;
 fn cells(app: &App) -> Vec<[String; 12]> {
     let mut cells = vec![HEAD.map(str::to_owned)];
     cells.extend(app.report.iter().flat_map(table_rows));
-    if matches!(app.phase(), Phase::Running | Phase::Stopping) {
+    if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Stopping) {
         // That a run goes on is said elsewhere.
         for row in &mut cells {
             row[2] = row[2].replace(" (incomplete)", "");
