@@ -380,6 +380,52 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_halts_the_attack_and_is_not_counted_and_calling_it_off_ends_it() {
+        let model = load(None, &LoadOptions::default(), Device::Cpu).unwrap();
+        let images =
+            crate::data::open(None, &OpenOptions::default()).unwrap().read(&(0..32).collect::<Vec<_>>()).unwrap();
+        let params = "steps = 6".parse().unwrap();
+        let config = AttackConfig::new("pgd", Preset::Standard, &params).unwrap();
+        let places: Vec<usize> = (0..32).collect();
+        let control = Control::default();
+        let job = AttackJob {
+            model: &model,
+            config: &config,
+            source: ImagePixels { images: &images, places: &places, device: Device::Cpu },
+            smaller: None,
+            options: Options { seed: 0, eight_bit: false },
+            batch: 16,
+            threads: 1,
+            control: &control,
+            place: 7,
+        };
+        let go_on = ControlFlow::Continue(());
+        let halt = Duration::from_secs(2);
+        let mut halted_at: Option<Instant> = None;
+        let begun = Instant::now();
+        let mut progress = |_| {
+            match halted_at {
+                None => {
+                    control.pause(true);
+                    halted_at = Some(Instant::now());
+                }
+                Some(at) if at.elapsed() >= halt => control.pause(false),
+                Some(_) => (),
+            }
+            go_on
+        };
+        let attacked = run(&job, &mut progress, &mut |_| go_on).unwrap();
+        let wall = begun.elapsed().as_secs_f64();
+        // The first batch may be at its last step when the pause begins; the second cannot be through.
+        assert!(attacked.samples.len() >= 30 && wall >= halt.as_secs_f64(), "{wall}");
+        assert!(attacked.seconds < wall - 0.9 * halt.as_secs_f64(), "{} of {wall}", attacked.seconds);
+
+        control.cancel(7);
+        let Err(StageError::Stopped(rest)) = run(&job, &mut |_| go_on, &mut |_| go_on) else { panic!("it went on") };
+        assert!(rest.samples.len() < attacked.samples.len());
+    }
+
+    #[test]
     fn an_attack_that_leaves_its_budget_is_noticed_and_put_back() {
         let model = load(None, &LoadOptions::default(), Device::Cpu).unwrap();
         let images =

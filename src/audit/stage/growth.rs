@@ -77,3 +77,58 @@ pub fn pictures(attack: usize, batch: &Judged<'_>) -> Option<Pictures> {
     let pixels = Vec::try_from(pixels.contiguous().view(-1)).ok()?;
     Some(Pictures { attack: Some(attack), samples, shape: [channels, height, width], pixels })
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::audit::event::SampleResult;
+    use crate::data::OpenOptions;
+    use crate::model::load::{LoadOptions, load};
+    use crate::model::upload::upload;
+    use crate::modularity::Similarity;
+
+    fn result(sample: usize) -> SampleResult {
+        SampleResult {
+            sample,
+            success: false,
+            prediction: 0,
+            likeliest: Vec::new(),
+            target: None,
+            l0: 0,
+            l2: 0.0,
+            linf: 0.0,
+            forwards: 0,
+            backwards: 0,
+            forwards_to_success: None,
+            carried_from: None,
+        }
+    }
+
+    #[test]
+    fn growing_curves_are_over_the_samples_so_far_and_stop_before_the_last() {
+        let model = load(None, &LoadOptions::default(), Device::Cpu).unwrap();
+        let images =
+            crate::data::open(None, &OpenOptions::default()).unwrap().read(&(0..80).collect::<Vec<_>>()).unwrap();
+        let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+        let settings = CurveSettings { k: 3, similarity: Similarity::default(), classes: 10 };
+        let mut growth = Growth::new(&model, &settings, &images, &labels);
+        let take = |growth: &mut Growth<'_>, samples: std::ops::Range<usize>, change: f64| {
+            let results: Vec<SampleResult> = samples.clone().map(result).collect();
+            let places: Vec<usize> = samples.collect();
+            let (pixels, _) = upload(&images.subset(&places), Device::Cpu).unwrap();
+            growth.take(&Judged { results: &results, pixels: &[(pixels + change).clamp(0.0, 1.0)] }, 80)
+        };
+        assert_eq!(take(&mut growth, 0..20, 0.0), None);
+        let curves = take(&mut growth, 20..40, 0.0).unwrap();
+        assert_eq!((curves.n, curves.clean.len()), (40, model.tap_paths().len()));
+        // Nothing was changed yet, and what was is seen.
+        assert_eq!(curves.clean, curves.adversarial);
+        assert!(curves.clean.iter().all(Option::is_some));
+        std::thread::sleep(growth.last.unwrap().1 * RESTRAINT);
+        let curves = take(&mut growth, 40..60, 0.4).unwrap();
+        assert_ne!(curves.clean, curves.adversarial);
+        assert_eq!(take(&mut growth, 60..80, 0.4), None);
+    }
+}
