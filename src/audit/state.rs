@@ -75,7 +75,10 @@ impl AuditState {
             AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),
             AuditEvent::BatchAttacked { attack, samples } => {
                 if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.samples.extend(samples.iter().cloned());
+                    // Batches come in sample order; one that a damaged journal has twice counts once.
+                    let last = state.samples.last().map(|last| last.sample);
+                    let is_new = |sample: &&SampleResult| last.is_none_or(|last| sample.sample > last);
+                    state.samples.extend(samples.iter().filter(is_new).cloned());
                 }
             }
             AuditEvent::AttackCurvesGrew { attack, curves } => {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
+use crate::tui::theme::{Marker, Palette};
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
 #[derive(Debug, Parser)]
@@ -179,6 +180,12 @@ pub struct TuiArgs {
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]
     pub ascii: bool,
+    /// Colours: the terminal's own, or a set for dark or light backgrounds that colour-blind people tell apart. NO_COLOR turns them off.
+    #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Watch")]
+    pub theme: ThemeArg,
+    /// What curves are drawn with.
+    #[arg(long, value_name = "NAME", default_value = "braille", help_heading = "Watch")]
+    pub marker: MarkerArg,
     /// What to run, as for audit.
     #[command(flatten)]
     pub audit: AuditArgs,
@@ -318,6 +325,50 @@ pub enum OutputFormat {
     Text,
     /// One JSON document.
     Json,
+}
+
+/// `--theme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ThemeArg {
+    /// The terminal's sixteen colours.
+    #[default]
+    Terminal,
+    /// For dark backgrounds.
+    Dark,
+    /// For light backgrounds.
+    Light,
+}
+
+impl From<ThemeArg> for Palette {
+    fn from(theme: ThemeArg) -> Self {
+        match theme {
+            ThemeArg::Terminal => Self::Terminal,
+            ThemeArg::Dark => Self::Dark,
+            ThemeArg::Light => Self::Light,
+        }
+    }
+}
+
+/// `--marker`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MarkerArg {
+    /// Eight dots to a cell.
+    #[default]
+    Braille,
+    /// One dot to a cell, for fonts without Braille.
+    Dots,
+    /// A letter for each curve.
+    Letters,
+}
+
+impl From<MarkerArg> for Marker {
+    fn from(marker: MarkerArg) -> Self {
+        match marker {
+            MarkerArg::Braille => Self::Braille,
+            MarkerArg::Dots => Self::Dots,
+            MarkerArg::Letters => Self::Letters,
+        }
+    }
 }
 
 /// `--split`.

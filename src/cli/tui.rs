@@ -33,7 +33,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     // https://no-color.org: any value but an empty one.
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let theme = Theme { color, ascii: args.ascii };
+    let theme = Theme { color, ascii: args.ascii, palette: args.theme.into(), marker: args.marker.into() };
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {

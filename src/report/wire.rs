@@ -206,8 +206,9 @@ pub(super) fn attack_result(
     let broken = || found.samples.iter().filter(|sample| sample.success);
     let n_broken = broken().count();
     let untargeted = !attack.targeted;
-    let survived =
-        correct.filter(|_| status == AttackStatus::Complete && untargeted).map(|(correct, _)| correct - n_broken);
+    let survived = correct
+        .filter(|_| status == AttackStatus::Complete && untargeted)
+        .map(|(correct, _)| correct.saturating_sub(n_broken));
     let curves = found.curves.as_ref();
     AttackResult {
         attack: attack.clone(),

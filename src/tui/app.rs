@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 
+use super::theme::Theme;
 use crate::audit::event::{AuditEvent, Outcome, Stage};
 use crate::audit::state::AuditState;
 use crate::report::Report;
@@ -53,6 +54,12 @@ pub struct UiState {
     pub cursor: Option<usize>,
     /// What the chart shows.
     pub chart: ChartMode,
+    /// Whether the chart's numbers are shown in its place.
+    pub as_table: bool,
+    /// In which order the attacks are listed.
+    pub sort: Sort,
+    /// Colours and markers.
+    pub theme: Theme,
     /// Whether the chart's axis is fitted to the curves instead of 0 to 1.
     pub fitted_axis: bool,
     /// Lines that the log is scrolled back from its end.
@@ -174,6 +181,18 @@ pub enum ChartMode {
     Each,
 }
 
+/// In which order the attacks are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// As planned.
+    #[default]
+    Plan,
+    /// The most successful first.
+    Success,
+    /// The largest peak drop first.
+    PeakDrop,
+}
+
 /// What the audit is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -288,6 +307,21 @@ impl App {
     /// Attacks of the plan.
     pub fn attacks(&self) -> usize {
         self.audit.attacks.len()
+    }
+
+    /// The attacks in the order in which they are listed.
+    pub fn listed(&self) -> Vec<usize> {
+        let mut listed: Vec<usize> = (0..self.attacks()).collect();
+        let result = |attack: usize| self.report.as_ref().and_then(|report| report.attacks.get(attack));
+        let key = |attack: &usize| match self.ui.sort {
+            Sort::Plan => None,
+            Sort::Success => result(*attack).and_then(|it| it.success_rate.value),
+            Sort::PeakDrop => result(*attack).and_then(|it| it.peak_drop).map(|it| it.estimate),
+        };
+        // What has no value yet comes last; equals stay as planned.
+        let value = |attack: &usize| key(attack).unwrap_or(f64::NEG_INFINITY);
+        listed.sort_by(|a, b| value(b).total_cmp(&value(a)));
+        listed
     }
 
     /// Taps of the curves.

@@ -45,6 +45,14 @@ pub enum Command {
     ChartMode,
     /// Axis fixed or fitted.
     Axis,
+    /// Numbers in place of the chart.
+    Table,
+    /// Next marker of the curves.
+    Marker,
+    /// Next order of the results.
+    Sort,
+    /// Next set of colours.
+    Theme,
     /// Halt the run, or let it go on.
     Pause,
     /// Ask whether to stop the run.
@@ -242,6 +250,41 @@ pub static BINDINGS: &[Binding] = &[
         help: "axis from 0 to 1, or fitted to the curves",
         footer: "axis",
     },
+    Binding {
+        keys: &[plain(KeyCode::Char('t'))],
+        shown: "t",
+        command: Command::Table,
+        screens: &[Screen::Overview],
+        group: Group::Chart,
+        help: "the chart's numbers as a table",
+        footer: "table",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Char('b'))],
+        shown: "b",
+        command: Command::Marker,
+        screens: &[Screen::Overview],
+        group: Group::Chart,
+        help: "curves in Braille, dots or letters",
+        footer: "",
+    },
+    Binding {
+        keys: &[plain(KeyCode::Char('s'))],
+        shown: "s",
+        command: Command::Sort,
+        screens: &[Screen::Overview],
+        group: Group::Lists,
+        help: "results as planned, by success, by peak drop",
+        footer: "sort",
+    },
+    everywhere(
+        &[plain(KeyCode::Char('T')), (KeyCode::Char('T'), KeyModifiers::SHIFT)],
+        "T",
+        Command::Theme,
+        Group::Global,
+        "colours: terminal, dark, light",
+        "",
+    ),
     Binding {
         keys: &[plain(KeyCode::Char('e'))],
         shown: "e",

@@ -43,7 +43,9 @@ pub struct Ended {
 pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
     let signals = listen()?;
     let size = terminal::size()?;
-    let mut looped = Loop { app: App::new(source, size), theme, session: Session::open()?, signal: None, drawn: None };
+    let mut app = App::new(source, size);
+    app.ui.theme = theme;
+    let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
     let killed = looped.run(feed, &signals, control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
 }
@@ -64,7 +66,6 @@ fn listen() -> io::Result<Receiver<i32>> {
 
 struct Loop {
     app: App,
-    theme: Theme,
     session: Session,
     signal: Option<i32>,
     /// When the last frame was drawn, and for which second.
@@ -89,7 +90,7 @@ impl Loop {
             let waited = self.drawn.map_or(FRAME, |(at, _)| at.elapsed());
             if changed && (at_once || waited >= FRAME) {
                 self.app.refresh();
-                self.session.draw(&self.app, self.theme)?;
+                self.session.draw(&self.app, self.app.ui.theme)?;
                 self.drawn = Some((Instant::now(), self.app.ui.now.as_secs()));
                 (changed, at_once) = (false, false);
             }

@@ -11,13 +11,13 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, Mo
 
 use super::app::{App, Effect, Feed, Msg, Pane, Phase, Screen, Source, Wish};
 use super::keys::BINDINGS;
-use super::theme::Theme;
+use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
-use crate::audit::event::{AuditEvent, Outcome, Stage};
+use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
 
-const COLOR: Theme = Theme { color: true, ascii: false };
-const ASCII: Theme = Theme { color: false, ascii: true };
+const COLOR: Theme = Theme { color: true, ascii: false, palette: Palette::Terminal, marker: Marker::Braille };
+const ASCII: Theme = Theme { color: false, ascii: true, ..COLOR };
 
 /// The events of a recorded run.
 pub(super) fn recorded() -> Vec<Feed> {
@@ -44,7 +44,7 @@ fn app(state: &str, size: (u16, u16)) -> App {
     let taken = match state {
         "loading" | "no model" => 0,
         "measuring" => until(Stage::CleanCurve),
-        "running" | "stopping" | "question" | "attack failed" => second,
+        "running" | "growing" | "paused" | "stopping" | "question" | "attack failed" | "called off" => second,
         _ => total,
     };
     update(&mut app, Msg::Tick(Duration::from_secs(2)));
@@ -60,6 +60,21 @@ fn app(state: &str, size: (u16, u16)) -> App {
             let stage = Stage::Attack { attack: 1 };
             update(&mut app, event(AuditEvent::StageProgress { stage, done: 15_000 }));
             update(&mut app, Msg::Stderr("[W] a warning of libtorch".to_owned()));
+        }
+        "growing" => {
+            let levels = |shift: f64| (0..app.taps()).map(|tap| Some(0.5 + 0.02 * tap as f64 - shift)).collect();
+            let curves = GrowingCurves { n: 24, clean: levels(0.0), adversarial: levels(0.1) };
+            update(&mut app, event(AuditEvent::AttackCurvesGrew { attack: 1, curves }));
+            let stage = Stage::Attack { attack: 1 };
+            update(&mut app, event(AuditEvent::StageProgress { stage, done: 25_000 }));
+        }
+        "paused" => {
+            update(&mut app, key(KeyCode::Char(' ')));
+            update(&mut app, Msg::Tick(Duration::from_secs(60)));
+        }
+        "called off" => {
+            update(&mut app, event(AuditEvent::AttackCancelled { attack: 1 }));
+            update(&mut app, event(AuditEvent::Finished { outcome: Outcome::Interrupted, seconds: 4.0 }));
         }
         "question" => {
             update(&mut app, key(KeyCode::Char('q')));
@@ -83,8 +98,19 @@ fn app(state: &str, size: (u16, u16)) -> App {
     app
 }
 
-const STATES: [&str; 8] =
-    ["loading", "no model", "measuring", "running", "question", "stopping", "attack failed", "finished"];
+const STATES: [&str; 11] = [
+    "loading",
+    "no model",
+    "measuring",
+    "running",
+    "growing",
+    "paused",
+    "question",
+    "stopping",
+    "called off",
+    "attack failed",
+    "finished",
+];
 
 fn frame(app: &App, theme: Theme, (columns, rows): (u16, u16)) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
@@ -143,14 +169,22 @@ fn the_overview_at_every_size_and_in_every_state() {
 #[test]
 fn the_other_screens() {
     for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
-        for (name, keys) in
-            [("layers", "2jjj"), ("log", "3"), ("help", "?"), ("difference", "m"), ("each", "mm"), ("cursor", "hhe")]
-        {
-            let mut app = app("running", (columns, rows));
+        for (name, keys) in [
+            ("layers", "2jjj"),
+            ("log", "3"),
+            ("help", "?"),
+            ("difference", "m"),
+            ("each", "mm"),
+            ("cursor", "hhe"),
+            ("numbers", "tjj"),
+            ("dots", "bs"),
+        ] {
+            let mut app = app("growing", (columns, rows));
             for letter in keys.chars() {
                 update(&mut app, key(KeyCode::Char(letter)));
             }
-            insta::assert_snapshot!(format!("{name}-{columns}x{rows}"), glyphs(&frame(&app, COLOR, (columns, rows))));
+            let theme = app.ui.theme;
+            insta::assert_snapshot!(format!("{name}-{columns}x{rows}"), glyphs(&frame(&app, theme, (columns, rows))));
         }
     }
 }
@@ -205,6 +239,26 @@ fn every_key_in_every_screen_and_state() {
             }
         }
     }
+}
+
+#[test]
+fn a_pause_halts_the_clock_of_the_attack_and_results_are_sorted() {
+    let mut app = app("running", (120, 36));
+    let began = app.ui.stage_began;
+    assert_eq!(update(&mut app, key(KeyCode::Char(' '))), [Effect::Pause(true)]);
+    update(&mut app, Msg::Tick(Duration::from_secs(65)));
+    assert_eq!(app.phase(), Phase::Paused);
+    assert_eq!(update(&mut app, key(KeyCode::Char(' '))), [Effect::Pause(false)]);
+    assert_eq!(app.ui.stage_began, began.map(|began| began + Duration::from_secs(60)));
+
+    let mut app = self::app("finished", (120, 36));
+    assert_eq!(app.listed(), [0, 1]);
+    update(&mut app, key(KeyCode::Char('s')));
+    // PGD breaks more than FGSM, and is below it in the plan.
+    assert_eq!((app.listed(), app.ui.selected), (vec![1, 0], 0));
+    update(&mut app, key(KeyCode::Tab));
+    update(&mut app, key(KeyCode::Up));
+    assert_eq!(app.ui.selected, 1);
 }
 
 #[test]

@@ -32,13 +32,89 @@ pub enum Role {
 /// How it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Whether there are colours. The terminal's own sixteen: they fit its background.
+    /// Whether there are colours.
     pub color: bool,
     /// Whether only ASCII is drawn.
     pub ascii: bool,
+    /// Which colours.
+    pub palette: Palette,
+    /// What curves are drawn with.
+    pub marker: Marker,
 }
 
-const ATTACKS: [Color; 6] = [Color::Yellow, Color::Magenta, Color::Red, Color::Blue, Color::Green, Color::LightMagenta];
+impl Default for Theme {
+    fn default() -> Self {
+        Self { color: true, ascii: false, palette: Palette::Terminal, marker: Marker::Braille }
+    }
+}
+
+/// A set of colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Palette {
+    /// The terminal's own sixteen, which fit its background.
+    #[default]
+    Terminal,
+    /// For dark backgrounds, told apart by colour-blind people too (after Okabe and Ito, 2008).
+    Dark,
+    /// The same for light backgrounds.
+    Light,
+}
+
+/// What curves are drawn with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marker {
+    /// Eight dots to a cell.
+    #[default]
+    Braille,
+    /// One dot to a cell, for fonts without Braille.
+    Dots,
+    /// One letter to a cell, another for each curve.
+    Letters,
+}
+
+impl Palette {
+    /// All of them, in the order of the key.
+    pub const ALL: [Self; 3] = [Self::Terminal, Self::Dark, Self::Light];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Dark => "dark",
+            Self::Light => "light",
+        }
+    }
+
+    fn color(self, role: Role) -> Option<Color> {
+        match role {
+            Role::Plain | Role::Dim | Role::Frame | Role::Selected | Role::Title => None,
+            Role::Focus | Role::Clean => Some(self.hues()[0]),
+            Role::Attack(place) => Some(self.hues()[1 + place % 6]),
+            Role::Good => Some(self.verdicts()[0]),
+            Role::Warning => Some(self.verdicts()[1]),
+            Role::Bad => Some(self.verdicts()[2]),
+        }
+    }
+
+    /// Clean, then the attacks. Numbers are places in the 256 colours of xterm.
+    fn hues(self) -> [Color; 7] {
+        use Color::{Blue, Cyan, Green, Indexed, LightMagenta, Magenta, Red, Yellow};
+        match self {
+            Self::Terminal => [Cyan, Yellow, Magenta, Red, Blue, Green, LightMagenta],
+            Self::Dark => [74, 214, 175, 202, 36, 227, 67].map(Indexed),
+            Self::Light => [25, 130, 132, 160, 29, 94, 61].map(Indexed),
+        }
+    }
+
+    /// Well, to be known, broken.
+    fn verdicts(self) -> [Color; 3] {
+        match self {
+            Self::Terminal => [Color::Green, Color::Yellow, Color::Red],
+            Self::Dark => [36, 214, 202].map(Color::Indexed),
+            Self::Light => [29, 130, 160].map(Color::Indexed),
+        }
+    }
+}
 
 /// Letters of curves where colours or dots cannot tell them apart; the first is the clean one.
 const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
@@ -56,24 +132,32 @@ impl Theme {
         if !self.color {
             return style;
         }
-        match role {
-            Role::Plain | Role::Dim | Role::Frame | Role::Selected | Role::Title => style,
-            Role::Focus | Role::Clean => style.fg(Color::Cyan),
-            Role::Attack(place) => style.fg(ATTACKS[place % ATTACKS.len()]),
-            Role::Good => style.fg(Color::Green),
-            Role::Warning => style.fg(Color::Yellow),
-            Role::Bad => style.fg(Color::Red),
-        }
+        self.palette.color(role).map_or(style, |color| style.fg(color))
     }
 
-    /// Whether curves are drawn with letters instead of dots.
-    pub fn has_letters(self) -> bool {
-        self.ascii || !self.color
+    /// The next palette.
+    pub fn next_palette(&mut self) {
+        let place = Palette::ALL.iter().position(|&it| it == self.palette).unwrap_or(0);
+        self.palette = Palette::ALL[(place + 1) % Palette::ALL.len()];
+    }
+
+    /// The next marker.
+    pub fn next_marker(&mut self) {
+        self.marker = match self.marker {
+            Marker::Braille => Marker::Dots,
+            Marker::Dots => Marker::Letters,
+            Marker::Letters => Marker::Braille,
+        };
+    }
+
+    /// What curves are drawn with: letters wherever nothing else tells them apart.
+    pub fn marker(self) -> Marker {
+        if self.ascii || !self.color { Marker::Letters } else { self.marker }
     }
 
     /// The mark of a curve in legend and table: its letter, or a line in its colour. 0 is the clean one.
     pub fn mark(self, curve: usize) -> &'static str {
-        if self.has_letters() { MARKS[curve % MARKS.len()] } else { "━" }
+        if self.marker() == Marker::Letters { MARKS[curve % MARKS.len()] } else { "━" }
     }
 
     /// One of two spellings.

@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
-use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Wish};
+use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Sort, Wish};
 use super::keys::{self, Command};
 use super::view::layout;
 use crate::audit::event::AuditEvent;
@@ -154,6 +154,23 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
             };
         }
         Command::Axis => ui.fitted_axis = !ui.fitted_axis,
+        Command::Table => ui.as_table = !ui.as_table,
+        Command::Marker => ui.theme.next_marker(),
+        Command::Sort => {
+            ui.sort = match ui.sort {
+                Sort::Plan => Sort::Success,
+                Sort::Success => Sort::PeakDrop,
+                Sort::PeakDrop => Sort::Plan,
+            };
+        }
+        Command::Theme => {
+            ui.theme.next_palette();
+            let text = match ui.theme.color {
+                true => format!("colours: {}", ui.theme.palette.name()),
+                false => "colours are off (NO_COLOR)".to_owned(),
+            };
+            ui.notice = Some(LogLine { level: Level::Info, text });
+        }
         Command::Up => travel(app, -1),
         Command::Down => travel(app, 1),
         Command::PageUp => travel(app, -10),
@@ -176,14 +193,20 @@ fn neighbour(pane: Pane, by: usize) -> Pane {
 
 /// Up and down: through the attacks, the taps or the log, whichever the screen is about.
 fn travel(app: &mut App, by: isize) {
-    let (attacks, taps, lines) = (app.attacks(), app.taps(), app.ui.log.len());
+    let (taps, lines, listed) = (app.taps(), app.ui.log.len(), app.listed());
     let ui = &mut app.ui;
     match (ui.screen, ui.pane) {
         (Screen::Layers, _) => ui.cursor = moved(ui.cursor.unwrap_or(0), by, taps).filter(|_| taps > 0),
         (Screen::Log, _) | (Screen::Overview, Pane::Log) => {
             ui.log_back = moved(ui.log_back, by.saturating_neg(), lines).unwrap_or(0);
         }
-        (Screen::Overview, _) => ui.selected = moved(ui.selected, by, attacks).unwrap_or(0),
+        (Screen::Overview, Pane::Chart) if ui.as_table => {
+            ui.cursor = moved(ui.cursor.unwrap_or(0), by, taps).filter(|_| taps > 0);
+        }
+        (Screen::Overview, _) => {
+            let place = listed.iter().position(|&attack| attack == ui.selected).unwrap_or(0);
+            ui.selected = moved(place, by, listed.len()).map_or(0, |place| listed[place]);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::app::{App, ChartMode, Pane};
 use super::super::theme::{Role, Theme};
 use super::raster::Raster;
 use super::text::{fit_line, pane, short_tap};
-use super::{facets, text};
+use super::{facets, numbers, text};
 use crate::audit::event::GrowingCurves;
 use crate::audit::state::AttackState;
 use crate::modularity::Curve;
@@ -19,6 +19,8 @@ use crate::report::wire::AttackResult;
 pub(super) struct Series {
     /// In the legend.
     pub(super) name: String,
+    /// Behind it there.
+    note: String,
     /// 0 is the clean one, attacks follow.
     pub(super) curve: usize,
     /// A value at each tap, where there is one.
@@ -30,7 +32,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         if self.curve == 0 { Role::Clean } else { Role::Attack(self.curve - 1) }
     }
 }
@@ -38,7 +40,7 @@ impl Series {
 /// A curve's values and its peak.
 pub(super) fn levels(name: String, curve: usize, of: &Curve, selected: bool) -> Series {
     let values = of.taps.iter().map(|point| point.q).collect();
-    Series { name, curve, values, peak: of.peak().map(|peak| peak.index), selected }
+    Series { name, note: String::new(), curve, values, peak: of.peak().map(|peak| peak.index), selected }
 }
 
 /// Draws the pane.
@@ -50,6 +52,10 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     };
     let inner = pane(area, buffer, app, theme, Pane::Chart, title);
     if inner.height < 5 || inner.width < 20 {
+        return;
+    }
+    if app.ui.as_table {
+        numbers::draw(inner, buffer, app, theme, &series(app));
         return;
     }
     if app.ui.chart == ChartMode::Each {
@@ -90,7 +96,7 @@ fn series(app: &App) -> Vec<Series> {
                     .filter_map(|(tap, value)| Some((tap, (*value)?)))
                     .min_by(|a, b| a.1.total_cmp(&b.1));
                 let peak = lowest.map(|(tap, _)| tap);
-                Series { name, curve: place + 1, values, peak, selected: selected(place) }
+                Series { name, note: String::new(), curve: place + 1, values, peak, selected: selected(place) }
             }
             _ => levels(name, place + 1, &curves.adversarial, selected(place)),
         });
@@ -100,18 +106,18 @@ fn series(app: &App) -> Vec<Series> {
 
 /// A curve of an attack that is not through, over the samples so far.
 fn grown(name: String, curve: usize, of: &GrowingCurves, mode: ChartMode, selected: bool) -> Series {
-    let name = format!("{name} (n={} so far)", of.n);
     let values: Vec<Option<f64>> = match mode {
         ChartMode::Difference => of.adversarial.iter().zip(&of.clean).map(|(a, b)| Some((*a)? - (*b)?)).collect(),
         _ => of.adversarial.clone(),
     };
     // No peak: it may still move.
-    Series { name, curve, values, peak: None, selected }
+    Series { name, note: format!(" (n={} so far)", of.n), curve, values, peak: None, selected }
 }
 
 /// Clean and adversarial curve of the samples of an attack so far.
 pub(super) fn grown_pair(attack: usize, of: &GrowingCurves) -> [Series; 2] {
-    let clean = Series { name: String::new(), curve: 0, values: of.clean.clone(), peak: None, selected: false };
+    let values = of.clean.clone();
+    let clean = Series { name: String::new(), note: String::new(), curve: 0, values, peak: None, selected: false };
     [clean, grown(String::new(), attack + 1, of, ChartMode::Level, true)]
 }
 
@@ -152,7 +158,7 @@ pub(super) fn plot_curves(
     let height = |value: f64| (value - low) / (high - low);
     let taps = app.taps().max(1);
     let place = |tap: usize| if taps == 1 { 0.5 } else { tap as f64 / (taps - 1) as f64 };
-    let mut raster = Raster::new(plot, theme.has_letters());
+    let mut raster = Raster::new(plot, theme.marker());
 
     axis(plot, buffer, theme, (low, high));
     if low < 0.0 && high > 0.0 {
@@ -266,7 +272,7 @@ fn legend(app: &App, theme: Theme, series: &[Series], columns: usize) -> Line<'s
     }
     for it in series {
         let value = match tap.map(|(cursor, _)| it.values.get(cursor).copied().flatten()) {
-            None => String::new(),
+            None => it.note.clone(),
             Some(None) => " –".to_owned(),
             Some(Some(value)) => format!(" {value:.3}"),
         };
@@ -296,7 +302,7 @@ mod tests {
 
     fn of(values: &[f64]) -> [Series; 1] {
         let values = values.iter().copied().map(Some).collect();
-        [Series { name: String::new(), curve: 0, values, peak: None, selected: false }]
+        [Series { name: String::new(), note: String::new(), curve: 0, values, peak: None, selected: false }]
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod frame;
 mod help;
 mod layers;
 mod log;
+mod numbers;
 mod progress;
 mod question;
 mod raster;

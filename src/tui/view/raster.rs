@@ -4,6 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::theme::Marker;
+
 /// Bits of a Braille cell by row and column.
 const DOTS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
@@ -19,14 +21,14 @@ pub(super) struct Raster {
     columns: usize,
     rows: usize,
     cells: Vec<Cell>,
-    letters: bool,
+    marker: Marker,
 }
 
 impl Raster {
-    /// An empty one; with letters instead of dots where asked for.
-    pub(super) fn new(area: Rect, letters: bool) -> Self {
+    /// An empty one.
+    pub(super) fn new(area: Rect, marker: Marker) -> Self {
         let (columns, rows) = (usize::from(area.width), usize::from(area.height));
-        Self { columns, rows, cells: vec![Cell::default(); columns * rows], letters }
+        Self { columns, rows, cells: vec![Cell::default(); columns * rows], marker }
     }
 
     /// The cell's column of a place in `[0, 1]` from the left.
@@ -71,12 +73,11 @@ impl Raster {
         for (place, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.bits != 0) {
             let (x, y) = (area.x + (place % self.columns) as u16, area.y + (place / self.columns) as u16);
             let Some(target) = buffer.cell_mut((x, y)) else { continue };
-            if self.letters {
-                target.set_symbol(cell.letter);
-            } else {
-                let dots = char::from_u32(0x2800 + u32::from(cell.bits)).unwrap_or(' ');
-                target.set_char(dots);
-            }
+            match self.marker {
+                Marker::Letters => target.set_symbol(cell.letter),
+                Marker::Dots => target.set_symbol("•"),
+                Marker::Braille => target.set_char(char::from_u32(0x2800 + u32::from(cell.bits)).unwrap_or(' ')),
+            };
             target.set_style(cell.style);
         }
     }
@@ -86,10 +87,10 @@ impl Raster {
 mod tests {
     use super::*;
 
-    fn drawn(letters: bool, lines: &[[(f64, f64); 2]]) -> Vec<String> {
+    fn drawn(marker: Marker, lines: &[[(f64, f64); 2]]) -> Vec<String> {
         let area = Rect::new(0, 0, 6, 2);
         let mut buffer = Buffer::empty(area);
-        let mut raster = Raster::new(area, letters);
+        let mut raster = Raster::new(area, marker);
         for &[from, to] in lines {
             raster.line(from, to, Style::new(), "x");
         }
@@ -99,14 +100,15 @@ mod tests {
 
     #[test]
     fn lines_reach_their_corners() {
-        assert_eq!(drawn(false, &[[(0.0, 0.0), (1.0, 0.0)]]), ["      ", "⣀⣀⣀⣀⣀⣀"]);
-        assert_eq!(drawn(false, &[[(0.0, 1.0), (1.0, 1.0)]]), ["⠉⠉⠉⠉⠉⠉", "      "]);
-        let rising = drawn(true, &[[(0.0, 0.0), (1.0, 1.0)]]);
+        assert_eq!(drawn(Marker::Braille, &[[(0.0, 0.0), (1.0, 0.0)]]), ["      ", "⣀⣀⣀⣀⣀⣀"]);
+        assert_eq!(drawn(Marker::Braille, &[[(0.0, 1.0), (1.0, 1.0)]]), ["⠉⠉⠉⠉⠉⠉", "      "]);
+        assert_eq!(drawn(Marker::Dots, &[[(0.0, 1.0), (1.0, 1.0)]]), ["••••••", "      "]);
+        let rising = drawn(Marker::Letters, &[[(0.0, 0.0), (1.0, 1.0)]]);
         assert!(rising[0].ends_with('x') && rising[1].starts_with('x'), "{rising:?}");
     }
 
     #[test]
     fn what_lies_outside_is_not_moved_inside() {
-        assert_eq!(drawn(true, &[[(0.0, 1.5), (1.0, 1.5)]]), ["      ", "      "]);
+        assert_eq!(drawn(Marker::Letters, &[[(0.0, 1.5), (1.0, 1.5)]]), ["      ", "      "]);
     }
 }

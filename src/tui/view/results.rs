@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Pane, Phase};
+use super::super::app::{App, Pane, Phase, Sort};
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, pane, paragraph, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows};
@@ -20,7 +20,10 @@ const MARGIN: usize = 4;
 /// Cells of all rows, the head first.
 fn cells(app: &App) -> Vec<[String; 12]> {
     let mut cells = vec![HEAD.map(str::to_owned)];
-    cells.extend(app.report.iter().flat_map(table_rows));
+    if let Some(report) = &app.report {
+        let rows = table_rows(report);
+        cells.extend(order(app, rows.len()).into_iter().map(|row| rows[row].clone()));
+    }
     if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Stopping) {
         // That a run goes on is said elsewhere.
         for row in &mut cells {
@@ -28,6 +31,17 @@ fn cells(app: &App) -> Vec<[String; 12]> {
         }
     }
     cells
+}
+
+/// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case.
+fn order(app: &App, rows: usize) -> Vec<usize> {
+    let listed = app.listed();
+    let after = 1 + listed.len();
+    std::iter::once(0)
+        .chain(listed.into_iter().map(|attack| 1 + attack))
+        .chain(after..rows)
+        .filter(|&row| row < rows)
+        .collect()
 }
 
 fn widths(cells: &[[String; 12]]) -> [usize; 12] {
@@ -62,7 +76,8 @@ pub(super) fn rows(app: &App) -> usize {
 fn first_row(app: &App, height: u16) -> usize {
     let room = usize::from(height.saturating_sub(3)).max(1);
     // The clean row is row 0, the selected attack row 1 + its place.
-    let (row, last) = (1 + app.ui.selected, rows(app));
+    let place = app.listed().iter().position(|&attack| attack == app.ui.selected).unwrap_or(0);
+    let (row, last) = (1 + place, rows(app));
     if last <= room { 0 } else { row.saturating_sub(room - 1).max(usize::from(row >= room)) }
 }
 
@@ -72,13 +87,18 @@ pub(super) fn attack_at(app: &App, area: Rect, row: u16) -> Option<usize> {
     if row + 1 >= area.bottom() {
         return None;
     }
-    let attack = (first_row(app, area.height) + line).checked_sub(1)?;
-    (attack < app.attacks()).then_some(attack)
+    let place = (first_row(app, area.height) + line).checked_sub(1)?;
+    app.listed().get(place).copied()
 }
 
 /// Draws the pane.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
-    let inner = pane(area, buffer, app, theme, Pane::Results, "Results");
+    let title = match app.ui.sort {
+        Sort::Plan => "Results",
+        Sort::Success => "Results by success",
+        Sort::PeakDrop => "Results by peak drop",
+    };
+    let inner = pane(area, buffer, app, theme, Pane::Results, title);
     let cells = cells(app);
     let widths = widths(&cells);
     let columns = chosen(&widths, usize::from(inner.width));
@@ -97,12 +117,13 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let Some(report) = &app.report else { return };
     let first = first_row(app, area.height);
     let shown = usize::from(inner.height.saturating_sub(1));
-    for (at, row) in cells.iter().skip(1 + first).take(shown).enumerate() {
+    let order = order(app, cells.len() - 1);
+    for (at, (row, cells)) in order.into_iter().zip(&cells[1..]).skip(first).take(shown).enumerate() {
         let place = Rect { y: inner.y + 1 + at as u16, height: 1, ..inner };
-        let (mark, role) = mark(first + at, report.attacks.len(), theme);
-        let is_selected = first + at == 1 + app.ui.selected;
-        let text = fit(&line(row), room);
-        let style = if is_selected { theme.style(Role::Selected) } else { row_style(first + at, report, theme) };
+        let (mark, role) = mark(row, report.attacks.len(), theme);
+        let is_selected = row == 1 + app.ui.selected;
+        let text = fit(&line(cells), room);
+        let style = if is_selected { theme.style(Role::Selected) } else { row_style(row, report, theme) };
         let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
         Line::from(vec![
             Span::raw(pointer),
