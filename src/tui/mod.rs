@@ -15,5 +15,8 @@ pub mod journal;
 pub mod runtime;
 pub mod terminal;
 
+#[cfg(debug_assertions)]
+pub mod fault;
+
 #[cfg(test)]
 mod tests;

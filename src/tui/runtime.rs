@@ -116,14 +116,17 @@ impl Loop {
                 inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
             }
             inbox.extend(feed.try_iter().take(BURST).map(Msg::Feed));
+            inbox.extend(self.session.stderr().map(Msg::Stderr));
+            #[cfg(debug_assertions)]
+            if self.app.audit.start.is_some() {
+                super::fault::strike("interface");
+            }
             // Whoever sends says when nothing more comes, unless it has come to grief.
-            if self.app.ui.closed.is_none()
-                && feed.is_empty()
-                && matches!(feed.try_recv(), Err(TryRecvError::Disconnected))
-            {
+            let is_cut_off = feed.is_empty() && matches!(feed.try_recv(), Err(TryRecvError::Disconnected));
+            let is_told = inbox.iter().any(|msg| matches!(msg, Msg::Feed(Feed::Closed(_))));
+            if is_cut_off && !is_told && self.app.ui.closed.is_none() {
                 inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
             }
-            inbox.extend(self.session.stderr().map(Msg::Stderr));
             for msg in inbox {
                 changed = true;
                 for effect in update(&mut self.app, msg) {

@@ -99,7 +99,10 @@ fn notify(app: &mut App, level: Level, text: String) {
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     app.ui.notice = None;
-    let Some(command) = keys::command(key, app.ui.screen) else { return Vec::new() };
+    keys::command(key, app.ui.screen).map_or_else(Vec::new, |command| obey(app, command))
+}
+
+fn obey(app: &mut App, command: Command) -> Vec<Effect> {
     match (app.ui.overlay, command) {
         (_, Command::Interrupt) => interrupt(app),
         (_, Command::Suspend) => vec![Effect::Suspend],
@@ -271,10 +274,13 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
         MouseEventKind::ScrollUp => return scroll_help(app, -1),
         MouseEventKind::ScrollDown => return scroll_help(app, 1),
         MouseEventKind::Down(MouseButton::Left) if app.ui.overlay == Some(Overlay::Help) => app.ui.overlay = None,
-        MouseEventKind::Down(MouseButton::Left) if app.ui.overlay.is_none() => {
-            match layout::at(app, mouse.column, mouse.row) {
+        MouseEventKind::Down(MouseButton::Left) => {
+            let spot = layout::at(app, mouse.column, mouse.row);
+            app.ui.notice = None;
+            match spot {
                 Some(layout::Spot::Tab(screen)) => (app.ui.screen, app.ui.expanded) = (screen, false),
                 Some(layout::Spot::Pane(pane)) => app.ui.pane = pane,
+                Some(layout::Spot::Command(command)) => return obey(app, command),
                 Some(layout::Spot::Attack(attack)) => (app.ui.pane, app.ui.selected) = (Pane::Results, attack),
                 None => (),
             }

@@ -2,8 +2,9 @@
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
-use super::super::app::{App, Pane, Screen};
-use super::{frame, results};
+use super::super::app::{App, Overlay, Pane, Screen};
+use super::super::keys::Command;
+use super::{frame, question, results};
 
 /// Smallest terminal that everything fits on.
 pub const SMALLEST: (u16, u16) = (60, 16);
@@ -32,6 +33,8 @@ pub enum Spot {
     Attack(usize),
     /// A pane elsewhere.
     Pane(Pane),
+    /// The footer's word for this, or an answer to the question.
+    Command(Command),
 }
 
 /// What to say instead, where the terminal is too small.
@@ -90,6 +93,12 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
         return None;
     }
     let (areas, cell) = (areas(app, area), Position::new(column, row));
+    if matches!(app.ui.overlay, Some(Overlay::Stop { .. })) {
+        return question::answer_at(area, cell).map(Spot::Command);
+    }
+    if areas.footer.contains(cell) {
+        return frame::command_at(app, area.width, column).map(Spot::Command);
+    }
     if areas.tabs.contains(cell) {
         return frame::tab_at(column - areas.tabs.x).map(Spot::Tab);
     }

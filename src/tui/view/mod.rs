@@ -58,7 +58,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
     match app.ui.overlay {
         Some(Overlay::Help) => help::draw(area, buffer, app, theme),
-        Some(Overlay::Stop { leave }) => question::draw(area, buffer, app, theme, leave),
+        Some(Overlay::Stop { leave }) => question::draw(area, buffer, theme, leave),
         None => (),
     }
     if theme.ascii {
