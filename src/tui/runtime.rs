@@ -4,13 +4,14 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError, unbounded};
-use ratatui::crossterm::event::{self, Event};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
+use ratatui::crossterm::event::Event;
 use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
+use super::input::{self, Input};
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
@@ -46,7 +47,8 @@ pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Contro
     let mut app = App::new(source, size);
     app.ui.theme = theme;
     let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
-    let killed = looped.run(feed, &signals, control)?;
+    let input = input::listen()?;
+    let killed = looped.run(feed, (&input, &signals), control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
 }
 
@@ -80,7 +82,12 @@ enum Leave {
 
 impl Loop {
     /// Whether it was left at once.
-    fn run(&mut self, feed: &Receiver<Feed>, signals: &Receiver<i32>, control: &Control) -> io::Result<bool> {
+    fn run(
+        &mut self,
+        feed: &Receiver<Feed>,
+        (input, signals): (&Receiver<Input>, &Receiver<i32>),
+        control: &Control,
+    ) -> io::Result<bool> {
         let began = Instant::now();
         let mut changed = true;
         let mut at_once = true;
@@ -98,15 +105,16 @@ impl Loop {
             // Even when nothing is due: a feed has no other way to wake the loop.
             let wait = if changed { rest } else { FRAME };
             let mut inbox = Vec::new();
-            if event::poll(wait)? {
-                // All that is there, so that a held key does not lag behind.
-                loop {
-                    inbox.extend(message(&event::read()?));
-                    if !event::poll(Duration::ZERO)? {
-                        break;
+            match input.recv_timeout(wait) {
+                Ok(first) => {
+                    // All that is there, so that a held key does not lag behind.
+                    for it in std::iter::once(first).chain(input.try_iter()) {
+                        inbox.extend(self.message(&it));
                     }
+                    at_once = true;
                 }
-                at_once = true;
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
             }
             for signal in signals.try_iter() {
                 let is_stop = signal == SIGTSTP;
@@ -156,6 +164,19 @@ impl Loop {
         Ok(None)
     }
 
+    fn message(&mut self, input: &Input) -> Option<Msg> {
+        match *input {
+            Input::Event(Event::Key(key)) => Some(Msg::Key(key)),
+            Input::Event(Event::Mouse(mouse)) => Some(Msg::Mouse(mouse)),
+            Input::Event(Event::Resize(columns, rows)) => Some(Msg::Resize(columns, rows)),
+            Input::Event(_) => None,
+            Input::Gone => {
+                self.signal = Some(SIGHUP);
+                Some(Msg::Terminate)
+            }
+        }
+    }
+
     /// Whether a clock on the screen shows another second now.
     fn clock_moved(&self) -> bool {
         let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
@@ -181,13 +202,4 @@ fn export(report: &Report) -> Result<String, String> {
         }
     }
     Err("cannot export: there are too many folders called advmod-export".to_owned())
-}
-
-fn message(event: &Event) -> Option<Msg> {
-    match *event {
-        Event::Key(key) => Some(Msg::Key(key)),
-        Event::Mouse(mouse) => Some(Msg::Mouse(mouse)),
-        Event::Resize(columns, rows) => Some(Msg::Resize(columns, rows)),
-        _ => None,
-    }
 }

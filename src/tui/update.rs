@@ -182,6 +182,7 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Last => travel(app, isize::MAX),
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
+        // These are about a run or a question that there is not, or were taken care of.
         Command::Pause | Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => {
             ()
         }

@@ -285,6 +285,39 @@ fn the_shell_gets_its_terminal_while_the_program_is_stopped() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_ends_the_run_and_keeps_its_results() {
+    let folder = folder();
+    let run = "echo $$ > pid; exec \"$ADVMOD\" tui --first 200 --attacks cw --threads 1 --out run";
+    let mut terminal = std::process::Command::new("script")
+        .args(["-qfc", run, "/dev/null"])
+        .env("ADVMOD", env!("CARGO_BIN_EXE_advmod"))
+        .env("TERM", "xterm-256color")
+        .env_remove("LD_LIBRARY_PATH")
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let journal = folder.path().join("run/run.jsonl");
+    wait("no attack", &|| std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("\"kind\":\"attack\"")));
+    let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let process = format!("/proc/{}/stat", pid.trim());
+    wait("it did not end", &|| {
+        std::fs::read_to_string(&process).is_ok_and(|stat| stat.contains(") Z ")) || !Path::new(&process).exists()
+    });
+    assert!(folder.path().join("run/report.json").exists());
+}
+
+#[test]
 fn a_panic_leaves_a_sane_terminal_and_says_so() {
     let folder = folder();
     let command = format!("exec \"$ADVMOD\" tui {SMALL}");
