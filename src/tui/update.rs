@@ -183,8 +183,9 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
         // These are about a run or a question that there is not, or were taken care of.
+        // About a run or a question that there is not, or taken care of before.
         Command::Pause | Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => {
-            ()
+            return Vec::new();
         }
     }
     Vec::new()
