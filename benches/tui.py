@@ -11,12 +11,15 @@ process have used. Needs Linux and nothing but Python.
 import argparse
 import fcntl
 import os
+import pathlib
 import pty
 import random
 import select
+import shutil
 import statistics
 import struct
 import sys
+import tempfile
 import termios
 import time
 
@@ -51,13 +54,19 @@ def main():
     parser.add_argument("--presses", type=int, default=60)
     parser.add_argument("--attack", default="cw", help="one that runs for minutes")
     options = parser.parse_args()
+    folder = tempfile.mkdtemp()
     child, terminal = pty.fork()
     if child == 0:
         os.environ["TERM"] = "xterm-256color"
-        os.execv(options.program, [options.program, "tui", "--attacks", options.attack, "--samples", "1000"])
+        run = ["--attacks", options.attack, "--samples", "1000", "--out", folder]
+        os.execv(options.program, [options.program, "tui", *run])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    if b"attacking with" not in read_for(terminal, 120, b"attacking with"):
-        sys.exit("no attack began within two minutes")
+    journal = pathlib.Path(folder, "run.jsonl")
+    end = time.monotonic() + 120
+    while not (journal.exists() and '"kind":"attack"' in journal.read_text()):
+        read_for(terminal, 0.2)
+        if time.monotonic() > end:
+            sys.exit("no attack began within two minutes")
     read_for(terminal, 3)
     process, thread = f"/proc/{child}/stat", f"/proc/{child}/task/{child}/stat"
     began, before = time.monotonic(), (cpu_seconds(thread), cpu_seconds(process))
@@ -76,6 +85,7 @@ def main():
     os.write(terminal, b"\x03\x03")
     read_for(terminal, 10)
     os.waitpid(child, 0)
+    shutil.rmtree(folder)
     delays.sort()
     print(f"{len(delays)} key presses: median {statistics.median(delays):.0f} ms, 95 % within {delays[int(0.95 * len(delays))]:.0f} ms")
     print(f"{wall:.0f} s, {everything / wall:.2f} cores busy: drawing took {100 * interface / everything:.2f} % of the processor time")

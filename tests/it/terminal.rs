@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{advmod, root};
 
 /// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 struct Terminal {
     master: Box<dyn MasterPty + Send>,
@@ -37,7 +37,9 @@ impl Terminal {
         builder.env("RUST_BACKTRACE", "0");
         builder.env_remove("NO_COLOR");
         builder.env_remove("LD_LIBRARY_PATH");
-        environment.iter().for_each(|(name, value)| builder.env(name, value));
+        for (name, value) in environment {
+            builder.env(name, value);
+        }
         let before = settings(&*pair.master);
         let child = pair.slave.spawn_command(builder).unwrap();
         drop(pair.slave);
