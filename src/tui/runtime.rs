@@ -11,10 +11,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
+use super::attacks::PlanDraft;
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
 use crate::audit::control::Control;
+use crate::audit::plan::AuditPlan;
+use crate::audit::plan_file;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
 use crate::report::{FORMATS, Report};
@@ -36,15 +39,21 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
-/// Shows a run until the user leaves. `control` is told what the user wants of it.
+/// Shows a run until the user leaves. `control` is told what the user wants of it; `plan` is the run's, where it is this process's.
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
+pub fn run(
+    source: Source,
+    plan: Option<AuditPlan>,
+    theme: Theme,
+    feed: &Receiver<Feed>,
+    control: &Control,
+) -> io::Result<Ended> {
     let signals = listen()?;
     let size = terminal::size()?;
     let mut app = App::new(source, size);
-    app.ui.theme = theme;
+    (app.ui.theme, app.plan) = (theme, plan);
     let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
     let killed = looped.run(feed, &signals, control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
@@ -124,6 +133,10 @@ impl Loop {
                 inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
             }
             inbox.extend(self.session.stderr().map(Msg::Stderr));
+            let waiting = control.waiting();
+            if waiting != self.app.ui.attacks.queue {
+                inbox.push(Msg::Queue(waiting));
+            }
             for msg in inbox {
                 changed = true;
                 for effect in update(&mut self.app, msg) {
@@ -143,6 +156,18 @@ impl Loop {
             Effect::Kill => return Ok(Some(Leave::Kill)),
             Effect::Suspend => self.session.suspend()?,
             Effect::Redraw => self.session.clear()?,
+            Effect::Add(attack) => control.add(attack),
+            Effect::Cancel(attack) => control.cancel(attack),
+            Effect::Shift { attack, is_later } => control.shift(attack, is_later),
+            Effect::DraftPlan => {
+                let draft = draft_plan(&self.app);
+                update(&mut self.app, Msg::PlanDrafted(draft));
+            }
+            Effect::SavePlan => {
+                if let Some(draft) = self.app.ui.attacks.plan_file.take() {
+                    update(&mut self.app, Msg::PlanSaved(save_plan(&draft)));
+                }
+            }
             Effect::Export => {
                 self.app.refresh();
                 let result =
@@ -178,6 +203,49 @@ fn export(report: &Report) -> Result<String, String> {
         }
     }
     Err("cannot export: there are too many folders called advmod-export".to_owned())
+}
+
+/// The file that the run's attacks are saved to.
+const PLAN_FILE: &str = "advmod.toml";
+
+/// What the plan file would be with the run's attacks.
+fn draft_plan(app: &App) -> Result<PlanDraft, String> {
+    let cannot = |why: String| format!("cannot save to {PLAN_FILE}: {why}");
+    let before = present(PLAN_FILE).map_err(cannot)?;
+    let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
+    let written = match &app.plan {
+        Some(plan) => plan.clone(),
+        // All that a journal says without naming files of another place.
+        None => AuditPlan {
+            preset: Some(start.plan.preset.clone()),
+            eight_bit: Some(start.plan.eight_bit),
+            seed: Some(start.plan.seed),
+            ..AuditPlan::default()
+        },
+    };
+    let text = plan_file::with_attacks(before.as_deref(), &written, &start.plan.attacks).map_err(cannot)?;
+    Ok(PlanDraft { name: PLAN_FILE.to_owned(), before, text })
+}
+
+/// A file's text, if it is there.
+fn present(name: &str) -> Result<Option<String>, String> {
+    match std::fs::metadata(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+        Ok(found) if !found.is_file() || found.len() > 1 << 20 => {
+            Err("there is something there that is no plan; move it away".to_owned())
+        }
+        Ok(_) => std::fs::read_to_string(name).map(Some).map_err(|error| error.to_string()),
+    }
+}
+
+/// Writes the plan file, if it still is as it was when the user saw what it would be.
+fn save_plan(draft: &PlanDraft) -> Result<String, String> {
+    if present(&draft.name)? != draft.before {
+        return Err(format!("{} has changed in the meantime; press W again", draft.name));
+    }
+    write_atomically(Path::new(&draft.name), draft.text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(draft.name.clone())
 }
 
 fn message(event: &Event) -> Option<Msg> {

@@ -3,6 +3,7 @@
 use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
 use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Sort, Wish};
+use super::attacks::{AttacksUi, act as attacks};
 use super::keys::{self, Command};
 use super::view::layout;
 use crate::audit::event::AuditEvent;
@@ -36,6 +37,23 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Msg::Queue(queue) => {
+            app.ui.attacks.queue = queue;
+            Vec::new()
+        }
+        Msg::PlanDrafted(draft) => {
+            attacks::drafted(app, draft);
+            Vec::new()
+        }
+        Msg::PlanSaved(result) => {
+            match result {
+                Ok(name) => {
+                    notify(app, Level::Info, format!("the attacks are in {name}; advmod audit --plan {name} runs them"))
+                }
+                Err(error) => notify(app, Level::Error, error),
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -43,6 +61,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
     match feed {
         Feed::Event(event) => {
             app.audit.apply(&event);
+            attacks::follow(app, &event);
             app.stale = true;
             match *event {
                 AuditEvent::Started { .. } => {
@@ -70,6 +89,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
             app.ui.shares.clear();
             app.ui.log.clear();
             app.ui.log_back = 0;
+            app.ui.attacks = AttacksUi::default();
             app.log(Level::Info, "a new run has begun");
             Vec::new()
         }
@@ -83,7 +103,8 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
             }
             app.ui.closed = Some(error);
             app.ui.closed_at = app.ui.now;
-            if matches!(app.ui.overlay, Some(Overlay::Stop { .. })) {
+            app.ui.attacks.pending = 0;
+            if matches!(app.ui.overlay, Some(Overlay::Stop { .. } | Overlay::CallOff { .. })) {
                 app.ui.overlay = None;
             }
             if app.ui.wish == Wish::Leave { vec![Effect::Quit] } else { Vec::new() }
@@ -92,19 +113,33 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
 }
 
 /// Says something in the log and, until the next key, in the last row.
-fn notify(app: &mut App, level: Level, text: String) {
+pub(super) fn notify(app: &mut App, level: Level, text: String) {
     app.ui.notice = Some(LogLine { level, text: text.clone() });
     app.log(level, text);
 }
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     app.ui.notice = None;
-    let Some(command) = keys::command(key, app.ui.screen) else { return Vec::new() };
+    let command = keys::command(key, app.ui.screen);
+    let reaches_past = matches!(command, Some(Command::Interrupt | Command::Suspend | Command::Redraw));
+    if app.ui.screen == Screen::Attacks && app.ui.attacks.edit.is_some() && app.ui.overlay.is_none() && !reaches_past {
+        attacks::type_key(app, key);
+        return Vec::new();
+    }
+    let Some(command) = command else { return Vec::new() };
     match (app.ui.overlay, command) {
         (_, Command::Interrupt) => interrupt(app),
         (_, Command::Suspend) => vec![Effect::Suspend],
         (_, Command::Redraw) => vec![Effect::Redraw],
-        (Some(Overlay::Stop { leave }), Command::Confirm) => {
+        (Some(Overlay::CallOff { attack }), Command::Confirm | Command::Agree) => {
+            app.ui.overlay = None;
+            attacks::called_off(app, attack)
+        }
+        (Some(Overlay::SavePlan), Command::Confirm | Command::Agree) => {
+            app.ui.overlay = None;
+            vec![Effect::SavePlan]
+        }
+        (Some(Overlay::Stop { leave }), Command::Confirm | Command::Agree) => {
             app.ui.overlay = None;
             stop(app, if leave { Wish::Leave } else { Wish::Stop })
         }
@@ -118,6 +153,9 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
         (Some(Overlay::Help), Command::PageUp) => scroll_help(app, -10),
         (Some(Overlay::Help), Command::PageDown) => scroll_help(app, 10),
         (Some(_), _) => Vec::new(),
+        (None, command) if app.ui.screen == Screen::Attacks => {
+            attacks::act(app, command).unwrap_or_else(|| act(app, command))
+        }
         (None, command) => act(app, command),
     }
 }
@@ -179,9 +217,10 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Last => travel(app, isize::MAX),
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
-        Command::Pause | Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => {
-            ()
-        }
+        Command::Pause | Command::Stop | Command::Confirm | Command::Agree => (),
+        Command::Interrupt | Command::Suspend | Command::Redraw => (),
+        Command::Add | Command::CallOff | Command::Earlier | Command::Later => (),
+        Command::Undo | Command::Defaults | Command::SavePlan => (),
     }
     Vec::new()
 }
@@ -193,9 +232,13 @@ fn neighbour(pane: Pane, by: usize) -> Pane {
 
 /// Up and down: through the attacks, the taps or the log, whichever the screen is about.
 fn travel(app: &mut App, by: isize) {
+    if app.ui.screen == Screen::Attacks {
+        return attacks::travel(app, by);
+    }
     let (taps, lines, listed) = (app.taps(), app.ui.log.len(), app.listed());
     let ui = &mut app.ui;
     match (ui.screen, ui.pane) {
+        (Screen::Attacks, _) => (),
         (Screen::Layers, _) => ui.cursor = moved(ui.cursor.unwrap_or(0), by, taps).filter(|_| taps > 0),
         (Screen::Log, _) | (Screen::Overview, Pane::Log) => {
             ui.log_back = moved(ui.log_back, by.saturating_neg(), lines).unwrap_or(0);
@@ -227,7 +270,7 @@ fn sideways(app: &mut App, by: isize) {
 }
 
 /// A place moved within a list of `len`; none in an empty one.
-fn moved(place: usize, by: isize, len: usize) -> Option<usize> {
+pub(super) fn moved(place: usize, by: isize, len: usize) -> Option<usize> {
     (len > 0).then(|| place.saturating_add_signed(by).min(len - 1))
 }
 
@@ -275,6 +318,13 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
             match layout::at(app, mouse.column, mouse.row) {
                 Some(layout::Spot::Tab(screen)) => (app.ui.screen, app.ui.expanded) = (screen, false),
                 Some(layout::Spot::Pane(pane)) => app.ui.pane = pane,
+                Some(layout::Spot::Item(item)) => {
+                    app.ui.attacks.in_form = false;
+                    attacks::select(app, Some(item));
+                }
+                Some(layout::Spot::Field(field)) => {
+                    (app.ui.attacks.in_form, app.ui.attacks.field, app.ui.attacks.edit) = (true, field, None);
+                }
                 Some(layout::Spot::Attack(attack)) => (app.ui.pane, app.ui.selected) = (Pane::Results, attack),
                 None => (),
             }

@@ -106,6 +106,15 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         fit_line(line, usize::from(area.width)).render(area, buffer);
         return;
     }
+    if app.ui.screen == Screen::Attacks && app.ui.attacks.edit.is_some() {
+        let keys = [("Enter", "apply"), ("Esc", "leave as it was"), ("Ctrl-U", "empty: the default")];
+        let pair = |(key, word)| {
+            let key = Span::styled(format!(" {key}"), theme.style(Role::Title));
+            [key, Span::styled(format!(" {word} "), theme.style(Role::Dim))]
+        };
+        fit_line(keys.into_iter().flat_map(pair).collect(), usize::from(area.width)).render(area, buffer);
+        return;
+    }
     let mut spans = Vec::new();
     let mut left = usize::from(area.width);
     for binding in

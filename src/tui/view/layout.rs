@@ -3,7 +3,8 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::super::app::{App, Pane, Screen};
-use super::{frame, results};
+use super::super::attacks::Item;
+use super::{attacks, frame, results};
 
 /// Smallest terminal that everything fits on.
 pub const SMALLEST: (u16, u16) = (60, 16);
@@ -32,6 +33,10 @@ pub enum Spot {
     Attack(usize),
     /// A pane elsewhere.
     Pane(Pane),
+    /// An entry of the list of attacks.
+    Item(Item),
+    /// A field of an attack's form.
+    Field(usize),
 }
 
 /// What to say instead, where the terminal is too small.
@@ -92,6 +97,9 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
     let (areas, cell) = (areas(app, area), Position::new(column, row));
     if areas.tabs.contains(cell) {
         return frame::tab_at(column - areas.tabs.x).map(Spot::Tab);
+    }
+    if app.ui.screen == Screen::Attacks {
+        return attacks::at(app, areas.body, cell);
     }
     let (pane, area) = areas.panes.into_iter().find(|(_, area)| area.contains(cell))?;
     let attack = (pane == Pane::Results).then(|| results::attack_at(app, area, row)).flatten();
