@@ -41,9 +41,9 @@ pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[Resolv
     }
 }
 
-/// A plan's settings, without its attacks.
+/// A plan's settings, without its attacks, and without its folder: running it again must not replace the results of this run.
 fn new_document(written: &AuditPlan) -> Result<DocumentMut, String> {
-    let plan = AuditPlan { attack: Vec::new(), ..written.clone() };
+    let plan = AuditPlan { attack: Vec::new(), out: None, ..written.clone() };
     let mut values = toml::Table::try_from(&plan).map_err(|error| error.to_string())?;
     values.retain(|key, value| key != "attack" && !value.as_table().is_some_and(toml::Table::is_empty));
     let text = toml::to_string(&values).map_err(|error| error.to_string())?;
@@ -87,10 +87,11 @@ mod tests {
 
     #[test]
     fn a_new_file_is_the_whole_plan() {
-        let plan = plan(PLAN);
+        let plan = AuditPlan { out: Some("runs/1".into()), ..plan(PLAN) };
         let attacks = plan.clone().resolve().unwrap().plan.attacks;
         let text = with_attacks(None, &plan, &attacks).unwrap();
         let read: AuditPlan = toml::from_str(&text).unwrap();
+        assert_eq!(read.out, None);
         assert_eq!((read.seed, read.data.first, read.attack.len()), (Some(3), Some(60), 2));
         assert_eq!(read.resolve().unwrap().plan.attacks, attacks);
     }

@@ -6,10 +6,10 @@ use super::super::app::{App, Effect, Overlay, Source, Wish};
 use super::super::keys::Command;
 use super::super::update::{moved, notify};
 use super::line::TextLine;
-use super::{Item, PlanDraft, Standing};
+use super::{Item, NONE, PlanDraft, Standing};
 use crate::audit::event::{AuditEvent, Stage};
 use crate::audit::plan::AttackPlan;
-use crate::report::lines::Level;
+use crate::report::lines::{Level, LogLine};
 
 /// Follows the run.
 pub(in super::super) fn follow(app: &mut App, event: &AuditEvent) {
@@ -145,7 +145,7 @@ fn begin_edit(app: &mut App, item: Item) {
     let Some(field) = app.fields(item).get(app.ui.attacks.field).map(|field| field.name) else { return };
     let given = app.given(item);
     let value = App::value(app.preview(item, &given).ok().as_ref(), &given, field);
-    app.ui.attacks.edit = Some(TextLine::new(&value));
+    app.ui.attacks.edit = Some(TextLine::new(if value == NONE { "" } else { &value }));
 }
 
 fn add(app: &mut App, item: Item) -> Vec<Effect> {
@@ -157,6 +157,10 @@ fn add(app: &mut App, item: Item) -> Vec<Effect> {
     match app.preview(item, &params) {
         Ok(_) => {
             app.ui.attacks.pending += 1;
+            if app.audit.stage.is_some() {
+                let text = format!("{name} joins the queue when the attack in work is through");
+                app.ui.notice = Some(LogLine { level: Level::Info, text });
+            }
             vec![Effect::Add(AttackPlan { name, params })]
         }
         Err(error) => {

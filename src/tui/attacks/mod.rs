@@ -16,6 +16,9 @@ use crate::audit::preview::Preview;
 use crate::audit::resolved::ResolvedAttack;
 use line::TextLine;
 
+/// How a parameter without a value is shown.
+const NONE: &str = "none";
+
 /// An entry of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
@@ -190,7 +193,7 @@ impl App {
         let first = preview.and_then(|preview| preview.attacks.first());
         let effective = first.and_then(|attack| match name {
             "goal" if attack.targeted => Some("targeted".to_owned()),
-            "target" if !attack.targeted => Some("none".to_owned()),
+            "target" if !attack.targeted => Some(NONE.to_owned()),
             _ => attack.params.get(name).cloned(),
         });
         // A sweep has one value per attack.
@@ -198,7 +201,7 @@ impl App {
         let sweep = sizes.map(|preview| {
             preview.attacks.iter().filter_map(|it| it.params.get(name).cloned()).collect::<Vec<_>>().join("|")
         });
-        sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| "none".to_owned())
+        sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| NONE.to_owned())
     }
 
     /// The parameters of an entry with the text that is being typed into a field.
@@ -206,7 +209,7 @@ impl App {
         let mut given = self.given(item);
         let text = text.trim();
         // Nothing typed: back to the default.
-        if text.is_empty() || (field == "target" && text == "none") {
+        if text.is_empty() || (["eps", "target"].contains(&field) && text == NONE) {
             given.remove(field);
         } else {
             given.insert(field.to_owned(), typed(text));

@@ -15,7 +15,7 @@ use super::text::{fit, fit_line, framed, width};
 /// A line of the list.
 enum Row {
     Heading(&'static str),
-    Empty(&'static str),
+    Note(String),
     Item(Item),
 }
 
@@ -24,9 +24,12 @@ fn rows(app: &App) -> Vec<Row> {
     let (run, mut more): (Vec<Item>, Vec<Item>) = app.items().into_iter().partition(|it| matches!(it, Item::Run(_)));
     let mut rows = vec![Row::Heading("In this run, in order")];
     if order.is_empty() {
-        rows.push(Row::Empty(if app.phase() == Phase::Loading { "not known while loading" } else { "none" }));
+        rows.push(Row::Note(if app.phase() == Phase::Loading { "not known while loading" } else { "none" }.to_owned()));
     }
     rows.extend(run.into_iter().map(Row::Item));
+    if app.ui.attacks.pending > 0 {
+        rows.push(Row::Note(format!("{} more asked for", app.ui.attacks.pending)));
+    }
     rows.push(Row::Heading(if app.is_open() { "Can be added (a)" } else { "Catalog" }));
     rows.extend(more.drain(..).map(Row::Item));
     rows
@@ -68,7 +71,7 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let columns = usize::from(inner.width);
         let line = match row {
             Row::Heading(text) => fit_line(vec![Span::styled(format!(" {text}"), theme.style(Role::Title))], columns),
-            Row::Empty(text) => fit_line(vec![Span::styled(format!("   {text}"), theme.style(Role::Dim))], columns),
+            Row::Note(text) => fit_line(vec![Span::styled(format!("   {text}"), theme.style(Role::Dim))], columns),
             Row::Item(item) => entry(app, theme, *item, columns),
         };
         line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);

@@ -221,7 +221,10 @@ fn cost(app: &App, preview: &Preview) -> String {
     let (Some(most), Some(images)) = (preview.most, app.attacked_images()) else {
         return "Cost: known when model and images are loaded.".to_owned();
     };
-    let gradients = if most.backwards > 0 { format!(" + {} gradients", most.backwards) } else { String::new() };
+    let count = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let gradients =
+        if most.backwards > 0 { format!(" + {}", count(most.backwards, "gradient")) } else { String::new() };
+    let forwards = count(most.forwards, "forward");
     let time = match app.estimate(most) {
         Some(estimate) => {
             let by = if estimate.is_by_attacks { "attacks" } else { "clean images" };
@@ -229,7 +232,7 @@ fn cost(app: &App, preview: &Preview) -> String {
         }
         None => "(no rate measured yet)".to_owned(),
     };
-    format!("Cost at most: ({} forwards{gradients}) × {images} images {time}", most.forwards)
+    format!("Cost at most: ({forwards}{gradients}) × {images} images {time}")
 }
 
 fn duration(seconds: f64) -> String {
