@@ -342,6 +342,10 @@ fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
     assert!(!app.is_busy());
     press(&mut app, "D");
     assert_eq!(value(&app, "eps"), "8/255");
+    press(&mut app, "uuu");
+    assert!(app.ui.attacks.drafts.is_empty());
+    press(&mut app, "u");
+    assert!(app.ui.notice.is_some());
     press(&mut app, "jj");
     edit(&mut app, "12");
     assert!(attacks::act::edit_error(&app).unwrap().contains("the model has 10 classes"));

@@ -82,6 +82,21 @@ fn change(app: &mut App, item: Item, given: toml::Table) {
     }
 }
 
+/// Takes the last change of a form back.
+fn undo(app: &mut App, item: Item) {
+    let drafts = &mut app.ui.attacks.drafts;
+    let Some(draft) = drafts.get_mut(&item) else {
+        return notify(app, Level::Info, "there is nothing to undo here".to_owned());
+    };
+    if let Some(before) = draft.before.pop() {
+        draft.given = before;
+    }
+    // The first thing that was given is what the form says without a draft.
+    if draft.before.is_empty() {
+        drafts.remove(&item);
+    }
+}
+
 /// Up and down, in the list or the form.
 pub(in super::super) fn travel(app: &mut App, by: isize) {
     let (items, item) = (app.items(), app.item());
@@ -111,12 +126,7 @@ pub(in super::super) fn act(app: &mut App, command: Command) -> Option<Vec<Effec
         Command::Close if app.ui.attacks.in_form => app.ui.attacks.in_form = false,
         Command::Confirm if !app.ui.attacks.in_form => app.ui.attacks.in_form = true,
         Command::Confirm => begin_edit(app, item),
-        Command::Undo => {
-            match app.ui.attacks.drafts.get_mut(&item).and_then(|draft| draft.before.pop().map(|it| (draft, it))) {
-                Some((draft, before)) => draft.given = before,
-                None => notify(app, Level::Info, "there is nothing to undo here".to_owned()),
-            }
-        }
+        Command::Undo => undo(app, item),
         Command::Defaults => change(app, item, toml::Table::new()),
         Command::Add => return Some(add(app, item)),
         Command::CallOff => return Some(call_off(app, item)),
