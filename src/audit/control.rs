@@ -164,7 +164,8 @@ impl Control {
         while orders.is_open && orders.added.is_empty() && orders.queue.is_empty() && !self.is_stopped() {
             orders = self.glance(orders);
         }
-        !self.is_stopped() && !(orders.added.is_empty() && orders.queue.is_empty())
+        let has_work = !orders.added.is_empty() || !orders.queue.is_empty();
+        has_work && !self.is_stopped()
     }
 
     /// The engine's: returns when the audit is not, or no longer, halted, or is to stop, or `is_over` says so. How long that took.

@@ -1,6 +1,7 @@
 //! `advmod tui`: the terminal interface on a run of this process, a recorded one, or another process's.
 
 use std::io::IsTerminal as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -82,8 +83,10 @@ fn show(
     feed: &Receiver<Feed>,
     control: &Control,
 ) -> Result<Ended, CliError> {
-    runtime::run(source, plan, theme, feed, control)
-        .map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
+    // A panic of the interface must not take the audit's results with it.
+    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(source, plan, theme, feed, control)));
+    let shown = shown.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
+    shown.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
 }
 
 /// Runs the job on a thread that also journals; the interface never waits for it.
@@ -92,6 +95,10 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
         let mut state = AuditState::default();
         let finished = engine::run_on_worker(job, recorder.folder(), &control, &mut |event| {
             state.apply(&event);
+            #[cfg(debug_assertions)]
+            if state.predictions.is_some() {
+                crate::tui::fault::strike("worker");
+            }
             let mut flow = recorder.take(&event);
             if matches!(event, AuditEvent::Finished { .. }) && flow.is_continue() {
                 flow = recorder.write_reports(&state);

@@ -1,7 +1,7 @@
 //! The terminal interface: the same events and the same fold as the headless audit, shown as they come.
 //!
 //! [`app`] is what there is to show, [`update`] the only thing that changes it, [`view`] draws it and changes nothing. [`keys`] is the one
-//! table behind dispatch, footer and help. [`runtime`] has the loop, [`terminal`] takes the terminal over and gives it back, [`journal`]
+//! table behind dispatch, footer and help. [`runtime`] has the loop, [`input`] reads keys, [`terminal`] takes the terminal over and gives it back, [`journal`]
 //! reads recorded runs.
 
 pub mod app;
@@ -12,9 +12,13 @@ pub mod update;
 
 pub mod view;
 
+pub mod input;
 pub mod journal;
 pub mod runtime;
 pub mod terminal;
+
+#[cfg(debug_assertions)]
+pub mod fault;
 
 #[cfg(test)]
 mod tests;

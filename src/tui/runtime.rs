@@ -4,20 +4,20 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError, unbounded};
-use ratatui::crossterm::event::{self, Event};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
+use ratatui::crossterm::event::Event;
 use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
-use super::attacks::PlanDraft;
+use super::attacks::file;
+use super::input::{self, Input};
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
 use crate::audit::control::Control;
 use crate::audit::plan::AuditPlan;
-use crate::audit::plan_file;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
 use crate::report::{FORMATS, Report};
@@ -55,7 +55,8 @@ pub fn run(
     let mut app = App::new(source, size);
     (app.ui.theme, app.plan) = (theme, plan);
     let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
-    let killed = looped.run(feed, &signals, control)?;
+    let input = input::listen()?;
+    let killed = looped.run(feed, (&input, &signals), control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
 }
 
@@ -89,7 +90,12 @@ enum Leave {
 
 impl Loop {
     /// Whether it was left at once.
-    fn run(&mut self, feed: &Receiver<Feed>, signals: &Receiver<i32>, control: &Control) -> io::Result<bool> {
+    fn run(
+        &mut self,
+        feed: &Receiver<Feed>,
+        (input, signals): (&Receiver<Input>, &Receiver<i32>),
+        control: &Control,
+    ) -> io::Result<bool> {
         let began = Instant::now();
         let mut changed = true;
         let mut at_once = true;
@@ -107,15 +113,16 @@ impl Loop {
             // Even when nothing is due: a feed has no other way to wake the loop.
             let wait = if changed { rest } else { FRAME };
             let mut inbox = Vec::new();
-            if event::poll(wait)? {
-                // All that is there, so that a held key does not lag behind.
-                loop {
-                    inbox.extend(message(&event::read()?));
-                    if !event::poll(Duration::ZERO)? {
-                        break;
+            match input.recv_timeout(wait) {
+                Ok(first) => {
+                    // All that is there, so that a held key does not lag behind.
+                    for it in std::iter::once(first).chain(input.try_iter()) {
+                        inbox.extend(self.message(&it));
                     }
+                    at_once = true;
                 }
-                at_once = true;
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
             }
             for signal in signals.try_iter() {
                 let is_stop = signal == SIGTSTP;
@@ -125,14 +132,17 @@ impl Loop {
                 inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
             }
             inbox.extend(feed.try_iter().take(BURST).map(Msg::Feed));
+            inbox.extend(self.session.stderr().map(Msg::Stderr));
+            #[cfg(debug_assertions)]
+            if self.app.audit.start.is_some() {
+                super::fault::strike("interface");
+            }
             // Whoever sends says when nothing more comes, unless it has come to grief.
-            if self.app.ui.closed.is_none()
-                && feed.is_empty()
-                && matches!(feed.try_recv(), Err(TryRecvError::Disconnected))
-            {
+            let is_cut_off = feed.is_empty() && matches!(feed.try_recv(), Err(TryRecvError::Disconnected));
+            let is_told = inbox.iter().any(|msg| matches!(msg, Msg::Feed(Feed::Closed(_))));
+            if is_cut_off && !is_told && self.app.ui.closed.is_none() {
                 inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
             }
-            inbox.extend(self.session.stderr().map(Msg::Stderr));
             let waiting = control.waiting();
             if waiting != self.app.ui.attacks.queue {
                 inbox.push(Msg::Queue(waiting));
@@ -160,12 +170,12 @@ impl Loop {
             Effect::Cancel(attack) => control.cancel(attack),
             Effect::Shift { attack, is_later } => control.shift(attack, is_later),
             Effect::DraftPlan => {
-                let draft = draft_plan(&self.app);
+                let draft = file::draft(&self.app);
                 update(&mut self.app, Msg::PlanDrafted(draft));
             }
             Effect::SavePlan => {
                 if let Some(draft) = self.app.ui.attacks.plan_file.take() {
-                    update(&mut self.app, Msg::PlanSaved(save_plan(&draft)));
+                    update(&mut self.app, Msg::PlanSaved(file::save(&draft)));
                 }
             }
             Effect::Export => {
@@ -176,6 +186,19 @@ impl Loop {
             }
         }
         Ok(None)
+    }
+
+    fn message(&mut self, input: &Input) -> Option<Msg> {
+        match *input {
+            Input::Event(Event::Key(key)) => Some(Msg::Key(key)),
+            Input::Event(Event::Mouse(mouse)) => Some(Msg::Mouse(mouse)),
+            Input::Event(Event::Resize(columns, rows)) => Some(Msg::Resize(columns, rows)),
+            Input::Event(_) => None,
+            Input::Gone => {
+                self.signal = Some(SIGHUP);
+                Some(Msg::Terminate)
+            }
+        }
     }
 
     /// Whether a clock on the screen shows another second now.
@@ -203,56 +226,4 @@ fn export(report: &Report) -> Result<String, String> {
         }
     }
     Err("cannot export: there are too many folders called advmod-export".to_owned())
-}
-
-/// The file that the run's attacks are saved to.
-const PLAN_FILE: &str = "advmod.toml";
-
-/// What the plan file would be with the run's attacks.
-fn draft_plan(app: &App) -> Result<PlanDraft, String> {
-    let cannot = |why: String| format!("cannot save to {PLAN_FILE}: {why}");
-    let before = present(PLAN_FILE).map_err(cannot)?;
-    let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
-    let written = match &app.plan {
-        Some(plan) => plan.clone(),
-        // All that a journal says without naming files of another place.
-        None => AuditPlan {
-            preset: Some(start.plan.preset.clone()),
-            eight_bit: Some(start.plan.eight_bit),
-            seed: Some(start.plan.seed),
-            ..AuditPlan::default()
-        },
-    };
-    let text = plan_file::with_attacks(before.as_deref(), &written, &start.plan.attacks).map_err(cannot)?;
-    Ok(PlanDraft { name: PLAN_FILE.to_owned(), before, text })
-}
-
-/// A file's text, if it is there.
-fn present(name: &str) -> Result<Option<String>, String> {
-    match std::fs::metadata(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-        Ok(found) if !found.is_file() || found.len() > 1 << 20 => {
-            Err("there is something there that is no plan; move it away".to_owned())
-        }
-        Ok(_) => std::fs::read_to_string(name).map(Some).map_err(|error| error.to_string()),
-    }
-}
-
-/// Writes the plan file, if it still is as it was when the user saw what it would be.
-fn save_plan(draft: &PlanDraft) -> Result<String, String> {
-    if present(&draft.name)? != draft.before {
-        return Err(format!("{} has changed in the meantime; press W again", draft.name));
-    }
-    write_atomically(Path::new(&draft.name), draft.text.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(draft.name.clone())
-}
-
-fn message(event: &Event) -> Option<Msg> {
-    match *event {
-        Event::Key(key) => Some(Msg::Key(key)),
-        Event::Mouse(mouse) => Some(Msg::Mouse(mouse)),
-        Event::Resize(columns, rows) => Some(Msg::Resize(columns, rows)),
-        _ => None,
-    }
 }

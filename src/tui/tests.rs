@@ -75,7 +75,7 @@ fn app(state: &str, size: (u16, u16)) -> App {
         }
         "paused" => {
             update(&mut app, key(KeyCode::Char(' ')));
-            update(&mut app, Msg::Tick(Duration::from_secs(60)));
+            update(&mut app, Msg::Tick(Duration::from_mins(1)));
         }
         "called off" => {
             update(&mut app, event(AuditEvent::AttackCancelled { attack: 1 }));
@@ -417,7 +417,7 @@ fn a_pause_halts_the_clock_of_the_attack_and_results_are_sorted() {
     update(&mut app, Msg::Tick(Duration::from_secs(65)));
     assert_eq!(app.phase(), Phase::Paused);
     assert_eq!(update(&mut app, key(KeyCode::Char(' '))), [Effect::Pause(false)]);
-    assert_eq!(app.ui.stage_began, began.map(|began| began + Duration::from_secs(60)));
+    assert_eq!(app.ui.stage_began, began.map(|began| began + Duration::from_mins(1)));
 
     let mut app = self::app("finished", (120, 36));
     assert_eq!(app.listed(), [0, 1]);

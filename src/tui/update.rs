@@ -122,11 +122,14 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     app.ui.notice = None;
     let command = keys::command(key, app.ui.screen);
     let reaches_past = matches!(command, Some(Command::Interrupt | Command::Suspend | Command::Redraw));
-    if app.ui.screen == Screen::Attacks && app.ui.attacks.edit.is_some() && app.ui.overlay.is_none() && !reaches_past {
+    if app.is_editing() && !reaches_past {
         attacks::type_key(app, key);
         return Vec::new();
     }
-    let Some(command) = command else { return Vec::new() };
+    command.map_or_else(Vec::new, |command| obey(app, command))
+}
+
+fn obey(app: &mut App, command: Command) -> Vec<Effect> {
     match (app.ui.overlay, command) {
         (_, Command::Interrupt) => interrupt(app),
         (_, Command::Suspend) => vec![Effect::Suspend],
@@ -217,6 +220,7 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Last => travel(app, isize::MAX),
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
+        // These are about a run or a question that there is not, or were taken care of.
         Command::Pause | Command::Stop | Command::Confirm | Command::Agree => (),
         Command::Interrupt | Command::Suspend | Command::Redraw => (),
         Command::Add | Command::CallOff | Command::Earlier | Command::Later => (),
@@ -314,8 +318,10 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
         MouseEventKind::ScrollUp => return scroll_help(app, -1),
         MouseEventKind::ScrollDown => return scroll_help(app, 1),
         MouseEventKind::Down(MouseButton::Left) if app.ui.overlay == Some(Overlay::Help) => app.ui.overlay = None,
-        MouseEventKind::Down(MouseButton::Left) if app.ui.overlay.is_none() => {
-            match layout::at(app, mouse.column, mouse.row) {
+        MouseEventKind::Down(MouseButton::Left) => {
+            let spot = layout::at(app, mouse.column, mouse.row);
+            app.ui.notice = None;
+            match spot {
                 Some(layout::Spot::Tab(screen)) => (app.ui.screen, app.ui.expanded) = (screen, false),
                 Some(layout::Spot::Pane(pane)) => app.ui.pane = pane,
                 Some(layout::Spot::Item(item)) => {
@@ -325,6 +331,7 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
                 Some(layout::Spot::Field(field)) => {
                     (app.ui.attacks.in_form, app.ui.attacks.field, app.ui.attacks.edit) = (true, field, None);
                 }
+                Some(layout::Spot::Command(command)) => return obey(app, command),
                 Some(layout::Spot::Attack(attack)) => (app.ui.pane, app.ui.selected) = (Pane::Results, attack),
                 None => (),
             }

@@ -1,7 +1,7 @@
 //! One binary for everything that is tested from outside.
 //!
 //! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
-//! - `audit`, `commands`, `errors`: the real executable.
+//! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -17,5 +17,6 @@ mod audit;
 mod commands;
 mod errors;
 mod readme;
+mod terminal;
 
 mod tidy;

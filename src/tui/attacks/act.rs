@@ -101,6 +101,7 @@ fn undo(app: &mut App, item: Item) {
 pub(in super::super) fn travel(app: &mut App, by: isize) {
     let (items, item) = (app.items(), app.item());
     if app.ui.attacks.in_form {
+        app.ui.attacks.edit = None;
         app.ui.attacks.field = moved(app.ui.attacks.field, by, app.fields(item).len()).unwrap_or(0);
         return;
     }

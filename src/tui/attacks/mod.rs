@@ -1,6 +1,7 @@
 //! The Attacks screen: the run's attacks in their order, those that can be added, and the form of one of them.
 
 pub mod act;
+pub mod file;
 pub mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{SHARED_PARAMS, find, typed};
 
-use super::app::{App, Phase};
+use super::app::{App, Phase, Screen};
 use crate::audit::event::Stage;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
@@ -85,6 +86,11 @@ pub struct Estimate {
 }
 
 impl App {
+    /// Whether keys go into a field.
+    pub fn is_editing(&self) -> bool {
+        self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
+    }
+
     /// The run's attacks in the order in which they run.
     pub fn running_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::with_capacity(self.attacks());

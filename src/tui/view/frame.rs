@@ -6,9 +6,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::{App, Phase, Screen, Source};
-use super::super::keys::{self, Command};
+use super::super::keys::{self, Binding, Command};
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit_line};
+use super::text::{clock, fit_line, width};
 use crate::audit::event::Outcome;
 use crate::report::lines::Level;
 
@@ -106,7 +106,7 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         fit_line(line, usize::from(area.width)).render(area, buffer);
         return;
     }
-    if app.ui.screen == Screen::Attacks && app.ui.attacks.edit.is_some() {
+    if app.is_editing() {
         let keys = [("Enter", "apply"), ("Esc", "leave as it was"), ("Ctrl-U", "empty: the default")];
         let pair = |(key, word)| {
             let key = Span::styled(format!(" {key}"), theme.style(Role::Title));
@@ -116,18 +116,38 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         return;
     }
     let mut spans = Vec::new();
-    let mut left = usize::from(area.width);
-    for binding in
-        keys::footer(app.ui.screen).filter(|it| !matches!(it.command, Command::Stop | Command::Pause) || app.is_busy())
-    {
-        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Title));
-        let word = Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim));
-        let wide = key.width() + word.width();
-        if wide > left {
-            break;
-        }
-        left -= wide;
-        spans.extend([key, word]);
+    for binding in in_footer(app, area.width) {
+        spans.push(Span::styled(format!(" {}", binding.shown), theme.style(Role::Title)));
+        spans.push(Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim)));
     }
     Line::from(spans).render(area, buffer);
+}
+
+/// The bindings that the footer has room for.
+fn in_footer(app: &App, columns: u16) -> impl Iterator<Item = &'static Binding> {
+    let is_busy = app.is_busy();
+    let mut left = usize::from(columns);
+    keys::footer(app.ui.screen)
+        .filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)
+        .map_while(move |binding| {
+            left = left.checked_sub(footer_width(binding))?;
+            Some(binding)
+        })
+}
+
+fn footer_width(binding: &Binding) -> usize {
+    // A blank before the key, one before the word and one after it.
+    width(binding.shown) + width(binding.footer) + 3
+}
+
+/// Whose word is in this column of the footer.
+pub(super) fn command_at(app: &App, columns: u16, column: u16) -> Option<Command> {
+    if app.ui.notice.is_some() || app.is_editing() {
+        return None;
+    }
+    let mut end = 0;
+    in_footer(app, columns).find_map(|binding| {
+        end += footer_width(binding);
+        (usize::from(column) < end).then_some(binding.command)
+    })
 }

@@ -83,6 +83,7 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
     let mut add = |text: String, role: Role| lines.extend(paragraph(&text, theme.style(role), columns));
     if let Some(point) = report.clean.curves.as_ref().and_then(|it| it.true_labels.taps.get(cursor)) {
         add(format!("clean, all images: Q {}{}", number(point.q), bounds(point.interval)), Role::Plain);
+        add(deviation(point), Role::Plain);
         if let Some(overlap) = point.label_overlap {
             let null = point.null.map_or(String::new(), |null| format!("; Q of random labels {null:.3}"));
             add(format!("edges inside a class {:.1} %{null}", 100.0 * overlap), Role::Plain);
@@ -121,6 +122,15 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
         let more = format!(" {} more lines ", lines.len() - room);
         let x = area.right().saturating_sub(more.len() as u16 + 1);
         buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+}
+
+/// How much Q varies: over repeats where there are several, else over the jackknife's groups.
+fn deviation(point: &TapPoint) -> String {
+    match (point.std_dev, point.interval) {
+        (Some(std_dev), _) => format!("{} repeats, standard deviation {std_dev:.3}", point.repeats.len()),
+        (None, Some(interval)) => format!("one repeat; jackknife standard error {:.3}", interval.se),
+        (None, None) => "one repeat, no deviation".to_owned(),
     }
 }
 

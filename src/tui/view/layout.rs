@@ -2,9 +2,10 @@
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
-use super::super::app::{App, Pane, Screen};
+use super::super::app::{App, Overlay, Pane, Screen};
 use super::super::attacks::Item;
-use super::{attacks, frame, results};
+use super::super::keys::Command;
+use super::{attacks, frame, question, results};
 
 /// Smallest terminal that everything fits on.
 pub const SMALLEST: (u16, u16) = (60, 16);
@@ -37,6 +38,8 @@ pub enum Spot {
     Item(Item),
     /// A field of an attack's form.
     Field(usize),
+    /// The footer's word for this, or an answer to the question.
+    Command(Command),
 }
 
 /// What to say instead, where the terminal is too small.
@@ -95,6 +98,16 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
         return None;
     }
     let (areas, cell) = (areas(app, area), Position::new(column, row));
+    match app.ui.overlay {
+        Some(Overlay::Stop { .. } | Overlay::CallOff { .. }) => {
+            return question::answer_at(area, cell).map(Spot::Command);
+        }
+        Some(Overlay::Help | Overlay::SavePlan) => return None,
+        None => (),
+    }
+    if areas.footer.contains(cell) {
+        return frame::command_at(app, area.width, column).map(Spot::Command);
+    }
     if areas.tabs.contains(cell) {
         return frame::tab_at(column - areas.tabs.x).map(Spot::Tab);
     }

@@ -61,7 +61,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
     match app.ui.overlay {
         Some(Overlay::Help) => help::draw(area, buffer, app, theme),
-        Some(Overlay::Stop { leave }) => question::draw(area, buffer, app, theme, leave),
+        Some(Overlay::Stop { leave }) => question::draw(area, buffer, theme, leave),
         Some(Overlay::CallOff { attack }) => question::call_off(area, buffer, app, theme, attack),
         Some(Overlay::SavePlan) => question::save_plan(area, buffer, app, theme),
         None => (),

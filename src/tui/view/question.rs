@@ -1,17 +1,32 @@
 //! Whether to stop the run.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::{Constraint, Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
+use super::super::keys::Command;
 use super::super::theme::{Role, Theme};
 use super::text::{fit_line, framed};
 
+fn shape(area: Rect) -> Rect {
+    area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)))
+}
+
+/// What a click there answers: the lines that name a key stand for it.
+pub(super) fn answer_at(area: Rect, cell: Position) -> Option<Command> {
+    let shape = shape(area);
+    match (shape.contains(cell), cell.y.checked_sub(shape.y)) {
+        (true, Some(2)) => Some(Command::Confirm),
+        (true, Some(3)) => Some(Command::Close),
+        _ => None,
+    }
+}
+
 /// Draws the overlay.
-pub(super) fn draw(area: Rect, buffer: &mut Buffer, _app: &App, theme: Theme, leave: bool) {
-    let shape = area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)));
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
+    let shape = shape(area);
     Clear.render(shape, buffer);
     let title = if leave { "The audit is still running" } else { "Stop the audit?" };
     let inner = framed(shape, buffer, theme, true, title);
@@ -28,7 +43,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, _app: &App, theme: Theme, le
 
 /// Asks whether to call a running attack off.
 pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: usize) {
-    let shape = area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)));
+    let shape = shape(area);
     Clear.render(shape, buffer);
     let name = app.planned(attack).map_or("", |attack| attack.label.as_str());
     let inner = framed(shape, buffer, theme, true, &format!("Call off {name}?"));
