@@ -57,7 +57,7 @@ fn table(sweep: &[ResolvedAttack]) -> Table {
     for (key, value) in &sweep[0].params {
         let value = if key == "eps" && sweep.len() > 1 {
             let sizes = sweep.iter().filter_map(|attack| attack.params.get(key));
-            Value::from_iter(sizes.map(|size| scalar(size)))
+            sizes.map(|size| scalar(size)).collect()
         } else {
             scalar(value)
         };

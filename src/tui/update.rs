@@ -48,7 +48,11 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         Msg::PlanSaved(result) => {
             match result {
                 Ok(name) => {
-                    notify(app, Level::Info, format!("the attacks are in {name}; advmod audit --plan {name} runs them"))
+                    notify(
+                        app,
+                        Level::Info,
+                        format!("the attacks are in {name}; advmod audit --plan {name} runs them"),
+                    );
                 }
                 Err(error) => notify(app, Level::Error, error),
             }
@@ -221,10 +225,20 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
         // These are about a run or a question that there is not, or were taken care of.
-        Command::Pause | Command::Stop | Command::Confirm | Command::Agree => (),
-        Command::Interrupt | Command::Suspend | Command::Redraw => (),
-        Command::Add | Command::CallOff | Command::Earlier | Command::Later => (),
-        Command::Undo | Command::Defaults | Command::SavePlan => (),
+        Command::Pause
+        | Command::Stop
+        | Command::Confirm
+        | Command::Agree
+        | Command::Interrupt
+        | Command::Suspend
+        | Command::Redraw
+        | Command::Add
+        | Command::CallOff
+        | Command::Earlier
+        | Command::Later
+        | Command::Undo
+        | Command::Defaults
+        | Command::SavePlan => (),
     }
     Vec::new()
 }
