@@ -20,6 +20,8 @@ fn job(attacks: &[&str]) -> Job {
 
 /// Runs a job; `act` sees each event and gives orders.
 fn run(job: Job, control: &Control, mut act: impl FnMut(&AuditEvent)) -> AuditState {
+    // As the command line does: same threads, same bits.
+    tch::set_num_threads(1);
     let mut state = AuditState::default();
     engine::run_on_worker(job, None, control, &mut |event| {
         state.apply(&event);
