@@ -20,14 +20,51 @@ pub struct Batch<'a> {
     pub goal: Goal,
 }
 
+/// What an attack's cost depends on besides its own parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Of an image.
+    pub channels: u64,
+    /// Rows of an image.
+    pub height: u64,
+    /// Columns of an image.
+    pub width: u64,
+    /// Of the victim.
+    pub classes: u64,
+    /// Whether a class is to be reached.
+    pub is_targeted: bool,
+}
+
+impl Scale {
+    /// Pixels of an image.
+    pub(crate) fn area(&self) -> u64 {
+        self.height.saturating_mul(self.width)
+    }
+}
+
+/// What an attack asks of the victim for one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// Images run through the victim.
+    pub forwards: u64,
+    /// Gradients.
+    pub backwards: u64,
+}
+
 /// Does as much harm as it can inside a ball.
 pub trait BudgetAttack: fmt::Debug + Send + Sync {
+    /// The most that one sample can cost.
+    fn most_passes(&self, scale: &Scale) -> Passes;
+
     /// Pixels like `batch.pixels`, in the ball and in `[0, 1]`: per sample the most adversarial that were found.
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError>;
 }
 
 /// Looks for the smallest change that meets the goal.
 pub trait MinimalAttack: fmt::Debug + Send + Sync {
+    /// The most that one sample can cost.
+    fn most_passes(&self, scale: &Scale) -> Passes;
+
     /// Pixels like `batch.pixels`, in `[0, 1]`: per sample the nearest adversarial ones, or the original bits.
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, norm: Norm) -> Result<Tensor, AttackError>;
 }
@@ -39,6 +76,16 @@ pub enum Attack {
     Budget(Box<dyn BudgetAttack>),
     /// Finds its own distance.
     Minimal(Box<dyn MinimalAttack>),
+}
+
+impl Attack {
+    /// The most that one sample can cost.
+    pub fn most_passes(&self, scale: &Scale) -> Passes {
+        match self {
+            Self::Budget(attack) => attack.most_passes(scale),
+            Self::Minimal(attack) => attack.most_passes(scale),
+        }
+    }
 }
 
 /// What an attacker must be able to ask of the victim, in rising order.

@@ -152,7 +152,8 @@ fn parse_pairs(text: &str, pairs: &str) -> Result<toml::Table, ParamError> {
     Ok(table)
 }
 
-pub(crate) fn typed(text: &str) -> Value {
+/// A value as it is typed on a command line: an integer, a float or a boolean where it reads as one, otherwise text.
+pub fn typed(text: &str) -> Value {
     if let Ok(integer) = text.parse::<i64>() {
         Value::Integer(integer)
     } else if let Ok(float) = text.parse::<f64>() {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use advmod_attacks::attack::{Access, Attack, AttackError, Preset};
+use advmod_attacks::attack::{Access, Attack, AttackError, Preset, Scale};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
 use advmod_attacks::execute::{Options, execute};
@@ -62,6 +62,64 @@ fn samples(victim: &dyn Victim) -> (Tensor, Tensor) {
     let wrong = (labels.int64_value(&[3]) + 1) % victim.n_classes();
     let _ = labels.get(3).fill_(wrong);
     (pixels, labels)
+}
+
+/// The scale of the [`samples`].
+fn scale(victim: &dyn Victim, config: &AttackConfig) -> Scale {
+    let classes = victim.n_classes() as u64;
+    Scale { channels: 3, height: 6, width: 9, classes, is_targeted: config.goal.is_targeted() }
+}
+
+#[test]
+fn no_sample_costs_more_than_the_most_that_was_foretold() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&victim);
+    for config in all_configs() {
+        let most = config.attack.most_passes(&scale(&victim, &config));
+        for sample in attack_all(&victim, &config, &pixels, &labels).unwrap().samples {
+            let used = (sample.forwards, sample.backwards);
+            assert!(used.0 <= most.forwards && used.1 <= most.backwards, "{} {used:?} {most:?}", name(&config));
+        }
+    }
+}
+
+#[test]
+fn where_nothing_succeeds_the_cost_is_what_was_foretold() {
+    one_thread();
+    // Class 0 stays far ahead, but the gradients of all classes are there.
+    let ahead = Tensor::from_slice(&[1e4_f32, 0.0, 0.0, 0.0, 0.0]);
+    let victim = Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits + &ahead };
+    let pixels = images(11, [5, 3, 6, 9]);
+    let labels = Tensor::zeros([5], (Kind::Int64, Device::Cpu));
+    for text in [
+        "fgsm",
+        "pgd:steps=3",
+        "pgd:steps=3,iterate=last",
+        "pgd:steps=3,restarts=2,stop=first",
+        "pgd:steps=3,restarts=2,iterate=last",
+        "cw:search_steps=2,steps=7,abort=false",
+        "jsma:gamma=0.0124",
+        "jsma:gamma=0.0124,variant=maximal,classes=4",
+        "jsma:gamma=0.0124,variant=every-target",
+        "jsma:gamma=0.0124,variant=every-target,target=random",
+        "one-pixel:population=6,generations=2",
+        "one-pixel:population=6,generations=2,search=best1bin",
+        "one-pixel:search=exhaustive",
+        "one-pixel:search=random,pixels_tried=7",
+        "one-pixel:search=random,pixels_tried=70",
+        "local-search:rounds=3,candidates=4,t=4",
+        "local-search:rounds=3,candidates=400,d=10",
+    ] {
+        let config = config_of(text);
+        let most = config.attack.most_passes(&scale(&victim, &config));
+        for sample in attack_all(&victim, &config, &pixels, &labels).unwrap().samples {
+            let used = (sample.forwards, sample.backwards);
+            // The first round draws from a tenth of the pixels, or from t.
+            let slack = if text.contains("d=10") { 49 } else { 0 };
+            assert_eq!((used.0 + slack, used.1), (most.forwards, most.backwards), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -21,10 +21,19 @@ struct Orders {
     is_paused: bool,
     /// Whether attacks may still be added: the engine waits for them when nothing is left to do.
     is_open: bool,
-    /// Places in the plan, in the order in which they will run.
-    queue: VecDeque<usize>,
+    /// In the order in which they will run.
+    queue: VecDeque<Waiting>,
     cancelled: BTreeSet<usize>,
     added: VecDeque<AttackPlan>,
+}
+
+/// An attack that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// Its place in the plan.
+    attack: usize,
+    /// The first attack of the ε sweep that it belongs to.
+    sweep: Option<usize>,
 }
 
 /// What the engine does next.
@@ -110,23 +119,30 @@ impl Control {
     /// The attacks that wait, in the order in which they will run.
     pub fn waiting(&self) -> Vec<usize> {
         let orders = self.orders();
-        orders.queue.iter().copied().filter(|attack| !orders.cancelled.contains(attack)).collect()
+        orders.queue.iter().map(|it| it.attack).filter(|attack| !orders.cancelled.contains(attack)).collect()
     }
 
-    /// Lets a waiting attack change places with the one before it, or the one behind it.
+    /// Lets a waiting attack change places with the one that waits before it, or behind it. The attacks of a sweep keep their order, for the
+    /// larger sizes build on the smaller ones.
     pub fn shift(&self, attack: usize, is_later: bool) {
         self.change(|orders| {
-            let Some(place) = orders.queue.iter().position(|&it| it == attack) else { return };
-            let other = if is_later { place + 1 } else { place.wrapping_sub(1) };
-            if other < orders.queue.len() {
+            let waits = |place: &usize| !orders.cancelled.contains(&orders.queue[*place].attack);
+            let Some(place) = orders.queue.iter().position(|it| it.attack == attack) else { return };
+            let other =
+                if is_later { (place + 1..orders.queue.len()).find(waits) } else { (0..place).rev().find(waits) };
+            let Some(other) = other else { return };
+            let (mine, sweep) = (orders.queue[place], orders.queue[other].sweep);
+            if mine.sweep.is_none() || mine.sweep != sweep {
                 orders.queue.swap(place, other);
             }
         });
     }
 
-    /// The engine's: these attacks wait now.
-    pub(super) fn enqueue(&self, attacks: impl IntoIterator<Item = usize>) {
-        self.change(|orders| orders.queue.extend(attacks));
+    /// The engine's: these attacks wait now, each with the first attack of its sweep.
+    pub(super) fn enqueue(&self, attacks: impl IntoIterator<Item = (usize, Option<usize>)>) {
+        self.change(|orders| {
+            orders.queue.extend(attacks.into_iter().map(|(attack, sweep)| Waiting { attack, sweep }));
+        });
     }
 
     /// The engine's: what comes next, without waiting. Added attacks come first, so that they can be seen to wait.
@@ -136,8 +152,8 @@ impl Control {
             return Next::Add(attack);
         }
         match orders.queue.pop_front() {
-            Some(attack) if orders.cancelled.contains(&attack) => Next::Cancelled(attack),
-            Some(attack) => Next::Run(attack),
+            Some(Waiting { attack, .. }) if orders.cancelled.contains(&attack) => Next::Cancelled(attack),
+            Some(Waiting { attack, .. }) => Next::Run(attack),
             None => Next::Nothing,
         }
     }
@@ -181,13 +197,32 @@ mod tests {
     #[test]
     fn attacks_run_in_the_order_asked_for_and_cancelled_ones_not_at_all() {
         let control = Control::default();
-        control.enqueue(0..4);
+        control.enqueue((0..4).map(|attack| (attack, None)));
         control.shift(3, false);
         control.shift(0, false);
         control.cancel(1);
         assert_eq!(control.waiting(), [0, 3, 2]);
         assert_eq!(run(&control), [Next::Run(0), Next::Cancelled(1), Next::Run(3), Next::Run(2)]);
         assert!(!control.wait_for_more());
+    }
+
+    #[test]
+    fn a_sweep_keeps_its_order_and_others_may_pass_it() {
+        let control = Control::default();
+        control.enqueue([(0, Some(0)), (1, Some(0)), (2, None), (3, Some(3)), (4, Some(3))]);
+        control.shift(1, false);
+        control.shift(0, true);
+        assert_eq!(control.waiting(), [0, 1, 2, 3, 4]);
+        control.shift(2, false);
+        control.shift(1, true);
+        assert_eq!(control.waiting(), [0, 2, 3, 1, 4]);
+        // One that was called off is no neighbour any more: 3 meets 4 all the same.
+        control.cancel(1);
+        control.shift(4, false);
+        assert_eq!(control.waiting(), [0, 2, 3, 4]);
+        control.shift(3, false);
+        control.shift(9, true);
+        assert_eq!(control.waiting(), [0, 3, 2, 4]);
     }
 
     #[test]

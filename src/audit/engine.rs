@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use advmod_attacks::config::AttackConfig;
 use advmod_attacks::execute::Options;
-use advmod_attacks::threat::{Goal, Target};
 use advmod_attacks::victim::{Victim, first_line};
 use crossbeam_channel::unbounded;
 
@@ -18,6 +16,7 @@ use super::event::{
     AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION, Stage,
 };
 use super::plan::{AttackPlan, Job};
+use super::preview::check_target;
 use super::stage::attack::{self, AttackJob, Attacked, StageError};
 use super::stage::carry::Broken;
 use super::stage::clean;
@@ -233,7 +232,7 @@ impl<'a> Audit<'a> {
         let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
         let normalization_unknown =
             job.load.normalization.is_none() && job.model.is_some() && model_info.normalization.is_none();
-        control.enqueue(0..job.attacks.len());
+        control.enqueue(job.plan.attacks.iter().map(|attack| attack.sweep).enumerate());
         let mut audit = Self {
             model,
             labels: images.labels.iter().map(|&label| label as usize).collect(),
@@ -308,13 +307,10 @@ impl<'a> Audit<'a> {
             Ok(()) => {
                 let plan = &self.job.plan;
                 let (attacks, command) = (plan.attacks[first..].to_vec(), plan.command.clone());
-                self.control.enqueue(first..self.job.attacks.len());
+                self.control.enqueue(attacks.iter().enumerate().map(|(at, attack)| (first + at, attack.sweep)));
                 self.emit(AuditEvent::AttacksAdded { attacks, command })
             }
-            Err(error) => {
-                self.warn(&format!("not added: {error}"));
-                Ok(())
-            }
+            Err(error) => self.emit(AuditEvent::AttackRefused { error: error.to_string() }),
         }
     }
 
@@ -480,17 +476,5 @@ impl<'a> Audit<'a> {
             save_pixels(&path, &attacked.pixels, &columns)?;
         }
         Ok(())
-    }
-}
-
-/// Refuses a class to aim at that the model does not have.
-fn check_target(config: &AttackConfig, classes: usize) -> Result<(), String> {
-    match config.goal {
-        Goal::Targeted(Target::Class(class)) if class >= classes as i64 => Err(format!(
-            "{}.target = {class}: the model has {classes} classes, the last is {}",
-            config.spec.id,
-            classes - 1
-        )),
-        _ => Ok(()),
     }
 }

@@ -99,6 +99,11 @@ pub enum AuditEvent {
         /// The command line that runs the longer plan again.
         command: String,
     },
+    /// An attack was not put behind those of the plan.
+    AttackRefused {
+        /// One line.
+        error: String,
+    },
     /// Something that a reader of the results must know.
     Warned {
         /// One line.

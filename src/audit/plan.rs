@@ -6,7 +6,7 @@ use advmod_attacks::attack::{ParamError, Preset};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
 use advmod_attacks::threat::Norm;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::resolved::{ResolvedPlan, command, label};
 use crate::data::{OpenOptions, Selection, Split};
@@ -30,7 +30,7 @@ use crate::modularity::Similarity;
 /// name = "pgd"
 /// eps = ["4/255", "8/255"]
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditPlan {
     /// `[model]`.
@@ -60,7 +60,7 @@ pub struct AuditPlan {
 }
 
 /// `[model]` of a plan file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelPlan {
     /// Model file; without it the embedded model.
@@ -74,7 +74,7 @@ pub struct ModelPlan {
 }
 
 /// `[data]` of a plan file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataPlan {
     /// File or folder; without it the embedded images.
@@ -92,7 +92,7 @@ pub struct DataPlan {
 }
 
 /// `[curve]` of a plan file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CurvePlan {
     /// Neighbours per sample.
@@ -104,7 +104,7 @@ pub struct CurvePlan {
 }
 
 /// One `[[attack]]` of a plan file.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct AttackPlan {
     /// As `advmod attacks` lists it.
     pub name: String,
@@ -352,7 +352,7 @@ impl AuditPlan {
     }
 
     /// The attacks with all their parameters, and for each the first attack of the sweep that it belongs to.
-    fn configs(&self, preset: Preset) -> Result<(Vec<AttackConfig>, Vec<Option<usize>>), PlanError> {
+    pub(super) fn configs(&self, preset: Preset) -> Result<(Vec<AttackConfig>, Vec<Option<usize>>), PlanError> {
         let mut planned = self.attacks();
         for attack in &mut planned {
             let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");

@@ -68,8 +68,8 @@ impl ResolvedAttack {
     }
 }
 
-/// An attack, or all attacks of a sweep, as one `--attack` takes them.
-pub(super) fn spec(sweep: &[ResolvedAttack]) -> String {
+/// An attack, or all attacks of a sweep (at least one), as one `--attack` takes them.
+pub fn spec(sweep: &[ResolvedAttack]) -> String {
     let all =
         |key: &str| sweep.iter().filter_map(|attack| attack.params.get(key).cloned()).collect::<Vec<_>>().join("|");
     let pair = |(key, value): (&String, &String)| match key.as_str() {
@@ -157,7 +157,7 @@ pub(super) fn command(
 }
 
 /// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+%@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -114,7 +114,7 @@ impl AuditState {
                     self.finished = None;
                 }
             }
-            AuditEvent::Pictures(_) => (),
+            AuditEvent::Pictures(_) | AuditEvent::AttackRefused { .. } => (),
             AuditEvent::Warned { message } => self.warnings.push(message.clone()),
             AuditEvent::Finished { outcome, seconds } => {
                 self.finished = Some((*outcome, *seconds));

@@ -68,6 +68,17 @@ impl Recorder {
         ControlFlow::Continue(())
     }
 
+    /// Writes the reports of a run that may go on, so that nothing is lost if it is killed. `Break` when the disk does not take them.
+    pub(super) fn write_reports(&mut self, state: &AuditState) -> ControlFlow<()> {
+        if let (Some(run_dir), Some(report)) = (&self.run_dir, Report::new(state))
+            && let Err(error) = run_dir.write_reports(&report)
+        {
+            self.disk_error.get_or_insert(error);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Writes the reports, prints the table and says how to exit.
     pub(super) fn conclude(
         self,

@@ -15,7 +15,8 @@ use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
-use crate::audit::plan::Job;
+use crate::audit::event::AuditEvent;
+use crate::audit::plan::{AuditPlan, Job};
 use crate::audit::state::AuditState;
 use crate::report::{Report, table};
 use crate::tui::app::{Feed, Source};
@@ -41,22 +42,23 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         let feeds = journal::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
         let speed = args.speed;
         std::thread::spawn(move || journal::replay(feeds, speed, &sender));
-        let ended = show(Source::Replay, theme, &feed, &control)?;
+        let ended = show(Source::Replay, None, theme, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     if let Some(folder) = &args.attach {
         follow(folder, sender)?;
-        let ended = show(Source::Attached, theme, &feed, &control)?;
+        let ended = show(Source::Attached, None, theme, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     let plan = plan_from(&args.audit)?;
     let recorder = Recorder::new(plan.out.clone());
+    let written = plan.clone();
     let mut job = plan.resolve()?;
     job.pictures = true;
     setup::set_threads(Some(job.plan.threads))?;
     // The end of the plan is not the end of the run: more attacks may be added.
     let worker = start(job, recorder, sender, control.clone())?;
-    let shown = show(Source::Live, theme, &feed, &control);
+    let shown = show(Source::Live, Some(written), theme, &feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));
         control.stop();
@@ -74,9 +76,15 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     shown.and(exit)
 }
 
-fn show(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> Result<Ended, CliError> {
+fn show(
+    source: Source,
+    plan: Option<AuditPlan>,
+    theme: Theme,
+    feed: &Receiver<Feed>,
+    control: &Control,
+) -> Result<Ended, CliError> {
     // A panic of the interface must not take the audit's results with it.
-    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(source, theme, feed, control)));
+    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(source, plan, theme, feed, control)));
     let shown = shown.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
     shown.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
 }
@@ -91,7 +99,10 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
             if state.predictions.is_some() {
                 crate::tui::fault::strike("worker");
             }
-            let flow = recorder.take(&event);
+            let mut flow = recorder.take(&event);
+            if matches!(event, AuditEvent::Finished { .. }) && flow.is_continue() {
+                flow = recorder.write_reports(&state);
+            }
             let _ = sender.send(Feed::Event(Box::new(event)));
             flow
         });

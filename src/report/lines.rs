@@ -63,6 +63,7 @@ pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             let names: Vec<String> = attacks.iter().map(|it| format!("{} ({})", it.label, it.summary)).collect();
             (Level::Info, format!("added: {}", names.join(", ")))
         }
+        AuditEvent::AttackRefused { error } => (Level::Error, format!("not added: {error}")),
         _ => return None,
     };
     Some(LogLine { level, text })

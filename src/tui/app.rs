@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 
+use super::attacks::{AttacksUi, PlanDraft};
 use super::theme::Theme;
 use crate::audit::event::{AuditEvent, Outcome, Stage};
+use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::state::AuditState;
 use crate::report::Report;
 use crate::report::lines::{Level, LogLine};
@@ -19,6 +21,8 @@ pub struct App {
     pub report: Option<Report>,
     /// Where the user is.
     pub ui: UiState,
+    /// The plan as it was written, where the run is this process's.
+    pub plan: Option<AuditPlan>,
     /// Whether `report` is older than `audit`.
     pub stale: bool,
 }
@@ -72,6 +76,8 @@ pub struct UiState {
     pub now: Duration,
     /// When the stage in work began.
     pub stage_began: Option<Duration>,
+    /// The Attacks screen.
+    pub attacks: AttacksUi,
     /// Per attack the largest share that was reached, in `[0, 1]`.
     pub shares: Vec<f64>,
     /// Set when nothing more comes: the reason, if it is an error.
@@ -120,19 +126,22 @@ pub enum Screen {
     Overview,
     /// Each tap's numbers.
     Layers,
+    /// The run's attacks, and more of them.
+    Attacks,
     /// All log lines.
     Log,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Overview, Self::Layers, Self::Log];
+    pub const ALL: [Self; 4] = [Self::Overview, Self::Layers, Self::Attacks, Self::Log];
 
     /// Its name.
     pub fn title(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Layers => "Layers",
+            Self::Attacks => "Attacks",
             Self::Log => "Log",
         }
     }
@@ -167,6 +176,13 @@ pub enum Overlay {
         /// Whether the interface ends with the run.
         leave: bool,
     },
+    /// Whether to call a running attack off.
+    CallOff {
+        /// Its place in the plan.
+        attack: usize,
+    },
+    /// Whether to write the plan file.
+    SavePlan,
 }
 
 /// What the chart shows.
@@ -233,6 +249,12 @@ pub enum Msg {
     Suspend,
     /// The results so far were written to this folder, or why not.
     Exported(Result<String, String>),
+    /// The attacks that wait, in their order.
+    Queue(Vec<usize>),
+    /// What the plan file would be, or why there cannot be one.
+    PlanDrafted(Result<PlanDraft, String>),
+    /// The plan file was written, or why not.
+    PlanSaved(Result<String, String>),
 }
 
 /// What a run tells its interface.
@@ -249,7 +271,7 @@ pub enum Feed {
 }
 
 /// What [`update`](super::update::update) wants to be done outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask the run to stop.
     StopRun,
@@ -265,6 +287,21 @@ pub enum Effect {
     Redraw,
     /// Write the results so far.
     Export,
+    /// Put an attack behind the others.
+    Add(AttackPlan),
+    /// Call off the attack at this place of the plan.
+    Cancel(usize),
+    /// Let a waiting attack change places with the one before it, or behind it.
+    Shift {
+        /// Its place in the plan.
+        attack: usize,
+        /// Whether with the one behind it.
+        is_later: bool,
+    },
+    /// Find out what the plan file would be.
+    DraftPlan,
+    /// Write it.
+    SavePlan,
 }
 
 impl App {
@@ -296,7 +333,7 @@ impl App {
 
     /// Whether leaving now would break off a run of this process.
     pub fn is_busy(&self) -> bool {
-        self.is_open() && self.audit.finished.is_none()
+        self.is_open() && (self.audit.finished.is_none() || self.ui.attacks.pending > 0)
     }
 
     /// Whether a run of this process still takes orders, be it at work or through.

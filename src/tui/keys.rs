@@ -25,6 +25,8 @@ pub enum Command {
     Close,
     /// Agree to what is asked.
     Confirm,
+    /// The same, where Enter also means something else.
+    Agree,
     /// One up.
     Up,
     /// One down.
@@ -63,6 +65,20 @@ pub enum Command {
     Redraw,
     /// Write the results so far.
     Export,
+    /// Add the attack of the form.
+    Add,
+    /// Call an attack off.
+    CallOff,
+    /// A queued attack runs earlier.
+    Earlier,
+    /// A queued attack runs later.
+    Later,
+    /// Take back the last change of the form.
+    Undo,
+    /// The form's defaults.
+    Defaults,
+    /// Write the run's attacks to a plan file.
+    SavePlan,
 }
 
 /// Where a binding stands in the help.
@@ -76,11 +92,13 @@ pub enum Group {
     Chart,
     /// Tables and lists.
     Lists,
+    /// The attacks and their form.
+    Attacks,
 }
 
 impl Group {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 4] = [Self::Global, Self::Run, Self::Chart, Self::Lists];
+    pub const ALL: [Self; 5] = [Self::Global, Self::Run, Self::Chart, Self::Lists, Self::Attacks];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -89,6 +107,7 @@ impl Group {
             Self::Run => "RUN",
             Self::Chart => "CHART",
             Self::Lists => "TABLES, LOG",
+            Self::Attacks => "ATTACKS",
         }
     }
 }
@@ -118,6 +137,16 @@ const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
 
 const fn control(letter: char) -> (KeyCode, KeyModifiers) {
     (KeyCode::Char(letter), KeyModifiers::CONTROL)
+}
+
+const fn in_attacks(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    shown: &'static str,
+    command: Command,
+    help: &'static str,
+    footer: &'static str,
+) -> Binding {
+    Binding { keys, shown, command, screens: &[Screen::Attacks], group: Group::Attacks, help, footer }
 }
 
 const fn everywhere(
@@ -151,14 +180,68 @@ pub static BINDINGS: &[Binding] = &[
     ),
     everywhere(
         &[plain(KeyCode::Char('1'))],
-        "1-3",
+        "1-4",
         Command::Show(Screen::Overview),
         Group::Global,
-        "Overview, Layers, Log",
+        "Overview, Layers, Attacks, Log",
         "screen",
     ),
     everywhere(&[plain(KeyCode::Char('2'))], "2", Command::Show(Screen::Layers), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Log), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Attacks), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('4'))], "4", Command::Show(Screen::Log), Group::Global, "", ""),
+    in_attacks(
+        &[plain(KeyCode::Tab), plain(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
+        "Tab",
+        Command::NextPane,
+        "list or form; also ← →",
+        "form",
+    ),
+    in_attacks(&[plain(KeyCode::Left), plain(KeyCode::Char('h'))], "←", Command::Left, "", ""),
+    in_attacks(&[plain(KeyCode::Right), plain(KeyCode::Char('l'))], "→", Command::Right, "", ""),
+    in_attacks(
+        &[plain(KeyCode::Enter)],
+        "Enter",
+        Command::Confirm,
+        "edit the field; Enter applies, Esc leaves it as it was",
+        "edit",
+    ),
+    in_attacks(
+        &[plain(KeyCode::Char('a')), plain(KeyCode::Char('r'))],
+        "a",
+        Command::Add,
+        "add this attack to the run; also r",
+        "add",
+    ),
+    in_attacks(
+        &[plain(KeyCode::Char('c')), plain(KeyCode::Delete)],
+        "c",
+        Command::CallOff,
+        "call off a queued or running attack; also Del",
+        "call off",
+    ),
+    in_attacks(
+        &[plain(KeyCode::Char('J')), (KeyCode::Char('J'), KeyModifiers::SHIFT)],
+        "J K",
+        Command::Later,
+        "a queued attack runs later, earlier",
+        "move",
+    ),
+    in_attacks(&[plain(KeyCode::Char('K')), (KeyCode::Char('K'), KeyModifiers::SHIFT)], "K", Command::Earlier, "", ""),
+    in_attacks(&[plain(KeyCode::Char('u'))], "u", Command::Undo, "undo the last change of the form", "undo"),
+    in_attacks(
+        &[plain(KeyCode::Char('D')), (KeyCode::Char('D'), KeyModifiers::SHIFT)],
+        "D",
+        Command::Defaults,
+        "the form's defaults",
+        "defaults",
+    ),
+    in_attacks(
+        &[plain(KeyCode::Char('W')), (KeyCode::Char('W'), KeyModifiers::SHIFT)],
+        "W",
+        Command::SavePlan,
+        "save the run's attacks as a plan, advmod.toml",
+        "save",
+    ),
     Binding {
         keys: &[plain(KeyCode::Tab)],
         shown: "Tab",
@@ -319,7 +402,16 @@ pub static BINDINGS: &[Binding] = &[
         "export",
     ),
     everywhere(&[plain(KeyCode::Esc)], "Esc", Command::Close, Group::Global, "close, back", ""),
-    everywhere(&[plain(KeyCode::Enter), plain(KeyCode::Char('Y'))], "Enter", Command::Confirm, Group::Global, "", ""),
+    Binding {
+        keys: &[plain(KeyCode::Enter)],
+        shown: "Enter",
+        command: Command::Confirm,
+        screens: &[Screen::Overview, Screen::Layers, Screen::Log],
+        group: Group::Global,
+        help: "",
+        footer: "",
+    },
+    everywhere(&[plain(KeyCode::Char('Y'))], "Y", Command::Agree, Group::Global, "", ""),
     everywhere(
         &[control('c')],
         "Ctrl-C",

@@ -5,6 +5,7 @@
 //! reads recorded runs.
 
 pub mod app;
+pub mod attacks;
 pub mod keys;
 pub mod theme;
 pub mod update;

@@ -11,11 +11,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
+use super::attacks::file;
 use super::input::{self, Input};
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
 use crate::audit::control::Control;
+use crate::audit::plan::AuditPlan;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
 use crate::report::{FORMATS, Report};
@@ -37,15 +39,21 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
-/// Shows a run until the user leaves. `control` is told what the user wants of it.
+/// Shows a run until the user leaves. `control` is told what the user wants of it; `plan` is the run's, where it is this process's.
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(source: Source, theme: Theme, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
+pub fn run(
+    source: Source,
+    plan: Option<AuditPlan>,
+    theme: Theme,
+    feed: &Receiver<Feed>,
+    control: &Control,
+) -> io::Result<Ended> {
     let signals = listen()?;
     let size = terminal::size()?;
     let mut app = App::new(source, size);
-    app.ui.theme = theme;
+    (app.ui.theme, app.plan) = (theme, plan);
     let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
     let input = input::listen()?;
     let killed = looped.run(feed, (&input, &signals), control)?;
@@ -135,6 +143,10 @@ impl Loop {
             if is_cut_off && !is_told && self.app.ui.closed.is_none() {
                 inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
             }
+            let waiting = control.waiting();
+            if waiting != self.app.ui.attacks.queue {
+                inbox.push(Msg::Queue(waiting));
+            }
             for msg in inbox {
                 changed = true;
                 for effect in update(&mut self.app, msg) {
@@ -154,6 +166,18 @@ impl Loop {
             Effect::Kill => return Ok(Some(Leave::Kill)),
             Effect::Suspend => self.session.suspend()?,
             Effect::Redraw => self.session.clear()?,
+            Effect::Add(attack) => control.add(attack),
+            Effect::Cancel(attack) => control.cancel(attack),
+            Effect::Shift { attack, is_later } => control.shift(attack, is_later),
+            Effect::DraftPlan => {
+                let draft = file::draft(&self.app);
+                update(&mut self.app, Msg::PlanDrafted(draft));
+            }
+            Effect::SavePlan => {
+                if let Some(draft) = self.app.ui.attacks.plan_file.take() {
+                    update(&mut self.app, Msg::PlanSaved(file::save(&draft)));
+                }
+            }
             Effect::Export => {
                 self.app.refresh();
                 let result =

@@ -10,11 +10,16 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::app::{App, Effect, Feed, Msg, Pane, Phase, Screen, Source, Wish};
+use super::attacks::{self, Item, Standing};
 use super::keys::BINDINGS;
 use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
 use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
+use crate::audit::plan::{AttackPlan, AuditPlan};
+use crate::audit::resolved::ResolvedAttack;
+use crate::audit::state::AttackState;
+use advmod_attacks::attack::Passes;
 
 const COLOR: Theme = Theme { color: true, ascii: false, palette: Palette::Terminal, marker: Marker::Braille };
 const ASCII: Theme = Theme { color: false, ascii: true, ..COLOR };
@@ -171,7 +176,7 @@ fn the_other_screens() {
     for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
         for (name, keys) in [
             ("layers", "2jjj"),
-            ("log", "3"),
+            ("log", "4"),
             ("help", "?"),
             ("difference", "m"),
             ("each", "mm"),
@@ -237,6 +242,169 @@ fn every_key_in_every_screen_and_state() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_key_while_a_field_is_edited() {
+    for state in STATES {
+        for binding in BINDINGS {
+            for &(code, modifiers) in binding.keys {
+                let mut app = app(state, (80, 24));
+                for letter in "3ljj".chars() {
+                    update(&mut app, key(KeyCode::Char(letter)));
+                }
+                update(&mut app, key(KeyCode::Enter));
+                for _ in 0..2 {
+                    update(&mut app, Msg::Key(KeyEvent::new(code, modifiers)));
+                    app.refresh();
+                    frame(&app, COLOR, (60, 16));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_attacks_screen_at_every_size_and_in_every_state() {
+    for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
+        for state in STATES {
+            let mut app = app(state, (columns, rows));
+            update(&mut app, key(KeyCode::Char('3')));
+            let name = format!("attacks-{columns}x{rows}-{}", state.replace(' ', "-"));
+            insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
+        }
+        let mut app = app("running", (columns, rows));
+        press(&mut app, "3ljl");
+        update(&mut app, key(KeyCode::Enter));
+        press(&mut app, "x");
+        insta::assert_snapshot!(format!("attacks-{columns}x{rows}-edit"), glyphs(&frame(&app, COLOR, (columns, rows))));
+        let mut app = self::app("finished", (columns, rows));
+        app.ui.source = Source::Replay;
+        press(&mut app, "3Ga");
+        insta::assert_snapshot!(
+            format!("attacks-{columns}x{rows}-replay"),
+            glyphs(&frame(&app, COLOR, (columns, rows)))
+        );
+    }
+    let mut app = app("running", (120, 36));
+    press(&mut app, "3jlG");
+    insta::assert_snapshot!("attacks-looks", looks(&frame(&app, COLOR, (120, 36))));
+    assert!(glyphs(&frame(&app, ASCII, (120, 36))).is_ascii());
+}
+
+fn press(app: &mut App, keys: &str) {
+    for letter in keys.chars() {
+        update(app, key(KeyCode::Char(letter)));
+    }
+}
+
+/// The value of a field of the form.
+fn value(app: &App, name: &str) -> String {
+    let given = app.given(app.item());
+    App::value(app.preview(app.item(), &given).ok().as_ref(), &given, name)
+}
+
+/// Edits the selected field.
+fn edit(app: &mut App, text: &str) {
+    update(app, key(KeyCode::Enter));
+    update(app, Msg::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)));
+    press(app, text);
+    update(app, key(KeyCode::Enter));
+}
+
+#[test]
+fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
+    let mut app = app("finished", (120, 36));
+    app.plan = Some(AuditPlan { preset: Some("quick".to_owned()), ..AuditPlan::default() });
+    app.ui.closed = None;
+    press(&mut app, "3jl");
+    assert_eq!((app.item(), value(&app, "eps").as_str(), value(&app, "steps").as_str()), (Item::Run(1), "8/255", "10"));
+    edit(&mut app, "2/255|4/255");
+    assert_eq!(value(&app, "eps"), "2/255|4/255");
+    // A letter that is a key elsewhere goes into the field, and what is wrong stays there.
+    press(&mut app, "j");
+    edit(&mut app, "q");
+    assert!(app.ui.attacks.edit.is_some() && attacks::act::edit_error(&app).unwrap().contains("pgd.norm = q"));
+    update(&mut app, key(KeyCode::Esc));
+    edit(&mut app, "l2");
+    assert_eq!(value(&app, "norm"), "l2");
+    press(&mut app, "u");
+    assert_eq!((value(&app, "norm").as_str(), value(&app, "eps").as_str()), ("linf", "2/255|4/255"));
+    let wanted = AttackPlan::parse("pgd:eps=2/255|4/255").unwrap();
+    assert_eq!(update(&mut app, key(KeyCode::Char('a'))), [Effect::Add(wanted)]);
+    // It is not in the plan yet, but leaving would break it off.
+    assert!(app.is_busy());
+    assert_eq!(update(&mut app, key(KeyCode::Char('q'))), []);
+    update(&mut app, key(KeyCode::Esc));
+    update(&mut app, event(AuditEvent::AttackRefused { error: "no".to_owned() }));
+    assert!(!app.is_busy());
+    press(&mut app, "D");
+    assert_eq!(value(&app, "eps"), "8/255");
+    press(&mut app, "uuu");
+    assert!(app.ui.attacks.drafts.is_empty());
+    press(&mut app, "u");
+    assert!(app.ui.notice.is_some());
+    press(&mut app, "jj");
+    edit(&mut app, "12");
+    assert!(attacks::act::edit_error(&app).unwrap().contains("the model has 10 classes"));
+}
+
+#[test]
+fn attacks_are_called_off_and_moved_and_sweeps_keep_their_order() {
+    let mut app = app("running", (120, 36));
+    press(&mut app, "3j");
+    assert_eq!(update(&mut app, key(KeyCode::Char('c'))), []);
+    assert_eq!(update(&mut app, key(KeyCode::Enter)), [Effect::Cancel(1)]);
+    assert_eq!(app.standing(1), Standing::Ending);
+    let add = |app: &mut App, sweep: Option<usize>| {
+        let like = app.planned(1).unwrap().clone();
+        let attack = ResolvedAttack { label: format!("pgd-{}", app.attacks()), sweep, ..like };
+        update(app, event(AuditEvent::AttacksAdded { attacks: vec![attack], command: String::new() }));
+    };
+    add(&mut app, Some(2));
+    add(&mut app, Some(2));
+    add(&mut app, None);
+    update(&mut app, Msg::Queue(vec![2, 3, 4]));
+    assert_eq!(app.running_order(), [0, 1, 2, 3, 4]);
+    press(&mut app, "j");
+    assert_eq!(update(&mut app, key(KeyCode::Char('J'))), []);
+    press(&mut app, "jj");
+    assert_eq!(update(&mut app, key(KeyCode::Char('K'))), [Effect::Shift { attack: 4, is_later: false }]);
+    assert_eq!(update(&mut app, key(KeyCode::Char('J'))), []);
+    assert_eq!(update(&mut app, key(KeyCode::Delete)), [Effect::Cancel(4)]);
+    update(&mut app, Msg::Queue(vec![2, 3]));
+    assert_eq!((app.standing(4), app.standing(3)), (Standing::CalledOff, Standing::Queued));
+    update(&mut app, event(AuditEvent::StageStarted { stage: Stage::Attack { attack: 3 }, total: 1 }));
+    assert_eq!(app.running_order()[..3], [0, 1, 3]);
+}
+
+#[test]
+fn the_estimate_is_the_rate_so_far_times_the_work() {
+    let mut app = app("finished", (120, 36));
+    let most = Passes { forwards: 4, backwards: 3 };
+    let [a, b] = [0, 1].map(|attack| app.audit.attacks[attack].clone());
+    let work =
+        |attack: &AttackState| attack.samples.iter().map(|it| it.forwards + 2 * it.backwards).sum::<u64>() as f64;
+    let rate = (a.seconds.unwrap() + b.seconds.unwrap()) / (work(&a) + work(&b));
+    let estimate = app.estimate(most).unwrap();
+    assert!((estimate.seconds - rate * 39.0 * 10.0).abs() < 1e-9 && estimate.is_by_attacks);
+    app.audit.attacks.clear();
+    app.ui.attacks.clean_pace = Some(0.5);
+    let by_clean = app.estimate(most).unwrap();
+    assert!((by_clean.seconds - 0.5 * 39.0 * 10.0).abs() < 1e-9 && !by_clean.is_by_attacks);
+}
+
+#[test]
+fn a_shown_run_takes_no_orders() {
+    for source in [Source::Replay, Source::Attached] {
+        let mut app = app("running", (80, 24));
+        app.ui.source = source;
+        press(&mut app, "3j");
+        for code in [KeyCode::Char('a'), KeyCode::Char('c'), KeyCode::Char('J'), KeyCode::Delete] {
+            assert_eq!(update(&mut app, key(code)), []);
+            assert!(app.ui.notice.as_ref().unwrap().text.contains("only shown"));
         }
     }
 }
@@ -312,6 +480,9 @@ fn message() -> impl Strategy<Value = Msg> {
         3 => feed,
         4 => press,
         2 => progress,
+        2 => proptest::char::range(' ', 'z').prop_map(|letter| key(KeyCode::Char(letter))),
+        1 => Just(key(KeyCode::Enter)),
+        1 => proptest::collection::vec(0_usize..4, 0..4).prop_map(Msg::Queue),
         1 => (0_u16..200, 0_u16..60).prop_map(|(columns, rows)| Msg::Resize(columns, rows)),
         1 => (0_u64..100).prop_map(|seconds| Msg::Tick(Duration::from_secs(seconds))),
         1 => (0_u16..200, 0_u16..60).prop_map(|(column, row)| {

@@ -3,6 +3,7 @@
 use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
 use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Sort, Wish};
+use super::attacks::{AttacksUi, act as attacks};
 use super::keys::{self, Command};
 use super::view::layout;
 use crate::audit::event::AuditEvent;
@@ -36,6 +37,27 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Msg::Queue(queue) => {
+            app.ui.attacks.queue = queue;
+            Vec::new()
+        }
+        Msg::PlanDrafted(draft) => {
+            attacks::drafted(app, draft);
+            Vec::new()
+        }
+        Msg::PlanSaved(result) => {
+            match result {
+                Ok(name) => {
+                    notify(
+                        app,
+                        Level::Info,
+                        format!("the attacks are in {name}; advmod audit --plan {name} runs them"),
+                    );
+                }
+                Err(error) => notify(app, Level::Error, error),
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -43,6 +65,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
     match feed {
         Feed::Event(event) => {
             app.audit.apply(&event);
+            attacks::follow(app, &event);
             app.stale = true;
             match *event {
                 AuditEvent::Started { .. } => {
@@ -70,6 +93,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
             app.ui.shares.clear();
             app.ui.log.clear();
             app.ui.log_back = 0;
+            app.ui.attacks = AttacksUi::default();
             app.log(Level::Info, "a new run has begun");
             Vec::new()
         }
@@ -83,7 +107,8 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
             }
             app.ui.closed = Some(error);
             app.ui.closed_at = app.ui.now;
-            if matches!(app.ui.overlay, Some(Overlay::Stop { .. })) {
+            app.ui.attacks.pending = 0;
+            if matches!(app.ui.overlay, Some(Overlay::Stop { .. } | Overlay::CallOff { .. })) {
                 app.ui.overlay = None;
             }
             if app.ui.wish == Wish::Leave { vec![Effect::Quit] } else { Vec::new() }
@@ -92,14 +117,20 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
 }
 
 /// Says something in the log and, until the next key, in the last row.
-fn notify(app: &mut App, level: Level, text: String) {
+pub(super) fn notify(app: &mut App, level: Level, text: String) {
     app.ui.notice = Some(LogLine { level, text: text.clone() });
     app.log(level, text);
 }
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     app.ui.notice = None;
-    keys::command(key, app.ui.screen).map_or_else(Vec::new, |command| obey(app, command))
+    let command = keys::command(key, app.ui.screen);
+    let reaches_past = matches!(command, Some(Command::Interrupt | Command::Suspend | Command::Redraw));
+    if app.is_editing() && !reaches_past {
+        attacks::type_key(app, key);
+        return Vec::new();
+    }
+    command.map_or_else(Vec::new, |command| obey(app, command))
 }
 
 fn obey(app: &mut App, command: Command) -> Vec<Effect> {
@@ -107,7 +138,15 @@ fn obey(app: &mut App, command: Command) -> Vec<Effect> {
         (_, Command::Interrupt) => interrupt(app),
         (_, Command::Suspend) => vec![Effect::Suspend],
         (_, Command::Redraw) => vec![Effect::Redraw],
-        (Some(Overlay::Stop { leave }), Command::Confirm) => {
+        (Some(Overlay::CallOff { attack }), Command::Confirm | Command::Agree) => {
+            app.ui.overlay = None;
+            attacks::called_off(app, attack)
+        }
+        (Some(Overlay::SavePlan), Command::Confirm | Command::Agree) => {
+            app.ui.overlay = None;
+            vec![Effect::SavePlan]
+        }
+        (Some(Overlay::Stop { leave }), Command::Confirm | Command::Agree) => {
             app.ui.overlay = None;
             stop(app, if leave { Wish::Leave } else { Wish::Stop })
         }
@@ -121,6 +160,9 @@ fn obey(app: &mut App, command: Command) -> Vec<Effect> {
         (Some(Overlay::Help), Command::PageUp) => scroll_help(app, -10),
         (Some(Overlay::Help), Command::PageDown) => scroll_help(app, 10),
         (Some(_), _) => Vec::new(),
+        (None, command) if app.ui.screen == Screen::Attacks => {
+            attacks::act(app, command).unwrap_or_else(|| act(app, command))
+        }
         (None, command) => act(app, command),
     }
 }
@@ -183,10 +225,20 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
         // These are about a run or a question that there is not, or were taken care of.
-        // About a run or a question that there is not, or taken care of before.
-        Command::Pause | Command::Stop | Command::Confirm | Command::Interrupt | Command::Suspend | Command::Redraw => {
-            return Vec::new();
-        }
+        Command::Pause
+        | Command::Stop
+        | Command::Confirm
+        | Command::Agree
+        | Command::Interrupt
+        | Command::Suspend
+        | Command::Redraw
+        | Command::Add
+        | Command::CallOff
+        | Command::Earlier
+        | Command::Later
+        | Command::Undo
+        | Command::Defaults
+        | Command::SavePlan => (),
     }
     Vec::new()
 }
@@ -198,9 +250,13 @@ fn neighbour(pane: Pane, by: usize) -> Pane {
 
 /// Up and down: through the attacks, the taps or the log, whichever the screen is about.
 fn travel(app: &mut App, by: isize) {
+    if app.ui.screen == Screen::Attacks {
+        return attacks::travel(app, by);
+    }
     let (taps, lines, listed) = (app.taps(), app.ui.log.len(), app.listed());
     let ui = &mut app.ui;
     match (ui.screen, ui.pane) {
+        (Screen::Attacks, _) => (),
         (Screen::Layers, _) => ui.cursor = moved(ui.cursor.unwrap_or(0), by, taps).filter(|_| taps > 0),
         (Screen::Log, _) | (Screen::Overview, Pane::Log) => {
             ui.log_back = moved(ui.log_back, by.saturating_neg(), lines).unwrap_or(0);
@@ -232,7 +288,7 @@ fn sideways(app: &mut App, by: isize) {
 }
 
 /// A place moved within a list of `len`; none in an empty one.
-fn moved(place: usize, by: isize, len: usize) -> Option<usize> {
+pub(super) fn moved(place: usize, by: isize, len: usize) -> Option<usize> {
     (len > 0).then(|| place.saturating_add_signed(by).min(len - 1))
 }
 
@@ -282,6 +338,13 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
             match spot {
                 Some(layout::Spot::Tab(screen)) => (app.ui.screen, app.ui.expanded) = (screen, false),
                 Some(layout::Spot::Pane(pane)) => app.ui.pane = pane,
+                Some(layout::Spot::Item(item)) => {
+                    app.ui.attacks.in_form = false;
+                    attacks::select(app, Some(item));
+                }
+                Some(layout::Spot::Field(field)) => {
+                    (app.ui.attacks.in_form, app.ui.attacks.field, app.ui.attacks.edit) = (true, field, None);
+                }
                 Some(layout::Spot::Command(command)) => return obey(app, command),
                 Some(layout::Spot::Attack(attack)) => (app.ui.pane, app.ui.selected) = (Pane::Results, attack),
                 None => (),

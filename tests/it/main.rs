@@ -10,6 +10,7 @@
 mod support;
 
 mod golden;
+mod live;
 mod reference;
 
 mod audit;

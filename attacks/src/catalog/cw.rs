@@ -1,8 +1,8 @@
 //! Carlini-Wagner L2: the smallest change that wins by a margin, by Adam in tanh space and a search for the trade-off.
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
-    read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
+    PresetValues, Scale, read_params,
 };
 use crate::best::{Best, Offer, Open};
 use crate::loss::{look_like_probabilities, margin};
@@ -128,6 +128,11 @@ fn build(table: &toml::Table) -> Result<Attack, ParamError> {
 }
 
 impl MinimalAttack for CarliniWagner {
+    fn most_passes(&self, _: &Scale) -> Passes {
+        let all = u64::from(self.params.search_steps) * u64::from(self.params.steps);
+        Passes { forwards: all, backwards: all }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, _: Norm) -> Result<Tensor, AttackError> {
         let mut best = Best::new(batch);
         let mut tradeoffs = vec![Tradeoff::new(self.params.initial_c); batch.ids.len()];

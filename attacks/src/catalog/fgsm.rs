@@ -1,7 +1,8 @@
 //! FGSM: one step as long as the whole budget.
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamError, Preset, PresetValues, read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamError, Passes, Preset, PresetValues,
+    Scale, read_params,
 };
 use crate::loss::cross_entropy;
 use crate::query::Query;
@@ -61,6 +62,10 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 struct Fgsm;
 
 impl BudgetAttack for Fgsm {
+    fn most_passes(&self, _: &Scale) -> Passes {
+        Passes { forwards: 1, backwards: 1 }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
         query.step(0, 1)?;
         let loss = |logits: &Tensor| cross_entropy(logits, batch.classes, batch.goal);

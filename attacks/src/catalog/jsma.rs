@@ -1,8 +1,8 @@
 //! JSMA: pairs of features, chosen by a saliency map of the logits' gradients.
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
-    read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
+    PresetValues, Scale, read_params,
 };
 use crate::loss::margin;
 use crate::pairs::best_pair;
@@ -145,6 +145,24 @@ fn build(table: &toml::Table) -> Result<Attack, ParamError> {
 }
 
 impl MinimalAttack for Jsma {
+    fn most_passes(&self, scale: &Scale) -> Passes {
+        let n_features = scale.area().saturating_mul(scale.channels) as usize;
+        let (_, n_steps) = self.limits(n_features);
+        let (is_free, n_steps) = (!scale.is_targeted, u64::from(n_steps));
+        let searches = match self.params.variant {
+            Variant::EveryTarget if is_free => scale.classes.saturating_sub(1),
+            _ => 1,
+        };
+        let gradients = match self.params.variant {
+            Variant::Maximal if is_free => scale.classes.min(self.params.classes as u64) + 1,
+            _ => 2,
+        };
+        Passes {
+            forwards: searches.saturating_mul(n_steps + 1),
+            backwards: searches.saturating_mul(n_steps).saturating_mul(gradients),
+        }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, _: Norm) -> Result<Tensor, AttackError> {
         let mut found = Found { pixels: batch.pixels.copy(), n_pixels: vec![None; batch.ids.len()] };
         if batch.goal.is_targeted() || self.params.variant != Variant::EveryTarget {
@@ -222,6 +240,13 @@ impl Jsma {
         Ok(samples.collect())
     }
 
+    /// How many features may change, and the steps that this takes at most.
+    fn limits(&self, n_features: usize) -> (usize, u32) {
+        let budget = (self.params.gamma * n_features as f64 + 1e-9) as usize;
+        let n_steps = (budget / 2) as f64 * (1.0 / self.params.theta.abs() - 1e-9).ceil();
+        (budget, n_steps.min(f64::from(u32::MAX - 1)) as u32)
+    }
+
     /// Works on all `open` samples to their end; returns the forwards that each row has had.
     fn pass(
         &self,
@@ -234,9 +259,7 @@ impl Jsma {
     ) -> Result<Vec<u64>, AttackError> {
         let n_features = open.first().map_or(0, |sample| sample.values.len());
         let area = original.size()[2..].iter().product::<i64>() as usize;
-        let budget = (self.params.gamma * n_features as f64 + 1e-9) as usize;
-        let n_steps = (budget / 2) as f64 * (1.0 / self.params.theta.abs() - 1e-9).ceil();
-        let n_steps = n_steps.min(f64::from(u32::MAX - 1)) as u32;
+        let (budget, n_steps) = self.limits(n_features);
         let mut forwards = vec![0; open.len()];
         let mut pixels = original.copy().contiguous();
         for step in 0..=n_steps {

@@ -3,8 +3,8 @@
 mod walk;
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
-    read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
+    PresetValues, Scale, read_params,
 };
 use crate::candidates::{Candidates, Scorer, best_broken};
 use crate::query::Query;
@@ -212,6 +212,11 @@ fn build(table: &toml::Table) -> Result<Attack, ParamError> {
 }
 
 impl MinimalAttack for LocalSearch {
+    fn most_passes(&self, scale: &Scale) -> Passes {
+        let candidates = scale.area().min(self.params.candidates as u64);
+        Passes { forwards: u64::from(self.params.rounds) * (candidates + 1), backwards: 0 }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, _norm: Norm) -> Result<Tensor, AttackError> {
         let Params { rounds, t, k, accept, .. } = self.params;
         if 1 < k && batch.goal != Goal::Untargeted {

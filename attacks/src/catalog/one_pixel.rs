@@ -5,8 +5,8 @@ mod space;
 mod sweep;
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
-    read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
+    PresetValues, Scale, read_params,
 };
 use crate::query::Query;
 use crate::threat::Norm;
@@ -210,6 +210,16 @@ fn build(table: &toml::Table) -> Result<Attack, ParamError> {
 }
 
 impl MinimalAttack for OnePixel {
+    fn most_passes(&self, scale: &Scale) -> Passes {
+        let Params { search, population, generations, pixels_tried, .. } = self.params;
+        let forwards = match search {
+            Search::Rand1 | Search::Best1bin => population as u64 * (u64::from(generations) + 1),
+            Search::Exhaustive => scale.area().saturating_mul(2_u64.saturating_pow(scale.channels as u32)),
+            Search::Random => 2 * scale.area().min(pixels_tried as u64),
+        };
+        Passes { forwards, backwards: 0 }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, _norm: Norm) -> Result<Tensor, AttackError> {
         match self.params.search {
             Search::Rand1 | Search::Best1bin => evolve::run(&self.params, query, batch),

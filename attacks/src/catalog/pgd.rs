@@ -1,8 +1,8 @@
 //! PGD: gradient steps, each projected back into the ball.
 
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, ParamError, Preset, PresetValues,
-    read_params,
+    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, ParamError, Passes, Preset,
+    PresetValues, Scale, read_params,
 };
 use crate::best::{Best, Open};
 use crate::loss::{cross_entropy, margin};
@@ -204,6 +204,13 @@ fn build(table: &toml::Table) -> Result<Attack, ParamError> {
 }
 
 impl BudgetAttack for Pgd {
+    fn most_passes(&self, _: &Scale) -> Passes {
+        let Params { steps, restarts, iterate, .. } = self.params;
+        let backwards = u64::from(restarts) * u64::from(steps);
+        let compared = if iterate == Iterate::Last && restarts == 1 { 0 } else { u64::from(restarts) };
+        Passes { forwards: backwards + compared, backwards }
+    }
+
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
         let Params { steps, restarts, stop, iterate, .. } = self.params;
         let mut best = Best::new(batch);

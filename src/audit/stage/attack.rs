@@ -360,7 +360,7 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
 
 #[cfg(test)]
 mod tests {
-    use advmod_attacks::attack::{Attack, Batch, BudgetAttack, Preset};
+    use advmod_attacks::attack::{Attack, Batch, BudgetAttack, Passes, Preset, Scale};
     use advmod_attacks::query::Query;
     use advmod_attacks::threat::Ball;
 
@@ -373,6 +373,10 @@ mod tests {
     struct Careless;
 
     impl BudgetAttack for Careless {
+        fn most_passes(&self, _: &Scale) -> Passes {
+            Passes::default()
+        }
+
         fn run(&self, _: &mut Query<'_>, batch: &Batch<'_>, _: Ball) -> Result<Tensor, AttackError> {
             let step: Vec<f32> = batch.ids.iter().map(|id| if id % 2 == 0 { 0.5 } else { 0.0 }).collect();
             Ok(batch.pixels - Tensor::from_slice(&step).reshape([-1, 1, 1, 1]))

@@ -106,6 +106,15 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         fit_line(line, usize::from(area.width)).render(area, buffer);
         return;
     }
+    if app.is_editing() {
+        let keys = [("Enter", "apply"), ("Esc", "leave as it was"), ("Ctrl-U", "empty: the default")];
+        let pair = |(key, word)| {
+            let key = Span::styled(format!(" {key}"), theme.style(Role::Title));
+            [key, Span::styled(format!(" {word} "), theme.style(Role::Dim))]
+        };
+        fit_line(keys.into_iter().flat_map(pair).collect(), usize::from(area.width)).render(area, buffer);
+        return;
+    }
     let mut spans = Vec::new();
     for binding in in_footer(app, area.width) {
         spans.push(Span::styled(format!(" {}", binding.shown), theme.style(Role::Title)));
@@ -133,7 +142,7 @@ fn footer_width(binding: &Binding) -> usize {
 
 /// Whose word is in this column of the footer.
 pub(super) fn command_at(app: &App, columns: u16, column: u16) -> Option<Command> {
-    if app.ui.notice.is_some() {
+    if app.ui.notice.is_some() || app.is_editing() {
         return None;
     }
     let mut end = 0;

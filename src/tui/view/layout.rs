@@ -3,8 +3,9 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::super::app::{App, Overlay, Pane, Screen};
+use super::super::attacks::Item;
 use super::super::keys::Command;
-use super::{frame, question, results};
+use super::{attacks, frame, question, results};
 
 /// Smallest terminal that everything fits on.
 pub const SMALLEST: (u16, u16) = (60, 16);
@@ -33,6 +34,10 @@ pub enum Spot {
     Attack(usize),
     /// A pane elsewhere.
     Pane(Pane),
+    /// An entry of the list of attacks.
+    Item(Item),
+    /// A field of an attack's form.
+    Field(usize),
     /// The footer's word for this, or an answer to the question.
     Command(Command),
 }
@@ -93,14 +98,21 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
         return None;
     }
     let (areas, cell) = (areas(app, area), Position::new(column, row));
-    if matches!(app.ui.overlay, Some(Overlay::Stop { .. })) {
-        return question::answer_at(area, cell).map(Spot::Command);
+    match app.ui.overlay {
+        Some(Overlay::Stop { .. } | Overlay::CallOff { .. }) => {
+            return question::answer_at(area, cell).map(Spot::Command);
+        }
+        Some(Overlay::Help | Overlay::SavePlan) => return None,
+        None => (),
     }
     if areas.footer.contains(cell) {
         return frame::command_at(app, area.width, column).map(Spot::Command);
     }
     if areas.tabs.contains(cell) {
         return frame::tab_at(column - areas.tabs.x).map(Spot::Tab);
+    }
+    if app.ui.screen == Screen::Attacks {
+        return attacks::at(app, areas.body, cell);
     }
     let (pane, area) = areas.panes.into_iter().find(|(_, area)| area.contains(cell))?;
     let attack = (pane == Pane::Results).then(|| results::attack_at(app, area, row)).flatten();

@@ -2,8 +2,10 @@
 
 pub mod layout;
 
+mod attacks;
 mod chart;
 mod facets;
+mod form;
 mod frame;
 mod help;
 mod layers;
@@ -54,11 +56,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             }
         }
         Screen::Layers => layers::draw(areas.body, buffer, app, theme),
+        Screen::Attacks => attacks::draw(areas.body, buffer, app, theme),
         Screen::Log => log::draw(areas.body, buffer, app, theme),
     }
     match app.ui.overlay {
         Some(Overlay::Help) => help::draw(area, buffer, app, theme),
         Some(Overlay::Stop { leave }) => question::draw(area, buffer, theme, leave),
+        Some(Overlay::CallOff { attack }) => question::call_off(area, buffer, app, theme, attack),
+        Some(Overlay::SavePlan) => question::save_plan(area, buffer, app, theme),
         None => (),
     }
     if theme.ascii {

@@ -2,12 +2,13 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Position, Rect};
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Widget as _, Wrap};
 
+use super::super::app::App;
 use super::super::keys::Command;
-use super::super::theme::Theme;
-use super::text::framed;
+use super::super::theme::{Role, Theme};
+use super::text::{fit_line, framed};
 
 fn shape(area: Rect) -> Rect {
     area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)))
@@ -38,4 +39,49 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
         Line::raw(" What was done by then counts and is marked incomplete."),
     ];
     Paragraph::new(lines).wrap(Wrap { trim: false }).render(inner, buffer);
+}
+
+/// Asks whether to call a running attack off.
+pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: usize) {
+    let shape = shape(area);
+    Clear.render(shape, buffer);
+    let name = app.planned(attack).map_or("", |attack| attack.label.as_str());
+    let inner = framed(shape, buffer, theme, true, &format!("Call off {name}?"));
+    let lines = vec![
+        Line::default(),
+        Line::raw(" Enter   call it off; the run goes on with the next"),
+        Line::raw(" Esc     let it run"),
+        Line::default(),
+        Line::raw(" The images that are done by then count."),
+    ];
+    Paragraph::new(lines).wrap(Wrap { trim: false }).render(inner, buffer);
+}
+
+/// Shows what would be written and asks whether to.
+pub(super) fn save_plan(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let Some(draft) = &app.ui.attacks.plan_file else { return };
+    let shape = area.centered(Constraint::Length(area.width.min(76)), Constraint::Length(area.height.min(30)));
+    Clear.render(shape, buffer);
+    let inner = framed(shape, buffer, theme, true, &format!("Save the run's attacks to {}?", draft.name));
+    let columns = usize::from(inner.width);
+    let what = match draft.before {
+        None => "A new file, the whole plan:",
+        Some(_) => "The file is there: its attacks are replaced, its other lines stay.",
+    };
+    let mut lines = vec![
+        fit_line(vec![Span::raw(" Enter write   Esc leave it")], columns),
+        fit_line(vec![Span::raw(format!(" {what}"))], columns),
+        Line::default(),
+    ];
+    let room = usize::from(inner.height).saturating_sub(lines.len());
+    // Of a file that is there, what changes: the attacks.
+    let skipped = if draft.before.is_some() { draft.text.find("[[attack]]").unwrap_or(0) } else { 0 };
+    let text: Vec<&str> = draft.text[skipped..].lines().collect();
+    let shown = if text.len() > room { room.saturating_sub(1) } else { text.len() };
+    let line = |text: &&str| fit_line(vec![Span::styled(format!(" {text}"), theme.style(Role::Dim))], columns);
+    lines.extend(text[..shown].iter().map(line));
+    if shown < text.len() {
+        lines.push(Line::raw(format!(" … {} more lines", text.len() - shown)));
+    }
+    Paragraph::new(lines).render(inner, buffer);
 }

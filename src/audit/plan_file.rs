@@ -1,0 +1,126 @@
+//! Writes a run's attacks into a plan file, and leaves what else is in it as it is.
+
+use advmod_attacks::config::typed;
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
+
+use super::plan::AuditPlan;
+use super::resolved::ResolvedAttack;
+
+/// Said at the top of a new file.
+const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
+
+/// The text of a plan file with these attacks, every parameter written out: `before` with its attacks replaced and all else kept, comments
+/// too; or, where there is none yet, the whole of `written`. `preset` is where parameters came from.
+///
+/// # Errors
+/// A sentence, where `before` is no plan or does not go with these attacks.
+pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[ResolvedAttack]) -> Result<String, String> {
+    let mut document = match before {
+        Some(text) => {
+            let read = toml::from_str::<AuditPlan>(text);
+            read.map_err(|error| {
+                format!("it is no plan of advmod: {}", error.message().lines().next().unwrap_or_default())
+            })?;
+            text.parse::<DocumentMut>().map_err(|error| error.to_string())?
+        }
+        None => new_document(written)?,
+    };
+    let mut tables = ArrayOfTables::new();
+    for sweep in attacks.chunk_by(|a, b| a.sweep.is_some() && a.sweep == b.sweep) {
+        tables.push(table(sweep));
+    }
+    document.insert("attack", Item::ArrayOfTables(tables));
+    let text = document.to_string();
+    let plan: AuditPlan = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let job = plan.resolve().map_err(|error| format!("its other settings do not go with these attacks: {error}"))?;
+    let params = |attacks: &[ResolvedAttack]| attacks.iter().map(|it| it.params.clone()).collect::<Vec<_>>();
+    if params(&job.plan.attacks) == params(attacks) {
+        Ok(text)
+    } else {
+        Err("the plan would not read back as the same attacks; please report this".to_owned())
+    }
+}
+
+/// A plan's settings, without its attacks, and without its folder: running it again must not replace the results of this run.
+fn new_document(written: &AuditPlan) -> Result<DocumentMut, String> {
+    let plan = AuditPlan { attack: Vec::new(), out: None, ..written.clone() };
+    let mut values = toml::Table::try_from(&plan).map_err(|error| error.to_string())?;
+    values.retain(|key, value| key != "attack" && !value.as_table().is_some_and(toml::Table::is_empty));
+    let text = toml::to_string(&values).map_err(|error| error.to_string())?;
+    format!("{HEAD}{text}").parse().map_err(|error: toml_edit::TomlError| error.to_string())
+}
+
+/// One `[[attack]]`: an attack or all attacks of a sweep.
+fn table(sweep: &[ResolvedAttack]) -> Table {
+    let mut table = Table::new();
+    table.insert("name", Item::Value(Value::from(sweep[0].name.as_str())));
+    for (key, value) in &sweep[0].params {
+        let value = if key == "eps" && sweep.len() > 1 {
+            let sizes = sweep.iter().filter_map(|attack| attack.params.get(key));
+            sizes.map(|size| scalar(size)).collect()
+        } else {
+            scalar(value)
+        };
+        table.insert(key, Item::Value(value));
+    }
+    table
+}
+
+fn scalar(text: &str) -> Value {
+    match typed(text) {
+        toml::Value::Integer(value) => Value::from(value),
+        toml::Value::Float(value) => Value::from(value),
+        toml::Value::Boolean(value) => Value::from(value),
+        _ => Value::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> AuditPlan {
+        toml::from_str(text).unwrap()
+    }
+
+    const PLAN: &str = "seed = 3\n[data]\nfirst = 60\n[[attack]]\nname = \"pgd\"\neps = [\"2/255\", 0.5]\nsteps = 7\n[[attack]]\nname = \"cw\"\ntarget = 3\n";
+
+    #[test]
+    fn a_new_file_is_the_whole_plan() {
+        let plan = AuditPlan { out: Some("runs/1".into()), ..plan(PLAN) };
+        let attacks = plan.clone().resolve().unwrap().plan.attacks;
+        let text = with_attacks(None, &plan, &attacks).unwrap();
+        let read: AuditPlan = toml::from_str(&text).unwrap();
+        assert_eq!(read.out, None);
+        assert_eq!((read.seed, read.data.first, read.attack.len()), (Some(3), Some(60), 2));
+        assert_eq!(read.resolve().unwrap().plan.attacks, attacks);
+    }
+
+    #[test]
+    fn another_plan_keeps_all_but_its_attacks() {
+        let written = plan(PLAN);
+        let attacks = written.clone().resolve().unwrap().plan.attacks;
+        let before = "# mine\nseed = 9 # why\n\n[data]\nfirst = 10 # few\n\n[[attack]]\nname = \"fgsm\"\n\n# curves\n[curve]\nk = 4\n";
+        let text = with_attacks(Some(before), &written, &attacks).unwrap();
+        for kept in ["# mine\n", "seed = 9 # why\n", "first = 10 # few\n", "# curves\n[curve]\nk = 4\n"] {
+            assert!(text.contains(kept), "{kept}\n{text}");
+        }
+        assert!(!text.contains("fgsm"), "{text}");
+        // Once more changes nothing.
+        assert_eq!(with_attacks(Some(&text), &written, &attacks).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_no_plan_or_does_not_fit_is_refused() {
+        let written = plan("[[attack]]\nname = \"pgd\"\nstop = \"first\"\n");
+        let attacks = written.clone().resolve().unwrap().plan.attacks;
+        for (before, reason) in [
+            ("[package]\nname = \"x\"\n", "it is no plan"),
+            ("not toml", "it is no plan"),
+            ("eight_bit = true\n", "do not go with these attacks"),
+        ] {
+            let error = with_attacks(Some(before), &written, &attacks).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What an attack would be, before it is added to an audit.
+
+use advmod_attacks::attack::{Passes, Preset, Scale};
+use advmod_attacks::config::AttackConfig;
+use advmod_attacks::threat::{Goal, Target};
+
+use super::event::AuditStart;
+use super::plan::{AttackPlan, AuditPlan, PlanError};
+use super::resolved::{ResolvedAttack, label};
+
+/// An attack, or the attacks of a sweep, with all parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// The smallest ε first.
+    pub attacks: Vec<ResolvedAttack>,
+    /// The most that one image can cost, all sizes of the sweep together; absent before model and data are known.
+    pub most: Option<Passes>,
+}
+
+impl AuditPlan {
+    /// What an attack would be if it was added to a run of this plan: the same checks as when it is.
+    ///
+    /// # Errors
+    /// What adding it would say.
+    pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, PlanError> {
+        let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
+        let alone = Self { attack: vec![attack.clone()], ..self.clone() };
+        let (configs, sweeps) = alone.configs(preset)?;
+        let Some(start) = start else { return Ok(Preview { attacks: label(&configs, &sweeps), most: None }) };
+        configs.iter().try_for_each(|config| check_target(config, start.model.classes)).map_err(PlanError::Setting)?;
+        let mut most = Passes::default();
+        for config in &configs {
+            let [channels, height, width] = start.data.shape.map(|size| size as u64);
+            let (classes, is_targeted) = (start.model.classes as u64, config.goal.is_targeted());
+            let one = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted });
+            most.forwards = most.forwards.saturating_add(one.forwards);
+            most.backwards = most.backwards.saturating_add(one.backwards);
+        }
+        Ok(Preview { attacks: label(&configs, &sweeps), most: Some(most) })
+    }
+}
+
+/// Refuses a class to aim at that the model does not have.
+pub(super) fn check_target(config: &AttackConfig, classes: usize) -> Result<(), String> {
+    match config.goal {
+        Goal::Targeted(Target::Class(class)) if class >= classes as i64 => Err(format!(
+            "{}.target = {class}: the model has {classes} classes, the last is {}",
+            config.spec.id,
+            classes - 1
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,306 @@
+//! The Attacks screen: the run's attacks in their order, those that can be added, and the form of one of them.
+
+pub mod act;
+pub mod file;
+pub mod line;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
+use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::config::{SHARED_PARAMS, find, typed};
+
+use super::app::{App, Phase, Screen};
+use crate::audit::event::Stage;
+use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
+use crate::audit::preview::Preview;
+use crate::audit::resolved::ResolvedAttack;
+use line::TextLine;
+
+/// How a parameter without a value is shown.
+const NONE: &str = "none";
+
+/// An entry of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    /// An attack of the run, by its place in the plan.
+    Run(usize),
+    /// An attack that can be added, by its place in the catalog.
+    Catalog(usize),
+}
+
+/// Where the user is on the screen, and what was typed there.
+#[derive(Clone, Debug, Default)]
+pub struct AttacksUi {
+    /// The selected entry, if one was chosen.
+    pub item: Option<Item>,
+    /// Whether the form has the keys, rather than the list.
+    pub in_form: bool,
+    /// Which field of the form is selected.
+    pub field: usize,
+    /// The field's new value, while it is typed.
+    pub edit: Option<TextLine>,
+    /// The parameters that differ from their defaults, of each entry whose form was changed.
+    pub drafts: BTreeMap<Item, Draft>,
+    /// The attacks that wait, in their order, as the engine has them.
+    pub queue: Vec<usize>,
+    /// The attacks that have begun, in their order.
+    pub begun: Vec<usize>,
+    /// The attacks that the user has called off.
+    pub called_off: BTreeSet<usize>,
+    /// Attacks that were asked for and are not in the plan yet.
+    pub pending: usize,
+    /// Seconds of the clean stage per image.
+    pub clean_pace: Option<f64>,
+    /// What the plan file would be.
+    pub plan_file: Option<PlanDraft>,
+}
+
+/// A changed form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draft {
+    /// What was given.
+    pub given: toml::Table,
+    /// What was given before each change.
+    pub before: Vec<toml::Table>,
+}
+
+/// A plan file that can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanDraft {
+    /// Its name.
+    pub name: String,
+    /// What the file holds now, if it is there.
+    pub before: Option<String>,
+    /// What it would hold.
+    pub text: String,
+}
+
+/// A cost in seconds and where the rate comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The time of all images.
+    pub seconds: f64,
+    /// Whether attacks of this run have been measured; otherwise only the clean images have.
+    pub is_by_attacks: bool,
+}
+
+impl App {
+    /// Whether keys go into a field.
+    pub fn is_editing(&self) -> bool {
+        self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
+    }
+
+    /// The run's attacks in the order in which they run.
+    pub fn running_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = Vec::with_capacity(self.attacks());
+        let waiting = &self.ui.attacks.queue;
+        let all = 0..self.attacks();
+        let off = all.clone().filter(|attack| self.is_called_off(*attack) && !waiting.contains(attack));
+        for attack in self.ui.attacks.begun.iter().copied().chain(off).chain(waiting.iter().copied()).chain(all) {
+            if attack < self.attacks() && !order.contains(&attack) {
+                order.push(attack);
+            }
+        }
+        order
+    }
+
+    /// Everything in the list.
+    pub fn items(&self) -> Vec<Item> {
+        let run = self.running_order().into_iter().map(Item::Run);
+        run.chain((0..ATTACKS.len()).map(Item::Catalog)).collect()
+    }
+
+    /// The selected entry.
+    pub fn item(&self) -> Item {
+        match self.ui.attacks.item {
+            Some(Item::Run(attack)) if attack >= self.attacks() => Item::Catalog(0),
+            Some(item) => item,
+            None => self.running_order().first().map_or(Item::Catalog(0), |&attack| Item::Run(attack)),
+        }
+    }
+
+    /// An attack of the run, with its parameters.
+    pub fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
+        self.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack))
+    }
+
+    /// What the catalog says about an entry; nothing about an attack of a journal that this version does not know.
+    pub fn spec(&self, item: Item) -> Option<&'static AttackSpec> {
+        match item {
+            Item::Run(attack) => find(&self.planned(attack)?.name).ok(),
+            Item::Catalog(place) => ATTACKS.get(place).copied(),
+        }
+    }
+
+    /// The fields of an entry's form.
+    pub fn fields(&self, item: Item) -> Vec<&'static ParamDoc> {
+        self.spec(item).map_or_else(Vec::new, |spec| SHARED_PARAMS.iter().chain(spec.params).collect())
+    }
+
+    /// The plan that an attack would be added to.
+    fn basis(&self) -> AuditPlan {
+        match (&self.plan, &self.audit.start) {
+            (Some(plan), _) => plan.clone(),
+            // A journal does not say how its plan was written, but what it came to.
+            (None, Some(start)) => AuditPlan {
+                preset: Some(start.plan.preset.clone()),
+                eight_bit: Some(start.plan.eight_bit),
+                ..AuditPlan::default()
+            },
+            (None, None) => AuditPlan::default(),
+        }
+    }
+
+    /// What would be added with these parameters.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, PlanError> {
+        let name = self.spec(item).map_or("", |spec| spec.id).to_owned();
+        let attack = AttackPlan { name, params: given.clone() };
+        self.basis().preview(&attack, self.audit.start.as_ref())
+    }
+
+    /// The parameters of an entry that are not its defaults.
+    pub fn given(&self, item: Item) -> toml::Table {
+        if let Some(draft) = self.ui.attacks.drafts.get(&item) {
+            return draft.given.clone();
+        }
+        let Item::Run(attack) = item else { return toml::Table::new() };
+        self.planned(attack).map_or_else(toml::Table::new, |attack| self.differences(item, attack))
+    }
+
+    /// What must be given to have an attack of the run again.
+    fn differences(&self, item: Item, attack: &ResolvedAttack) -> toml::Table {
+        let value = |key: &str| attack.params.get(key).map(|text| (key.to_owned(), typed(text)));
+        // Other norms have other defaults.
+        let norm: toml::Table = value("norm").into_iter().collect();
+        let defaults = self.preview(item, &norm).ok().and_then(|preview| preview.attacks.into_iter().next());
+        let default = |key: &str| defaults.as_ref().and_then(|defaults| defaults.params.get(key));
+        let mut given: toml::Table = attack
+            .params
+            .iter()
+            .filter(|(key, text)| default(key) != Some(*text))
+            .filter_map(|(key, _)| value(key))
+            .collect();
+        if self
+            .spec(item)
+            .is_some_and(|spec| value("norm").is_some_and(|(_, it)| it.as_str() != Some(&spec.norms[0].to_string())))
+        {
+            given.extend(norm);
+        }
+        given
+    }
+
+    /// A field's value as it is shown.
+    pub fn value(preview: Option<&Preview>, given: &toml::Table, name: &str) -> String {
+        let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let first = preview.and_then(|preview| preview.attacks.first());
+        let effective = first.and_then(|attack| match name {
+            "goal" if attack.targeted => Some("targeted".to_owned()),
+            "target" if !attack.targeted => Some(NONE.to_owned()),
+            _ => attack.params.get(name).cloned(),
+        });
+        // A sweep has one value per attack.
+        let sizes = preview.filter(|preview| name == "eps" && preview.attacks.len() > 1);
+        let sweep = sizes.map(|preview| {
+            preview.attacks.iter().filter_map(|it| it.params.get(name).cloned()).collect::<Vec<_>>().join("|")
+        });
+        sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| NONE.to_owned())
+    }
+
+    /// The parameters of an entry with the text that is being typed into a field.
+    pub fn given_with(&self, item: Item, field: &str, text: &str) -> toml::Table {
+        let mut given = self.given(item);
+        let text = text.trim();
+        // Nothing typed: back to the default.
+        if text.is_empty() || (["eps", "target"].contains(&field) && text == NONE) {
+            given.remove(field);
+        } else {
+            given.insert(field.to_owned(), typed(text));
+        }
+        match field {
+            "goal" if text == "untargeted" => given.remove("target"),
+            "target" => given.remove("goal"),
+            _ => None,
+        };
+        given
+    }
+
+    /// The images that an attack works on: those that the model classifies correctly, or all while that is not known.
+    pub fn attacked_images(&self) -> Option<usize> {
+        let all = self.audit.start.as_ref().map(|start| start.data.labels.len());
+        self.audit.clean_accuracy().map(|(correct, _)| correct).or(all)
+    }
+
+    /// How long so many passes per image take, by what this run has measured. A gradient is taken for two forwards.
+    pub fn estimate(&self, most: Passes) -> Option<Estimate> {
+        let weight = |forwards: u64, backwards: u64| forwards as f64 + 2.0 * backwards as f64;
+        let images = self.attacked_images()? as f64;
+        let (mut seconds, mut work) = (0.0, 0.0);
+        for attack in &self.audit.attacks {
+            if let Some(took) = attack.seconds {
+                seconds += took;
+                work += attack.samples.iter().map(|it| weight(it.forwards, it.backwards)).sum::<f64>();
+            }
+        }
+        let is_by_attacks = work > 0.0 && seconds > 0.0;
+        let pace = if is_by_attacks { seconds / work } else { self.ui.attacks.clean_pace? };
+        Some(Estimate { seconds: pace * images * weight(most.forwards, most.backwards), is_by_attacks })
+    }
+
+    /// Whether an attack is being called off, or was.
+    pub fn is_called_off(&self, attack: usize) -> bool {
+        self.audit.attacks.get(attack).is_some_and(|it| it.cancelled) || self.ui.attacks.called_off.contains(&attack)
+    }
+
+    /// How an attack of the run stands.
+    pub fn standing(&self, attack: usize) -> Standing {
+        let Some(state) = self.audit.attacks.get(attack) else { return Standing::Queued };
+        let stage = self.audit.stage.map(|it| it.stage);
+        let goes_on = matches!(self.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
+        if state.error.is_some() {
+            Standing::Failed
+        } else if state.cancelled {
+            Standing::CalledOff
+        } else if goes_on && stage == Some(Stage::AttackCurve { attack }) {
+            Standing::Measuring
+        } else if state.seconds.is_some() {
+            Standing::Done
+        } else if goes_on && stage == Some(Stage::Attack { attack }) {
+            if self.is_called_off(attack) { Standing::Ending } else { Standing::Running }
+        } else if self.is_called_off(attack) {
+            Standing::CalledOff
+        } else if goes_on {
+            Standing::Queued
+        } else if state.samples.is_empty() {
+            Standing::NotRun
+        } else {
+            Standing::Stopped
+        }
+    }
+}
+
+/// How an attack of the run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Waits.
+    Queued,
+    /// At work.
+    Running,
+    /// At work, and called off.
+    Ending,
+    /// Its curves are being measured.
+    Measuring,
+    /// Through.
+    Done,
+    /// Called off.
+    CalledOff,
+    /// Broke off.
+    Failed,
+    /// Stopped with the run.
+    Stopped,
+    /// The run ended before it began.
+    NotRun,
+}
