@@ -74,7 +74,7 @@ def main():
     for press in range(options.presses):
         read_for(terminal, random.uniform(0.3, 0.6))
         # A screen of its own each time, told apart by the mark of the open tab.
-        key, mark = (b"3", b"[3") if press % 2 == 0 else (b"1", b"[1")
+        key, mark = (b"5", b"[5") if press % 2 == 0 else (b"1", b"[1")
         at = time.monotonic()
         os.write(terminal, key)
         if mark not in read_for(terminal, 10, mark):

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use advmod::tui::app::{App, Msg, Screen, Source};
+use advmod::tui::app::{App, Effect, Msg, Screen, Source};
+use advmod::tui::gallery::Gallery;
 use advmod::tui::theme::{Palette, Theme};
 use advmod::tui::{journal, update::update, view};
 use anyhow::{Context as _, Result};
@@ -32,8 +33,18 @@ fn main() -> Result<()> {
         update(&mut app, Msg::Feed(feed));
     }
     app.refresh();
-    for (screen, name) in [(Screen::Overview, "overview.svg")] {
+    let gallery = Gallery::new(Some(run.into()));
+    // The second attack: PGD, in a full audit.
+    app.ui.selected = 1.min(app.attacks().saturating_sub(1));
+    for (screen, name) in [(Screen::Overview, "overview.svg"), (Screen::Samples, "samples.svg")] {
         app.ui.screen = screen;
+        // Any message makes the screen ask for the images that it shows.
+        for effect in update(&mut app, Msg::Resize(SIZE.0, SIZE.1)) {
+            if let Effect::Look { attack, sample } = effect {
+                let label = app.planned(attack).map_or(String::new(), |it| it.label.clone());
+                update(&mut app, Msg::Looked(Box::new(gallery.look((attack, &label), sample))));
+            }
+        }
         let area = Rect::new(0, 0, SIZE.0, SIZE.1);
         let mut buffer = Buffer::empty(area);
         view::render(area, &mut buffer, &app, Theme { palette: Palette::Dark, ..Theme::default() });

@@ -16,12 +16,12 @@ use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
-use crate::audit::plan::{AuditPlan, Job};
+use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
 use crate::report::{Report, table};
 use crate::tui::app::{Feed, Source};
 use crate::tui::journal;
-use crate::tui::runtime::{self, Ended};
+use crate::tui::runtime::{self, Ended, Opening};
 use crate::tui::theme::Theme;
 
 /// What the worker hands back.
@@ -35,19 +35,22 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     // https://no-color.org: any value but an empty one.
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let theme = Theme { color, ascii: args.ascii, palette: args.theme.into(), marker: args.marker.into() };
+    let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
+    let theme = Theme { color, ascii: args.ascii, truecolor, palette: args.theme.into(), marker: args.marker.into() };
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {
         let feeds = journal::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
         let speed = args.speed;
         std::thread::spawn(move || journal::replay(feeds, speed, &sender));
-        let ended = show(Source::Replay, None, theme, &feed, &control)?;
+        let folder = file.parent().map(Path::to_owned);
+        let ended = show(Opening { source: Source::Replay, plan: None, folder, theme }, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     if let Some(folder) = &args.attach {
         follow(folder, sender)?;
-        let ended = show(Source::Attached, None, theme, &feed, &control)?;
+        let opening = Opening { source: Source::Attached, plan: None, folder: Some(folder.clone()), theme };
+        let ended = show(opening, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     let plan = plan_from(&args.audit)?;
@@ -58,7 +61,8 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(Some(job.plan.threads))?;
     // The end of the plan is not the end of the run: more attacks may be added.
     let worker = start(job, recorder, sender, control.clone())?;
-    let shown = show(Source::Live, Some(written), theme, &feed, &control);
+    let opening = Opening { source: Source::Live, folder: written.out.clone(), plan: Some(written), theme };
+    let shown = show(opening, &feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));
         control.stop();
@@ -76,15 +80,9 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     shown.and(exit)
 }
 
-fn show(
-    source: Source,
-    plan: Option<AuditPlan>,
-    theme: Theme,
-    feed: &Receiver<Feed>,
-    control: &Control,
-) -> Result<Ended, CliError> {
+fn show(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> Result<Ended, CliError> {
     // A panic of the interface must not take the audit's results with it.
-    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(source, plan, theme, feed, control)));
+    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(opening, feed, control)));
     let shown = shown.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
     shown.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
 }

@@ -10,6 +10,7 @@ mod samples_csv;
 
 pub mod journal;
 pub mod lines;
+pub mod pixels;
 pub mod run_dir;
 pub mod table;
 

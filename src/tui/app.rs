@@ -5,6 +5,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 
 use super::attacks::{AttacksUi, PlanDraft};
+use super::samples::{Look, SamplesUi};
 use super::theme::Theme;
 use crate::audit::event::{AuditEvent, Outcome, Stage};
 use crate::audit::plan::{AttackPlan, AuditPlan};
@@ -66,6 +67,8 @@ pub struct UiState {
     pub theme: Theme,
     /// Whether the chart's axis is fitted to the curves instead of 0 to 1.
     pub fitted_axis: bool,
+    /// Where the user is on the Samples screen.
+    pub samples: SamplesUi,
     /// Lines that the log is scrolled back from its end.
     pub log_back: usize,
     /// Lines that the help is scrolled down.
@@ -124,6 +127,8 @@ pub enum Screen {
     /// Chart, results, progress, log.
     #[default]
     Overview,
+    /// Images before and after.
+    Samples,
     /// Each tap's numbers.
     Layers,
     /// The run's attacks, and more of them.
@@ -134,12 +139,13 @@ pub enum Screen {
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Overview, Self::Layers, Self::Attacks, Self::Log];
+    pub const ALL: [Self; 5] = [Self::Overview, Self::Samples, Self::Layers, Self::Attacks, Self::Log];
 
     /// Its name.
     pub fn title(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Samples => "Samples",
             Self::Layers => "Layers",
             Self::Attacks => "Attacks",
             Self::Log => "Log",
@@ -247,6 +253,10 @@ pub enum Msg {
     Terminate,
     /// SIGTSTP.
     Suspend,
+    /// Images that were asked for.
+    Looked(Box<Look>),
+    /// The images were written to these files, or why not.
+    PicturesSaved(Result<String, String>),
     /// The results so far were written to this folder, or why not.
     Exported(Result<String, String>),
     /// The attacks that wait, in their order.
@@ -287,6 +297,15 @@ pub enum Effect {
     Redraw,
     /// Write the results so far.
     Export,
+    /// Find the images of a sample under an attack.
+    Look {
+        /// Place in the plan.
+        attack: usize,
+        /// Place in the list of samples.
+        sample: usize,
+    },
+    /// Write the images that are looked at as PNG files.
+    SavePictures,
     /// Put an attack behind the others.
     Add(AttackPlan),
     /// Call off the attack at this place of the plan.

@@ -55,6 +55,18 @@ pub enum Command {
     Sort,
     /// Next set of colours.
     Theme,
+    /// List samples of another fate.
+    Fate,
+    /// List samples of the next class.
+    NextClass,
+    /// List samples of the class before.
+    PreviousClass,
+    /// Show the change in another way.
+    Gain,
+    /// Another picture comes first.
+    NextPicture,
+    /// Write the pictures as files.
+    SavePictures,
     /// Halt the run, or let it go on.
     Pause,
     /// Ask whether to stop the run.
@@ -92,13 +104,15 @@ pub enum Group {
     Chart,
     /// Tables and lists.
     Lists,
+    /// Images before and after.
+    Samples,
     /// The attacks and their form.
     Attacks,
 }
 
 impl Group {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 5] = [Self::Global, Self::Run, Self::Chart, Self::Lists, Self::Attacks];
+    pub const ALL: [Self; 6] = [Self::Global, Self::Run, Self::Chart, Self::Lists, Self::Samples, Self::Attacks];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -107,6 +121,7 @@ impl Group {
             Self::Run => "RUN",
             Self::Chart => "CHART",
             Self::Lists => "TABLES, LOG",
+            Self::Samples => "SAMPLES",
             Self::Attacks => "ATTACKS",
         }
     }
@@ -137,6 +152,16 @@ const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
 
 const fn control(letter: char) -> (KeyCode, KeyModifiers) {
     (KeyCode::Char(letter), KeyModifiers::CONTROL)
+}
+
+const fn in_samples(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    shown: &'static str,
+    command: Command,
+    help: &'static str,
+    footer: &'static str,
+) -> Binding {
+    Binding { keys, shown, command, screens: &[Screen::Samples], group: Group::Samples, help, footer }
 }
 
 const fn in_attacks(
@@ -180,15 +205,46 @@ pub static BINDINGS: &[Binding] = &[
     ),
     everywhere(
         &[plain(KeyCode::Char('1'))],
-        "1-4",
+        "1-5",
         Command::Show(Screen::Overview),
         Group::Global,
-        "Overview, Layers, Attacks, Log",
+        "Overview, Samples, Layers, Attacks, Log",
         "screen",
     ),
-    everywhere(&[plain(KeyCode::Char('2'))], "2", Command::Show(Screen::Layers), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Attacks), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('4'))], "4", Command::Show(Screen::Log), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('2'))], "2", Command::Show(Screen::Samples), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Layers), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('4'))], "4", Command::Show(Screen::Attacks), Group::Global, "", ""),
+    everywhere(&[plain(KeyCode::Char('5'))], "5", Command::Show(Screen::Log), Group::Global, "", ""),
+    in_samples(&[plain(KeyCode::Char('o'))], "o", Command::Fate, "list broken ones, those that held, or all", "fate"),
+    in_samples(
+        &[plain(KeyCode::Char('c'))],
+        "c C",
+        Command::NextClass,
+        "only one class, the next or the one before; all of them come between",
+        "class",
+    ),
+    in_samples(
+        &[plain(KeyCode::Char('C')), (KeyCode::Char('C'), KeyModifiers::SHIFT)],
+        "C",
+        Command::PreviousClass,
+        "",
+        "",
+    ),
+    in_samples(
+        &[plain(KeyCode::Char('d'))],
+        "d",
+        Command::Gain,
+        "the change ×1, ×8, ×16, ×64, its sign, its size",
+        "change",
+    ),
+    in_samples(
+        &[plain(KeyCode::Char('v'))],
+        "v",
+        Command::NextPicture,
+        "the next picture first, where not all have room",
+        "view",
+    ),
+    in_samples(&[plain(KeyCode::Char('w'))], "w", Command::SavePictures, "write the pictures as PNG files", "save"),
     in_attacks(
         &[plain(KeyCode::Tab), plain(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
         "Tab",
@@ -301,16 +357,16 @@ pub static BINDINGS: &[Binding] = &[
         keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
         shown: "← →",
         command: Command::Left,
-        screens: &[Screen::Layers],
+        screens: &[Screen::Samples, Screen::Layers],
         group: Group::Lists,
-        help: "in Layers: another attack; also h l",
+        help: "in Samples and Layers: another attack; also h l",
         footer: "attack",
     },
     Binding {
         keys: &[plain(KeyCode::Right), plain(KeyCode::Char('l'))],
         shown: "→",
         command: Command::Right,
-        screens: &[Screen::Overview, Screen::Layers],
+        screens: &[Screen::Overview, Screen::Samples, Screen::Layers],
         group: Group::Chart,
         help: "",
         footer: "",
@@ -406,7 +462,7 @@ pub static BINDINGS: &[Binding] = &[
         keys: &[plain(KeyCode::Enter)],
         shown: "Enter",
         command: Command::Confirm,
-        screens: &[Screen::Overview, Screen::Layers, Screen::Log],
+        screens: &[Screen::Overview, Screen::Samples, Screen::Layers, Screen::Log],
         group: Group::Global,
         help: "",
         footer: "",

@@ -10,8 +10,11 @@ pub mod keys;
 pub mod theme;
 pub mod update;
 
+pub mod samples;
+
 pub mod view;
 
+pub mod gallery;
 pub mod input;
 pub mod journal;
 pub mod runtime;

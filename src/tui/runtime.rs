@@ -1,7 +1,7 @@
 //! The loop: keys, signals and events in, frames out.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
@@ -12,11 +12,14 @@ use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
 use super::attacks::file;
+use super::gallery::Gallery;
 use super::input::{self, Input};
+use super::samples;
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
 use crate::audit::control::Control;
+use crate::audit::event::AuditEvent;
 use crate::audit::plan::AuditPlan;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
@@ -39,22 +42,31 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
-/// Shows a run until the user leaves. `control` is told what the user wants of it; `plan` is the run's, where it is this process's.
+/// What the interface begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Where the events come from.
+    pub source: Source,
+    /// The plan as written, where the run is this process's.
+    pub plan: Option<AuditPlan>,
+    /// The folder that the run's images lie in, where there is one.
+    pub folder: Option<PathBuf>,
+    /// How it looks.
+    pub theme: Theme,
+}
+
+/// Shows a run until the user leaves. `control` is told what the user wants of it.
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(
-    source: Source,
-    plan: Option<AuditPlan>,
-    theme: Theme,
-    feed: &Receiver<Feed>,
-    control: &Control,
-) -> io::Result<Ended> {
+pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
+    let Opening { source, plan, folder, theme } = opening;
     let signals = listen()?;
     let size = terminal::size()?;
     let mut app = App::new(source, size);
     (app.ui.theme, app.plan) = (theme, plan);
-    let mut looped = Loop { app, session: Session::open()?, signal: None, drawn: None };
+    let gallery = Gallery::new(folder);
+    let mut looped = Loop { app, gallery, session: Session::open()?, signal: None, drawn: None };
     let input = input::listen()?;
     let killed = looped.run(feed, (&input, &signals), control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
@@ -76,6 +88,7 @@ fn listen() -> io::Result<Receiver<i32>> {
 
 struct Loop {
     app: App,
+    gallery: Gallery,
     session: Session,
     signal: Option<i32>,
     /// When the last frame was drawn, and for which second.
@@ -149,6 +162,15 @@ impl Loop {
             }
             for msg in inbox {
                 changed = true;
+                match &msg {
+                    Msg::Feed(Feed::Event(event)) => {
+                        if let AuditEvent::Pictures(pictures) = &**event {
+                            self.gallery.take(pictures);
+                        }
+                    }
+                    Msg::Feed(Feed::Restarted) => self.gallery.clear(),
+                    _ => (),
+                }
                 for effect in update(&mut self.app, msg) {
                     if let Some(leave) = self.perform(effect, control)? {
                         return Ok(matches!(leave, Leave::Kill));
@@ -169,6 +191,15 @@ impl Loop {
             Effect::Add(attack) => control.add(attack),
             Effect::Cancel(attack) => control.cancel(attack),
             Effect::Shift { attack, is_later } => control.shift(attack, is_later),
+            Effect::Look { attack, sample } => {
+                let label = self.app.planned(attack).map_or("", |it| it.label.as_str());
+                let look = self.gallery.look((attack, label), sample);
+                update(&mut self.app, Msg::Looked(Box::new(look)));
+            }
+            Effect::SavePictures => {
+                let saved = samples::save(&self.app, Path::new(""));
+                update(&mut self.app, Msg::PicturesSaved(saved));
+            }
             Effect::DraftPlan => {
                 let draft = file::draft(&self.app);
                 update(&mut self.app, Msg::PlanDrafted(draft));

@@ -12,6 +12,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, Mo
 use super::app::{App, Effect, Feed, Msg, Pane, Phase, Screen, Source, Wish};
 use super::attacks::{self, Item, Standing};
 use super::keys::BINDINGS;
+use super::samples::Look;
 use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
@@ -19,9 +20,11 @@ use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::resolved::ResolvedAttack;
 use crate::audit::state::AttackState;
+use crate::report::pixels::Picture;
 use advmod_attacks::attack::Passes;
 
-const COLOR: Theme = Theme { color: true, ascii: false, palette: Palette::Terminal, marker: Marker::Braille };
+const COLOR: Theme =
+    Theme { color: true, ascii: false, truecolor: true, palette: Palette::Terminal, marker: Marker::Braille };
 const ASCII: Theme = Theme { color: false, ascii: true, ..COLOR };
 
 /// The events of a recorded run.
@@ -175,8 +178,8 @@ fn the_overview_at_every_size_and_in_every_state() {
 fn the_other_screens() {
     for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
         for (name, keys) in [
-            ("layers", "2jjj"),
-            ("log", "4"),
+            ("layers", "3jjj"),
+            ("log", "5"),
             ("help", "?"),
             ("difference", "m"),
             ("each", "mm"),
@@ -266,30 +269,118 @@ fn every_key_while_a_field_is_edited() {
     }
 }
 
+/// The screen's keys, with every image that is asked for handed over: a ramp, and the same with a bright corner.
+fn look(app: &mut App, keys: &str, side: usize) {
+    let ramp: Vec<f32> = (0..side * side).map(|place| (place % side) as f32 / side as f32).collect();
+    let picture = |corner: f32| {
+        let bright = |place: usize| place % side < side / 3 && place / side < side / 3;
+        let pixels = ramp.iter().enumerate().map(|(place, value)| value + if bright(place) { corner } else { 0.0 });
+        Picture { shape: [1, side, side], pixels: pixels.collect() }
+    };
+    for letter in keys.chars() {
+        for effect in update(app, key(KeyCode::Char(letter))) {
+            if let Effect::Look { attack, sample } = effect {
+                let (clean, adversarial) = (Some(picture(0.0)), Some(picture(8.0 / 255.0)));
+                update(app, Msg::Looked(Box::new(Look { clean, adversarial, ..Look::of(attack, sample) })));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_samples_screen_at_every_size_and_in_every_state() {
+    for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
+        for state in STATES {
+            let mut app = app(state, (columns, rows));
+            look(&mut app, "2", 28);
+            let name = format!("samples-{columns}x{rows}-{}", state.replace(' ', "-"));
+            insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
+        }
+        for (name, keys, side) in
+            [("sorted-out", "2oc", 28), ("heat", "2lddd", 28), ("large", "2jj", 224), ("held", "2oj", 28)]
+        {
+            let mut app = app("finished", (columns, rows));
+            look(&mut app, keys, side);
+            let name = format!("samples-{columns}x{rows}-{name}");
+            insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
+        }
+    }
+    let mut app = app("finished", (120, 36));
+    look(&mut app, "2", 28);
+    assert!(glyphs(&frame(&app, ASCII, (120, 36))).is_ascii());
+    let mut app = self::app("finished", (80, 24));
+    update(&mut app, key(KeyCode::Char('2')));
+    let (attack, sample) = app.ui.samples.asked.unwrap();
+    let note = Some("the images are not in this recording; audits with --out DIR keep them beside it".to_owned());
+    update(&mut app, Msg::Looked(Box::new(Look { note, ..Look::of(attack, sample) })));
+    insta::assert_snapshot!("samples-80x24-without-images", glyphs(&frame(&app, COLOR, (80, 24))));
+}
+
+#[test]
+fn samples_are_filtered_and_images_asked_for_once() {
+    let mut app = app("finished", (120, 36));
+    let Some(Effect::Look { attack: 0, sample: first }) = update(&mut app, key(KeyCode::Char('2'))).pop() else {
+        panic!()
+    };
+    assert_eq!(update(&mut app, Msg::Tick(Duration::from_secs(9))), []);
+    assert!(
+        matches!(update(&mut app, key(KeyCode::Char('j')))[..], [Effect::Look { attack: 0, sample }] if sample > first)
+    );
+    // What comes too late is not shown.
+    update(&mut app, Msg::Looked(Box::new(Look::of(0, first))));
+    assert_eq!(app.ui.samples.look, None);
+    assert!(matches!(update(&mut app, key(KeyCode::Right))[..], [Effect::Look { attack: 1, .. }]));
+    assert!(app.listed_samples().iter().all(|sample| sample.success));
+    let broken = app.listed_samples().len();
+    update(&mut app, key(KeyCode::Char('c')));
+    let class = app.ui.samples.class;
+    assert_eq!(class, Some(0));
+    assert!(app.listed_samples().len() < broken);
+    assert!(app.listed_samples().iter().all(|sample| app.label_of(sample.sample) == class));
+    update(&mut app, key(KeyCode::Char('C')));
+    assert_eq!((app.ui.samples.class, app.listed_samples().len()), (None, broken));
+}
+
+#[test]
+fn pictures_are_saved_with_what_is_known_of_the_sample() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut app = app("finished", (120, 36));
+    assert_eq!(update(&mut app, key(KeyCode::Char('w'))), []);
+    look(&mut app, "2", 28);
+    assert_eq!(update(&mut app, key(KeyCode::Char('w'))), [Effect::SavePictures]);
+    super::samples::save(&app, folder.path()).unwrap();
+    let names: Vec<String> =
+        std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    for end in ["before.png", "after.png", "change.png", "sample.json"] {
+        assert!(names.iter().any(|name| name.ends_with(end)), "{names:?}");
+    }
+    assert!(super::samples::save(&app, &folder.path().join("missing")).unwrap_err().contains("cannot save"));
+}
+
 #[test]
 fn the_attacks_screen_at_every_size_and_in_every_state() {
     for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
         for state in STATES {
             let mut app = app(state, (columns, rows));
-            update(&mut app, key(KeyCode::Char('3')));
+            update(&mut app, key(KeyCode::Char('4')));
             let name = format!("attacks-{columns}x{rows}-{}", state.replace(' ', "-"));
             insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
         }
         let mut app = app("running", (columns, rows));
-        press(&mut app, "3ljl");
+        press(&mut app, "4ljl");
         update(&mut app, key(KeyCode::Enter));
         press(&mut app, "x");
         insta::assert_snapshot!(format!("attacks-{columns}x{rows}-edit"), glyphs(&frame(&app, COLOR, (columns, rows))));
         let mut app = self::app("finished", (columns, rows));
         app.ui.source = Source::Replay;
-        press(&mut app, "3Ga");
+        press(&mut app, "4Ga");
         insta::assert_snapshot!(
             format!("attacks-{columns}x{rows}-replay"),
             glyphs(&frame(&app, COLOR, (columns, rows)))
         );
     }
     let mut app = app("running", (120, 36));
-    press(&mut app, "3jlG");
+    press(&mut app, "4jlG");
     insta::assert_snapshot!("attacks-looks", looks(&frame(&app, COLOR, (120, 36))));
     assert!(glyphs(&frame(&app, ASCII, (120, 36))).is_ascii());
 }
@@ -319,7 +410,7 @@ fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
     let mut app = app("finished", (120, 36));
     app.plan = Some(AuditPlan { preset: Some("quick".to_owned()), ..AuditPlan::default() });
     app.ui.closed = None;
-    press(&mut app, "3jl");
+    press(&mut app, "4jl");
     assert_eq!((app.item(), value(&app, "eps").as_str(), value(&app, "steps").as_str()), (Item::Run(1), "8/255", "10"));
     edit(&mut app, "2/255|4/255");
     assert_eq!(value(&app, "eps"), "2/255|4/255");
@@ -354,7 +445,7 @@ fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
 #[test]
 fn attacks_are_called_off_and_moved_and_sweeps_keep_their_order() {
     let mut app = app("running", (120, 36));
-    press(&mut app, "3j");
+    press(&mut app, "4j");
     assert_eq!(update(&mut app, key(KeyCode::Char('c'))), []);
     assert_eq!(update(&mut app, key(KeyCode::Enter)), [Effect::Cancel(1)]);
     assert_eq!(app.standing(1), Standing::Ending);
@@ -401,7 +492,7 @@ fn a_shown_run_takes_no_orders() {
     for source in [Source::Replay, Source::Attached] {
         let mut app = app("running", (80, 24));
         app.ui.source = source;
-        press(&mut app, "3j");
+        press(&mut app, "4j");
         for code in [KeyCode::Char('a'), KeyCode::Char('c'), KeyCode::Char('J'), KeyCode::Delete] {
             assert_eq!(update(&mut app, key(code)), []);
             assert!(app.ui.notice.as_ref().unwrap().text.contains("only shown"));
@@ -462,7 +553,7 @@ fn the_mouse_selects() {
     let row = text.lines().position(|line| line.contains("pgd  ")).unwrap() as u16;
     update(&mut app, click(80, row));
     assert_eq!((app.ui.selected, app.ui.pane), (1, Pane::Results));
-    update(&mut app, click(15, 1));
+    update(&mut app, click(28, 1));
     assert_eq!(app.ui.screen, Screen::Layers);
     update(&mut app, click(0, 0));
     assert_eq!(app.ui.screen, Screen::Layers);

@@ -36,6 +36,8 @@ pub struct Theme {
     pub color: bool,
     /// Whether only ASCII is drawn.
     pub ascii: bool,
+    /// Whether the terminal shows 16 million colours, which images need.
+    pub truecolor: bool,
     /// Which colours.
     pub palette: Palette,
     /// What curves are drawn with.
@@ -44,7 +46,7 @@ pub struct Theme {
 
 impl Default for Theme {
     fn default() -> Self {
-        Self { color: true, ascii: false, palette: Palette::Terminal, marker: Marker::Braille }
+        Self { color: true, ascii: false, truecolor: true, palette: Palette::Terminal, marker: Marker::Braille }
     }
 }
 

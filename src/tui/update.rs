@@ -5,6 +5,7 @@ use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKin
 use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Sort, Wish};
 use super::attacks::{AttacksUi, act as attacks};
 use super::keys::{self, Command};
+use super::samples;
 use super::view::layout;
 use crate::audit::event::AuditEvent;
 use crate::audit::state::AuditState;
@@ -12,6 +13,12 @@ use crate::report::lines::{self, Level, LogLine};
 
 /// Takes in one message. What is to be done outside comes back, in order.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
+    let mut effects = respond(app, msg);
+    effects.extend(samples::ask(app));
+    effects
+}
+
+fn respond(app: &mut App, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Key(key) => press(app, key),
         Msg::Mouse(mouse) => point(app, mouse),
@@ -33,6 +40,17 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         Msg::Exported(result) => {
             match result {
                 Ok(folder) => notify(app, Level::Info, format!("results so far are in {folder}")),
+                Err(error) => notify(app, Level::Error, error),
+            }
+            Vec::new()
+        }
+        Msg::Looked(look) => {
+            samples::show(app, *look);
+            Vec::new()
+        }
+        Msg::PicturesSaved(result) => {
+            match result {
+                Ok(files) => notify(app, Level::Info, format!("written: {files}")),
                 Err(error) => notify(app, Level::Error, error),
             }
             Vec::new()
@@ -75,6 +93,7 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
                 }
                 AuditEvent::StageStarted { .. } => app.ui.stage_began = Some(app.ui.now),
                 AuditEvent::AttacksAdded { .. } => app.ui.shares.resize(app.attacks(), 0.0),
+                AuditEvent::Pictures(_) | AuditEvent::AttackFinished { .. } => samples::ask_again(app),
                 // Mere progress does not change the results.
                 AuditEvent::StageProgress { .. } => app.stale = app.report.is_none(),
                 _ => (),
@@ -201,6 +220,13 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Axis => ui.fitted_axis = !ui.fitted_axis,
         Command::Table => ui.as_table = !ui.as_table,
         Command::Marker => ui.theme.next_marker(),
+        Command::Fate => ui.samples.fate = ui.samples.fate.next(),
+        Command::NextClass => samples::next_class(app, false),
+        Command::PreviousClass => samples::next_class(app, true),
+        Command::Gain => ui.samples.gain = ui.samples.gain.next(),
+        Command::NextPicture => ui.samples.first = (ui.samples.first + 1) % 3,
+        Command::SavePictures if ui.samples.look.is_some() => return vec![Effect::SavePictures],
+        Command::SavePictures => notify(app, Level::Warning, "there are no pictures to save".to_owned()),
         Command::Sort => {
             ui.sort = match ui.sort {
                 Sort::Plan => Sort::Success,
@@ -257,6 +283,7 @@ fn travel(app: &mut App, by: isize) {
     let ui = &mut app.ui;
     match (ui.screen, ui.pane) {
         (Screen::Attacks, _) => (),
+        (Screen::Samples, _) => samples::travel(app, by),
         (Screen::Layers, _) => ui.cursor = moved(ui.cursor.unwrap_or(0), by, taps).filter(|_| taps > 0),
         (Screen::Log, _) | (Screen::Overview, Pane::Log) => {
             ui.log_back = moved(ui.log_back, by.saturating_neg(), lines).unwrap_or(0);
@@ -271,12 +298,12 @@ fn travel(app: &mut App, by: isize) {
     }
 }
 
-/// Left and right: through the taps of the chart, or the attacks of the Layers.
+/// Left and right: through the taps of the chart, or the attacks of Samples and Layers.
 fn sideways(app: &mut App, by: isize) {
     let (attacks, taps) = (app.attacks(), app.taps());
     let ui = &mut app.ui;
     match ui.screen {
-        Screen::Layers => ui.selected = moved(ui.selected, by, attacks).unwrap_or(0),
+        Screen::Samples | Screen::Layers => ui.selected = moved(ui.selected, by, attacks).unwrap_or(0),
         _ => {
             ui.cursor = match ui.cursor {
                 None if taps > 0 => Some(if by > 0 { 0 } else { taps - 1 }),
@@ -342,6 +369,7 @@ fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
                     app.ui.attacks.in_form = false;
                     attacks::select(app, Some(item));
                 }
+                Some(layout::Spot::Sample(sample)) => app.ui.samples.sample = Some(sample),
                 Some(layout::Spot::Field(field)) => {
                     (app.ui.attacks.in_form, app.ui.attacks.field, app.ui.attacks.edit) = (true, field, None);
                 }

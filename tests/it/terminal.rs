@@ -160,9 +160,14 @@ fn the_keyboard_alone_leads_from_start_to_export_with_the_numbers_of_the_audit()
     let folder = folder();
     let mut terminal = Terminal::tui(&format!("{SMALL} --out live"), folder.path());
     terminal.wait_for("FINISHED");
-    for (key, text) in
-        [("2", "another attack"), ("1", "Modularity Q"), ("m", "under attack"), ("t", "tap"), ("?", "EVERYWHERE")]
-    {
+    for (key, text) in [
+        ("3", "another attack"),
+        ("2", "change ×16"),
+        ("1", "Modularity Q"),
+        ("m", "under attack"),
+        ("t", "tap"),
+        ("?", "EVERYWHERE"),
+    ] {
         terminal.press(key);
         terminal.wait_for(text);
     }

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 use super::super::app::{App, Overlay, Pane, Screen};
 use super::super::attacks::Item;
 use super::super::keys::Command;
-use super::{attacks, frame, question, results};
+use super::{attacks, frame, question, results, samples};
 
 /// Smallest terminal that everything fits on.
 pub const SMALLEST: (u16, u16) = (60, 16);
@@ -34,6 +34,8 @@ pub enum Spot {
     Attack(usize),
     /// A pane elsewhere.
     Pane(Pane),
+    /// A row of the samples.
+    Sample(usize),
     /// An entry of the list of attacks.
     Item(Item),
     /// A field of an attack's form.
@@ -113,6 +115,9 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
     }
     if app.ui.screen == Screen::Attacks {
         return attacks::at(app, areas.body, cell);
+    }
+    if app.ui.screen == Screen::Samples {
+        return samples::sample_at(app, areas.body, column, row).map(Spot::Sample);
     }
     let (pane, area) = areas.panes.into_iter().find(|(_, area)| area.contains(cell))?;
     let attack = (pane == Pane::Results).then(|| results::attack_at(app, area, row)).flatten();

@@ -11,10 +11,12 @@ mod help;
 mod layers;
 mod log;
 mod numbers;
+mod picture;
 mod progress;
 mod question;
 mod raster;
 mod results;
+mod samples;
 mod text;
 
 use ratatui::Frame;
@@ -55,6 +57,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
                 }
             }
         }
+        Screen::Samples => samples::draw(areas.body, buffer, app, theme),
         Screen::Layers => layers::draw(areas.body, buffer, app, theme),
         Screen::Attacks => attacks::draw(areas.body, buffer, app, theme),
         Screen::Log => log::draw(areas.body, buffer, app, theme),

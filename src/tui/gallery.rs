@@ -1,0 +1,113 @@
+//! The images of the run: kept as they come, within bounds, or read from the run's folder when they are looked at.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::samples::Look;
+use crate::audit::event::Pictures;
+use crate::report::pixels::{self, Picture, PictureError};
+
+/// Bytes of images that are kept in memory.
+const KEPT: usize = 256 << 20;
+
+/// Where images are found.
+#[derive(Debug, Default)]
+pub struct Gallery {
+    /// By attack (none for the clean images) and sample.
+    kept: HashMap<(Option<usize>, usize), Picture>,
+    bytes: usize,
+    /// Whether some were not kept for want of room.
+    is_full: bool,
+    /// The run's folder, where there is one.
+    folder: Option<PathBuf>,
+}
+
+impl Gallery {
+    /// An empty one that looks into this folder for what it does not have.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self { folder, ..Self::default() }
+    }
+
+    /// Keeps what has come, as long as there is room.
+    pub fn take(&mut self, pictures: &Pictures) {
+        let values: usize = pictures.shape.iter().product();
+        for (sample, pixels) in pictures.samples.iter().zip(pictures.pixels.chunks_exact(values.max(1))) {
+            self.is_full |= self.bytes + size_of_val(pixels) > KEPT;
+            if self.is_full {
+                return;
+            }
+            self.bytes += size_of_val(pixels);
+            let picture = Picture { shape: pictures.shape, pixels: pixels.to_vec() };
+            self.kept.insert((pictures.attack, *sample), picture);
+        }
+    }
+
+    /// Forgets everything: another run has begun.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.folder.take());
+    }
+
+    /// The images of a sample, clean and as an attack left it.
+    pub fn look(&self, (attack, label): (usize, &str), sample: usize) -> Look {
+        let clean = self.find(None, sample, |folder| pixels::clean(folder, sample));
+        let adversarial = self.find(Some(attack), sample, |folder| pixels::adversarial(folder, label, sample));
+        let (clean, adversarial) = match (clean, adversarial) {
+            (Ok(clean), Ok(adversarial)) => (clean, adversarial),
+            (Err(error), _) | (_, Err(error)) => {
+                return Look { note: Some(error.to_string()), ..Look::of(attack, sample) };
+            }
+        };
+        let note = match (&clean, &adversarial) {
+            (Some(_), Some(_)) => None,
+            _ if self.is_full => {
+                Some("not kept: the images of this run need more than 256 MiB; run with --out DIR".to_owned())
+            }
+            (None, None) => {
+                Some("the images are not in this recording; audits with --out DIR keep them beside it".to_owned())
+            }
+            (Some(_), None) => Some("not there yet: adversarial images come with the end of the attack".to_owned()),
+            (None, Some(_)) => Some("the clean images are not in this recording".to_owned()),
+        };
+        Look { clean, adversarial, note, ..Look::of(attack, sample) }
+    }
+
+    fn find(
+        &self,
+        attack: Option<usize>,
+        sample: usize,
+        read: impl Fn(&std::path::Path) -> Result<Option<Picture>, PictureError>,
+    ) -> Result<Option<Picture>, PictureError> {
+        match (self.kept.get(&(attack, sample)), &self.folder) {
+            (Some(kept), _) => Ok(Some(kept.clone())),
+            (None, Some(folder)) => read(folder),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_is_found_and_too_much_is_not_kept() {
+        let mut gallery = Gallery::default();
+        let pictures = |attack, n: usize, side: usize| Pictures {
+            attack,
+            samples: (0..n).collect(),
+            shape: [1, side, side],
+            pixels: vec![0.5; n * side * side],
+        };
+        gallery.take(&pictures(None, 3, 2));
+        let look = gallery.look((0, "pgd"), 2);
+        assert!(look.clean.is_some() && look.adversarial.is_none() && look.note.is_some());
+        gallery.take(&pictures(Some(0), 3, 2));
+        let look = gallery.look((0, "pgd"), 2);
+        assert!(look.adversarial.is_some() && look.note.is_none());
+        gallery.take(&pictures(Some(1), 20, 2048));
+        assert!(gallery.bytes <= KEPT && gallery.kept.len() < 26);
+        assert!(gallery.look((1, "cw"), 19).note.unwrap().contains("256 MiB"));
+        gallery.clear();
+        assert!(gallery.look((0, "pgd"), 2).clean.is_none());
+    }
+}

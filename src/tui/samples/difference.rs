@@ -1,0 +1,127 @@
+//! The change of an image as an image.
+
+use crate::report::pixels::Picture;
+
+/// How the change is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gain {
+    /// Grey plus the change.
+    One,
+    /// Grey plus 8 times the change.
+    Eight,
+    /// Grey plus 16 times the change: 8/255 is half of all there is.
+    #[default]
+    Sixteen,
+    /// Grey plus 64 times the change.
+    SixtyFour,
+    /// Red where pixels became brighter, blue where darker.
+    Sign,
+    /// The size of the change, from black over red and yellow to white.
+    Heat,
+}
+
+impl Gain {
+    /// The next one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::One => Self::Eight,
+            Self::Eight => Self::Sixteen,
+            Self::Sixteen => Self::SixtyFour,
+            Self::SixtyFour => Self::Sign,
+            Self::Sign => Self::Heat,
+            Self::Heat => Self::One,
+        }
+    }
+
+    fn factor(self) -> Option<f32> {
+        match self {
+            Self::One => Some(1.0),
+            Self::Eight => Some(8.0),
+            Self::Sixteen => Some(16.0),
+            Self::SixtyFour => Some(64.0),
+            Self::Sign | Self::Heat => None,
+        }
+    }
+}
+
+/// The change from one image to another, and what its colours mean. Both must have the same shape.
+pub fn difference(clean: &Picture, adversarial: &Picture, gain: Gain) -> Option<(Picture, String)> {
+    if clean.shape != adversarial.shape || clean.pixels.len() != adversarial.pixels.len() {
+        return None;
+    }
+    let change: Vec<f32> = adversarial.pixels.iter().zip(&clean.pixels).map(|(after, before)| after - before).collect();
+    let [channels, height, width] = clean.shape;
+    let area = height * width;
+    let of_pixel = |pixel: usize| (0..channels).map(move |channel| channel * area + pixel);
+    let largest = change.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let in_color = |color: &dyn Fn(usize) -> [f32; 3]| {
+        let mut pixels = vec![0.0; 3 * area];
+        for pixel in 0..area {
+            for (channel, value) in color(pixel).into_iter().enumerate() {
+                pixels[channel * area + pixel] = value;
+            }
+        }
+        Picture { shape: [3, height, width], pixels }
+    };
+    Some(match (gain, gain.factor()) {
+        (_, Some(factor)) => {
+            let pixels = change.iter().map(|value| (0.5 + factor * value).clamp(0.0, 1.0)).collect();
+            (Picture { shape: clean.shape, pixels }, format!("change ×{factor}"))
+        }
+        (Gain::Sign, None) => {
+            let color = |pixel: usize| {
+                let sum: f32 = of_pixel(pixel).map(|place| change[place]).sum();
+                match sum.partial_cmp(&0.0) {
+                    Some(std::cmp::Ordering::Greater) => [0.9, 0.2, 0.2],
+                    Some(std::cmp::Ordering::Less) => [0.25, 0.4, 0.95],
+                    _ => [0.5; 3],
+                }
+            };
+            (in_color(&color), "red up, blue down".to_owned())
+        }
+        (_, None) => {
+            let color = |pixel: usize| {
+                let size = of_pixel(pixel).fold(0.0_f32, |largest, place| largest.max(change[place].abs()));
+                let heat = if largest > 0.0 { 3.0 * size / largest } else { 0.0 };
+                [heat.min(1.0), (heat - 1.0).clamp(0.0, 1.0), (heat - 2.0).clamp(0.0, 1.0)]
+            };
+            (in_color(&color), format!("size, white {largest:.3}"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(pixels: &[f32]) -> Picture {
+        Picture { shape: [1, 1, pixels.len()], pixels: pixels.to_vec() }
+    }
+
+    #[test]
+    fn changes_are_amplified_on_grey_and_their_signs_have_colours() {
+        let (clean, adversarial) = (picture(&[0.5, 0.5, 0.5]), picture(&[0.5, 0.51, 0.4]));
+        let at = |gain| difference(&clean, &adversarial, gain).unwrap().0;
+        let amplified = at(Gain::Sixteen);
+        assert_eq!((amplified.pixels[0], amplified.pixels[2]), (0.5, 0.0));
+        assert!((amplified.pixels[1] - 0.66).abs() < 1e-3);
+        let sign = at(Gain::Sign);
+        assert_eq!((sign.rgb(0, 0), sign.rgb(1, 0)[0], sign.rgb(2, 0)[2]), ([0.5; 3], 0.9, 0.95));
+        let heat = at(Gain::Heat);
+        assert_eq!((heat.rgb(0, 0), heat.rgb(2, 0)), ([0.0; 3], [1.0; 3]));
+        assert_eq!(difference(&clean, &picture(&[0.5]), Gain::One), None);
+    }
+
+    #[test]
+    fn every_view_comes_round() {
+        let mut gain = Gain::default();
+        let seen: Vec<Gain> = std::iter::from_fn(|| {
+            gain = gain.next();
+            Some(gain)
+        })
+        .take(6)
+        .collect();
+        assert_eq!(seen.last(), Some(&Gain::default()));
+    }
+}

@@ -1,0 +1,261 @@
+//! The samples of an attack: a list, and the selected one before, after, and what changed.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget as _, Wrap};
+
+use super::super::app::{App, Phase};
+use super::super::samples::Look;
+use super::super::samples::difference::difference;
+use super::super::theme::{Role, Theme};
+use super::picture;
+use super::text::{fit, fit_line, framed, width};
+use crate::audit::event::{ClassProbability, SampleResult};
+use crate::report::pixels::Picture;
+
+/// Narrowest list.
+const LIST: u16 = 16;
+
+/// Rows of the numbers below the pictures, with their frame: all, fewer where pictures then fit as they are, and the fewest.
+const NUMBERS: [u16; 3] = [7, 5, 4];
+
+/// Draws the screen.
+pub(super) fn draw(body: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let (list, shown) = parts(app, body);
+    draw_list(list, buffer, app, theme);
+    let Some((_, sample)) = app.selected_sample() else {
+        let inner = framed(shown, buffer, theme, false, "Sample");
+        Paragraph::new(Line::styled(nothing(app), theme.style(Role::Dim)))
+            .wrap(Wrap { trim: true })
+            .render(inner, buffer);
+        return;
+    };
+    let [pictures, numbers] =
+        Layout::vertical([Constraint::Min(3), Constraint::Length(numbers_rows(app, body))]).areas(shown);
+    draw_pictures(pictures, buffer, app, theme);
+    draw_numbers(numbers, buffer, app, theme, sample);
+}
+
+fn numbers_rows(app: &App, body: Rect) -> u16 {
+    let [_, height, _] = shape(app);
+    let is_exact = |rows: u16| height.div_ceil(2) + 2 <= usize::from(body.height.saturating_sub(rows));
+    let smallest = if body.height < 16 { NUMBERS[2] } else { NUMBERS[0] };
+    NUMBERS.into_iter().find(|&rows| is_exact(rows)).unwrap_or(smallest)
+}
+
+/// Channels, height and width of the images.
+fn shape(app: &App) -> [usize; 3] {
+    app.audit.start.as_ref().map_or([1, 32, 32], |start| start.data.shape)
+}
+
+/// The list, and what is right of it: wide enough for three pictures where they fit as they are.
+fn parts(app: &App, body: Rect) -> (Rect, Rect) {
+    let [_, _, wide] = shape(app);
+    let wanted = 3 * (wide.min(200) as u16 + 2);
+    let list = body.width.saturating_sub(wanted).clamp(LIST, 34).min(body.width / 3).max(LIST);
+    let [list, shown] = Layout::horizontal([Constraint::Length(list), Constraint::Min(0)]).areas(body);
+    (list, shown)
+}
+
+/// Why no sample can be shown.
+fn nothing(app: &App) -> String {
+    let attack = app.audit.attacks.get(app.ui.selected);
+    let is_over = !matches!(app.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
+    match attack {
+        None if is_over => "The run ended before there was a sample.",
+        None => "Samples come when model and images are loaded.",
+        Some(attack) if attack.samples.is_empty() && attack.error.is_some() => "This attack failed; the log says why.",
+        Some(attack) if attack.samples.is_empty() && is_over => "This attack has no samples.",
+        Some(attack) if attack.samples.is_empty() => "No samples yet: they come batch by batch.",
+        Some(_) => "No sample is like that: o and c change what is listed.",
+    }
+    .to_owned()
+}
+
+/// The first place that is listed, so that the selected one is among them.
+fn first(app: &App, room: usize) -> usize {
+    let place = app.selected_sample().map_or(0, |(place, _)| place);
+    let n = app.listed_samples().len();
+    if n <= room { 0 } else { place.saturating_sub(room / 2).min(n - room) }
+}
+
+/// Which sample is in this row.
+pub(super) fn sample_at(app: &App, body: Rect, column: u16, row: u16) -> Option<usize> {
+    let (list, _) = parts(app, body);
+    let line = usize::from(row.checked_sub(list.y + 2)?);
+    let room = usize::from(list.height.saturating_sub(3));
+    if column >= list.right() || line >= room {
+        return None;
+    }
+    app.listed_samples().get(first(app, room) + line).map(|sample| sample.sample)
+}
+
+fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let ui = &app.ui.samples;
+    let label = app.audit.start.as_ref().and_then(|start| start.plan.attacks.get(app.ui.selected));
+    let inner = framed(area, buffer, theme, true, label.map_or("Samples", |it| it.label.as_str()));
+    let columns = usize::from(inner.width);
+    let class = ui.class.map_or(String::new(), |class| format!(", {}", app.class_name(class)));
+    let filter = fit(&format!("{}{class}", ui.fate.name()), columns);
+    Line::styled(filter, theme.style(Role::Dim)).render(Rect { height: 1.min(inner.height), ..inner }, buffer);
+    let listed = app.listed_samples();
+    let room = usize::from(inner.height.saturating_sub(1));
+    let from = first(app, room);
+    let selected = app.selected_sample().map(|(place, _)| place);
+    for (at, (place, sample)) in listed.iter().enumerate().skip(from).take(room).enumerate() {
+        let is_selected = selected == Some(place);
+        let name = |class: Option<u32>| class.map_or_else(|| "?".to_owned(), |class| app.class_name(class));
+        let text =
+            format!("{:>4} {}→{}", sample.sample, name(app.label_of(sample.sample)), name(Some(sample.prediction)));
+        let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
+        let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
+        let spans = vec![Span::raw(pointer), Span::styled(text, style)];
+        fit_line(spans, columns).render(Rect { y: inner.y + 1 + at as u16, height: 1, ..inner }, buffer);
+    }
+    let count = match (listed.is_empty(), listed.len() > room) {
+        (true, _) => return,
+        (_, true) => format!(" {}-{} of {} ", from + 1, from + room, listed.len()),
+        _ => format!(" {} ", listed.len()),
+    };
+    let x = area.right().saturating_sub(count.len() as u16 + 1);
+    buffer.set_string(x, area.bottom() - 1, count, theme.style(Role::Dim));
+}
+
+/// One of the three pictures, with its heading.
+struct Shown {
+    title: String,
+    picture: Picture,
+}
+
+/// What there is to see of a sample.
+fn pictures(app: &App, look: &Look) -> Vec<Shown> {
+    let (Some(clean), Some(adversarial)) = (&look.clean, &look.adversarial) else {
+        let alone = [("before", &look.clean), ("after", &look.adversarial)];
+        let shown = alone.into_iter().filter_map(|(title, picture)| Some((title, picture.clone()?)));
+        return shown.map(|(title, picture)| Shown { title: title.to_owned(), picture }).collect();
+    };
+    let result =
+        app.audit.attacks.get(look.attack).and_then(|it| it.samples.iter().find(|it| it.sample == look.sample));
+    let name = |class: Option<u32>| class.map_or_else(String::new, |class| format!(": {}", app.class_name(class)));
+    let mut shown = vec![
+        Shown { title: format!("before{}", name(app.label_of(look.sample))), picture: clean.clone() },
+        Shown { title: format!("after{}", name(result.map(|it| it.prediction))), picture: adversarial.clone() },
+    ];
+    if let Some((picture, title)) = difference(clean, adversarial, app.ui.samples.gain) {
+        shown.push(Shown { title, picture });
+    }
+    let first = app.ui.samples.first % shown.len();
+    shown.rotate_left(first);
+    shown
+}
+
+fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let look = app.ui.samples.look.as_ref();
+    let shown = look.map_or_else(Vec::new, |look| pictures(app, look));
+    let note = look.and_then(|look| look.note.clone());
+    let Some(shape) = shown.first().map(|it| it.picture.shape) else {
+        let inner = framed(area, buffer, theme, false, "Pictures");
+        let text = note.unwrap_or_else(|| "Looking for the images.".to_owned());
+        Paragraph::new(Line::styled(text, theme.style(Role::Dim))).wrap(Wrap { trim: true }).render(inner, buffer);
+        return;
+    };
+    let [_, height, wide] = shape;
+    let rows = area.height.saturating_sub(2);
+    // As they are if at least one fits; else divided until all do.
+    let room = |n: u16| (area.width / n).saturating_sub(2);
+    let all = shown.len() as u16;
+    let divisor = match picture::divisor((height, wide), (room(1), rows)) {
+        1 => 1,
+        _ => picture::divisor((height, wide), (room(all), rows)),
+    };
+    let (columns, lines) = picture::size((height, wide), divisor);
+    let n = (area.width / (columns + 2)).clamp(1, all);
+    let cells = Layout::horizontal(vec![Constraint::Fill(1); usize::from(n)]).split(area);
+    // Whatever is not exact says so.
+    let scale = (divisor > 1).then(|| format!("1/{divisor}"));
+    let depth = (theme.color && !theme.ascii && !theme.truecolor).then(|| "256 colours".to_owned());
+    let letters = (!theme.color || theme.ascii).then(|| "brightness".to_owned());
+    let limits: Vec<String> = scale.into_iter().chain(depth).chain(letters).collect();
+    for (it, cell) in shown.iter().zip(cells.iter()) {
+        let inner = framed(*cell, buffer, theme, false, &it.title);
+        if !limits.is_empty() {
+            let limits = fit(&format!(" {} ", limits.join(", ")), usize::from(cell.width.saturating_sub(2)));
+            buffer.set_string(cell.x + 1, cell.bottom() - 1, limits, theme.style(Role::Dim));
+        }
+        let left = inner.width.saturating_sub(columns) / 2;
+        let place = Rect { x: inner.x + left, width: inner.width - left, ..inner };
+        picture::draw(place, buffer, &it.picture, divisor, theme);
+        if inner.height > lines + 1
+            && let Some(note) = &note
+        {
+            let below = Rect { y: inner.y + lines + 1, height: inner.height - lines - 1, ..inner };
+            Paragraph::new(Line::styled(note.clone(), theme.style(Role::Dim)))
+                .wrap(Wrap { trim: true })
+                .render(below, buffer);
+        }
+    }
+    if n < all {
+        let more = format!(" v: {} more ", all - n);
+        let x = area.right().saturating_sub(more.len() as u16 + 1);
+        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    }
+}
+
+fn draw_numbers(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, sample: &SampleResult) {
+    let index = app.audit.start.as_ref().and_then(|start| start.data.indices.get(sample.sample)).copied().unwrap_or(0);
+    let inner = framed(area, buffer, theme, false, &format!("Sample {}, image {index} of the data", sample.sample));
+    let columns = usize::from(inner.width);
+    let mut lines = Vec::new();
+    let fate = if sample.success { ("broken", Role::Bad) } else { ("held", Role::Good) };
+    let mut told = vec![
+        Span::styled(format!(" {}", fate.0), theme.style(fate.1)),
+        Span::raw(format!(
+            "  L0 {}  L2 {:.3}  L∞ {:.4}  forwards {}, gradients {}",
+            sample.l0, sample.l2, sample.linf, sample.forwards, sample.backwards
+        )),
+    ];
+    if let Some(name) = sample.carried_from.and_then(|from| app.planned(from)) {
+        told.push(Span::styled(format!("  carried from {}", name.label), theme.style(Role::Warning)));
+    }
+    let before = app.audit.likeliest.get(sample.sample).map_or(&[][..], Vec::as_slice);
+    let rows = usize::from(inner.height).saturating_sub(1);
+    if before.is_empty() && sample.likeliest.is_empty() {
+        lines.push(Line::styled(" no probabilities in this recording", theme.style(Role::Dim)));
+    } else {
+        let half = (columns / 2).max(1);
+        for place in 0..3.min(rows) {
+            let mut spans = chance(app, theme, " before ", before.get(place), half, place == 0);
+            spans.extend(chance(app, theme, " after ", sample.likeliest.get(place), half, place == 0));
+            lines.push(fit_line(spans, columns));
+        }
+    }
+    lines.push(fit_line(told, columns));
+    for (at, line) in lines.iter().take(usize::from(inner.height)).enumerate() {
+        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
+    }
+}
+
+/// A class with its probability as a bar, in so many columns.
+fn chance(
+    app: &App,
+    theme: Theme,
+    head: &str,
+    of: Option<&ClassProbability>,
+    columns: usize,
+    has_head: bool,
+) -> Vec<Span<'static>> {
+    const NAME: usize = 12;
+    let Some(&ClassProbability { class, p }) = of else { return vec![Span::raw(" ".repeat(columns))] };
+    let head = if has_head { head.to_owned() } else { " ".repeat(head.len()) };
+    let name = fit(&app.class_name(class), NAME);
+    let pad = " ".repeat(NAME - width(&name));
+    let room = columns.saturating_sub(head.len() + NAME + 8);
+    let full = ((p * room as f64).round() as usize).min(room);
+    vec![
+        Span::styled(head, theme.style(Role::Dim)),
+        Span::raw(format!("{name}{pad} {p:.3} ")),
+        Span::styled("█".repeat(full), theme.style(Role::Clean)),
+        Span::raw(" ".repeat(room - full + 1)),
+    ]
+}
