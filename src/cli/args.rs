@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
+use crate::tui::graphics::Choice;
 use crate::tui::theme::{Marker, Palette};
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
@@ -183,6 +184,9 @@ pub struct TuiArgs {
     /// Colours: the terminal's own, or a set for dark or light backgrounds that colour-blind people tell apart. NO_COLOR turns them off.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Watch")]
     pub theme: ThemeArg,
+    /// How images are drawn that have no room in cells. auto goes by the terminal's environment, and is off inside tmux.
+    #[arg(long, value_name = "PROTOCOL", default_value = "auto", help_heading = "Watch")]
+    pub graphics: GraphicsArg,
     /// What curves are drawn with.
     #[arg(long, value_name = "NAME", default_value = "braille", help_heading = "Watch")]
     pub marker: MarkerArg,
@@ -345,6 +349,34 @@ impl From<ThemeArg> for Palette {
             ThemeArg::Terminal => Self::Terminal,
             ThemeArg::Dark => Self::Dark,
             ThemeArg::Light => Self::Light,
+        }
+    }
+}
+
+/// `--graphics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum GraphicsArg {
+    /// By the terminal's environment.
+    #[default]
+    Auto,
+    /// In cells.
+    Off,
+    /// kitty's protocol.
+    Kitty,
+    /// iTerm2's protocol.
+    Iterm2,
+    /// Sixels.
+    Sixel,
+}
+
+impl From<GraphicsArg> for Choice {
+    fn from(graphics: GraphicsArg) -> Self {
+        match graphics {
+            GraphicsArg::Auto => Self::Auto,
+            GraphicsArg::Off => Self::Off,
+            GraphicsArg::Kitty => Self::Kitty,
+            GraphicsArg::Iterm2 => Self::Iterm2,
+            GraphicsArg::Sixel => Self::Sixel,
         }
     }
 }

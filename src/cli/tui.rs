@@ -36,7 +36,15 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     // https://no-color.org: any value but an empty one.
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
-    let theme = Theme { color, ascii: args.ascii, truecolor, palette: args.theme.into(), marker: args.marker.into() };
+    let theme = Theme {
+        color,
+        ascii: args.ascii,
+        truecolor,
+        graphics: false,
+        palette: args.theme.into(),
+        marker: args.marker.into(),
+    };
+    let graphics = args.graphics.into();
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {
@@ -44,12 +52,12 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         let speed = args.speed;
         std::thread::spawn(move || journal::replay(feeds, speed, &sender));
         let folder = file.parent().map(Path::to_owned);
-        let ended = show(Opening { source: Source::Replay, plan: None, folder, theme }, &feed, &control)?;
+        let ended = show(Opening { source: Source::Replay, plan: None, folder, theme, graphics }, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     if let Some(folder) = &args.attach {
         follow(folder, sender)?;
-        let opening = Opening { source: Source::Attached, plan: None, folder: Some(folder.clone()), theme };
+        let opening = Opening { source: Source::Attached, plan: None, folder: Some(folder.clone()), theme, graphics };
         let ended = show(opening, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
@@ -61,7 +69,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(Some(job.plan.threads))?;
     // The end of the plan is not the end of the run: more attacks may be added.
     let worker = start(job, recorder, sender, control.clone())?;
-    let opening = Opening { source: Source::Live, folder: written.out.clone(), plan: Some(written), theme };
+    let opening = Opening { source: Source::Live, folder: written.out.clone(), plan: Some(written), theme, graphics };
     let shown = show(opening, &feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));

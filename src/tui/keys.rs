@@ -65,6 +65,8 @@ pub enum Command {
     Gain,
     /// Another picture comes first.
     NextPicture,
+    /// Large images in pixels or in cells.
+    ImageMode,
     /// Write the pictures as files.
     SavePictures,
     /// Halt the run, or let it go on.
@@ -243,6 +245,13 @@ pub static BINDINGS: &[Binding] = &[
         Command::NextPicture,
         "the next picture first, where not all have room",
         "view",
+    ),
+    in_samples(
+        &[plain(KeyCode::Char('m'))],
+        "m",
+        Command::ImageMode,
+        "large images in pixels, where the terminal draws them, or in cells",
+        "",
     ),
     in_samples(&[plain(KeyCode::Char('w'))], "w", Command::SavePictures, "write the pictures as PNG files", "save"),
     in_attacks(

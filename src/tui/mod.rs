@@ -15,6 +15,7 @@ pub mod samples;
 pub mod view;
 
 pub mod gallery;
+pub mod graphics;
 pub mod input;
 pub mod journal;
 pub mod runtime;

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use super::app::{App, Effect, Feed, Msg, Phase, Source};
 use super::attacks::file;
 use super::gallery::Gallery;
+use super::graphics::{self, Graphics};
 use super::input::{self, Input};
 use super::samples;
 use super::terminal::Session;
@@ -53,6 +54,8 @@ pub struct Opening {
     pub folder: Option<PathBuf>,
     /// How it looks.
     pub theme: Theme,
+    /// How large images are drawn.
+    pub graphics: graphics::Choice,
 }
 
 /// Shows a run until the user leaves. `control` is told what the user wants of it.
@@ -60,13 +63,15 @@ pub struct Opening {
 /// # Errors
 /// The terminal's; it is given back in any case.
 pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
-    let Opening { source, plan, folder, theme } = opening;
+    let Opening { source, plan, folder, theme, graphics } = opening;
+    let graphics = Graphics::new(graphics).filter(|_| theme.color && !theme.ascii);
+    let theme = Theme { graphics: graphics.is_some(), ..theme };
     let signals = listen()?;
     let size = terminal::size()?;
     let mut app = App::new(source, size);
     (app.ui.theme, app.plan) = (theme, plan);
     let gallery = Gallery::new(folder);
-    let mut looped = Loop { app, gallery, session: Session::open()?, signal: None, drawn: None };
+    let mut looped = Loop { app, gallery, session: Session::open(graphics)?, signal: None, drawn: None };
     let input = input::listen()?;
     let killed = looped.run(feed, (&input, &signals), control)?;
     Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })

@@ -20,6 +20,7 @@ use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::app::App;
+use super::graphics::Graphics;
 use super::theme::Theme;
 use super::view;
 
@@ -32,6 +33,7 @@ static SHELLS_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
 /// The terminal, while it is ours.
 pub struct Session {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    graphics: Option<Graphics>,
     stderr: Option<PipeWriter>,
     lines: Receiver<String>,
 }
@@ -42,12 +44,12 @@ impl Session {
     ///
     /// # Errors
     /// The system's; the terminal is as before then.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(graphics: Option<Graphics>) -> io::Result<Self> {
         restore_on_panic();
         let (sender, lines) = unbounded();
         // Where stderr is a file, nothing that is written there disturbs the screen.
         let stderr = if io::stderr().is_terminal() { Some(capture(sender)?) } else { None };
-        let session = Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, stderr, lines };
+        let session = Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, graphics, stderr, lines };
         session.take().inspect_err(|_| give_back())?;
         Ok(session)
     }
@@ -75,7 +77,12 @@ impl Session {
     /// The terminal's.
     pub fn draw(&mut self, app: &App, theme: Theme) -> io::Result<()> {
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(|frame| view::draw(frame, app, theme))?;
+        self.terminal.draw(|frame| {
+            view::draw(frame, app, theme);
+            if let Some(graphics) = &mut self.graphics {
+                graphics.draw(frame, app, theme);
+            }
+        })?;
         execute!(io::stdout(), EndSynchronizedUpdate)
     }
 
@@ -87,6 +94,7 @@ impl Session {
         // Not `Terminal::clear`: it asks the terminal for its cursor and waits for an answer that may never come.
         execute!(io::stdout(), Clear(ClearType::All))?;
         self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        self.graphics.iter_mut().for_each(Graphics::clear);
         Ok(())
     }
 

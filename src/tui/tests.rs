@@ -8,6 +8,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::layout::Rect;
 
 use super::app::{App, Effect, Feed, Msg, Pane, Phase, Screen, Source, Wish};
 use super::attacks::{self, Item, Standing};
@@ -23,8 +24,14 @@ use crate::audit::state::AttackState;
 use crate::report::pixels::Picture;
 use advmod_attacks::attack::Passes;
 
-const COLOR: Theme =
-    Theme { color: true, ascii: false, truecolor: true, palette: Palette::Terminal, marker: Marker::Braille };
+const COLOR: Theme = Theme {
+    color: true,
+    ascii: false,
+    truecolor: true,
+    graphics: false,
+    palette: Palette::Terminal,
+    marker: Marker::Braille,
+};
 const ASCII: Theme = Theme { color: false, ascii: true, ..COLOR };
 
 /// The events of a recorded run.
@@ -175,11 +182,24 @@ fn the_overview_at_every_size_and_in_every_state() {
 }
 
 #[test]
+fn layers_and_log_at_every_size_and_in_every_state() {
+    for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
+        for (screen, digit) in [("layers", '3'), ("log", '5')] {
+            for state in STATES {
+                let mut app = app(state, (columns, rows));
+                update(&mut app, key(KeyCode::Char(digit)));
+                let name = format!("{screen}-{columns}x{rows}-{}", state.replace(' ', "-"));
+                insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_other_screens() {
     for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
         for (name, keys) in [
             ("layers", "3jjj"),
-            ("log", "5"),
             ("help", "?"),
             ("difference", "m"),
             ("each", "mm"),
@@ -305,7 +325,22 @@ fn the_samples_screen_at_every_size_and_in_every_state() {
             insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
         }
     }
+    // Only what does not fit as it is is left to the terminal, unless cells are asked for.
+    let pixels = Theme { graphics: true, ..COLOR };
+    let area = Rect::new(0, 0, 120, 36);
     let mut app = app("finished", (120, 36));
+    look(&mut app, "2", 28);
+    assert!(view::pictures(area, &app, pixels).is_empty());
+    look(&mut app, "j", 224);
+    let slots = view::pictures(area, &app, pixels);
+    let buffer = frame(&app, pixels, (120, 36));
+    assert!(
+        slots.len() == 3 && slots.iter().all(|(slot, _)| slot.positions().all(|cell| buffer[cell].symbol() == " "))
+    );
+    app.ui.theme = pixels;
+    look(&mut app, "m", 224);
+    assert!(view::pictures(area, &app, pixels).is_empty());
+    let mut app = self::app("finished", (120, 36));
     look(&mut app, "2", 28);
     assert!(glyphs(&frame(&app, ASCII, (120, 36))).is_ascii());
     let mut app = self::app("finished", (80, 24));

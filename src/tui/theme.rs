@@ -38,6 +38,8 @@ pub struct Theme {
     pub ascii: bool,
     /// Whether the terminal shows 16 million colours, which images need.
     pub truecolor: bool,
+    /// Whether the terminal draws images in pixels of its own.
+    pub graphics: bool,
     /// Which colours.
     pub palette: Palette,
     /// What curves are drawn with.
@@ -46,7 +48,14 @@ pub struct Theme {
 
 impl Default for Theme {
     fn default() -> Self {
-        Self { color: true, ascii: false, truecolor: true, palette: Palette::Terminal, marker: Marker::Braille }
+        Self {
+            color: true,
+            ascii: false,
+            truecolor: true,
+            graphics: false,
+            palette: Palette::Terminal,
+            marker: Marker::Braille,
+        }
     }
 }
 

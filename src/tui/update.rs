@@ -224,6 +224,11 @@ fn act(app: &mut App, command: Command) -> Vec<Effect> {
         Command::NextClass => samples::next_class(app, false),
         Command::PreviousClass => samples::next_class(app, true),
         Command::Gain => ui.samples.gain = ui.samples.gain.next(),
+        Command::ImageMode if ui.theme.graphics => ui.samples.in_cells = !ui.samples.in_cells,
+        Command::ImageMode => {
+            let text = "this terminal draws no images, as far as its environment says; see --graphics".to_owned();
+            ui.notice = Some(LogLine { level: Level::Info, text });
+        }
         Command::NextPicture => ui.samples.first = (ui.samples.first + 1) % 3,
         Command::SavePictures if ui.samples.look.is_some() => return vec![Effect::SavePictures],
         Command::SavePictures => notify(app, Level::Warning, "there are no pictures to save".to_owned()),

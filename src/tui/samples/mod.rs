@@ -23,6 +23,8 @@ pub struct SamplesUi {
     pub gain: Gain,
     /// Which picture comes first where not all three have room.
     pub first: usize,
+    /// Whether even large images are drawn in cells, where the terminal could draw them in pixels.
+    pub in_cells: bool,
     /// What was asked for: attack and sample.
     pub asked: Option<(usize, usize)>,
     /// What came.

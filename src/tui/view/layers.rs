@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::App;
+use super::super::app::{App, Phase};
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, framed, paragraph, width};
 use crate::modularity::{Interval, TapPoint};
@@ -15,7 +15,11 @@ use crate::report::wire::AttackResult;
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let Some(start) = &app.audit.start else {
         let inner = framed(area, buffer, theme, true, "Layers");
-        Line::styled(" The taps are known when the model is loaded.", theme.style(Role::Dim)).render(inner, buffer);
+        let text = match app.phase() {
+            Phase::Failed => " There are no taps: the model was not loaded. The log says why.",
+            _ => " The taps are known when the model is loaded.",
+        };
+        Line::styled(text, theme.style(Role::Dim)).render(inner, buffer);
         return;
     };
     let attack = app.report.as_ref().and_then(|report| report.attacks.get(app.ui.selected));

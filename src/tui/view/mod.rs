@@ -27,6 +27,7 @@ use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
 use super::app::{App, Overlay, Pane, Phase, Screen};
 use super::theme::{Role, Theme};
+use crate::report::pixels::Picture;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
@@ -72,6 +73,15 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     if theme.ascii {
         text::to_ascii(area, buffer);
     }
+}
+
+/// The images that the terminal is to draw in pixels of its own, and where; the frame leaves these places empty.
+pub fn pictures(area: Rect, app: &App, theme: Theme) -> Vec<(Rect, Picture)> {
+    let is_covered = app.ui.overlay.is_some() || layout::too_small(area).is_some();
+    if !theme.graphics || app.ui.screen != Screen::Samples || is_covered {
+        return Vec::new();
+    }
+    samples::in_pixels(layout::areas(app, area).body, app, theme)
 }
 
 /// Where there is no curve yet: what is being done, or why there is none.

@@ -1,7 +1,9 @@
 //! The samples of an attack: a list, and the selected one before, after, and what changed.
 
+use std::rc::Rc;
+
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Margin, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
@@ -31,10 +33,14 @@ pub(super) fn draw(body: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             .render(inner, buffer);
         return;
     };
-    let [pictures, numbers] =
-        Layout::vertical([Constraint::Min(3), Constraint::Length(numbers_rows(app, body))]).areas(shown);
+    let [pictures, numbers] = split(app, body, shown);
     draw_pictures(pictures, buffer, app, theme);
     draw_numbers(numbers, buffer, app, theme, sample);
+}
+
+/// The pictures, and the numbers below them.
+fn split(app: &App, body: Rect, shown: Rect) -> [Rect; 2] {
+    Layout::vertical([Constraint::Min(3), Constraint::Length(numbers_rows(app, body))]).areas(shown)
 }
 
 fn numbers_rows(app: &App, body: Rect) -> u16 {
@@ -150,6 +156,44 @@ fn pictures(app: &App, look: &Look) -> Vec<Shown> {
     shown
 }
 
+/// Where the pictures stand, and how.
+struct Places {
+    /// One for each picture that has room, with its frame.
+    cells: Rc<[Rect]>,
+    /// By how much a picture is divided where it is drawn in cells.
+    divisor: usize,
+    /// Whether the terminal draws them in pixels of its own.
+    in_pixels: bool,
+}
+
+fn places(area: Rect, [_, height, wide]: [usize; 3], all: u16, app: &App, theme: Theme) -> Places {
+    let rows = area.height.saturating_sub(2);
+    // As they are if at least one fits; else divided until all do.
+    let room = |n: u16| (area.width / n).saturating_sub(2);
+    let divisor = match picture::divisor((height, wide), (room(1), rows)) {
+        1 => 1,
+        _ => picture::divisor((height, wide), (room(all), rows)),
+    };
+    let (columns, _) = picture::size((height, wide), divisor);
+    // In cells they are exact where they fit: only larger ones gain.
+    let in_pixels = theme.graphics && divisor > 1 && !app.ui.samples.in_cells;
+    let n = if in_pixels { all } else { (area.width / (columns + 2)).clamp(1, all) };
+    Places { cells: Layout::horizontal(vec![Constraint::Fill(1); usize::from(n)]).split(area), divisor, in_pixels }
+}
+
+/// The pictures that the terminal is to draw in pixels of its own, and where.
+pub(super) fn in_pixels(body: Rect, app: &App, theme: Theme) -> Vec<(Rect, Picture)> {
+    let (_, shown) = parts(app, body);
+    let [area, _] = split(app, body, shown);
+    let shown = app.ui.samples.look.as_ref().map_or_else(Vec::new, |look| pictures(app, look));
+    let Some(shape) = shown.first().map(|it| it.picture.shape) else { return Vec::new() };
+    let places = places(area, shape, shown.len() as u16, app, theme);
+    if !places.in_pixels || app.selected_sample().is_none() {
+        return Vec::new();
+    }
+    shown.into_iter().zip(places.cells.iter()).map(|(it, cell)| (cell.inner(Margin::new(1, 1)), it.picture)).collect()
+}
+
 fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let look = app.ui.samples.look.as_ref();
     let shown = look.map_or_else(Vec::new, |look| pictures(app, look));
@@ -160,18 +204,9 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Paragraph::new(Line::styled(text, theme.style(Role::Dim))).wrap(Wrap { trim: true }).render(inner, buffer);
         return;
     };
-    let [_, height, wide] = shape;
-    let rows = area.height.saturating_sub(2);
-    // As they are if at least one fits; else divided until all do.
-    let room = |n: u16| (area.width / n).saturating_sub(2);
-    let all = shown.len() as u16;
-    let divisor = match picture::divisor((height, wide), (room(1), rows)) {
-        1 => 1,
-        _ => picture::divisor((height, wide), (room(all), rows)),
-    };
-    let (columns, lines) = picture::size((height, wide), divisor);
-    let n = (area.width / (columns + 2)).clamp(1, all);
-    let cells = Layout::horizontal(vec![Constraint::Fill(1); usize::from(n)]).split(area);
+    let all = shown.len();
+    let Places { cells, divisor, in_pixels } = places(area, shape, all as u16, app, theme);
+    let (columns, lines) = picture::size((shape[1], shape[2]), divisor);
     // Whatever is not exact says so.
     let scale = (divisor > 1).then(|| format!("1/{divisor}"));
     let depth = (theme.color && !theme.ascii && !theme.truecolor).then(|| "256 colours".to_owned());
@@ -179,6 +214,9 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let limits: Vec<String> = scale.into_iter().chain(depth).chain(letters).collect();
     for (it, cell) in shown.iter().zip(cells.iter()) {
         let inner = framed(*cell, buffer, theme, false, &it.title);
+        if in_pixels {
+            continue;
+        }
         if !limits.is_empty() {
             let limits = fit(&format!(" {} ", limits.join(", ")), usize::from(cell.width.saturating_sub(2)));
             buffer.set_string(cell.x + 1, cell.bottom() - 1, limits, theme.style(Role::Dim));
@@ -195,8 +233,8 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
                 .render(below, buffer);
         }
     }
-    if n < all {
-        let more = format!(" v: {} more ", all - n);
+    if cells.len() < all {
+        let more = format!(" v: {} more ", all - cells.len());
         let x = area.right().saturating_sub(more.len() as u16 + 1);
         buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
     }
