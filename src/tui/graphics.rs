@@ -43,7 +43,6 @@ pub struct Graphics {
 fn protocol(choice: Choice, variable: impl Fn(&str) -> Option<String>) -> Option<ProtocolType> {
     let is = |name: &str, part: &str| variable(name).is_some_and(|value| value.contains(part));
     match choice {
-        Choice::Off => None,
         Choice::Kitty => Some(ProtocolType::Kitty),
         Choice::Iterm2 => Some(ProtocolType::Iterm2),
         Choice::Sixel => Some(ProtocolType::Sixel),
@@ -53,7 +52,7 @@ fn protocol(choice: Choice, variable: impl Fn(&str) -> Option<String>) -> Option
         Choice::Auto if is("TERM_PROGRAM", "WezTerm") || is("TERM_PROGRAM", "iTerm") => Some(ProtocolType::Iterm2),
         Choice::Auto if variable("KONSOLE_VERSION").is_some() => Some(ProtocolType::Iterm2),
         Choice::Auto if is("TERM", "foot") || is("TERM", "mlterm") => Some(ProtocolType::Sixel),
-        Choice::Auto => None,
+        Choice::Auto | Choice::Off => None,
     }
 }
 

@@ -31,6 +31,7 @@ pub enum Role {
 
 /// How it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "what a terminal can do are independent facts")]
 pub struct Theme {
     /// Whether there are colours.
     pub color: bool,

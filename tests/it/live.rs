@@ -92,8 +92,7 @@ fn a_running_attack_that_is_called_off_ends_and_the_next_runs() {
     let mut order = Vec::new();
     let state = run(job(&["pgd:steps=100000", "fgsm"]), &control, |event| match event {
         AuditEvent::StageStarted { stage: Stage::Attack { attack: 0 }, .. } => control.cancel(0),
-        AuditEvent::AttackCancelled { attack } => order.push(*attack),
-        AuditEvent::AttackFinished { attack, .. } => order.push(*attack),
+        AuditEvent::AttackCancelled { attack } | AuditEvent::AttackFinished { attack, .. } => order.push(*attack),
         _ => (),
     });
     assert_eq!(order, [0, 1]);

@@ -14,7 +14,8 @@ const RAMP: &[u8] = b" .:-=+*#%@";
 pub(super) fn divisor((height, width): (usize, usize), (columns, rows): (u16, u16)) -> usize {
     let fits =
         |by: usize| width.div_ceil(by) <= usize::from(columns) && height.div_ceil(by).div_ceil(2) <= usize::from(rows);
-    (1..).find(|&by| fits(by) || by >= width.max(height)).unwrap_or(1)
+    let most = width.max(height).max(1);
+    (1..=most).find(|&by| fits(by)).unwrap_or(most)
 }
 
 /// Columns and rows that an image takes when it is divided.
