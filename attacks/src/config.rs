@@ -219,7 +219,8 @@ fn read_goal(spec: &AttackSpec, goal: Option<&Value>, target: Option<&Value>) ->
     if is_known { Ok(read) } else { Err(ParamError::bad(spec.id, "goal", read, other)) }
 }
 
-fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// `; did you mean …?` with the known name that is nearest, or nothing where none is near.
+pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let nearest = known.map(|it| (strsim::damerau_levenshtein(name, it), it)).min();
     match nearest {
         // Half the letters wrong is no typing mistake any more.

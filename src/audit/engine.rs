@@ -15,6 +15,7 @@ use super::control::{Control, Next};
 use super::event::{
     AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION, Stage,
 };
+use super::gate::check_classes;
 use super::plan::{AttackPlan, Job};
 use super::preview::check_target;
 use super::stage::attack::{self, AttackJob, Attacked, StageError};
@@ -53,6 +54,9 @@ pub enum EngineError {
     /// Model, data and device do not go together.
     #[error("{0}")]
     Unsuitable(String),
+    /// A gate names a class that the data does not have.
+    #[error("{0}")]
+    Gate(String),
 }
 
 /// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the control, stops it soon. `folder` is where
@@ -196,6 +200,8 @@ impl<'a> Audit<'a> {
             )));
         }
         job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
+        let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
+        check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
         let images = dataset.read(&indices)?;
         let cost = count(model.program(), info.height as i64, info.width as i64)
             .map_err(|error| EngineError::Unsuitable(format!("libtorch: {}", first_line(&error))))?;
@@ -222,7 +228,7 @@ impl<'a> Audit<'a> {
                 sha256: info.sha256.clone(),
                 available: info.n,
                 shape: [info.channels, info.height, info.width],
-                classes: if info.classes.is_empty() { model_info.class_names.clone() } else { info.classes.clone() },
+                classes: class_names.clone(),
                 indices: indices.clone(),
                 labels: images.labels.clone(),
             },

@@ -18,4 +18,6 @@ pub mod control;
 
 pub mod engine;
 
+pub mod gate;
+
 pub mod stage;

@@ -8,6 +8,7 @@ use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
 use advmod_attacks::threat::Norm;
 use serde::{Deserialize, Serialize};
 
+use super::gate::{self, GatePlan, WaiverPlan};
 use super::resolved::{ResolvedPlan, command, label};
 use crate::data::{OpenOptions, Selection, Split};
 use crate::model::device::DeviceChoice;
@@ -41,6 +42,10 @@ pub struct AuditPlan {
     pub curve: CurvePlan,
     /// `[[attack]]`: a name, and its parameters beside it.
     pub attack: Vec<AttackPlan>,
+    /// `[[gate]]`: what the results must meet.
+    pub gate: Vec<GatePlan>,
+    /// `[[waiver]]`: which gates may fail until when.
+    pub waiver: Vec<WaiverPlan>,
     /// Where parameters that are not given come from.
     pub preset: Option<String>,
     /// When attacks stop: sets the parameter `stop` of each attack that has it and is not given it.
@@ -151,14 +156,17 @@ impl AuditPlan {
             });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let mut plan: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let message = error.message().lines().next().unwrap_or_default();
             PlanError::Syntax { path: path.to_owned(), message: format!("line {line}: {message}") }
-        })
+        })?;
+        plan.gate.iter_mut().for_each(|gate| gate.locate(path, &text));
+        Ok(plan)
     }
 
     /// This plan's settings where it has them, else the other's. Attacks are not merged: any given here replace all of the other's.
+    /// Gates and waivers add up.
     #[must_use]
     pub fn over(self, other: Self) -> Self {
         let samples = if self.data.first.is_some() { None } else { self.data.samples.or(other.data.samples) };
@@ -184,6 +192,8 @@ impl AuditPlan {
                 taps: self.curve.taps.or(other.curve.taps),
             },
             attack: if self.attack.is_empty() { other.attack } else { self.attack },
+            gate: other.gate.into_iter().chain(self.gate).collect(),
+            waiver: other.waiver.into_iter().chain(self.waiver).collect(),
             preset: self.preset.or(other.preset),
             stop: self.stop.or(other.stop),
             eight_bit: self.eight_bit.or(other.eight_bit),
@@ -310,8 +320,10 @@ impl AuditPlan {
                 return Err(PlanError::Setting(format!("{name} = {}: must be 1 to 4096", value.unwrap_or_default())));
             }
         }
+        let gates = gate::resolve(&self.gate, &self.waiver, &resolved).map_err(PlanError::Setting)?;
         let plan = ResolvedPlan {
             command: command(&self, &resolved, n, seed, k, threads),
+            gates,
             attacks: resolved,
             preset: preset.to_string(),
             eight_bit: self.eight_bit.unwrap_or(false),

@@ -7,6 +7,7 @@ use advmod_attacks::config::AttackConfig;
 use advmod_attacks::threat::{Goal, Target};
 use serde::{Deserialize, Serialize};
 
+use super::gate::Gate;
 use super::plan::AuditPlan;
 use crate::modularity::Similarity;
 
@@ -15,6 +16,9 @@ use crate::modularity::Similarity;
 pub struct ResolvedPlan {
     /// In the order in which they run.
     pub attacks: Vec<ResolvedAttack>,
+    /// What the results must meet.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
     /// Where parameters that were not given came from.
     pub preset: String,
     /// Judged after rounding to 8 bits.
@@ -150,6 +154,9 @@ pub(super) fn command(
     flag("device", plan.device.clone());
     // The order of summation in matrix products depends on the number of threads: same threads, same bits.
     flag("threads", Some(threads.to_string()));
+    for gate in &plan.gate {
+        flag("gate", Some(gate.expr.get_ref().clone()));
+    }
     if plan.eight_bit == Some(true) {
         words.push("--eight-bit".to_owned());
     }

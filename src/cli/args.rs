@@ -13,7 +13,7 @@ use crate::tui::theme::{Marker, Palette};
 #[derive(Debug, Parser)]
 #[command(name = "advmod", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 pass, 1 kept for gates, 2 usage or configuration, 3 runtime (model, data, device, disk), \
+    after_help = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
                   4 inconclusive, 130 interrupted, 143 terminated."
 )]
 pub struct Cli {
@@ -127,6 +127,19 @@ pub struct RunArgs {
     pub format: OutputFormat,
 }
 
+/// What the results must meet.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Gates")]
+pub struct GateArgs {
+    /// A bound on asr, accuracy, peak_drop or peak_q, such as 'asr.pgd <= 50 %', 'accuracy.clean >= 0.9', 'peak_drop.* <= 0.2' or
+    /// 'asr.worst.class.3 <= 0.5'. Repeatable; adds to the plan file's. The whole 95 % interval must be on the right side.
+    #[arg(long, value_name = "EXPR")]
+    pub gate: Vec<String>,
+    /// End with 0 where a gate failed; all other exit codes stay.
+    #[arg(long)]
+    pub exit_zero: bool,
+}
+
 /// `advmod audit`.
 #[derive(Args, Debug, Default)]
 pub struct AuditArgs {
@@ -155,6 +168,9 @@ pub struct AuditArgs {
     /// How the curve is measured.
     #[command(flatten)]
     pub taps: TapArgs,
+    /// What the results must meet.
+    #[command(flatten)]
+    pub gates: GateArgs,
     /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
@@ -170,13 +186,13 @@ pub struct AuditArgs {
 #[derive(Args, Debug)]
 pub struct TuiArgs {
     /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "plan", "out"], help_heading = "Watch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out"], help_heading = "Watch")]
     pub replay: Option<PathBuf>,
     /// Replay so many times faster than it happened; without it, the end is shown at once.
     #[arg(long, value_name = "X", requires = "replay", value_parser = speed, allow_negative_numbers = true, help_heading = "Watch")]
     pub speed: Option<f64>,
     /// Follow the run that another process writes to this folder (its --out).
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "plan", "out"], help_heading = "Watch")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out"], help_heading = "Watch")]
     pub attach: Option<PathBuf>,
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]

@@ -8,6 +8,7 @@ use super::{CliError, Exit, setup};
 use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
+use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
@@ -34,7 +35,7 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
     recorder.conclude(
         &front_end.state,
         finished,
-        Conclusion { format: args.run.format, quiet, stopped: interrupt.exit() },
+        Conclusion { format: args.run.format, quiet, stopped: interrupt.exit(), exit_zero: args.gates.exit_zero },
     )
 }
 
@@ -98,6 +99,8 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         },
         curve: CurvePlan { k: args.taps.k, similarity: args.taps.similarity, taps: args.taps.taps.clone() },
         attack,
+        gate: args.gates.gate.iter().map(|expr| GatePlan::named(expr)).collect(),
+        waiver: Vec::new(),
         preset: args.preset.clone(),
         stop: args.stop.clone(),
         eight_bit: args.eight_bit.then_some(true),
@@ -123,6 +126,7 @@ impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Model(error) => error.into(),
+            EngineError::Gate(problem) => Self::Usage(problem),
             other => Self::Caused(other.into()),
         }
     }

@@ -8,6 +8,7 @@ use super::{CliError, Exit, print, say};
 use crate::audit::engine::EngineError;
 use crate::audit::event::{AuditEvent, Outcome};
 use crate::audit::state::AuditState;
+use crate::report::gates::{GateState, Verdict};
 use crate::report::run_dir::{RunDir, RunDirError};
 use crate::report::{Report, table};
 
@@ -27,6 +28,8 @@ pub(super) struct Conclusion {
     pub(super) quiet: bool,
     /// The exit code of a run that was stopped.
     pub(super) stopped: Exit,
+    /// A failed gate does not count.
+    pub(super) exit_zero: bool,
 }
 
 impl Recorder {
@@ -111,6 +114,7 @@ impl Recorder {
             return Err(error.into());
         }
         finished?;
+        let verdict = report.as_ref().and_then(|report| Verdict::of(report).result);
         match report.map(|report| (report.outcome, report.clean.accuracy.map(|rate| rate.count))) {
             Some((Outcome::Complete, Some(0))) => {
                 say(
@@ -118,7 +122,12 @@ impl Recorder {
                 );
                 Ok(Exit::Inconclusive)
             }
-            Some((Outcome::Complete, _)) => Ok(Exit::Pass),
+            Some((Outcome::Complete, _)) => Ok(match verdict {
+                Some(GateState::Fail) if how.exit_zero => Exit::Pass,
+                Some(GateState::Fail) => Exit::GateFailed,
+                Some(GateState::Inconclusive | GateState::Pending) => Exit::Inconclusive,
+                Some(GateState::Pass | GateState::Waived) | None => Exit::Pass,
+            }),
             Some((Outcome::Failed, _)) => {
                 Err(CliError::Runtime("at least one attack failed; its row says so".to_owned()))
             }

@@ -84,7 +84,11 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         worker.join().map_err(|_| CliError::Runtime("the audit broke off; please report this".to_owned()))?;
     let signal = shown.as_ref().ok().and_then(|ended| ended.signal);
     let stopped = if matches!(signal, Some(SIGTERM | SIGHUP)) { Exit::Terminated } else { Exit::Interrupted };
-    let exit = recorder.conclude(&state, finished, Conclusion { format: args.audit.run.format, quiet, stopped });
+    let exit = recorder.conclude(
+        &state,
+        finished,
+        Conclusion { format: args.audit.run.format, quiet, stopped, exit_zero: args.audit.gates.exit_zero },
+    );
     shown.and(exit)
 }
 
@@ -136,7 +140,12 @@ fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
 /// The table and the exit code of a run that was only looked at.
 fn conclude_reading(ended: &Ended, args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     if ended.audit.finished.is_some() {
-        let how = Conclusion { format: args.audit.run.format, quiet, stopped: Exit::Interrupted };
+        let how = Conclusion {
+            format: args.audit.run.format,
+            quiet,
+            stopped: Exit::Interrupted,
+            exit_zero: args.audit.gates.exit_zero,
+        };
         return Recorder::new(None).conclude(&ended.audit, Ok(()), how);
     }
     if let Some(report) = Report::new(&ended.audit) {

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
 use super::{count, norm_sign, number, table};
 use crate::audit::event::Outcome;
+use crate::audit::gate::Severity;
 use crate::audit::stats::Distances;
 use crate::modularity::TapPoint;
 
@@ -22,6 +24,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         Outcome::Interrupted => writeln!(out, "**Incomplete: the audit was stopped before its end.**\n")?,
         Outcome::Failed => writeln!(out, "**Incomplete: at least one attack failed.**\n")?,
     }
+    write_gates(out, report)?;
     if let Some(accuracy) = report.clean.accuracy {
         writeln!(
             out,
@@ -53,6 +56,31 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     write_curves(out, report)?;
     write_warnings(out, report)?;
     write_target(out, report)
+}
+
+fn write_gates(out: &mut String, report: &Report) -> std::fmt::Result {
+    let verdict = Verdict::of(report);
+    let Some(line) = verdict.line() else { return Ok(()) };
+    writeln!(out, "**Result: {line}**\n")?;
+    row(out, &["gate", "limit", "measured [95 %]", "result", "why"].map(str::to_owned))?;
+    row(out, &["---"; 5].map(str::to_owned))?;
+    for gate in &verdict.gates {
+        let only = if gate.gate.severity == Severity::Warning { " (warning only)" } else { "" };
+        let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));
+        let cells = [
+            gate.gate.id.clone(),
+            gate.gate.expr.to_string(),
+            gate.measured_text(),
+            format!("{}{only}", gate.result.word()),
+            format!("{}{reason}", gate.sentence()),
+        ];
+        row(out, &cells)?;
+    }
+    writeln!(
+        out,
+        "\nA gate passes where the whole 95 % interval meets its limit, fails where the whole interval does not, and is inconclusive \
+         otherwise.\n"
+    )
 }
 
 fn write_worst_case(out: &mut String, report: &Report) -> std::fmt::Result {

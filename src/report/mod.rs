@@ -1,6 +1,8 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
 pub mod across;
+pub mod gates;
+pub mod metric;
 pub mod wire;
 
 mod curves_csv;

@@ -2,7 +2,7 @@
 
 use super::across::{Sweep, SweepPoint};
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
-use super::{count, norm_sign, number, percent};
+use super::{count, gates, norm_sign, number, percent};
 use crate::audit::stats::Rate;
 
 /// Column heads.
@@ -100,7 +100,7 @@ pub(super) fn point_success(point: &SweepPoint) -> String {
     }
 }
 
-/// The table in plain text, columns aligned, and a line per sweep.
+/// The table in plain text, columns aligned, a line per sweep, and the gates.
 pub fn text(report: &Report) -> String {
     let rows = rows(report);
     let head = HEAD.map(str::to_owned);
@@ -126,6 +126,7 @@ pub fn text(report: &Report) -> String {
     for sweep in &report.sweeps {
         text.push_str(&sweep_line(sweep));
     }
+    text.push_str(&gates::text(report));
     text
 }
 

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::across::{self, Sweep, WorstCase};
+use super::gates::{self, GateResult};
 use crate::audit::event::{
     AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult,
 };
+use crate::audit::gate::Day;
 use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::audit::state::{AttackState, AuditState};
 use crate::audit::stats::{Distances, Rate};
@@ -38,6 +40,9 @@ pub struct Report {
     /// Success against ε, for each attack that ran at several sizes.
     #[serde(default)]
     pub sweeps: Vec<Sweep>,
+    /// What the gates come to, in the plan's order. Waivers count by the day on which the audit started.
+    #[serde(default)]
+    pub gates: Vec<GateResult>,
     /// Things that a reader must know.
     pub warnings: Vec<String>,
     /// The only part that differs between two runs.
@@ -161,7 +166,8 @@ impl Report {
         let attacks: Vec<AttackResult> =
             attacks.map(|(attack, found)| attack_result(attack, found, correct, n)).collect();
         let accuracy = correct.map(|(correct, n)| Rate::new(correct, n));
-        Some(Self {
+        let today = Day::parse(&started).ok();
+        let mut report = Self {
             schema_version: SCHEMA_VERSION,
             tool: Tool {
                 name: env!("CARGO_PKG_NAME").to_owned(),
@@ -182,13 +188,16 @@ impl Report {
             worst_case: WorstCase::of(&attacks, &labels, accuracy.as_ref()),
             sweeps: across::sweeps(&attacks),
             attacks,
+            gates: Vec::new(),
             warnings: state.warnings.clone(),
             timing: Timing {
                 started,
                 seconds,
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
             },
-        })
+        };
+        report.gates = gates::evaluate(&report, today.as_ref(), state.finished.is_none());
+        Some(report)
     }
 }
 

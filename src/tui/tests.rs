@@ -18,6 +18,7 @@ use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
 use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
+use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::resolved::ResolvedAttack;
 use crate::audit::state::AttackState;
@@ -213,6 +214,27 @@ fn the_other_screens() {
             }
             let theme = app.ui.theme;
             insta::assert_snapshot!(format!("{name}-{columns}x{rows}"), glyphs(&frame(&app, theme, (columns, rows))));
+        }
+    }
+}
+
+#[test]
+fn gates_are_seen_before_the_end() {
+    for (columns, rows) in [(120, 36), (80, 24), (60, 16)] {
+        for state in ["running", "finished"] {
+            let mut app = app(state, (columns, rows));
+            let gate = |text: &str| GatePlan::named(text);
+            let gates =
+                ["asr.fgsm <= 0.9", "asr.pgd <= 0.5", "accuracy.clean >= 0.9", "peak_drop.pgd <= 0.4"].map(gate);
+            let start = app.audit.start.as_mut().unwrap();
+            start.plan.gates = crate::audit::gate::resolve(&gates, &[], &start.plan.attacks).unwrap();
+            app.stale = true;
+            app.refresh();
+            update(&mut app, key(KeyCode::Char('j')));
+            update(&mut app, key(KeyCode::Tab));
+            update(&mut app, key(KeyCode::Char('j')));
+            let name = format!("gates-{columns}x{rows}-{state}");
+            insta::assert_snapshot!(name, glyphs(&frame(&app, COLOR, (columns, rows))));
         }
     }
 }

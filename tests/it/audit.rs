@@ -275,7 +275,7 @@ fn a_killed_run_leaves_a_readable_journal_and_no_report() {
     assert!(!state.attacks[0].samples.is_empty() && state.clean_curves.is_some());
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        assert!(name == "run.jsonl" || name == "adversarial", "{name}");
+        assert!(["run.jsonl", "clean.safetensors", "adversarial"].contains(&name.as_str()), "{name}");
     }
 }
 

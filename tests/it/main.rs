@@ -16,6 +16,7 @@ mod reference;
 mod audit;
 mod commands;
 mod errors;
+mod gates;
 mod readme;
 mod terminal;
 

@@ -100,11 +100,14 @@ fn every_command_runs() {
 }
 
 #[test]
-fn the_plan_file_is_one() {
+fn the_plan_files_are_some() {
     let readme = readme();
-    let text = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let plan: AuditPlan = toml::from_str(text).unwrap();
-    assert_eq!(plan.resolve().unwrap().plan.attacks.len(), 1);
+    let plans = readme.split("```toml\n").skip(1).map(|rest| {
+        let plan: AuditPlan = toml::from_str(rest.split("```").next().unwrap()).unwrap();
+        plan.resolve().unwrap().plan
+    });
+    let (attacks, gates): (Vec<usize>, Vec<usize>) = plans.map(|plan| (plan.attacks.len(), plan.gates.len())).unzip();
+    assert_eq!((attacks, gates), (vec![1, 2], vec![0, 1]));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use super::super::keys::{self, Binding, Command};
 use super::super::theme::{Role, Theme};
 use super::text::{clock, fit_line, width};
 use crate::audit::event::Outcome;
+use crate::report::Report;
+use crate::report::gates::{GateState, Verdict};
 use crate::report::lines::Level;
 
 /// What runs on what, and how it stands.
@@ -77,12 +79,28 @@ pub(super) fn tabs(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Span::styled(tab(place + 1, screen, is_shown), theme.style(role))
     };
     let mut spans: Vec<Span<'static>> = Screen::ALL.into_iter().enumerate().map(span).collect();
+    spans.extend(app.report.as_ref().and_then(|report| gates(report, theme)));
     let warnings = app.audit.warnings.len();
     if warnings > 0 {
         let plural = if warnings == 1 { "" } else { "s" };
         spans.push(Span::styled(format!("  {warnings} warning{plural}"), theme.style(Role::Warning)));
     }
     fit_line(spans, usize::from(area.width)).render(area, buffer);
+}
+
+/// How the gates stand: `gates 1 FAIL, 2 pass`.
+fn gates(report: &Report, theme: Theme) -> Option<Span<'static>> {
+    let verdict = Verdict::of(report);
+    let role = match verdict.result? {
+        GateState::Pass | GateState::Waived => Role::Good,
+        GateState::Pending => Role::Plain,
+        GateState::Inconclusive => Role::Warning,
+        GateState::Fail => Role::Bad,
+    };
+    let states = [GateState::Fail, GateState::Inconclusive, GateState::Waived, GateState::Pending, GateState::Pass];
+    let counts = states.into_iter().map(|state| (verdict.count(state), state.word())).filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
+    Some(Span::styled(format!("  gates: {}", counts.join(", ")), theme.style(role)))
 }
 
 /// Which screen's name is in this column.

@@ -8,6 +8,7 @@ use ratatui::widgets::Widget as _;
 use super::super::app::{App, Pane, Phase, Sort};
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, pane, paragraph, width as text_width};
+use crate::report::gates::{GateCheck, GateState};
 use crate::report::table::{HEAD, rows as table_rows};
 use crate::report::wire::{AttackResult, AttackStatus, Report};
 
@@ -17,12 +18,24 @@ const EXPENDABLE: [usize; 8] = [1, 5, 3, 8, 6, 7, 4, 11];
 /// Columns before the first of the table: the selection and the curve's mark.
 const MARGIN: usize = 4;
 
+/// Place of the column that the printed table does not have: what the gates say of a row.
+const GATE: usize = 12;
+
+/// A row of the printed table, and its gate.
+type Cells = [String; GATE + 1];
+
 /// Cells of all rows, the head first.
-fn cells(app: &App) -> Vec<[String; 12]> {
-    let mut cells = vec![HEAD.map(str::to_owned)];
+fn cells(app: &App) -> Vec<Cells> {
+    let with_gate = |row: &[String; GATE], gate: &str| -> Cells {
+        std::array::from_fn(|column| row.get(column).map_or_else(|| gate.to_owned(), Clone::clone))
+    };
+    let has_gates = app.report.as_ref().is_some_and(|report| !report.gates.is_empty());
+    let mut cells = vec![with_gate(&HEAD.map(str::to_owned), if has_gates { "gate" } else { "" })];
     if let Some(report) = &app.report {
         let rows = table_rows(report);
-        cells.extend(order(app, rows.len()).into_iter().map(|row| rows[row].clone()));
+        let gate =
+            |row: usize| gates_of(report, subject(report, row)).map(|it| it.result).max().map_or("", GateState::word);
+        cells.extend(order(app, rows.len()).into_iter().map(|row| with_gate(&rows[row], gate(row))));
     }
     if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Stopping) {
         // That a run goes on is said elsewhere.
@@ -31,6 +44,20 @@ fn cells(app: &App) -> Vec<[String; 12]> {
         }
     }
     cells
+}
+
+/// What a row of the printed table is called in metrics.
+fn subject(report: &Report, row: usize) -> &str {
+    match row {
+        0 => "clean",
+        row => report.attacks.get(row - 1).map_or("worst", |attack| attack.attack.label.as_str()),
+    }
+}
+
+/// What the gates say of a subject: `asr.pgd` and `accuracy.pgd.class.3` are of `pgd`.
+fn gates_of<'a>(report: &'a Report, subject: &'a str) -> impl Iterator<Item = &'a GateCheck> {
+    let checks = report.gates.iter().flat_map(|gate| &gate.checks);
+    checks.filter(move |check| check.metric.split('.').nth(1) == Some(subject))
 }
 
 /// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case.
@@ -44,13 +71,13 @@ fn order(app: &App, rows: usize) -> Vec<usize> {
         .collect()
 }
 
-fn widths(cells: &[[String; 12]]) -> [usize; 12] {
+fn widths(cells: &[Cells]) -> [usize; GATE + 1] {
     std::array::from_fn(|column| cells.iter().map(|row| text_width(&row[column])).max().unwrap_or(0))
 }
 
 /// Which columns are shown in so much room.
-fn chosen(widths: &[usize; 12], room: usize) -> Vec<usize> {
-    let mut chosen: Vec<usize> = (0..12).collect();
+fn chosen(widths: &[usize; GATE + 1], room: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..=GATE).filter(|&column| widths[column] > 0).collect();
     for column in EXPENDABLE {
         let used: usize = MARGIN + chosen.iter().map(|&column| widths[column] + 1).sum::<usize>();
         if used <= room + 1 {
@@ -64,7 +91,7 @@ fn chosen(widths: &[usize; 12], room: usize) -> Vec<usize> {
 /// Room that all columns take.
 pub(super) fn width(app: &App) -> u16 {
     let widths = widths(&cells(app));
-    (MARGIN + widths.iter().sum::<usize>() + 11) as u16
+    (MARGIN + widths.iter().sum::<usize>() + widths.iter().filter(|&&it| it > 0).count().saturating_sub(1)) as u16
 }
 
 /// Rows of the table without its head.
@@ -102,12 +129,12 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let cells = cells(app);
     let widths = widths(&cells);
     let columns = chosen(&widths, usize::from(inner.width));
-    let line = |row: &[String; 12]| {
+    let line = |row: &Cells| {
         let cells = columns.iter().map(|&column| {
             let (cell, wide) = (&row[column], widths[column]);
             let pad = " ".repeat(wide.saturating_sub(text_width(cell)));
             // As in the printed table: names read from the left, numbers from the right.
-            if matches!(column, 0 | 1 | 10) { format!("{cell}{pad}") } else { format!("{pad}{cell}") }
+            if matches!(column, 0 | 1 | 10 | GATE) { format!("{cell}{pad}") } else { format!("{pad}{cell}") }
         });
         cells.collect::<Vec<_>>().join(" ")
     };
@@ -185,6 +212,11 @@ fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let (broken, of) = (attack.success_rate.count, attack.success_rate.of);
         add(format!("broke {broken} of {of} images, {} forward passes per image", row[8]), Role::Plain);
         add(format!("means over the broken ones: L0 {}, L2 {}, L∞ {}", row[5], row[6], row[7]), Role::Plain);
+    }
+    for check in app.report.iter().flat_map(|report| gates_of(report, &what.label)) {
+        let role = if check.result == GateState::Fail { Role::Bad } else { Role::Plain };
+        let why = check.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        add(format!("gate {} {}{why}", check.metric, check.result.word()), role);
     }
     if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
         let (before, after) =

@@ -1,0 +1,420 @@
+//! The language of gates: `asr.pgd <= 50 %`, `peak_drop.* < 0.2`, `accuracy.clean.class.3 >= 0.9`.
+
+use std::fmt;
+
+use advmod_attacks::config::did_you_mean;
+use serde::{Deserialize, Serialize};
+
+/// A bound on a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GateExpr {
+    /// What is bounded.
+    pub metric: Metric,
+    /// From which side.
+    pub op: Op,
+    /// A share in `[0, 1]`, or a modularity.
+    pub limit: f64,
+}
+
+/// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// What is measured.
+    pub quantity: Quantity,
+    /// Of what.
+    pub subject: Subject,
+    /// Name or number of a class; `*` for every class.
+    pub class: Option<String>,
+}
+
+/// What can be bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// Broken of attacked images.
+    SuccessRate,
+    /// Correct of all images.
+    Accuracy,
+    /// Peak of the clean curve − peak of the adversarial one.
+    PeakDrop,
+    /// Largest Q of a curve.
+    PeakQ,
+}
+
+/// Whose measurement is bounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The clean images.
+    Clean,
+    /// All attacks together, per image.
+    Worst,
+    /// The attacks whose label fits; `*` stands for any characters.
+    Attacks(String),
+}
+
+/// A comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+}
+
+/// Where a whole interval lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// On the side that the gate asks for.
+    Right,
+    /// On the other side.
+    Wrong,
+    /// On both.
+    Both,
+}
+
+impl Op {
+    const ALL: [Self; 4] = [Self::AtMost, Self::AtLeast, Self::Less, Self::Greater];
+
+    /// As it is written.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+        }
+    }
+
+    /// Whether the value meets the limit.
+    pub fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Less => value < limit,
+            Self::AtMost => value <= limit,
+            Self::Greater => value > limit,
+            Self::AtLeast => value >= limit,
+        }
+    }
+
+    /// Where the interval from `low` to `high` lies. One that is not a number lies on both sides.
+    pub fn side(self, low: f64, high: f64, limit: f64) -> Side {
+        let comparable = !(low.is_nan() || high.is_nan());
+        match (self.holds(low, limit), self.holds(high, limit)) {
+            (true, true) if comparable => Side::Right,
+            (false, false) if comparable => Side::Wrong,
+            _ => Side::Both,
+        }
+    }
+}
+
+impl Quantity {
+    const ALL: [Self; 4] = [Self::SuccessRate, Self::Accuracy, Self::PeakDrop, Self::PeakQ];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SuccessRate => "asr",
+            Self::Accuracy => "accuracy",
+            Self::PeakDrop => "peak_drop",
+            Self::PeakQ => "peak_q",
+        }
+    }
+
+    /// Whether it is a share of images.
+    pub fn is_rate(self) -> bool {
+        matches!(self, Self::SuccessRate | Self::Accuracy)
+    }
+
+    /// A value of it for people: percent, or three digits.
+    pub fn show(self, value: f64) -> String {
+        if self.is_rate() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
+    }
+
+    /// A limit for people, with as many digits as it was given.
+    pub fn show_limit(self, limit: f64) -> String {
+        // One more rounding takes the noise of the factor out: 0.07 is 7 %, not 7.000000000000001 %.
+        let percent = (100.0 * limit * 1e9).round() / 1e9;
+        if self.is_rate() { format!("{percent} %") } else { limit.to_string() }
+    }
+}
+
+impl GateExpr {
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what it could have been.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |problem: String| format!("gate {text:?}: {problem}");
+        let place = comparison(text).ok_or_else(|| {
+            wrong("no comparison; expected METRIC <= LIMIT with <=, <, >= or >, as in asr.pgd <= 0.5".to_owned())
+        })?;
+        let (left, right) = text.split_at(place);
+        let op = Op::ALL.into_iter().find(|op| right.starts_with(op.sign())).expect("a comparison begins here");
+        let metric = Metric::parse(left.trim()).map_err(wrong)?;
+        let limit = limit(right[op.sign().len()..].trim(), metric.quantity).map_err(wrong)?;
+        Ok(Self { metric, op, limit })
+    }
+
+    /// The limit for people: `<= 50 %`.
+    pub fn limit_text(&self) -> String {
+        format!("{} {}", self.op.sign(), self.metric.quantity.show_limit(self.limit))
+    }
+}
+
+/// Where the comparison begins, outside of quotes.
+fn comparison(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    text.char_indices().find_map(|(place, character)| {
+        quoted ^= character == '"';
+        (!quoted && matches!(character, '<' | '>')).then_some(place)
+    })
+}
+
+fn limit(text: &str, quantity: Quantity) -> Result<f64, String> {
+    let (digits, factor) = match text.strip_suffix('%') {
+        Some(_) if !quantity.is_rate() => {
+            return Err(format!("{} is no share; give a number such as 0.2, not percent", quantity.name()));
+        }
+        Some(percent) => (percent.trim_end(), 0.01),
+        None => (text, 1.0),
+    };
+    let number = digits.parse::<f64>().ok().filter(|it| it.is_finite());
+    let number = number.ok_or_else(|| format!("limit {text:?} is no number; expected one such as 0.5 or 50 %"))?;
+    let limit = number * factor;
+    if quantity.is_rate() && !(0.0..=1.0).contains(&limit) {
+        let instead = if factor < 1.0 { String::new() } else { format!(" or percent; did you mean {number} %?") };
+        return Err(format!("limit {text} is no share of images: expected 0 to 1{instead}"));
+    }
+    if limit.abs() > 2.0 {
+        return Err(format!("limit {text} is out of reach: modularity and its differences lie between -2 and 2"));
+    }
+    Ok(limit)
+}
+
+impl Metric {
+    /// Reads a metric.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what it could have been.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = text.splitn(4, '.');
+        let name = parts.next().unwrap_or_default();
+        let names = || Quantity::ALL.map(Quantity::name);
+        let quantity = Quantity::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| {
+            let hint = did_you_mean(name, names().into_iter());
+            format!("no metric is called {name:?}{hint}; known: {}", names().join(", "))
+        })?;
+        let subject = match parts.next() {
+            Some("clean") => Subject::Clean,
+            Some("worst") => Subject::Worst,
+            Some(label) if !label.is_empty() && !label.contains(char::is_whitespace) => {
+                Subject::Attacks(label.to_owned())
+            }
+            _ => return Err(format!("{name} of what? Expected {name}.ATTACK or {name}.*{}", also(quantity))),
+        };
+        let fits = match (quantity, &subject) {
+            (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean) => false,
+            (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst) => false,
+            _ => true,
+        };
+        if !fits {
+            return Err(format!("{text} does not exist; expected {name}.ATTACK or {name}.*{}", also(quantity)));
+        }
+        let class = match (parts.next(), parts.next()) {
+            (None, _) => None,
+            (Some("class"), Some(class)) if quantity.is_rate() && !unquoted(class).is_empty() => {
+                Some(unquoted(class).to_owned())
+            }
+            (Some("class"), Some(_)) if !quantity.is_rate() => return Err(format!("{name} has no classes")),
+            _ => return Err(format!("{text}: expected nothing, or .class.CLASS after the attack")),
+        };
+        Ok(Self { quantity, subject, class })
+    }
+
+    /// The classes that are meant, of so many with these names (none when they are unknown). A name wins over a number.
+    ///
+    /// # Errors
+    /// What classes there are.
+    pub fn classes(&self, names: &[String], classes: usize) -> Result<Option<Vec<u32>>, String> {
+        let Some(class) = &self.class else { return Ok(None) };
+        if class == "*" {
+            return Ok(Some((0..classes as u32).collect()));
+        }
+        let named: Vec<u32> = (0..names.len() as u32).filter(|&it| names[it as usize] == *class).collect();
+        if !named.is_empty() {
+            return Ok(Some(named));
+        }
+        match class.parse::<u32>() {
+            Ok(number) if (number as usize) < classes => Ok(Some(vec![number])),
+            _ => {
+                let hint = did_you_mean(class, names.iter().map(String::as_str));
+                Err(format!("no class is called {class:?}{hint}; expected 0 to {}, or its name", classes.max(1) - 1))
+            }
+        }
+    }
+}
+
+/// What a quantity can be of besides attacks.
+fn also(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::SuccessRate => " or asr.worst",
+        Quantity::Accuracy => ", accuracy.clean or accuracy.worst",
+        Quantity::PeakDrop => "",
+        Quantity::PeakQ => " or peak_q.clean",
+    }
+}
+
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+impl Subject {
+    /// Whether an attack's label is meant.
+    pub fn fits(&self, label: &str) -> bool {
+        matches!(self, Self::Attacks(pattern) if matches(pattern, label))
+    }
+}
+
+/// `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let subject = match &self.subject {
+            Subject::Clean => "clean",
+            Subject::Worst => "worst",
+            Subject::Attacks(pattern) => pattern,
+        };
+        write!(f, "{}.{subject}", self.quantity.name())?;
+        match &self.class {
+            Some(class) if class.contains(['<', '>']) && !class.contains('"') => write!(f, ".class.\"{class}\""),
+            Some(class) => write!(f, ".class.{class}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for GateExpr {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {} {}", self.metric, self.op.sign(), self.limit)
+    }
+}
+
+impl TryFrom<String> for GateExpr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<GateExpr> for String {
+    fn from(expr: GateExpr) -> Self {
+        expr.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_read_and_written() {
+        for (text, canonical) in [
+            ("asr.pgd<=0.5", "asr.pgd <= 0.5"),
+            (" accuracy.clean  >=  90 % ", "accuracy.clean >= 0.9"),
+            ("peak_drop.* < -0.2", "peak_drop.* < -0.2"),
+            ("peak_q.clean > .4", "peak_q.clean > 0.4"),
+            ("asr.worst <= 7%", "asr.worst <= 0.07"),
+            ("asr.one-pixel.class.T-shirt/top v1.0 <= 1", "asr.one-pixel.class.T-shirt/top v1.0 <= 1"),
+            ("accuracy.pgd-2.class.\"a<b\" >= 0", "accuracy.pgd-2.class.\"a<b\" >= 0"),
+        ] {
+            let expr = GateExpr::parse(text).unwrap();
+            assert_eq!(expr.to_string(), canonical);
+            assert_eq!(GateExpr::parse(canonical).unwrap(), expr);
+        }
+        assert_eq!(GateExpr::parse("asr.pgd <= 7%").unwrap().limit_text(), "<= 7 %");
+    }
+
+    #[test]
+    fn errors_say_what_was_expected() {
+        for (text, word) in [
+            ("", "no comparison"),
+            ("asr.pgd", "no comparison"),
+            ("asr.pgd = 0.5", "no comparison"),
+            ("asr <= 0.5", "asr.ATTACK"),
+            ("acuracy.pgd <= 0.5", "did you mean accuracy?"),
+            ("asr. <= 0.5", "asr of what?"),
+            ("asr.clean <= 0.5", "asr.worst"),
+            ("peak_drop.worst <= 0.5", "peak_drop.*"),
+            ("asr.pgd <= 50", "did you mean 50 %?"),
+            ("asr.pgd <= 150 %", "0 to 1"),
+            ("asr.pgd <= x", "no number"),
+            ("asr.pgd <= NaN", "no number"),
+            ("asr.pgd <== 0.5", "no number"),
+            ("peak_drop.pgd <= 20 %", "not percent"),
+            ("peak_drop.pgd <= 20", "out of reach"),
+            ("peak_drop.pgd.class.3 <= 0.2", "no classes"),
+            ("asr.pgd.class. <= 0.2", ".class.CLASS"),
+            ("asr.pgd.3 <= 0.2", ".class.CLASS"),
+        ] {
+            let error = GateExpr::parse(text).unwrap_err();
+            assert!(error.contains(word) && error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interval_decides_only_as_a_whole() {
+        let side = |op: Op, low, high| op.side(low, high, 0.5);
+        assert_eq!(side(Op::AtMost, 0.1, 0.5), Side::Right);
+        assert_eq!(side(Op::Less, 0.1, 0.5), Side::Both);
+        assert_eq!(side(Op::Less, 0.5, 0.6), Side::Wrong);
+        assert_eq!(side(Op::AtMost, 0.5, 0.6), Side::Both);
+        assert_eq!(side(Op::AtLeast, 0.5, 0.6), Side::Right);
+        assert_eq!(side(Op::Greater, 0.5, 0.6), Side::Both);
+        assert_eq!(side(Op::Greater, 0.1, 0.5), Side::Wrong);
+        assert_eq!(side(Op::AtMost, f64::NAN, f64::NAN), Side::Both);
+    }
+
+    #[test]
+    fn stars_stand_for_any_characters() {
+        for (pattern, text, fits) in [
+            ("*", "pgd", true),
+            ("pgd", "pgd", true),
+            ("pgd", "pgd-2", false),
+            ("pgd*", "pgd-2", true),
+            ("*-2", "pgd-2", true),
+            ("p*d", "pgd", true),
+            ("pgd*d", "pgd", false),
+            ("*g*", "pgd", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn classes_have_names_and_numbers() {
+        let metric = |text: &str| Metric::parse(text).unwrap();
+        let names = ["cat", "1", "dog"].map(str::to_owned);
+        assert_eq!(metric("asr.pgd").classes(&names, 3), Ok(None));
+        assert_eq!(metric("asr.pgd.class.dog").classes(&names, 3), Ok(Some(vec![2])));
+        assert_eq!(metric("asr.pgd.class.0").classes(&names, 3), Ok(Some(vec![0])));
+        assert_eq!(metric("asr.pgd.class.*").classes(&[], 2), Ok(Some(vec![0, 1])));
+        assert!(metric("asr.pgd.class.dgo").classes(&names, 3).unwrap_err().contains("did you mean dog?"));
+        assert!(metric("asr.pgd.class.3").classes(&names, 3).unwrap_err().contains("0 to 2"));
+    }
+}

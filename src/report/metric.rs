@@ -1,0 +1,181 @@
+//! What a metric comes to in a report: one measurement per attack and class that it means.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
+use crate::audit::gate::expr::{Metric, Quantity, Subject};
+use crate::audit::stats::Rate;
+
+/// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The measurement.
+    pub value: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// One measurement that a metric means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
+    pub name: String,
+    /// What was found, or why nothing was.
+    pub found: Result<Measured, Missing>,
+}
+
+/// Why there is no measurement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Not all that it needs was done.
+    NotDone(String),
+    /// It was, and there is none.
+    NotMeasurable(String),
+}
+
+impl From<Rate> for Measured {
+    fn from(rate: Rate) -> Self {
+        Self { value: rate.value.unwrap_or(f64::NAN), low: rate.low, high: rate.high }
+    }
+}
+
+/// Everything that a metric means, in the order of the attacks and classes.
+pub fn read(report: &Report, metric: &Metric) -> Vec<Reading> {
+    let names = &report.data.classes;
+    let classes = match metric.classes(names, report.model.classes) {
+        Ok(classes) => classes,
+        Err(problem) => {
+            return vec![Reading { name: metric.to_string(), found: Err(Missing::NotMeasurable(problem)) }];
+        }
+    };
+    let name = |subject: &str, class: Option<u32>| {
+        let class = class.map(|class| match names.get(class as usize) {
+            Some(name) => format!(".class.{name}"),
+            None => format!(".class.{class}"),
+        });
+        format!("{}.{subject}{}", metric.quantity.name(), class.unwrap_or_default())
+    };
+    let each: Vec<Option<u32>> = classes.map_or_else(|| vec![None], |classes| classes.into_iter().map(Some).collect());
+    let mut readings = Vec::new();
+    let mut of = |subject: &str, find: &dyn Fn(Option<u32>) -> Result<Measured, Missing>| {
+        readings.extend(each.iter().map(|&class| Reading { name: name(subject, class), found: find(class) }));
+    };
+    match (&metric.subject, metric.quantity) {
+        (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
+            let curves = report.clean.curves.as_ref();
+            peak(report.clean.peak.as_ref(), curves.is_some())
+        }),
+        (Subject::Clean, _) => of("clean", &|class| clean_accuracy(report, class)),
+        (Subject::Worst, quantity) => of("worst", &|class| worst(report, quantity, class)),
+        (Subject::Attacks(_), quantity) => {
+            // Over a star, targeted attacks have no accuracy and are not meant.
+            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.targeted;
+            let meant = report.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
+            for attack in meant {
+                of(&attack.attack.label, &|class| of_attack(report, attack, quantity, class));
+            }
+        }
+    }
+    if readings.is_empty() {
+        let found = Err(Missing::NotMeasurable("no attack of the report is meant".to_owned()));
+        readings.push(Reading { name: metric.to_string(), found });
+    }
+    readings
+}
+
+fn rate(count: usize, of: usize, none: &str) -> Result<Measured, Missing> {
+    match of {
+        0 => Err(Missing::NotMeasurable(none.to_owned())),
+        _ => Ok(Rate::new(count, of).into()),
+    }
+}
+
+/// Samples of a class, or all of them.
+fn samples(report: &Report, class: Option<u32>) -> impl Iterator<Item = usize> + '_ {
+    let labels = &report.data.labels;
+    (0..labels.len()).filter(move |&sample| class.is_none_or(|class| labels[sample] == class))
+}
+
+/// Whether a sample is of a class.
+fn is_of(report: &Report, sample: usize, class: Option<u32>) -> bool {
+    class.is_none_or(|class| report.data.labels.get(sample) == Some(&class))
+}
+
+const NO_IMAGE: &str = "no image of this class";
+
+fn clean_accuracy(report: &Report, class: Option<u32>) -> Result<Measured, Missing> {
+    if report.clean.accuracy.is_none() {
+        return Err(Missing::NotDone("the clean images were not classified".to_owned()));
+    }
+    let correct = samples(report, class).filter(|&sample| is_correct(report, sample)).count();
+    rate(correct, samples(report, class).count(), NO_IMAGE)
+}
+
+fn is_correct(report: &Report, sample: usize) -> bool {
+    let prediction = report.clean.predictions.get(sample);
+    prediction.is_some() && prediction == report.data.labels.get(sample)
+}
+
+fn of_attack(
+    report: &Report,
+    attack: &AttackResult,
+    quantity: Quantity,
+    class: Option<u32>,
+) -> Result<Measured, Missing> {
+    let label = &attack.attack.label;
+    match attack.status {
+        AttackStatus::Failed => return Err(Missing::NotMeasurable(format!("{label} failed"))),
+        AttackStatus::Incomplete => return Err(Missing::NotDone(format!("{label} is incomplete"))),
+        AttackStatus::Complete => (),
+    }
+    let attacked = || attack.samples.iter().filter(|it| is_of(report, it.sample, class));
+    match quantity {
+        Quantity::SuccessRate => {
+            rate(attacked().filter(|it| it.success).count(), attacked().count(), "no image was attacked")
+        }
+        Quantity::Accuracy => {
+            let broken: BTreeSet<usize> = attacked().filter(|it| it.success).map(|it| it.sample).collect();
+            let whole = |&sample: &usize| is_correct(report, sample) && !broken.contains(&sample);
+            rate(samples(report, class).filter(whole).count(), samples(report, class).count(), NO_IMAGE)
+        }
+        Quantity::PeakDrop => match attack.peak_drop {
+            Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }),
+            None => Err(Missing::NotMeasurable(format!("{label} has no peak drop with an interval"))),
+        },
+        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), true),
+    }
+}
+
+fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Measured, Missing> {
+    match peak.map(|it| (it.q, it.interval)) {
+        Some((value, Some(it))) => Ok(Measured { value, low: it.low, high: it.high }),
+        Some((_, None)) => Err(Missing::NotMeasurable("its peak has no interval".to_owned())),
+        None if is_done => Err(Missing::NotMeasurable("the curve has no peak".to_owned())),
+        None => Err(Missing::NotDone("the curve was not measured".to_owned())),
+    }
+}
+
+/// An attacker who tries every attack, also where there is one only.
+fn worst(report: &Report, quantity: Quantity, class: Option<u32>) -> Result<Measured, Missing> {
+    let with = |status| report.attacks.iter().find(|it| it.status == status).map(|it| &it.attack.label);
+    if let Some(label) = with(AttackStatus::Failed) {
+        return Err(Missing::NotMeasurable(format!("{label} failed")));
+    }
+    if let Some(label) = with(AttackStatus::Incomplete) {
+        return Err(Missing::NotDone(format!("{label} is incomplete")));
+    }
+    let results = || report.attacks.iter().flat_map(|it| &it.samples).filter(|it| is_of(report, it.sample, class));
+    let places = |keep: &dyn Fn(&crate::audit::event::SampleResult) -> bool| -> BTreeSet<usize> {
+        results().filter(|it| keep(it)).map(|it| it.sample).collect()
+    };
+    if quantity == Quantity::SuccessRate {
+        return rate(places(&|it| it.success).len(), places(&|_| true).len(), "no image was attacked");
+    }
+    let wrong = places(&|it| report.data.labels.get(it.sample) != Some(&it.prediction));
+    let whole = |&sample: &usize| is_correct(report, sample) && !wrong.contains(&sample);
+    rate(samples(report, class).filter(whole).count(), samples(report, class).count(), NO_IMAGE)
+}
