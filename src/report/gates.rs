@@ -223,7 +223,7 @@ pub fn text(report: &Report) -> String {
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
-    text.push_str(&format!("Result: {line}\n"));
+    text.extend(["Result: ", &line, "\n"]);
     for gate in verdict.gates.iter().filter(|gate| gate.result != GateState::Pass || gate.waiver_expired) {
         let place = gate.gate.place.as_ref().map_or(String::new(), |it| format!(" ({}:{})", it.file, it.line));
         let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));

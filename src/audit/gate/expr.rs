@@ -215,12 +215,12 @@ impl Metric {
             }
             _ => return Err(format!("{name} of what? Expected {name}.ATTACK or {name}.*{}", also(quantity))),
         };
-        let fits = match (quantity, &subject) {
-            (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean) => false,
-            (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst) => false,
-            _ => true,
-        };
-        if !fits {
+        let makes_no_sense = matches!(
+            (quantity, &subject),
+            (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean)
+                | (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst)
+        );
+        if makes_no_sense {
             return Err(format!("{text} does not exist; expected {name}.ATTACK or {name}.*{}", also(quantity)));
         }
         let class = match (parts.next(), parts.next()) {
