@@ -1,14 +1,18 @@
 //! The classifier under audit: from a file to a differentiable function with taps.
 //!
-//! Reading order: [`program`] (what a network is), [`builder`] and [`zoo`] (how one is made from weights), [`interpreter`] (how it runs),
+//! Reading order: [`program`] and [`op`] (what a network is), [`builder`] and [`zoo`] (how one is made from weights), [`import`] (how one is
+//! made from an exported program), [`interpreter`] and [`apply`] (how it runs),
 //! [`passes`] (what is derived from it), [`load`] (file to [`Model`]).
 
+pub mod op;
 pub mod program;
 
+pub mod apply;
 pub mod builder;
 pub mod device;
 pub mod embedded;
 pub mod format;
+pub mod import;
 pub mod interpreter;
 pub mod load;
 pub mod metadata;
@@ -140,12 +144,13 @@ impl Model {
         visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
     ) -> Result<Tensor, TchError> {
         let _guard = tch::no_grad_guard();
+        let images = pixels.size()[0];
         let pixels = channels_last(pixels, self.device)?;
         self.traced.run_with_taps(&pixels, Mode::Evaluate, &self.taps, &mut |idx, output| {
             // Rows are read in memory order, so that no layout needs a copy.
             let rows = match output.dim() {
-                4 if self.device == Device::Cpu => output.f_permute([0, 2, 3, 1])?.f_reshape([output.size()[0], -1])?,
-                _ => output.f_reshape([output.size()[0], -1])?,
+                4 if self.device == Device::Cpu => output.f_permute([0, 2, 3, 1])?.f_reshape([images, -1])?,
+                _ => output.f_reshape([images, -1])?,
             };
             visit(idx, &rows)
         })

@@ -21,10 +21,11 @@ pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, Forma
     state_dict::extract(source, &pickled::load(source, &pickle)?, &mut archive)
 }
 
-struct Archive<'a> {
+/// A zip archive that PyTorch wrote: everything lies in one folder.
+pub(super) struct Archive<'a> {
     source: Source<'a>,
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// Everything before `data.pkl`.
+    /// That folder.
     prefix: String,
     storages: BTreeMap<String, Cow<'a, [u8]>>,
     /// Bytes that compressed entries may still unpack to. `torch.save` itself never compresses.
@@ -33,23 +34,29 @@ struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     fn open(source: Source<'a>) -> Result<Self, FormatError> {
-        let zip = ZipArchive::new(Cursor::new(source.bytes)).map_err(|error| {
-            if has_directory(source.bytes) {
-                source.damaged(format!("its zip directory cannot be read ({error})"))
-            } else {
-                source.truncated("the zip archive has no directory at its end")
-            }
-        })?;
+        let zip = directory(source)?;
         let prefix = torch_prefix(source, &zip)?;
         Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// The archive with the folder that `main` lies in, which is the only such entry.
+    pub(super) fn open_around(source: Source<'a>, main: &str) -> Result<Self, FormatError> {
+        let zip = directory(source)?;
+        let prefixes: Vec<String> =
+            zip.file_names().flatten().filter_map(|name| Some(name.strip_suffix(main)?.to_owned())).collect();
+        let [prefix] = prefixes.as_slice() else {
+            return Err(source.damaged(format!("it has {} entries `{main}`, expected one", prefixes.len())));
+        };
+        let prefix = prefix.clone();
+        Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
         self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
     }
 
     /// An entry's bytes, checked against its CRC: a slice of the file, or unpacked if it was compressed.
-    fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
+    pub(super) fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
         let source = self.source;
         let full_name = format!("{}{name}", self.prefix);
         let shown = printable(&full_name);
@@ -84,6 +91,22 @@ impl Storages for Archive<'_> {
         }
         Ok(&self.storages[key])
     }
+}
+
+/// The archive's list of entries.
+fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatError> {
+    ZipArchive::new(Cursor::new(source.bytes)).map_err(|error| {
+        if has_directory(source.bytes) {
+            source.damaged(format!("its zip directory cannot be read ({error})"))
+        } else {
+            source.truncated("the zip archive has no directory at its end")
+        }
+    })
+}
+
+/// Whether a zip archive is one that `torch.export.save` wrote.
+pub(super) fn is_export_archive(source: Source<'_>) -> bool {
+    directory(source).is_ok_and(|zip| zip.file_names().flatten().any(|name| is_export(&name)))
 }
 
 /// Whether the end of the archive is there: its end record is in the last 64 KiB, after which only a comment may follow.

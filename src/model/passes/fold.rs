@@ -97,19 +97,7 @@ fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
     program.weights = kept;
     let moved = |id: &mut WeightId| *id = new_weights[id.0 as usize].expect("a used weight is kept");
     for node in &mut nodes {
-        match &mut node.op {
-            Op::Conv2d { weight, bias, .. } | Op::Linear { weight, bias } => {
-                moved(weight);
-                if let Some(bias) = bias {
-                    moved(bias);
-                }
-            }
-            Op::BatchNorm { weight, bias, mean, variance, .. } => {
-                [weight, bias, mean, variance].into_iter().for_each(moved);
-            }
-            Op::Normalize { mean, std } => [mean, std].into_iter().for_each(moved),
-            _ => (),
-        }
+        node.op.weights_mut().into_iter().for_each(moved);
     }
     program.nodes = nodes;
 }
