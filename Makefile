@@ -23,9 +23,9 @@ test: setup
 	$(CARGO) test --workspace --locked
 
 # Speed beside other attack libraries on the same model and images; see benches/README.md.
-# WEIGHTS, IMAGES, PEERS and PYTHON say what to compare with.
+# WEIGHTS, IMAGES, PEERS and PYTHON say what to compare with; BENCH takes more options, such as --only jsma,cw.
 bench: build
-	python3 benches/compare.py --weights $(WEIGHTS) --images $(IMAGES) --peers $(PEERS) --python $(or $(PYTHON),python3) --curve
+	python3 benches/compare.py --weights $(WEIGHTS) --images $(IMAGES) --peers $(PEERS) --python $(or $(PYTHON),python3) $(BENCH)
 
 clean:
 	$(CARGO) clean

@@ -46,7 +46,7 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
     ParamDoc {
         name: "target",
         default: "none",
-        range: "runner-up, random, least-likely, or a class number",
+        range: "runner-up, random, least-likely, next (label + 1), or a class number",
         help: "The class to reach, chosen per sample; implies goal=targeted, which alone means random",
     },
 ];
@@ -278,7 +278,10 @@ mod tests {
             ("fgsm:eps=big", "fgsm.eps = big: expected a number or a fraction such as 8/255"),
             ("fgsm:norm=l1", "fgsm.norm = l1: expected linf, l2"),
             ("fgsm:goal=fame", "fgsm.goal = fame: expected untargeted or targeted"),
-            ("fgsm:target=best", "fgsm.target = best: expected runner-up, random, least-likely or a class number"),
+            (
+                "fgsm:target=best",
+                "fgsm.target = best: expected runner-up, random, least-likely, next or a class number",
+            ),
             ("fgsm:goal=untargeted,target=1", "fgsm.target = 1: needs goal = targeted"),
         ] {
             assert_eq!(build(text).unwrap_err(), message);

@@ -175,6 +175,8 @@ pub enum Target {
     Random,
     /// The smallest clean logit besides the label's.
     LeastLikely,
+    /// The label plus one, the first class after the last: needs neither the model nor the seed.
+    Next,
     /// The same class for all; samples of that class are not attacked.
     Class(i64),
 }
@@ -185,6 +187,7 @@ impl fmt::Display for Target {
             Target::RunnerUp => f.write_str("runner-up"),
             Target::Random => f.write_str("random"),
             Target::LeastLikely => f.write_str("least-likely"),
+            Target::Next => f.write_str("next"),
             Target::Class(class) => write!(f, "{class}"),
         }
     }
@@ -198,9 +201,10 @@ impl FromStr for Target {
             "runner-up" => Ok(Target::RunnerUp),
             "random" => Ok(Target::Random),
             "least-likely" => Ok(Target::LeastLikely),
+            "next" => Ok(Target::Next),
             _ => match text.parse() {
                 Ok(class) if 0 <= class => Ok(Target::Class(class)),
-                _ => Err(ThreatError("expected runner-up, random, least-likely or a class number".to_owned())),
+                _ => Err(ThreatError("expected runner-up, random, least-likely, next or a class number".to_owned())),
             },
         }
     }
@@ -259,7 +263,7 @@ mod tests {
 
     #[test]
     fn targets_read_back_what_they_show() {
-        for text in ["runner-up", "random", "least-likely", "3"] {
+        for text in ["runner-up", "random", "least-likely", "next", "3"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         assert!("-1".parse::<Target>().is_err());

@@ -7,9 +7,8 @@ mod common;
 use advmod_attacks::attack::AttackError;
 use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
-use advmod_attacks::victim::{Victim, VictimError};
-use common::{Changed, attack_all, config, one_thread, same_bits};
-use std::cell::RefCell;
+use advmod_attacks::victim::VictimError;
+use common::{Changed, Recorder, attack_all, config, one_thread, same_bits};
 use tch::{Device, Kind, Tensor};
 
 const CW: &str = "cw:search_steps=9,steps=100";
@@ -166,11 +165,11 @@ fn jsma_skips_saturated_features_even_where_they_matter_most() {
 fn jsma_takes_two_gradients_per_step_for_any_number_of_classes_and_two_features_per_pair() {
     one_thread();
     for n_classes in [2, 12] {
-        let victim = Recorded { inner: ConvVictim::seeded(1, 3, n_classes), seen: RefCell::default() };
+        let victim = Recorder::new(ConvVictim::seeded(1, 3, n_classes));
         let pixels = images(4, [1, 3, 8, 8]);
         let labels = predictions(&victim, &pixels).unwrap();
         for text in ["jsma:gamma=0.2,theta=-0.5", "jsma:target=least-likely,gamma=0.2"] {
-            victim.seen.borrow_mut().clear();
+            victim.shown.borrow_mut().clear();
             let sample = attack_all(&victim, &config(text), &pixels, &labels).unwrap().samples.remove(0);
             let n_steps = 38; // ⌊0.2 · 192⌋ / 2 pairs
             let n_steps = if text.contains("theta") { 2 * (n_steps / 2) } else { n_steps / 2 };
@@ -179,9 +178,9 @@ fn jsma_takes_two_gradients_per_step_for_any_number_of_classes_and_two_features_
                 "{sample:?}"
             );
             assert!(sample.forwards <= n_steps + 1, "{text}: {sample:?}");
-            let seen = victim.seen.borrow();
+            let seen = victim.shown.borrow();
             for pair in seen.windows(2).skip(1).take(sample.forwards as usize - 1) {
-                let n_changed = (&pair[1] - &pair[0]).ne(0.0).sum(Kind::Int64).int64_value(&[]);
+                let n_changed = (pair[1].get(0) - pair[0].get(0)).ne(0.0).sum(Kind::Int64).int64_value(&[]);
                 assert_eq!(n_changed, 2, "{text}");
             }
         }
@@ -191,17 +190,21 @@ fn jsma_takes_two_gradients_per_step_for_any_number_of_classes_and_two_features_
 #[test]
 fn maximal_jsma_goes_both_ways_and_never_turns_back() {
     one_thread();
-    let victim = Recorded { inner: ConvVictim::seeded(1, 3, 5), seen: RefCell::default() };
+    let victim = Recorder::new(ConvVictim::seeded(1, 3, 5));
     let pixels = images(7, [1, 3, 8, 8]);
     let labels = predictions(&victim, &pixels).unwrap();
-    victim.seen.borrow_mut().clear();
+    victim.shown.borrow_mut().clear();
     let sample = attack_all(&victim, &config("jsma:variant=maximal,theta=0.1,gamma=0.5"), &pixels, &labels)
         .unwrap()
         .samples
         .remove(0);
-    let seen = victim.seen.borrow();
-    let changes: Vec<Tensor> =
-        seen.windows(2).skip(1).take(sample.forwards as usize - 1).map(|pair| &pair[1] - &pair[0]).collect();
+    let seen = victim.shown.borrow();
+    let changes: Vec<Tensor> = seen
+        .windows(2)
+        .skip(1)
+        .take(sample.forwards as usize - 1)
+        .map(|pair| pair[1].get(0) - pair[0].get(0))
+        .collect();
     let all = Tensor::stack(&changes, 0);
     let (rises, falls) = (all.gt(0.0).any_dim(0, false), all.lt(0.0).any_dim(0, false));
     assert!(4 < changes.len(), "{sample:?}");
@@ -226,25 +229,4 @@ fn aiming_at_every_class_is_never_dearer_than_aiming_at_one() {
         }
     }
     assert!(12 < n_compared, "{n_compared}");
-}
-
-/// Remembers the first row of everything that it is shown.
-struct Recorded<V> {
-    inner: V,
-    seen: RefCell<Vec<Tensor>>,
-}
-
-impl<V: Victim> Victim for Recorded<V> {
-    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        self.seen.borrow_mut().push(pixels.get(0).detach().copy());
-        self.inner.logits(pixels)
-    }
-
-    fn n_classes(&self) -> i64 {
-        self.inner.n_classes()
-    }
-
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
 }

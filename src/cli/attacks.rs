@@ -57,7 +57,13 @@ fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error
             out.push_str(&wrapped("    ", 4, &defaults.join(", "), width));
         }
     }
-    writeln!(out, "\nLast lines: parameters and their defaults; advmod attacks NAME explains them.")?;
+    out.push('\n');
+    out.push_str(&wrapped(
+        "",
+        0,
+        "Last lines: parameters and their defaults; advmod attacks NAME explains them.",
+        width,
+    ));
     Ok(out)
 }
 

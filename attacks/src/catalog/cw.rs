@@ -49,7 +49,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
             name: "abort",
             default: "true",
             range: "true, false",
-            help: "Whether a sample leaves a value of c when a tenth of its steps brought no progress",
+            help: "Whether a sample leaves a value of c when a twentieth of its steps brought no progress",
         },
     ],
     presets: &[
@@ -86,7 +86,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// The paper's section VI.A and its authors' code, with its defaults but for the number of steps.
 /// # Deviations
 /// tanh is stretched a little, and w kept within its ends, so that pixels of 0 and 1 are exact and can move. The distance is to x, not
-/// to what tanh makes of it. Samples abort one by one, so none feels the others, and not before the second tenth of the steps, since the
+/// to what tanh makes of it. Samples abort one by one, so none feels the others, and not before the second twentieth of the steps, since the
 /// first steps of Adam always overshoot. A model that answers with probabilities is refused: their margin has hardly any gradient.
 /// # Cost
 /// At most `search_steps` × `steps` forwards and backwards.
@@ -161,7 +161,7 @@ impl CarliniWagner {
         let mut latest_loss = c.full_like(f64::INFINITY);
         let mut adam = Adam::new(to_tanh_space(batch.pixels));
         let mut is_met_at_all = c.zeros_like().to_kind(Kind::Bool);
-        let check_every = (steps / 10).max(1);
+        let check_every = (steps / 20).max(5);
         for step in 0..steps {
             query.step(search * steps + step, search_steps * steps)?;
             let (pixels, tanh) = from_tanh_space(&adam.variable);
@@ -282,7 +282,7 @@ fn from_tanh_space(w: &Tensor) -> (Tensor, Tensor) {
 /// tanh w where a pixel is exactly 1. The paper's 1 (its code's 0.999999) leaves such pixels where tanh is so flat that hundreds of
 /// steps do not move them; at 0.99 they start with a fiftieth of the slope that grey pixels have.
 const END: f64 = 0.99;
-/// A loss above this share of the one a tenth of the steps before is no progress.
+/// A loss above this share of the one a twentieth of the steps before is no progress.
 const ENOUGH: f64 = 0.9999;
 /// Where f32 still has room for c · margin.
 const LARGEST_C: f64 = 1e10;

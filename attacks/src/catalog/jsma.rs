@@ -235,11 +235,13 @@ impl Jsma {
         let n_features = open.first().map_or(0, |sample| sample.values.len());
         let area = original.size()[2..].iter().product::<i64>() as usize;
         let budget = (self.params.gamma * n_features as f64 + 1e-9) as usize;
-        let n_steps = ((budget / 2) as f64 * (1.0 / self.params.theta.abs() - 1e-9).ceil()) as u32;
+        let n_steps = (budget / 2) as f64 * (1.0 / self.params.theta.abs() - 1e-9).ceil();
+        let n_steps = n_steps.min(f64::from(u32::MAX - 1)) as u32;
         let mut forwards = vec![0; open.len()];
         let mut pixels = original.copy().contiguous();
         for step in 0..=n_steps {
-            query.step(pass * (n_steps + 1) + step, n_passes * (n_steps + 1))?;
+            let before = pass.saturating_mul(n_steps + 1);
+            query.step(before.saturating_add(step), n_passes.saturating_mul(n_steps + 1))?;
             // Samples that may change no more are only looked at; the others also need gradients.
             let is_last = |sample: &Sample| step == n_steps || budget < sample.n_changed + 2;
             let mut steps: Vec<Option<Step>> = vec![None; open.len()];

@@ -73,6 +73,7 @@ pub(super) fn target(goal: Goal, logits: &[f32], label: i64, seed: u64, id: u32)
             let draw = rand::RngExt::random_range(&mut stream(seed, "target", id, 0), 0..n_classes - 1);
             Some(if draw < label { draw } else { draw + 1 })
         }
+        Target::Next => Some((label + 1) % n_classes),
         Target::Class(class) if class < n_classes => Some(class),
         Target::Class(class) => {
             return invalid(format!("target class {class}, the model has classes 0 to {}", n_classes - 1));
@@ -99,6 +100,8 @@ mod tests {
         assert_eq!(chosen(Target::RunnerUp), Some(3));
         assert_eq!(chosen(Target::LeastLikely), Some(2));
         assert_eq!(chosen(Target::Class(0)), Some(0));
+        assert_eq!(chosen(Target::Next), Some(2));
+        assert_eq!(target(Goal::Targeted(Target::Next), &logits, 3, 7, 0).unwrap(), Some(0));
         assert!(target(Goal::Targeted(Target::Class(4)), &logits, 1, 7, 0).is_err());
         let mut drawn: Vec<i64> =
             (0..100).filter_map(|id| target(Goal::Targeted(Target::Random), &logits, 1, 7, id).unwrap()).collect();

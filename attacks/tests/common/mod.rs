@@ -7,6 +7,7 @@ use advmod_attacks::config::{AttackConfig, parse_spec_string};
 use advmod_attacks::execute::{Options, Samples, execute};
 use advmod_attacks::outcome::Outcome;
 use advmod_attacks::victim::{Victim, VictimError};
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use tch::{Device, Tensor};
 
@@ -70,6 +71,33 @@ pub(crate) struct Changed<V, F> {
 impl<V: Victim, F: Fn(Tensor) -> Tensor> Victim for Changed<V, F> {
     fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
         Ok((self.change)(self.inner.logits(pixels)?))
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
+
+/// A victim that remembers what it was shown.
+pub(crate) struct Recorder<V> {
+    inner: V,
+    pub(crate) shown: RefCell<Vec<Tensor>>,
+}
+
+impl<V> Recorder<V> {
+    pub(crate) fn new(inner: V) -> Recorder<V> {
+        Recorder { inner, shown: RefCell::default() }
+    }
+}
+
+impl<V: Victim> Victim for Recorder<V> {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        self.shown.borrow_mut().push(pixels.detach().copy());
+        self.inner.logits(pixels)
     }
 
     fn n_classes(&self) -> i64 {
