@@ -73,7 +73,7 @@ pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tenso
         Op::AdaptiveAvgPool2d { output } => first.f_adaptive_avg_pool2d(output),
         Op::Mean { dims, keep } => first.f_mean_dim(dims.as_slice(), *keep, None),
         Op::Sum { dims, keep } => first.f_sum_dim_intlist(dims.as_slice(), *keep, None),
-        Op::VectorNorm { order, dims, keep } => first.f_linalg_vector_norm(*order, dims.as_slice(), *keep, None),
+        Op::VectorNorm { order, dims, keep } => first.f_norm_scalaropt_dim(*order, dims.as_slice(), *keep),
         Op::Dropout { p } => match mode {
             Mode::Evaluate => Ok(first.shallow_clone()),
             Mode::Train { .. } => first.f_dropout(*p, true),

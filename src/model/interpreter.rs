@@ -116,7 +116,7 @@ impl Interpreter {
             let all = self.run_with_taps(&piece, mode, taps, &mut |idx, output| {
                 // A tap may hold several rows per image.
                 let rows = output.size()[0] / fixed * len;
-                outputs[idx].push(output.f_narrow(0, 0, rows)?.f_copy()?);
+                outputs[idx].push(output.f_narrow(0, 0, rows)?.f_detach_copy()?);
                 Ok(())
             })?;
             logits.push(all.f_narrow(0, 0, len)?);

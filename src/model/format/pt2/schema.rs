@@ -8,7 +8,6 @@ use serde_json::Value;
 #[derive(Deserialize)]
 pub(super) struct Model {
     pub(super) graph_module: GraphModule,
-    pub(super) schema_version: Version,
     pub(super) torch_version: Option<String>,
 }
 
