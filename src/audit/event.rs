@@ -149,7 +149,7 @@ pub struct ModelSummary {
     pub classes: usize,
     /// Trainable numbers.
     pub parameters: u64,
-    /// Multiply-accumulates of convolutions and linear layers, for one image.
+    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image.
     pub macs: u64,
     /// Name of the normalization.
     pub normalization: String,

@@ -100,7 +100,7 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
         normalization.name, normalization.mean, normalization.std
     )?;
     writeln!(out, "parameters     {}", thousands(it.parameters))?;
-    writeln!(out, "MACs           {} per image (convolutions and linear layers)", thousands(it.macs))?;
+    writeln!(out, "MACs           {} per image (convolutions and matrix products)", thousands(it.macs))?;
     writeln!(out, "taps           {}", it.taps.len())?;
     let width = it.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0);
     for tap in &it.taps {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read as _};
 
-use zip::read::ZipReadOptions;
+use zip::read::{ArchiveOffset, Config, ZipReadOptions};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::{FormatError, Source, printable};
@@ -95,7 +95,10 @@ impl Storages for Archive<'_> {
 
 /// The archive's list of entries.
 fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatError> {
-    ZipArchive::new(Cursor::new(source.bytes)).map_err(|error| {
+    // Nothing stands in front of the archive. Searching for its start goes wrong where the first directory entry is as long (76 bytes) as
+    // the two records of 64-bit sizes that PyTorch always writes between directory and end.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    ZipArchive::with_config(config, Cursor::new(source.bytes)).map_err(|error| {
         if has_directory(source.bytes) {
             source.damaged(format!("its zip directory cannot be read ({error})"))
         } else {

@@ -250,10 +250,12 @@ fn node(node: schema::Node) -> Result<ExportNode, String> {
 /// `key,path,class;key,path,class`, outermost first.
 fn module_calls(stack: &str) -> Vec<ModuleCall> {
     let call = |frame: &str| {
-        let mut parts = frame.splitn(3, ',').map(str::to_owned);
+        let mut parts = frame.splitn(3, ',').map(printable);
         Some(ModuleCall { key: parts.next()?, path: parts.next()?, class: parts.next()? })
     };
-    stack.split(';').filter_map(call).collect()
+    // PyTorch's name for nodes of its own, which lie in no module.
+    let frames = stack.split(';').filter(|frame| !frame.starts_with("_empty_nn_module_stack"));
+    frames.filter_map(call).collect()
 }
 
 fn tensor_name(arg: &BTreeMap<String, Value>) -> Option<String> {
@@ -350,5 +352,7 @@ mod tests {
         let calls = module_calls("L__self__,,a.Net;L__self__relu@1,relu,torch.nn.ReLU");
         assert_eq!(calls.len(), 2);
         assert_eq!((calls[1].key.as_str(), calls[1].path.as_str()), ("L__self__relu@1", "relu"));
+        let none = "_empty_nn_module_stack_from_metadata_hook";
+        assert_eq!(module_calls(&format!("{none},{none},{none}")), []);
     }
 }
