@@ -7,11 +7,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
 use super::format::pt2::ExportedProgram;
-use super::format::{FormatError, ModelFile, WeightFile, read_model, read_weights_from};
+use super::format::{FormatError, ModelFile, ScriptFile, WeightFile, read_model, read_weights_from};
 use super::import::{ImportError, Imported, import};
 use super::metadata::ModelMetadata;
 use super::normalize::Normalization;
 use super::program::TapSelection;
+use super::script::Script;
 use super::weights::FileWeights;
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
@@ -93,6 +94,7 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
             match read_model(path)? {
                 ModelFile::Weights(file) => (file, name),
                 ModelFile::Export(export) => return load_export(&export, path, name, options, device),
+                ModelFile::Script(script) => return load_script(&script, path, name, options, device),
             }
         }
         None => (read_weights_from(embedded::BYTES, Path::new(embedded::NAME))?, embedded::NAME.to_owned()),
@@ -166,6 +168,33 @@ fn load_export(
         normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
     };
     Model::new(info, program, &options.taps, device).map_err(content)
+}
+
+/// Lets libtorch load a TorchScript module.
+fn load_script(
+    file: &ScriptFile,
+    path: &Path,
+    name: String,
+    options: &LoadOptions,
+    device: Device,
+) -> Result<Model, ModelError> {
+    let content = |message: String| ModelError::Content { path: path.to_owned(), message };
+    if options.architecture.is_some() {
+        return Err(content("is TorchScript and brings its own architecture; leave out --arch".to_owned()));
+    }
+    let script = Script::load(&file.bytes, options.input_size, device).map_err(content)?;
+    let info = ModelInfo {
+        name,
+        sha256: file.sha256.clone(),
+        format: "TorchScript".to_owned(),
+        architecture: script.class.clone(),
+        channels: script.channels,
+        classes: script.classes,
+        class_names: Vec::new(),
+        input_size: options.input_size.map(|size| [size; 2]).or(script.input_size),
+        normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
+    };
+    Model::from_script(info, script, &options.taps, device).map_err(content)
 }
 
 fn choose_architecture(

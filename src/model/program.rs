@@ -64,6 +64,21 @@ impl TapSelection {
             globs => Self::Globs(globs.split(',').map(|glob| glob.trim().to_owned()).collect()),
         }
     }
+
+    /// The first pattern that matches none of these paths.
+    pub fn useless_glob<'g>(&'g self, paths: &[&str]) -> Option<&'g str> {
+        let Self::Globs(globs) = self else { return None };
+        let useless = globs.iter().find(|glob| !paths.iter().any(|path| glob_matches(glob, path)));
+        useless.map(String::as_str)
+    }
+
+    /// Whether one of the patterns matches a path.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Globs(globs) => globs.iter().any(|glob| glob_matches(glob, path)),
+            _ => true,
+        }
+    }
 }
 
 /// A parameter or buffer.
@@ -116,12 +131,9 @@ impl Program {
         match selection {
             TapSelection::Default => self.default_taps.clone(),
             TapSelection::Relu => self.relu_taps.clone(),
-            TapSelection::All => self.all_taps(),
-            TapSelection::Globs(globs) => self
-                .all_taps()
-                .into_iter()
-                .filter(|tap| globs.iter().any(|glob| glob_matches(glob, &tap.path)))
-                .collect(),
+            TapSelection::All | TapSelection::Globs(_) => {
+                self.all_taps().into_iter().filter(|tap| selection.matches(&tap.path)).collect()
+            }
         }
     }
 

@@ -4,6 +4,7 @@ pub mod attack;
 pub mod carry;
 pub mod clean;
 pub mod curve;
+pub mod normalization;
 pub mod pixels;
 
 /// What a panic says, its first line.

@@ -67,8 +67,18 @@ pub enum FormatError {
         path: PathBuf,
     },
     /// A compiled module, `torch.jit.save`.
-    #[error("{path}: is a TorchScript archive, which this version does not read; {resave}", resave = Resave::Jit)]
+    #[error("{path}: is a TorchScript archive, a program and no list of weights; {resave}", resave = Resave::Jit)]
     TorchScript {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A compiled module with code that runs while it is loaded.
+    #[error(
+        "{path}: is a TorchScript archive with a method `__setstate__`, which would run while it is loaded; nothing of it was run; \
+         where its Python is, {resave}",
+        resave = Resave::Export
+    )]
+    ScriptSetsState {
         /// The file.
         path: PathBuf,
     },

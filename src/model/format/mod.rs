@@ -1,5 +1,5 @@
-//! Model files: named tensors out of safetensors files and of both formats of `torch.save`, and programs out of `torch.export`
-//! archives ([`pt2`]), told apart by content.
+//! Model files: named tensors out of safetensors files and of both formats of `torch.save`, programs out of `torch.export`
+//! archives ([`pt2`]), and TorchScript, told apart by content.
 //!
 //! Nothing in a file is ever run: a pickle is read as data, and one that asks for anything but tensors and plain values is refused by
 //! name. No size that a file states is believed before it has been checked against the file's own length.
@@ -13,6 +13,7 @@ pub mod pt2;
 mod safetensors;
 mod state_dict;
 mod strided;
+mod torch_script;
 mod torch_zip;
 
 #[cfg(test)]
@@ -28,6 +29,8 @@ use half::{bf16, f16};
 
 pub use self::error::FormatError;
 pub use self::safetensors::write_safetensors;
+pub use self::torch_script::ScriptFile;
+use self::torch_zip::ArchiveKind;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +154,8 @@ pub enum ModelFile {
     Weights(WeightFile),
     /// A program with its weights.
     Export(pt2::ExportedProgram),
+    /// A module that only libtorch reads.
+    Script(ScriptFile),
 }
 
 /// Reads a weight file or an exported program.
@@ -161,10 +166,12 @@ pub fn read_model(path: &Path) -> Result<ModelFile, FormatError> {
 /// As [`read_model`], from bytes; `path` is what errors call them.
 pub fn read_model_from(bytes: &[u8], path: &Path) -> Result<ModelFile, FormatError> {
     let source = error::Source { path, bytes };
-    if bytes.starts_with(b"PK") && torch_zip::is_export_archive(source) {
-        return pt2::read(source).map(ModelFile::Export);
+    let kind = if bytes.starts_with(b"PK") { torch_zip::kind_of(source) } else { ArchiveKind::Other };
+    match kind {
+        ArchiveKind::Export => pt2::read(source).map(ModelFile::Export),
+        ArchiveKind::Script => torch_script::read(source).map(ModelFile::Script),
+        ArchiveKind::Other => read_weights_from(bytes, path).map(ModelFile::Weights),
     }
-    read_weights_from(bytes, path).map(ModelFile::Weights)
 }
 
 fn sha256_of(bytes: &[u8]) -> String {

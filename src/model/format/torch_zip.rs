@@ -55,6 +55,11 @@ impl<'a> Archive<'a> {
         self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
     }
 
+    /// Names of the entries in the folder, without it.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.zip.file_names().flatten().filter_map(|name| Some(name.strip_prefix(&self.prefix)?.to_owned())).collect()
+    }
+
     /// An entry's bytes, checked against its CRC: a slice of the file, or unpacked if it was compressed.
     pub(super) fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
         let source = self.source;
@@ -107,9 +112,28 @@ fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatErro
     })
 }
 
-/// Whether a zip archive is one that `torch.export.save` wrote.
-pub(super) fn is_export_archive(source: Source<'_>) -> bool {
-    directory(source).is_ok_and(|zip| zip.file_names().flatten().any(|name| is_export(&name)))
+/// Which of PyTorch's archives a zip archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArchiveKind {
+    /// `torch.export.save`.
+    Export,
+    /// `torch.jit.save`.
+    Script,
+    /// `torch.save`, or none of them.
+    Other,
+}
+
+/// Looks at the names of a zip archive's entries.
+pub(super) fn kind_of(source: Source<'_>) -> ArchiveKind {
+    let Ok(zip) = directory(source) else { return ArchiveKind::Other };
+    let any = |test: fn(&str) -> bool| zip.file_names().flatten().any(|name| test(&name));
+    if any(is_export) {
+        ArchiveKind::Export
+    } else if any(|name| name == "constants.pkl" || name.ends_with("/constants.pkl")) {
+        ArchiveKind::Script
+    } else {
+        ArchiveKind::Other
+    }
 }
 
 /// Whether the end of the archive is there: its end record is in the last 64 KiB, after which only a comment may follow.

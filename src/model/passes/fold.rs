@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
+use super::unused::drop_unused_weights;
 use crate::model::program::{Node, Op, Program, Tap, ValueId, Weight, WeightId};
 
 /// The same function in evaluation mode with fewer operators: conv → batch norm becomes one convolution with
@@ -85,19 +86,6 @@ fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
     survive(&mut program.default_taps);
     survive(&mut program.relu_taps);
 
-    let used: BTreeSet<WeightId> = nodes.iter().flat_map(|node| node.op.weights()).collect();
-    let mut new_weights = vec![None; program.weights.len()];
-    let mut kept = Vec::with_capacity(used.len());
-    for (idx, weight) in std::mem::take(&mut program.weights).into_iter().enumerate() {
-        if used.contains(&WeightId(idx as u32)) {
-            new_weights[idx] = Some(WeightId(kept.len() as u32));
-            kept.push(weight);
-        }
-    }
-    program.weights = kept;
-    let moved = |id: &mut WeightId| *id = new_weights[id.0 as usize].expect("a used weight is kept");
-    for node in &mut nodes {
-        node.op.weights_mut().into_iter().for_each(moved);
-    }
     program.nodes = nodes;
+    drop_unused_weights(program);
 }

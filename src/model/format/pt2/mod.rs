@@ -247,6 +247,9 @@ fn node(node: schema::Node) -> Result<ExportNode, String> {
     Ok(ExportNode { target: node.target, arguments, outputs, modules: module_calls(stack) })
 }
 
+/// Modules inside modules that are looked at.
+const DEEPEST: usize = 64;
+
 /// `key,path,class;key,path,class`, outermost first.
 fn module_calls(stack: &str) -> Vec<ModuleCall> {
     let call = |frame: &str| {
@@ -255,7 +258,7 @@ fn module_calls(stack: &str) -> Vec<ModuleCall> {
     };
     // PyTorch's name for nodes of its own, which lie in no module.
     let frames = stack.split(';').filter(|frame| !frame.starts_with("_empty_nn_module_stack"));
-    frames.filter_map(call).collect()
+    frames.filter_map(call).take(DEEPEST).collect()
 }
 
 fn tensor_name(arg: &BTreeMap<String, Value>) -> Option<String> {
