@@ -38,7 +38,8 @@ pub enum ModelError {
     Format(#[from] FormatError),
     /// Tensors that belong to no known network.
     #[error(
-        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch ({known})"
+        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch \
+         ({known}), or export the model with its architecture (advmod export-help)"
     )]
     UnknownArchitecture {
         /// The file.

@@ -134,8 +134,8 @@ pub enum FormatError {
     },
     /// Something else.
     #[error(
-        "{path}: {found} is not understood; give a state_dict saved by torch.save (.pt, .pth, .th, .bin, any version \
-         since 0.1.10) or a .safetensors file"
+        "{path}: {found} is not understood; give an exported program (.pt2), TorchScript, a state_dict saved by torch.save (.pt, .pth, \
+         .th, .bin, any version since 0.1.10) or a .safetensors file; advmod export-help prints the Python that makes them"
     )]
     Unknown {
         /// The file.

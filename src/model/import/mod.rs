@@ -4,13 +4,14 @@
 //! [`trial`] (one forward pass that checks every shape), [`taps`] (which values are outputs of modules, and which of them matter).
 
 mod call;
+#[cfg(test)]
+mod hostile;
 mod operators;
 mod taps;
 mod translator;
 mod trial;
 
 use super::format::pt2::{Dim, ExportedProgram};
-use super::passes::unused::drop_unused_weights;
 use super::program::Program;
 
 /// Why an exported program cannot be used.
@@ -110,8 +111,6 @@ pub fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
     };
     let image = [fixed_batch.unwrap_or(1), *channels, rows, columns];
     trial::run(&program, &translated.origins, export, symbol, image)?;
-    // Auxiliary heads, which evaluation does not run.
-    drop_unused_weights(&mut program);
     taps::assign(&mut program, export, &translated.made, symbol);
     let root = export.nodes.iter().find_map(|node| node.modules.first()).map_or("module", |root| root.class.as_str());
     let class = root.rsplit('.').next().unwrap_or(root).chars().filter(|c| !c.is_control()).take(60).collect();

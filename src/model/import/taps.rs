@@ -94,4 +94,3 @@ fn calls_of<'a>(
     }
     calls
 }
-

@@ -98,14 +98,14 @@ pub(super) fn translate(
         bases: vec![ValueId(0)],
         current: 0,
     };
-    it.store_weights()?;
-    let (pixels, _) = export.shapes.get_key_value(pixels).expect("the caller has read its shape");
-    it.names.insert(pixels, Binding::Value(ValueId(0)));
     for (idx, node) in export.nodes.iter().enumerate() {
         for name in tensors_of(node) {
             it.last_read.insert(name, idx);
         }
     }
+    it.store_weights()?;
+    let (pixels, _) = export.shapes.get_key_value(pixels).expect("the caller has read its shape");
+    it.names.insert(pixels, Binding::Value(ValueId(0)));
     let mut made = Vec::with_capacity(export.nodes.len());
     for (idx, node) in export.nodes.iter().enumerate() {
         it.current = idx;
@@ -132,6 +132,10 @@ fn tensors_of(node: &ExportNode) -> impl Iterator<Item = &str> {
 impl<'a> Translator<'a> {
     fn store_weights(&mut self) -> Result<(), ImportError> {
         for (graph_name, stored) in &self.export.stored {
+            // Auxiliary heads, which evaluation does not run.
+            if !self.last_read.contains_key(graph_name.as_str()) {
+                continue;
+            }
             let tensor = tensor_of(&stored.tensor);
             if stored.parameter {
                 let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);

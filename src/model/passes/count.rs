@@ -67,7 +67,8 @@ fn macs(program: &Program, node: &Node, sizes: &[Vec<i64>]) -> i64 {
         // One term for each setting of all indices.
         Op::Einsum { equation } => {
             let operands = equation.split("->").next().unwrap_or_default().split(',');
-            let letters = operands.enumerate().flat_map(|(idx, letters)| letters.chars().zip(input(idx).iter().copied()));
+            let letters =
+                operands.enumerate().flat_map(|(idx, letters)| letters.chars().zip(input(idx).iter().copied()));
             letters.collect::<BTreeMap<char, i64>>().into_values().product()
         }
         _ => 0,

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
-use super::unused::drop_unused_weights;
 use crate::model::program::{Node, Op, Program, Tap, ValueId, Weight, WeightId};
 
 /// The same function in evaluation mode with fewer operators: conv → batch norm becomes one convolution with
@@ -88,4 +87,21 @@ fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
 
     program.nodes = nodes;
     drop_unused_weights(program);
+}
+
+/// Keeps the weights that a node reads, under new ids.
+fn drop_unused_weights(program: &mut Program) {
+    let used: BTreeSet<WeightId> = program.nodes.iter().flat_map(|node| node.op.weights()).collect();
+    let mut new_ids = vec![None; program.weights.len()];
+    let mut kept = Vec::with_capacity(used.len());
+    for (idx, weight) in std::mem::take(&mut program.weights).into_iter().enumerate() {
+        if used.contains(&WeightId(idx as u32)) {
+            new_ids[idx] = Some(WeightId(kept.len() as u32));
+            kept.push(weight);
+        }
+    }
+    program.weights = kept;
+    for id in program.nodes.iter_mut().flat_map(|node| node.op.weights_mut()) {
+        *id = new_ids[id.0 as usize].expect("a used weight is kept");
+    }
 }

@@ -2,4 +2,3 @@
 
 pub mod count;
 pub mod fold;
-pub mod unused;

@@ -125,7 +125,8 @@ impl ScriptModel {
         pixels: &Tensor,
         visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
     ) -> Result<Tensor, TchError> {
-        let wanted: BTreeMap<usize, usize> = self.taps.iter().enumerate().map(|(idx, (_, mark))| (*mark, idx)).collect();
+        let wanted: BTreeMap<usize, usize> =
+            self.taps.iter().enumerate().map(|(idx, (_, mark))| (*mark, idx)).collect();
         self.handle.run(
             &self.normalized(pixels)?,
             Some(&mut |mark, output| wanted.get(&mark).map_or(Ok(()), |&idx| visit(idx, output))),
