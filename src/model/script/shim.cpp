@@ -34,21 +34,18 @@ struct Visitor {
 thread_local const Visitor* visitor = nullptr;
 
 const Symbol mark_kind = Symbol::fromQualString("advmod::mark");
-const Symbol mark_index = Symbol::fromQualString("attr::mark");
 
-// A node that the shim puts behind calls. It computes nothing.
-Operation mark_operation(const Node* node) {
-  const int64_t mark = node->i(mark_index);
-  return [mark](Stack& stack) {
-    at::Tensor value = pop(stack).toTensor();
-    if (visitor != nullptr && visitor->visit(visitor->data, mark, new at::Tensor(std::move(value))) != 0) {
-      throw std::runtime_error("stopped by the visitor");
-    }
-  };
+// What a node does that the shim puts behind calls.
+void show(Stack& stack) {
+  const int64_t mark = pop(stack).toInt();
+  at::Tensor value = pop(stack).toTensor();
+  if (visitor != nullptr && visitor->visit(visitor->data, mark, new at::Tensor(std::move(value))) != 0) {
+    throw std::runtime_error("stopped by the visitor");
+  }
 }
 
-const RegisterOperators registered({Operator(
-    "advmod::mark(Tensor value) -> ()", OperationCreator(mark_operation), c10::AliasAnalysisKind::CONSERVATIVE)});
+const RegisterOperators registered(
+    {Operator("advmod::mark(Tensor value, int mark) -> ()", Operation(show), c10::AliasAnalysisKind::CONSERVATIVE)});
 
 // A call of a module. `parent` and `mark` are -1 where there is none.
 struct Call {
@@ -130,7 +127,7 @@ class Inliner {
       const std::string type = call->input(0)->type()->expect<c10::ClassType>()->name()->qualifiedName();
       Call entry{path->second, type, parent};
       if (marked && call->outputs().size() == 1 && call->output()->type()->isSubtypeOf(*c10::TensorType::get())) {
-        entry.marker = graph_.create(mark_kind, {call->output()}, 0)->i_(mark_index, -1);
+        entry.marker = graph_.create(mark_kind, {call->output()}, 0);
         entry.marker->insertAfter(call);
       }
       parent = static_cast<int64_t>(calls_.size());
@@ -215,8 +212,12 @@ std::unique_ptr<Script> load_script(const char* bytes, size_t length, int32_t gp
     if (it->kind() != mark_kind) continue;
     const auto [entry, first] = marks.emplace(it->input(), marks.size());
     mark_of[*it] = entry->second;
-    it->i_(mark_index, entry->second);
-    if (!first) it.destroyCurrent();
+    if (first) {
+      WithInsertPoint before(*it);
+      it->addInput(graph->insertConstant(entry->second));
+    } else {
+      it.destroyCurrent();
+    }
   }
   for (Call& call : script->calls) call.mark = call.marker == nullptr ? -1 : mark_of[call.marker];
   script->code = Code(graph, "forward");
