@@ -55,28 +55,24 @@ def build(family):
     torch.manual_seed(0)
     options = {"aux_logits": True, "init_weights": False} if family in ("googlenet", "inception_v3") else {}
     model = getattr(torchvision.models, family)(weights=None, num_classes=10, **options)
-    model.eval()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        # Weights that keep the signal from fading with depth, until rounding is all that the gradient holds.
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.1, 0.1)
-            module.train().momentum = 1.0
         elif isinstance(module, nn.Linear) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.1)
-    # Statistics of real activations: with others the signal fades from layer to layer, and rounding is all that the gradient holds.
-    with torch.no_grad():
-        model(images(8, input_size(family)))
     return model.eval()
 
 
 def input_size(family):
-    """The usual one, but small where there are so many ReLUs that every large image meets one whose input is zero but for rounding."""
-    return {"densenet121": 48, "googlenet": 64, "inception_v3": 160}.get(family, 224)
-
-
-def images(count, size):
-    """Smooth patterns."""
-    return nn.functional.interpolate(torch.rand(count, 3, 7, 7), size=(size, size), mode="bicubic").clamp(0, 1)
+    """Small where a network has so many ReLUs that every large image meets one whose input is zero but for rounding."""
+    large = ("alexnet", "vgg11", "convnext_tiny", "vit_b_16", "swin_t", "swin_v2_t", "maxvit_t")
+    return 224 if family in large else 64 if family == "densenet121" else 96
 
 
 def gradient(model, pixels):
@@ -102,7 +98,7 @@ def run(*command):
 def check(family, folder, binaries):
     model = build(family)
     size = input_size(family)
-    pixels = images(6, size)
+    pixels = torch.rand(6, 3, size, size)
     exports = {}
     for name, shapes in [("any", ({0: torch.export.Dim("batch", min=1, max=4096)},)), ("fixed", None)]:
         exports[name] = folder / f"{family}-{name}.pt2"

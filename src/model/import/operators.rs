@@ -38,7 +38,7 @@ const OPERATORS: &[(&str, Translation)] = &[
     ("dropout.default", |c| dropout(c, "input")),
     ("einsum.default", einsum),
     ("elu.default", elu),
-    ("eq.Scalar", |c| compare(c, |x, value| x.eq(value))),
+    ("eq.Scalar", |c| compare(c, Tensor::eq)),
     ("exp.default", |c| unary(c, Unary::Exp)),
     ("expand.default", expand),
     ("expand_as.default", |c| c.emit(Op::ExpandAs, &["self", "other"])),
@@ -64,7 +64,7 @@ const OPERATORS: &[(&str, Translation)] = &[
     ("mish.default", |c| unary(c, Unary::Mish)),
     ("mul.Scalar", |c| arithmetic(c, Op::Mul)),
     ("mul.Tensor", |c| arithmetic(c, Op::Mul)),
-    ("ne.Scalar", |c| compare(c, |x, value| x.ne(value))),
+    ("ne.Scalar", |c| compare(c, Tensor::ne)),
     ("neg.default", |c| unary(c, Unary::Neg)),
     ("new_zeros.default", new_zeros),
     ("pad.default", pad),
@@ -190,7 +190,8 @@ fn leaky_relu(c: &mut Call<'_, '_>) -> Done {
 }
 
 fn elu(c: &mut Call<'_, '_>) -> Done {
-    if c.float("scale", Some(1.0))? != 1.0 || c.float("input_scale", Some(1.0))? != 1.0 {
+    let scales = [c.float("scale", Some(1.0))?, c.float("input_scale", Some(1.0))?];
+    if scales.iter().any(|scale| (scale - 1.0).abs() > 0.0) {
         return Err(c.error("has scales, which is not supported"));
     }
     let alpha = c.float("alpha", Some(1.0))?;

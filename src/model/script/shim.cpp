@@ -3,6 +3,7 @@
 // Every function that Rust calls catches everything, and returns null or a message that the caller frees with advmod_script_free_text.
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
@@ -25,36 +26,27 @@ constexpr size_t most_nodes = 1'000'000;
 // Shows a tensor: its mark and the tensor, which the callee owns. Anything but 0 stops the run.
 using Visit = int32_t (*)(void* data, int64_t mark, at::Tensor* tensor);
 
-struct Visitor {
-  Visit visit;
-  void* data;
-};
-
-// Of the run on this thread; null where nobody looks.
-thread_local const Visitor* visitor = nullptr;
-
-const Symbol mark_kind = Symbol::fromQualString("advmod::mark");
+// Of the run on this thread; no function where nobody looks.
+thread_local std::pair<Visit, void*> visitor{nullptr, nullptr};
 
 // What a node does that the shim puts behind calls.
 void show(Stack& stack) {
   const int64_t mark = pop(stack).toInt();
-  at::Tensor value = pop(stack).toTensor();
-  if (visitor != nullptr && visitor->visit(visitor->data, mark, new at::Tensor(std::move(value))) != 0) {
-    throw std::runtime_error("stopped by the visitor");
-  }
+  const at::Tensor value = pop(stack).toTensor();
+  const auto [visit, data] = visitor;
+  if (visit != nullptr && visit(data, mark, new at::Tensor(value)) != 0) throw std::runtime_error("stopped");
 }
 
+const Symbol mark_kind = Symbol::fromQualString("advmod::mark");
 const RegisterOperators registered(
     {Operator("advmod::mark(Tensor value, int mark) -> ()", Operation(show), c10::AliasAnalysisKind::CONSERVATIVE)});
 
 // A call of a module. `parent` and `mark` are -1 where there is none.
 struct Call {
-  std::string path;
-  std::string type;
+  std::string path, type;
   int64_t parent;
   // Whether it holds a convolution or linear layer, and whether it holds any operator, not counting calls inside it.
-  bool weighted = false;
-  bool works = false;
+  bool weighted = false, works = false;
   Node* marker = nullptr;
   int64_t mark = -1;
 };
@@ -69,12 +61,9 @@ struct Script {
 
 // What Rust sees of a call. The texts live as long as the script.
 struct CallView {
-  const char* path;
-  const char* type;
-  int64_t parent;
-  int64_t mark;
-  bool weighted;
-  bool works;
+  const char *path, *type;
+  int64_t parent, mark;
+  bool weighted, works;
 };
 
 class Memory : public caffe2::serialize::ReadAdapterInterface {
@@ -83,15 +72,23 @@ class Memory : public caffe2::serialize::ReadAdapterInterface {
   size_t size() const override { return length_; }
   size_t read(uint64_t at, void* into, size_t count, const char*) const override {
     if (at >= length_) return 0;
-    const size_t available = std::min<size_t>(count, length_ - at);
-    std::memcpy(into, bytes_ + at, available);
-    return available;
+    count = std::min<size_t>(count, length_ - at);
+    std::memcpy(into, bytes_ + at, count);
+    return count;
   }
 
  private:
   const char* bytes_;
   size_t length_;
 };
+
+// Nothing keeps a file from saying that a tensor is larger than its storage.
+void check_bounds(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.layout() != at::kStrided) return;
+  const size_t needed =
+      at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.element_size(), tensor.storage_offset());
+  if (needed > tensor.storage().nbytes()) throw std::runtime_error("one of its tensors is larger than its storage");
+}
 
 // Replaces all calls by what they do, and leaves a mark behind each call of a module.
 class Inliner {
@@ -107,8 +104,7 @@ class Inliner {
     while (node != end) {
       Node* next = node->next();
       if (++nodes_ > most_nodes) throw std::runtime_error("its calls unfold to more than a million operations");
-      GraphFunction* callee = tryToGraphFunction(node);
-      if (callee != nullptr) {
+      if (GraphFunction* callee = tryToGraphFunction(node)) {
         inlined(node, *callee, parent, marked);
       } else {
         note(node, parent);
@@ -133,8 +129,7 @@ class Inliner {
       parent = static_cast<int64_t>(calls_.size());
       calls_.push_back(entry);
     }
-    Node* before = call->prev();
-    Node* after = call->next();
+    Node *before = call->prev(), *after = call->next();
     inlineCallTo(call, &callee, callee.graph().get());
     walk(before->next(), after, parent, marked);
   }
@@ -143,6 +138,9 @@ class Inliner {
     const std::string kind = node->kind().toQualString();
     for (const char* forbidden : {"aten::save", "aten::from_file", "prim::rpc_sync", "prim::rpc_async", "prim::rpc_remote"}) {
       if (kind == forbidden) throw std::runtime_error("it wants to use files or the network (" + kind + ")");
+    }
+    if (node->kind() == prim::Constant && node->hasAttribute(attr::value) && node->kindOf(attr::value) == AttributeKind::t) {
+      check_bounds(node->t(attr::value));
     }
     if (node->kind() == prim::GetAttr && node->input()->type()->cast<c10::ClassType>() && paths_.count(node->input())) {
       const std::string& owner = paths_[node->input()];
@@ -162,30 +160,6 @@ class Inliner {
   size_t nodes_ = 0;
 };
 
-// Nothing keeps a file from saying that a tensor is larger than its storage.
-void check_bounds(const at::Tensor& tensor) {
-  if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.numel() == 0) return;
-  int64_t last = tensor.storage_offset();
-  for (int64_t dim = 0; dim < tensor.dim(); dim++) {
-    const int64_t size = tensor.size(dim), stride = tensor.stride(dim);
-    int64_t reach = 0;
-    if (size < 0 || stride < 0 || __builtin_mul_overflow(size - 1, stride, &reach) || __builtin_add_overflow(last, reach, &last)) {
-      throw std::runtime_error("one of its tensors has impossible sizes");
-    }
-  }
-  const auto held = static_cast<int64_t>(tensor.storage().nbytes() / tensor.element_size());
-  if (last < 0 || last >= held) throw std::runtime_error("one of its tensors is larger than its storage");
-}
-
-void check_constants(Block* block) {
-  for (Node* node : block->nodes()) {
-    if (node->kind() == prim::Constant && node->hasAttribute(attr::value) && node->kindOf(attr::value) == AttributeKind::t) {
-      check_bounds(node->t(attr::value));
-    }
-    for (Block* inner : node->blocks()) check_constants(inner);
-  }
-}
-
 std::unique_ptr<Script> load_script(const char* bytes, size_t length, int32_t gpu) {
   const c10::Device device = gpu < 0 ? c10::Device(c10::kCPU) : c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(gpu));
   auto script = std::make_unique<Script>();
@@ -204,7 +178,6 @@ std::unique_ptr<Script> load_script(const char* bytes, size_t length, int32_t gp
   if (forward.num_inputs() != 2) throw std::runtime_error("it takes something besides one batch of images");
   std::shared_ptr<Graph> graph = toGraphFunction(forward.function()).graph()->copy();
   Inliner(*graph, script->calls);
-  check_constants(graph->block());
   // Calls that end at the same value share a mark.
   std::map<Value*, int64_t> marks;
   std::map<Node*, int64_t> mark_of;
@@ -212,12 +185,9 @@ std::unique_ptr<Script> load_script(const char* bytes, size_t length, int32_t gp
     if (it->kind() != mark_kind) continue;
     const auto [entry, first] = marks.emplace(it->input(), marks.size());
     mark_of[*it] = entry->second;
-    if (first) {
-      WithInsertPoint before(*it);
-      it->addInput(graph->insertConstant(entry->second));
-    } else {
-      it.destroyCurrent();
-    }
+    WithInsertPoint before(*it);
+    it->addInput(graph->insertConstant(entry->second));
+    if (!first) it.destroyCurrent();
   }
   for (Call& call : script->calls) call.mark = call.marker == nullptr ? -1 : mark_of[call.marker];
   script->code = Code(graph, "forward");
@@ -263,8 +233,7 @@ CallView advmod_script_call(const Script* script, size_t index) {
 
 // Logits of pixels: the first of several outputs. The caller owns *out.
 char* advmod_script_run(const Script* script, const at::Tensor* pixels, Visit visit, void* data, at::Tensor** out) {
-  const Visitor here{visit, data};
-  visitor = visit == nullptr ? nullptr : &here;
+  visitor = {visit, data};
   char* message = guarded([&] {
     Stack stack{script->module._ivalue(), *pixels};
     InterpreterState(script->code).run(stack);
@@ -273,7 +242,7 @@ char* advmod_script_run(const Script* script, const at::Tensor* pixels, Visit vi
     if (!result.isTensor()) throw std::runtime_error("it returns no tensor");
     *out = new at::Tensor(result.toTensor());
   });
-  visitor = nullptr;
+  visitor = {nullptr, nullptr};
   return message;
 }
 

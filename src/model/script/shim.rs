@@ -43,6 +43,9 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
+/// Sees a mark's number and tensor.
+type Visitor<'v> = &'v mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>;
+
 /// A call of a module inside a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScriptCall {
@@ -131,11 +134,7 @@ impl Handle {
     }
 
     /// Logits of pixels. `visit` sees the marks' tensors as they are made; without it, marks cost nothing.
-    pub(super) fn run(
-        &self,
-        pixels: &Tensor,
-        visit: Option<&mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>>,
-    ) -> Result<Tensor, TchError> {
+    pub(super) fn run(&self, pixels: &Tensor, visit: Option<Visitor<'_>>) -> Result<Tensor, TchError> {
         let mut visiting = visit.map(|visit| Visiting { visit, stopped: None });
         let data = visiting.as_mut().map_or(std::ptr::null_mut(), |it| std::ptr::from_mut(it).cast());
         let callback = visiting.is_some().then_some(show as Visit);
@@ -157,7 +156,7 @@ impl Handle {
 }
 
 struct Visiting<'v> {
-    visit: &'v mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
+    visit: Visitor<'v>,
     stopped: Option<Stop>,
 }
 
