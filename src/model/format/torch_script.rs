@@ -27,3 +27,39 @@ pub(super) fn read(source: Source<'_>) -> Result<ScriptFile, FormatError> {
     }
     Ok(ScriptFile { bytes: source.bytes.to_vec(), sha256: sha256_of(source.bytes) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use zip::CompressionMethod;
+
+    use super::super::testing::zip_of;
+    use super::super::{FormatError, ModelFile, read_model_from};
+
+    fn open(code: &[u8]) -> Result<ModelFile, FormatError> {
+        let entries: [(&str, &[u8]); 3] = [("m/data.pkl", b"."), ("m/constants.pkl", b"."), ("m/code/net.py", code)];
+        read_model_from(&zip_of(&entries, CompressionMethod::Stored), Path::new("net.pt"))
+    }
+
+    #[test]
+    fn a_module_that_would_run_code_while_it_is_loaded_is_refused() {
+        assert!(matches!(open(b"def forward(self, x): return x"), Ok(ModelFile::Script(_))));
+        let error = open(b"def __setstate__(self, state): pass").unwrap_err();
+        assert!(matches!(error, FormatError::ScriptSetsState { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_or_inflated_archive_does_not_reach_libtorch() {
+        let entries: [(&str, &[u8]); 2] = [("m/data.pkl", b"."), ("m/constants.pkl", b"a long enough text")];
+        let mut bytes = zip_of(&entries, CompressionMethod::Stored);
+        let at = bytes.windows(6).position(|window| window == b"enough").unwrap();
+        bytes[at] ^= 1;
+        let error = read_model_from(&bytes, Path::new("net.pt")).unwrap_err();
+        assert!(matches!(error, FormatError::Damaged { .. }), "{error}");
+        let zeros = vec![0; 1 << 20];
+        let entries: [(&str, &[u8]); 2] = [("m/constants.pkl", b"."), ("m/data/0", &zeros)];
+        let bomb = read_model_from(&zip_of(&entries, CompressionMethod::Deflated), Path::new("net.pt")).unwrap_err();
+        assert!(matches!(bomb, FormatError::Oversized { .. }), "{bomb}");
+    }
+}

@@ -207,6 +207,35 @@ mod tests {
         assert_eq!((file.tensors[3].1.dtype, file.tensors[3].1.to_f32()), (Dtype::I64, vec![7.0]));
     }
 
+    /// PyTorch puts 76 bytes of 64-bit records between directory and end; a search for the archive's start takes them for a shift where the
+    /// first entry of the directory is as long.
+    #[test]
+    fn records_of_64_bit_sizes_do_not_shift_the_archive() {
+        let folder = "a-name-of-21-letters-";
+        let name = |entry: &str| format!("{folder}/{entry}");
+        let object = pickle(&dict(vec![("w", vector("0", 1))]));
+        let (pickle_name, storage_name) = (name("data.pkl"), name("data/0"));
+        // 46 bytes and 30 of the name.
+        assert_eq!(pickle_name.len(), 30);
+        let plain = zip_of(&[(&pickle_name, &object), (&storage_name, &floats(&[4.0]))], CompressionMethod::Stored);
+        let end = plain.len() - 22;
+        let number = |at: usize| u64::from(u32::from_le_bytes(plain[end + at..end + at + 4].try_into().unwrap()));
+        let (size, start) = (number(12), number(16));
+        let mut bytes = plain[..end].to_vec();
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend(44_u64.to_le_bytes());
+        bytes.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for it in [2, 2, size, start] {
+            bytes.extend(it.to_le_bytes());
+        }
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend((end as u64).to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        assert_eq!(bytes.len(), end + 76);
+        bytes.extend(&plain[end..]);
+        assert_eq!(load(&bytes).unwrap().tensors[0].1.to_f32(), [4.0]);
+    }
+
     #[test]
     fn a_storage_shorter_than_announced_is_truncated() {
         let object = dict(vec![("w", vector("0", 3))]);
