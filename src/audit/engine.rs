@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use advmod_attacks::execute::Options;
-use advmod_attacks::victim::{Victim, first_line};
+use advmod_attacks::victim::Victim;
 use crossbeam_channel::unbounded;
 
 use super::control::{Control, Next};
@@ -23,13 +23,13 @@ use super::stage::carry::Broken;
 use super::stage::clean;
 use super::stage::curve::{self, CurveSettings, TraceError, tap_neighbors};
 use super::stage::growth::{Growth, pictures};
+use super::stage::normalization::best_rival;
 use super::stage::panic_line;
 use super::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
 use crate::data::{self, DataError, Dataset, Images};
 use crate::model::device::device_name;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
-use crate::model::passes::count::count;
 use crate::model::{Model, save_images, save_pixels};
 use crate::modularity::{Groups, class_note, curve_notes};
 
@@ -203,8 +203,9 @@ impl<'a> Audit<'a> {
         let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
         check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
         let images = dataset.read(&indices)?;
-        let cost = count(model.program(), info.height as i64, info.width as i64)
-            .map_err(|error| EngineError::Unsuitable(format!("libtorch: {}", first_line(&error))))?;
+        let cost = model
+            .cost(info.height as i64, info.width as i64)
+            .map_err(|error| EngineError::Unsuitable(format!("libtorch: {error}")))?;
         let (mean, std) =
             model_info.normalization.for_channels(model_info.channels).map_err(EngineError::Unsuitable)?;
         let start = AuditStart {
@@ -236,8 +237,6 @@ impl<'a> Audit<'a> {
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         };
         let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
-        let normalization_unknown =
-            job.load.normalization.is_none() && job.model.is_some() && model_info.normalization.is_none();
         control.enqueue(job.plan.attacks.iter().map(|attack| attack.sweep).enumerate());
         let mut audit = Self {
             model,
@@ -263,8 +262,11 @@ impl<'a> Audit<'a> {
         if findings.probabilities {
             audit.warn("the model's outputs look like probabilities, not logits: gradients through a softmax vanish; attack the logits");
         }
-        if normalization_unknown {
-            audit.warn("no --normalize was given: the model sees pixels in [0, 1] as they are");
+        if let Some(batch) = model.program().and_then(|program| program.fixed_batch) {
+            audit.warn(&format!(
+                "the model was exported for batches of {batch}: others run in pieces of {batch}, the last one filled up; exporting with a \
+                 dynamic batch size is faster (advmod export-help)"
+            ));
         }
         Ok(audit)
     }
@@ -325,6 +327,20 @@ impl<'a> Audit<'a> {
         self.emit(AuditEvent::AttackCancelled { attack })
     }
 
+    /// Says when the clean accuracy speaks for another normalization. Only what a flag decides is questioned.
+    fn question_normalization(&mut self, everything: &[usize]) -> Result<(), Stop> {
+        let given = self.job.load.normalization.is_some();
+        let own = &self.model.info().normalization;
+        if self.job.model.is_some() && (given || own.is_none()) {
+            let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
+            let rival = best_rival(self.model, &source, &self.labels)?;
+            if let Some(advice) = rival.and_then(|rival| rival.advice(own, given)) {
+                self.warn(&advice);
+            }
+        }
+        Ok(())
+    }
+
     /// Predictions and curves of all clean images.
     fn clean(&mut self, everything: &[usize]) -> Result<Vec<u32>, Stop> {
         let stage = Stage::Clean;
@@ -350,6 +366,7 @@ impl<'a> Audit<'a> {
             let pictures = Pictures { attack: None, samples: everything.to_vec(), shape, pixels };
             self.emit(AuditEvent::Pictures(Arc::new(pictures)))?;
         }
+        self.question_normalization(everything)?;
 
         let stage = Stage::CleanCurve;
         self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;

@@ -187,8 +187,8 @@ pub struct ModelSummary {
     pub classes: usize,
     /// Trainable numbers.
     pub parameters: u64,
-    /// Multiply-accumulates of convolutions and linear layers, for one image.
-    pub macs: u64,
+    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown for TorchScript.
+    pub macs: Option<u64>,
     /// Name of the normalization.
     pub normalization: String,
     /// Per channel, in pixel units.

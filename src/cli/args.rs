@@ -41,6 +41,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Show what is in a model file: format, architecture, taps, parameters, MACs, sha256.
     Inspect(Box<InspectArgs>),
+    /// Print the Python that saves a model in each format that advmod opens.
+    ExportHelp,
     /// List the attacks, or explain one.
     Attacks(AttacksArgs),
 }
@@ -49,7 +51,8 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Model file: a state_dict (.pt, .pth, .th) or .safetensors. Without it, the embedded ResNet-20.
+    /// Model file: torch.export (.pt2), TorchScript, a state_dict (.pt, .pth, .th) or .safetensors; content decides. Without it, the
+    /// embedded ResNet-20.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Architecture, where the file's names and shapes do not tell it (resnet20, vgg16-bn, …).

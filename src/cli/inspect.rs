@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::args::{InspectArgs, OutputFormat};
 use super::{CliError, Exit, print, setup};
 use crate::model::load::load;
-use crate::model::passes::count::count;
 use crate::model::program::TapSelection;
 
 /// What `--format json` prints.
@@ -25,7 +24,8 @@ struct Inspection {
     input_size_known: bool,
     normalization: crate::model::normalize::Normalization,
     parameters: u64,
-    macs: u64,
+    /// Unknown for TorchScript.
+    macs: Option<u64>,
     taps: Vec<TapInspection>,
 }
 
@@ -38,23 +38,20 @@ struct TapInspection {
 
 pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
     let selection = TapSelection::parse(&args.taps);
-    let options = setup::load_options(&args.model, selection.clone())?;
+    let options = setup::load_options(&args.model, selection)?;
     let model = load(args.model.model.as_deref(), &options, tch::Device::Cpu)?;
     let info = model.info();
-    let program = model.program();
     // Without a hint, 32×32 for small stems and 224×224 for the rest.
     let large_stem = info.architecture.contains("imagenet") || info.architecture.starts_with("vgg");
     let guess = if large_stem { 224 } else { 32 };
     let input_size = info.input_size.unwrap_or([guess; 2]);
-    let cost = count(program, input_size[0], input_size[1]).map_err(|error| {
-        let line = advmod_attacks::victim::first_line(&error);
-        CliError::Runtime(format!(
-            "{}: cannot run a {}×{} image: {line}; give --input-size",
-            info.name, input_size[0], input_size[1]
-        ))
-    })?;
-    let taps = program.taps(&selection).into_iter();
-    let taps = taps.map(|tap| TapInspection { shape: cost.shapes[tap.value.index() - 1].clone(), tap: tap.path });
+    let [height, width] = input_size;
+    let too_small = |line: String| {
+        CliError::Runtime(format!("{}: cannot run a {height}×{width} image: {line}; give --input-size", info.name))
+    };
+    let cost = model.cost(height, width).map_err(too_small)?;
+    let shapes = model.tap_shapes(height, width).map_err(too_small)?;
+    let taps = model.tap_paths().into_iter().zip(shapes).map(|(tap, shape)| TapInspection { tap, shape });
     let inspection = Inspection {
         name: info.name.clone(),
         format: info.format.clone(),
@@ -100,7 +97,10 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
         normalization.name, normalization.mean, normalization.std
     )?;
     writeln!(out, "parameters     {}", thousands(it.parameters))?;
-    writeln!(out, "MACs           {} per image (convolutions and linear layers)", thousands(it.macs))?;
+    match it.macs {
+        Some(macs) => writeln!(out, "MACs           {} per image (convolutions and matrix products)", thousands(macs))?,
+        None => writeln!(out, "MACs           unknown: libtorch runs TorchScript; export to .pt2 to count them")?,
+    }
     writeln!(out, "taps           {}", it.taps.len())?;
     let width = it.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0);
     for tap in &it.taps {

@@ -5,6 +5,7 @@ pub mod args;
 mod attacks;
 mod audit;
 mod curve;
+mod export_help;
 mod inspect;
 mod train;
 mod tui;
@@ -37,6 +38,7 @@ pub fn run() -> ExitCode {
         Command::Curve(args) => curve::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),
+        Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
     };
     match result {

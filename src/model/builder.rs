@@ -145,6 +145,7 @@ impl<'a> Builder<'a> {
             relu_taps: self.relu_taps,
             channels,
             classes,
+            fixed_batch: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use super::apply::{Context, apply};
 use super::program::{Node, Op, Program, Tap, WeightId};
 
 /// Whether batch statistics are used and dropout drops.
@@ -32,9 +33,11 @@ impl Interpreter {
     /// Plans the run of a program.
     pub fn new(program: Program) -> Self {
         let mut last_use: Vec<usize> = (0..program.value_count()).map(|value| value.saturating_sub(1)).collect();
+        let mut readers = vec![0_usize; program.value_count()];
         for (idx, node) in program.nodes.iter().enumerate() {
             for input in &node.inputs {
                 last_use[input.index()] = idx;
+                readers[input.index()] += 1;
             }
         }
         let mut released = vec![Vec::new(); program.nodes.len()];
@@ -43,7 +46,7 @@ impl Interpreter {
                 released[node].push(value);
             }
         }
-        let in_place = (0..program.nodes.len()).map(|idx| may_overwrite(&program, &last_use, idx)).collect();
+        let in_place = (0..program.nodes.len()).map(|idx| may_overwrite(&program, &readers, idx)).collect();
         Self { program, released, in_place }
     }
 
@@ -67,10 +70,14 @@ impl Interpreter {
         taps: &[Tap],
         visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
     ) -> Result<Tensor, TchError> {
+        let batch = pixels.size().first().copied().unwrap_or(0);
+        if let Some(fixed) = self.program.fixed_batch.filter(|&fixed| fixed != batch) {
+            return self.run_in_pieces(pixels, fixed, mode, taps, visit);
+        }
         let mut values: Vec<Option<Tensor>> = (0..self.program.value_count()).map(|_| None).collect();
         values[self.program.input.index()] = Some(pixels.shallow_clone());
         for (idx, node) in self.program.nodes.iter().enumerate() {
-            let output = self.apply(node, &mut values, self.in_place[idx], mode)?;
+            let output = self.apply(node, &values, self.in_place[idx], mode, batch)?;
             for (tap_idx, tap) in taps.iter().enumerate() {
                 if tap.value == node.output {
                     visit(tap_idx, &output)?;
@@ -84,71 +91,71 @@ impl Interpreter {
         Ok(values[self.program.output.index()].take().unwrap_or_else(|| pixels.shallow_clone()))
     }
 
+    /// Runs a program that takes only batches of `fixed` images: the last piece is filled up with copies of its last image.
+    fn run_in_pieces(
+        &self,
+        pixels: &Tensor,
+        fixed: i64,
+        mode: Mode,
+        taps: &[Tap],
+        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
+    ) -> Result<Tensor, TchError> {
+        let total = pixels.size()[0];
+        let mut logits = Vec::new();
+        let mut outputs: Vec<Vec<Tensor>> = taps.iter().map(|_| Vec::new()).collect();
+        let mut start = 0;
+        while start < total {
+            let len = fixed.min(total - start);
+            let mut piece = pixels.f_narrow(0, start, len)?;
+            if len < fixed {
+                let mut size = piece.size();
+                size[0] = fixed - len;
+                let last = piece.f_narrow(0, len - 1, 1)?.f_expand(size, false)?;
+                piece = Tensor::f_cat(&[&piece, &last], 0)?;
+            }
+            let all = self.run_with_taps(&piece, mode, taps, &mut |idx, output| {
+                // A tap may hold several rows per image.
+                let rows = output.size()[0] / fixed * len;
+                outputs[idx].push(output.f_narrow(0, 0, rows)?.f_detach_copy()?);
+                Ok(())
+            })?;
+            logits.push(all.f_narrow(0, 0, len)?);
+            start += len;
+        }
+        for (idx, pieces) in outputs.iter().enumerate() {
+            visit(idx, &Tensor::f_cat(pieces, 0)?)?;
+        }
+        Tensor::f_cat(&logits, 0)
+    }
+
     fn apply(
         &self,
         node: &Node,
-        values: &mut [Option<Tensor>],
+        values: &[Option<Tensor>],
         in_place: bool,
         mode: Mode,
+        batch: i64,
     ) -> Result<Tensor, TchError> {
-        let mut first =
-            values[node.inputs[0].index()].as_ref().expect("values live until their last use").shallow_clone();
+        let inputs: Vec<&Tensor> = (node.inputs.iter())
+            .map(|input| values[input.index()].as_ref().expect("values live until their last use"))
+            .collect();
         let weight = |id: WeightId| &self.program.weight(id).tensor;
-        match &node.op {
-            Op::Normalize { mean, std } => first.f_sub(weight(*mean))?.f_div(weight(*std)),
-            Op::Conv2d { weight: w, bias, geometry: g } => {
-                first.f_conv2d(weight(*w), bias.map(weight), g.stride, g.padding, g.dilation, g.groups)
-            }
-            Op::Linear { weight: w, bias } => first.f_linear(weight(*w), bias.map(weight)),
-            Op::BatchNorm { weight: w, bias, mean, variance, eps } => {
-                let (training, momentum) = match mode {
-                    Mode::Evaluate => (false, 0.0),
-                    Mode::Train { momentum } => (true, momentum),
-                };
-                let (mean, variance) = (Some(weight(*mean)), Some(weight(*variance)));
-                first.f_batch_norm(
-                    Some(weight(*w)),
-                    Some(weight(*bias)),
-                    mean,
-                    variance,
-                    training,
-                    momentum,
-                    *eps,
-                    true,
-                )
-            }
-            Op::Relu if in_place => first.f_relu_(),
-            Op::Relu => first.f_relu(),
-            Op::Add => {
-                let second = values[node.inputs[1].index()].as_ref().expect("values live until their last use");
-                if in_place { first.f_add_(second) } else { first.f_add(second) }
-            }
-            Op::MaxPool2d { kernel, stride, padding } => {
-                first.f_max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)
-            }
-            Op::AdaptiveAvgPool2d { output } => first.f_adaptive_avg_pool2d(output),
-            Op::Flatten => first.f_flatten(1, -1),
-            Op::PadShortcut { stride, before, after } => {
-                let kept = first.f_slice(2, 0, None, *stride)?.f_slice(3, 0, None, *stride)?;
-                kept.f_constant_pad_nd([0, 0, 0, 0, *before, *after])
-            }
-            Op::Dropout { p } => match mode {
-                Mode::Evaluate => Ok(first),
-                Mode::Train { .. } => first.f_dropout(*p, true),
-            },
-        }
+        apply(&node.op, &inputs, &Context { weight: &weight, mode, batch, in_place })
     }
 }
 
-/// A node may write over its first input when nothing reads that value later and the operator that made it does not need its own
+/// A node may write over its first input when it is that value's only reader and the operator that made it does not need its own
 /// output for its gradient.
-fn may_overwrite(program: &Program, last_use: &[usize], idx: usize) -> bool {
+///
+/// The only reader, not merely the last one: an earlier reader may have made a view of the same memory. The operators that may have made
+/// the value all write into memory of their own, so it is itself no view of another.
+fn may_overwrite(program: &Program, readers: &[usize], idx: usize) -> bool {
     let node = &program.nodes[idx];
-    if !matches!(node.op, Op::Relu | Op::Add) || node.inputs[0] == program.input {
+    let Some(&input) = node.inputs.first() else { return false };
+    if !matches!(node.op, Op::Relu | Op::Add) || input == program.input || input == program.output {
         return false;
     }
-    let input = node.inputs[0];
-    let read_once = last_use[input.index()] == idx && node.inputs.iter().filter(|&&it| it == input).count() == 1;
     let maker = &program.nodes[input.index() - 1].op;
-    read_once && matches!(maker, Op::Conv2d { .. } | Op::BatchNorm { .. } | Op::Linear { .. } | Op::Add)
+    readers[input.index()] == 1
+        && matches!(maker, Op::Conv2d { .. } | Op::BatchNorm { .. } | Op::Linear { .. } | Op::Add)
 }

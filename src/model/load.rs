@@ -6,10 +6,13 @@ use advmod_attacks::loss::look_like_probabilities;
 use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
-use super::format::{FormatError, WeightFile, read_weights, read_weights_from};
+use super::format::pt2::ExportedProgram;
+use super::format::{FormatError, ModelFile, ScriptFile, WeightFile, read_model, read_weights_from};
+use super::import::{ImportError, Imported, import};
 use super::metadata::ModelMetadata;
 use super::normalize::Normalization;
 use super::program::TapSelection;
+use super::script::Script;
 use super::weights::FileWeights;
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
@@ -35,7 +38,8 @@ pub enum ModelError {
     Format(#[from] FormatError),
     /// Tensors that belong to no known network.
     #[error(
-        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch ({known})"
+        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch \
+         ({known}), or export the model with its architecture (advmod export-help)"
     )]
     UnknownArchitecture {
         /// The file.
@@ -65,6 +69,14 @@ pub enum ModelError {
         /// The first weight that is wrong.
         source: WeightError,
     },
+    /// An exported program that cannot be translated.
+    #[error("{path}: {source}")]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ImportError,
+    },
     /// Anything else about the file's content or the flags.
     #[error("{path}: {message}")]
     Content {
@@ -79,7 +91,12 @@ pub enum ModelError {
 pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let (file, name) = match path {
         Some(path) => {
-            (read_weights(path)?, path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned())
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            match read_model(path)? {
+                ModelFile::Weights(file) => (file, name),
+                ModelFile::Export(export) => return load_export(&export, path, name, options, device),
+                ModelFile::Script(script) => return load_script(&script, path, name, options, device),
+            }
         }
         None => (read_weights_from(embedded::BYTES, Path::new(embedded::NAME))?, embedded::NAME.to_owned()),
     };
@@ -122,6 +139,63 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
             .unwrap_or_else(Normalization::none),
     };
     Model::new(info, program, &options.taps, device).map_err(content)
+}
+
+/// Translates an exported program, which brings its own architecture.
+fn load_export(
+    export: &ExportedProgram,
+    path: &Path,
+    name: String,
+    options: &LoadOptions,
+    device: Device,
+) -> Result<Model, ModelError> {
+    let content = |message: String| ModelError::Content { path: path.to_owned(), message };
+    if options.architecture.is_some() {
+        return Err(content("is an exported program and brings its own architecture; leave out --arch".to_owned()));
+    }
+    let Imported { program, class, input_size } =
+        import(export).map_err(|source| ModelError::Import { path: path.to_owned(), source })?;
+    let version = export.torch_version.as_deref().unwrap_or("unknown version");
+    let batch = program.fixed_batch.map_or(String::new(), |batch| format!(", for batches of {batch}"));
+    let info = ModelInfo {
+        name,
+        sha256: export.sha256.clone(),
+        format: format!("torch.export archive (PyTorch {version}{batch})"),
+        architecture: class,
+        channels: program.channels,
+        classes: program.classes,
+        class_names: Vec::new(),
+        input_size: options.input_size.map(|size| [size; 2]).or(input_size),
+        normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
+    };
+    Model::new(info, program, &options.taps, device).map_err(content)
+}
+
+/// Lets libtorch load a TorchScript module.
+fn load_script(
+    file: &ScriptFile,
+    path: &Path,
+    name: String,
+    options: &LoadOptions,
+    device: Device,
+) -> Result<Model, ModelError> {
+    let content = |message: String| ModelError::Content { path: path.to_owned(), message };
+    if options.architecture.is_some() {
+        return Err(content("is TorchScript and brings its own architecture; leave out --arch".to_owned()));
+    }
+    let script = Script::load(&file.bytes, options.input_size, device).map_err(content)?;
+    let info = ModelInfo {
+        name,
+        sha256: file.sha256.clone(),
+        format: "TorchScript".to_owned(),
+        architecture: script.class.clone(),
+        channels: script.channels,
+        classes: script.classes,
+        class_names: Vec::new(),
+        input_size: options.input_size.map(|size| [size; 2]).or(script.input_size),
+        normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
+    };
+    Model::from_script(info, script, &options.taps, device).map_err(content)
 }
 
 fn choose_architecture(

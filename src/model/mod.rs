@@ -1,14 +1,19 @@
 //! The classifier under audit: from a file to a differentiable function with taps.
 //!
-//! Reading order: [`program`] (what a network is), [`builder`] and [`zoo`] (how one is made from weights), [`interpreter`] (how it runs),
+//! Reading order: [`program`] and [`op`] (what a network is), [`builder`] and [`zoo`] (how one is made from weights), [`import`] (how one is
+//! made from an exported program), [`interpreter`] and [`apply`] (how it runs), [`script`] (TorchScript, which libtorch runs),
 //! [`passes`] (what is derived from it), [`load`] (file to [`Model`]).
 
+pub mod op;
 pub mod program;
 
+pub mod apply;
+pub mod blocks;
 pub mod builder;
 pub mod device;
 pub mod embedded;
 pub mod format;
+pub mod import;
 pub mod interpreter;
 pub mod load;
 pub mod metadata;
@@ -16,6 +21,7 @@ pub mod native;
 pub mod normalize;
 pub mod passes;
 mod pixels_file;
+pub mod script;
 pub mod upload;
 pub mod weights;
 pub mod zoo;
@@ -27,8 +33,10 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use interpreter::{Interpreter, Mode};
 use normalize::Normalization;
+use passes::count::count;
 use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
+use script::{Script, ScriptModel};
 
 /// What a model is, in plain data.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,17 +62,28 @@ pub struct ModelInfo {
 }
 
 /// A frozen classifier on a device.
-///
-/// Two versions of one network: the one that is attacked has every batch norm folded into its convolution; the one that is traced keeps
-/// the convolutions whose raw output is tapped.
 #[derive(Debug)]
 pub struct Model {
     info: ModelInfo,
+    network: Network,
+    device: Device,
+}
+
+/// What runs.
+#[derive(Debug)]
+enum Network {
+    Program(Box<Deployed>),
+    Script(Box<ScriptModel>),
+}
+
+/// Two versions of one network: the one that is attacked has every batch norm folded into its convolution; the one that is traced keeps
+/// the convolutions whose raw output is tapped.
+#[derive(Debug)]
+struct Deployed {
     program: Program,
     attacked: Interpreter,
     traced: Interpreter,
     taps: Vec<Tap>,
-    device: Device,
 }
 
 impl Model {
@@ -77,17 +96,8 @@ impl Model {
         for weight in &mut program.weights {
             weight.tensor = upload::to_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
         }
-        if let TapSelection::Globs(globs) = taps {
-            let misses = |glob: &&String| program.taps(&TapSelection::Globs(vec![(*glob).clone()])).is_empty();
-            if let Some(glob) = globs.iter().find(misses) {
-                let paths: Vec<String> =
-                    program.taps(&TapSelection::All).into_iter().map(|tap| tap.path).take(8).collect();
-                let paths = paths.join(", ");
-                return Err(format!(
-                    "no tap matches `{glob}`; the module paths are {paths}, … (advmod inspect --taps all)"
-                ));
-            }
-        }
+        let all = program.taps(&TapSelection::All);
+        taps_exist(taps, &all.iter().map(|tap| tap.path.as_str()).collect::<Vec<_>>())?;
         let selected = program.taps(taps);
         let deploy = |program: Program| {
             let normalized = if info.normalization.is_none() { program } else { normalize_first(program, &mean, &std) };
@@ -99,20 +109,32 @@ impl Model {
         let taps = (selected.iter())
             .map(|tap| all.iter().find(|it| it.path == tap.path).cloned().expect("a tapped node is not folded away"))
             .collect();
-        Ok(Self { info, program, attacked, traced, taps, device })
+        let network = Network::Program(Box::new(Deployed { program, attacked, traced, taps }));
+        Ok(Self { info, network, device })
+    }
+
+    /// A TorchScript module, with these taps.
+    ///
+    /// # Errors
+    /// A sentence: a tap pattern that matches nothing, or a normalization for another number of channels.
+    pub fn from_script(info: ModelInfo, script: Script, taps: &TapSelection, device: Device) -> Result<Self, String> {
+        let script = ScriptModel::new(script, &info, taps, device)?;
+        Ok(Self { info, network: Network::Script(Box::new(script)), device })
     }
 
     /// Another handle on the same weights, for another thread.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self {
-            info: self.info.clone(),
-            program: self.program.shallow_clone(),
-            attacked: Interpreter::new(self.attacked.program().shallow_clone()),
-            traced: Interpreter::new(self.traced.program().shallow_clone()),
-            taps: self.taps.clone(),
-            device: self.device,
-        }
+        let network = match &self.network {
+            Network::Program(it) => Network::Program(Box::new(Deployed {
+                program: it.program.shallow_clone(),
+                attacked: Interpreter::new(it.attacked.program().shallow_clone()),
+                traced: Interpreter::new(it.traced.program().shallow_clone()),
+                taps: it.taps.clone(),
+            })),
+            Network::Script(it) => Network::Script(Box::new(it.share())),
+        };
+        Self { info: self.info.clone(), network, device: self.device }
     }
 
     /// What the model is.
@@ -120,14 +142,49 @@ impl Model {
         &self.info
     }
 
-    /// The network as it was loaded, without normalization.
-    pub fn program(&self) -> &Program {
-        &self.program
+    /// The network as it was loaded, without normalization. TorchScript has none: libtorch runs it.
+    pub fn program(&self) -> Option<&Program> {
+        match &self.network {
+            Network::Program(it) => Some(&it.program),
+            Network::Script(_) => None,
+        }
     }
 
     /// Module paths of the taps, in forward order.
     pub fn tap_paths(&self) -> Vec<String> {
-        self.taps.iter().map(|tap| tap.path.clone()).collect()
+        match &self.network {
+            Network::Program(it) => it.taps.iter().map(|tap| tap.path.clone()).collect(),
+            Network::Script(it) => it.tap_paths(),
+        }
+    }
+
+    /// Counts parameters and operations with one black image of this height and width.
+    ///
+    /// # Errors
+    /// A sentence, when the image does not fit the network.
+    pub fn cost(&self, height: i64, width: i64) -> Result<ModelCost, String> {
+        match &self.network {
+            Network::Program(it) => {
+                let cost = count(&it.program, height, width).map_err(|error| first_line(&error))?;
+                Ok(ModelCost { parameters: cost.parameters, macs: Some(cost.macs) })
+            }
+            Network::Script(it) => Ok(ModelCost { parameters: it.parameters(), macs: None }),
+        }
+    }
+
+    /// Shapes of the taps' outputs for one image of this height and width, without the batch dimension.
+    ///
+    /// # Errors
+    /// A sentence, when the image does not fit the network.
+    pub fn tap_shapes(&self, height: i64, width: i64) -> Result<Vec<Vec<i64>>, String> {
+        let batch = self.program().and_then(|program| program.fixed_batch).unwrap_or(1);
+        let image = Tensor::zeros([batch, self.info.channels, height, width], (Kind::Float, self.device));
+        let mut shapes = vec![Vec::new(); self.tap_paths().len()];
+        let run = self.run_with_taps(&image, &mut |idx, output| {
+            shapes[idx] = output.size().get(1..).unwrap_or_default().to_vec();
+            Ok(())
+        });
+        run.map(|_| shapes).map_err(|error| first_line(&error))
     }
 
     /// Feeds pixels `[N, C, H, W]` forward without gradients and hands each tap's output, as rows `[N, M]`, to
@@ -139,22 +196,56 @@ impl Model {
         pixels: &Tensor,
         visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
     ) -> Result<Tensor, TchError> {
-        let _guard = tch::no_grad_guard();
-        let pixels = channels_last(pixels, self.device)?;
-        self.traced.run_with_taps(&pixels, Mode::Evaluate, &self.taps, &mut |idx, output| {
+        let images = pixels.size()[0];
+        self.run_with_taps(pixels, &mut |idx, output| {
             // Rows are read in memory order, so that no layout needs a copy.
             let rows = match output.dim() {
-                4 if self.device == Device::Cpu => output.f_permute([0, 2, 3, 1])?.f_reshape([output.size()[0], -1])?,
-                _ => output.f_reshape([output.size()[0], -1])?,
+                4 if self.device == Device::Cpu => output.f_permute([0, 2, 3, 1])?.f_reshape([images, -1])?,
+                _ => output.f_reshape([images, -1])?,
             };
             visit(idx, &rows)
         })
     }
+
+    fn run_with_taps(
+        &self,
+        pixels: &Tensor,
+        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
+    ) -> Result<Tensor, TchError> {
+        let _guard = tch::no_grad_guard();
+        let pixels = channels_last(pixels, self.device)?;
+        match &self.network {
+            Network::Program(it) => it.traced.run_with_taps(&pixels, Mode::Evaluate, &it.taps, visit),
+            Network::Script(it) => it.run_with_taps(&pixels, visit),
+        }
+    }
+}
+
+/// What a forward pass of one image costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelCost {
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// As [`Cost::macs`](passes::count::Cost::macs); unknown for TorchScript.
+    pub macs: Option<u64>,
+}
+
+/// That each pattern matches one of a network's module paths.
+fn taps_exist(taps: &TapSelection, paths: &[&str]) -> Result<(), String> {
+    let Some(glob) = taps.useless_glob(paths) else { return Ok(()) };
+    let some = paths.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+    Err(format!("no tap matches `{glob}`; the module paths are {some}, … (advmod inspect --taps all)"))
 }
 
 impl Victim for Model {
     fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        let run = || self.attacked.run(&channels_last(pixels, self.device)?, Mode::Evaluate);
+        let run = || {
+            let pixels = channels_last(pixels, self.device)?;
+            match &self.network {
+                Network::Program(it) => it.attacked.run(&pixels, Mode::Evaluate),
+                Network::Script(it) => it.run(&pixels),
+            }
+        };
         Ok(run()?)
     }
 

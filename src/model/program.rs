@@ -1,9 +1,11 @@
 //! [`Program`]: a network as a flat list of ATen-level operators.
 //!
-//! Every way into advmod (built-in architectures today) ends in a `Program`; everything after it (interpreter, folding, counting, taps)
+//! Every way into advmod (built-in architectures, exported programs) ends in a `Program`; everything after it (interpreter, folding, counting, taps)
 //! knows nothing else about networks.
 
 use tch::Tensor;
+
+pub use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
 
 /// A value that flows through a [`Program`]: its input, or the output of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,120 +15,6 @@ impl ValueId {
     /// The value's position in tables indexed by value.
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// A named parameter or buffer of a [`Program`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WeightId(pub(crate) u32);
-
-/// Stride, padding, dilation and groups of a convolution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Step between windows, `[rows, columns]`.
-    pub stride: [i64; 2],
-    /// Zeros added on each side, `[rows, columns]`.
-    pub padding: [i64; 2],
-    /// Distance between kernel elements, `[rows, columns]`.
-    pub dilation: [i64; 2],
-    /// Number of independent channel groups.
-    pub groups: i64,
-}
-
-impl ConvGeometry {
-    /// A square geometry without dilation or groups.
-    pub fn square(stride: i64, padding: i64) -> Self {
-        Self { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
-    }
-}
-
-/// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on.
-    Normalize {
-        /// In pixel units, `[1, C, 1, 1]`.
-        mean: WeightId,
-        /// In pixel units, `[1, C, 1, 1]`.
-        std: WeightId,
-    },
-    /// `[N, C, H, W]` → `[N, O, H', W']`.
-    Conv2d {
-        /// `[O, C / groups, kh, kw]`.
-        weight: WeightId,
-        /// `[O]`.
-        bias: Option<WeightId>,
-        /// Stride, padding, dilation, groups.
-        geometry: ConvGeometry,
-    },
-    /// `[N, I]` → `[N, O]`.
-    Linear {
-        /// `[O, I]`.
-        weight: WeightId,
-        /// `[O]`.
-        bias: Option<WeightId>,
-    },
-    /// Batch normalization over the channel dimension.
-    BatchNorm {
-        /// Scale, `[C]`.
-        weight: WeightId,
-        /// Shift, `[C]`.
-        bias: WeightId,
-        /// Running mean, `[C]`.
-        mean: WeightId,
-        /// Running variance, `[C]`.
-        variance: WeightId,
-        /// Added to the variance.
-        eps: f64,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// Elementwise sum of two values.
-    Add,
-    /// Largest value of each window.
-    MaxPool2d {
-        /// Side of the square window.
-        kernel: i64,
-        /// Step between windows.
-        stride: i64,
-        /// Padding (of −∞) on each side.
-        padding: i64,
-    },
-    /// Mean over windows such that the output has this size.
-    AdaptiveAvgPool2d {
-        /// `[rows, columns]` of the output.
-        output: [i64; 2],
-    },
-    /// `[N, …]` → `[N, M]`.
-    Flatten,
-    /// Every `stride`-th row and column, with zero channels before and after: the parameter-free shortcut of CIFAR ResNets
-    /// (option A of He et al., "Deep Residual Learning", CVPR 2016, §4.2).
-    PadShortcut {
-        /// Step between the rows and columns that are kept.
-        stride: i64,
-        /// Zero channels in front.
-        before: i64,
-        /// Zero channels behind.
-        after: i64,
-    },
-    /// Nothing in evaluation; drops activations while training.
-    Dropout {
-        /// Probability of dropping.
-        p: f64,
-    },
-}
-
-impl Op {
-    /// The weights that the operator reads.
-    pub fn weights(&self) -> Vec<WeightId> {
-        match self {
-            Self::Conv2d { weight, bias, .. } | Self::Linear { weight, bias } => {
-                std::iter::once(*weight).chain(*bias).collect()
-            }
-            Self::BatchNorm { weight, bias, mean, variance, .. } => vec![*weight, *bias, *mean, *variance],
-            Self::Normalize { mean, std } => vec![*mean, *std],
-            _ => Vec::new(),
-        }
     }
 }
 
@@ -176,6 +64,21 @@ impl TapSelection {
             globs => Self::Globs(globs.split(',').map(|glob| glob.trim().to_owned()).collect()),
         }
     }
+
+    /// The first pattern that matches none of these paths.
+    pub fn useless_glob<'g>(&'g self, paths: &[&str]) -> Option<&'g str> {
+        let Self::Globs(globs) = self else { return None };
+        let useless = globs.iter().find(|glob| !paths.iter().any(|path| glob_matches(glob, path)));
+        useless.map(String::as_str)
+    }
+
+    /// Whether one of the patterns matches a path.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Globs(globs) => globs.iter().any(|glob| glob_matches(glob, path)),
+            _ => true,
+        }
+    }
 }
 
 /// A parameter or buffer.
@@ -208,6 +111,8 @@ pub struct Program {
     pub channels: i64,
     /// Number of logits.
     pub classes: i64,
+    /// The only batch size that the program can run, where it was exported for one.
+    pub fixed_batch: Option<i64>,
 }
 
 impl Program {
@@ -226,12 +131,9 @@ impl Program {
         match selection {
             TapSelection::Default => self.default_taps.clone(),
             TapSelection::Relu => self.relu_taps.clone(),
-            TapSelection::All => self.all_taps(),
-            TapSelection::Globs(globs) => self
-                .all_taps()
-                .into_iter()
-                .filter(|tap| globs.iter().any(|glob| glob_matches(glob, &tap.path)))
-                .collect(),
+            TapSelection::All | TapSelection::Globs(_) => {
+                self.all_taps().into_iter().filter(|tap| selection.matches(&tap.path)).collect()
+            }
         }
     }
 
@@ -258,6 +160,7 @@ impl Program {
             relu_taps: self.relu_taps.clone(),
             channels: self.channels,
             classes: self.classes,
+            fixed_batch: self.fixed_batch,
         }
     }
 }

@@ -223,7 +223,7 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
         ("model", format!("{} ({}, {} classes)", model.name, model.architecture, model.classes)),
         ("model sha256", model.sha256.clone()),
         ("parameters", model.parameters.to_string()),
-        ("MACs per image", model.macs.to_string()),
+        ("MACs per image", model.macs.map_or("unknown".to_owned(), |macs| macs.to_string())),
         ("normalization", format!("{} (mean {:?}, std {:?})", model.normalization, model.mean, model.std)),
         (
             "data",

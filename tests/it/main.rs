@@ -1,6 +1,7 @@
 //! One binary for everything that is tested from outside.
 //!
 //! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
+//! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
@@ -9,6 +10,7 @@
 
 mod support;
 
+mod exports;
 mod golden;
 mod live;
 mod reference;

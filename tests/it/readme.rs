@@ -42,6 +42,7 @@ fn make_files(folder: &Path) {
             .collect();
         write_safetensors(&folder.join(format!("{name}.th")), &tensors, &std::collections::BTreeMap::new()).unwrap();
     }
+    std::fs::copy(root().join("fixtures/tiny-resnet.pt2"), folder.join("model.pt2")).unwrap();
     // CIFAR-10 records; content decides the format.
     let records: Vec<u8> = (0..60_u32)
         .flat_map(|image| {

@@ -207,7 +207,7 @@ fn parameters_and_macs_are_those_of_a_hand_count() {
     for (file, depth, parameters) in [("resnet20-12fca82f.th", 20, 269_722), ("resnet32-d509ac18.th", 32, 464_154)] {
         let Some(weights) = shared(&format!("models/{file}")) else { return };
         let model = published(&weights);
-        let cost = count(model.program(), 32, 32).unwrap();
+        let cost = count(model.program().unwrap(), 32, 32).unwrap();
         assert_eq!(
             (model.info().architecture.as_str(), cost.parameters),
             (format!("resnet{depth}").as_str(), parameters)

@@ -67,25 +67,43 @@ pub enum FormatError {
         path: PathBuf,
     },
     /// A compiled module, `torch.jit.save`.
-    #[error("{path}: is a TorchScript archive, which this version does not read; {resave}", resave = Resave::Jit)]
+    #[error("{path}: is a TorchScript archive, a program and no list of weights; {resave}", resave = Resave::Jit)]
     TorchScript {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A compiled module with code that runs while it is loaded.
+    #[error(
+        "{path}: is a TorchScript archive with a method `__setstate__`, which would run while it is loaded; nothing of it was run; \
+         where its Python is, {resave}",
+        resave = Resave::Export
+    )]
+    ScriptSetsState {
         /// The file.
         path: PathBuf,
     },
     /// An exported program, `torch.export.save`.
     #[error(
-        "{path}: is a torch.export archive (.pt2), which this version does not read; {resave}",
-        resave = Resave::Export
+        "{path}: is a torch.export archive (.pt2), a program and no list of weights; {resave}",
+        resave = Resave::Weights
     )]
     Export {
         /// The file.
         path: PathBuf,
     },
+    /// An exported program in another layout.
+    #[error("{path}: is a torch.export archive that cannot be used: {what}; {resave}", resave = Resave::Export)]
+    OtherExport {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        what: String,
+    },
     /// `torch.save(model)` instead of `torch.save(model.state_dict())`.
     #[error(
         "{path}: is a whole pickled module ({class}), which only its own code can read; nothing of it was \
-         run; {resave}",
-        resave = Resave::Module
+         run; where its code is, {resave}",
+        resave = Resave::Whole
     )]
     PickledModule {
         /// The file.
@@ -116,8 +134,8 @@ pub enum FormatError {
     },
     /// Something else.
     #[error(
-        "{path}: {found} is not understood; give a state_dict saved by torch.save (.pt, .pth, .th, .bin, any version \
-         since 0.1.10) or a .safetensors file"
+        "{path}: {found} is not understood; give an exported program (.pt2), TorchScript, a state_dict saved by torch.save (.pt, .pth, \
+         .th, .bin, any version since 0.1.10) or a .safetensors file; advmod export-help prints the Python that makes them"
     )]
     Unknown {
         /// The file.
@@ -189,7 +207,9 @@ pub enum FormatError {
 enum Resave {
     Load,
     Jit,
+    Weights,
     Export,
+    Whole,
     Module,
     Dict,
 }
@@ -199,7 +219,16 @@ impl std::fmt::Display for Resave {
         f.write_str(match self {
             Self::Load => "save its weights again: torch.save(torch.load(\"OLD\"), \"model.pt\")",
             Self::Jit => "save its weights: torch.save(torch.jit.load(\"OLD\").state_dict(), \"model.pt\")",
-            Self::Export => "save its weights: torch.save(torch.export.load(\"OLD\").state_dict, \"model.pt\")",
+            Self::Export => {
+                "export it again with PyTorch 2.11: torch.export.save(torch.export.export(model.eval(), (images,), \
+                 dynamic_shapes=({0: torch.export.Dim.AUTO},)), \"model.pt2\")"
+            }
+            Self::Whole => {
+                "load and export it: model = torch.load(\"OLD\", weights_only=False).eval(); \
+                 torch.export.save(torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.AUTO},)), \
+                 \"model.pt2\"), or save its weights: torch.save(model.state_dict(), \"model.pt\")"
+            }
+            Self::Weights => "save its weights: torch.save(torch.export.load(\"OLD\").state_dict, \"model.pt\")",
             Self::Module => "save its weights: torch.save(model.state_dict(), \"model.pt\")",
             Self::Dict => "save it with torch.save(state_dict, \"model.pt\")",
         })

@@ -1,4 +1,5 @@
-//! Weight files: named tensors out of safetensors files and of both formats of `torch.save`, told apart by content.
+//! Model files: named tensors out of safetensors files and of both formats of `torch.save`, programs out of `torch.export`
+//! archives ([`pt2`]), and TorchScript, told apart by content.
 //!
 //! Nothing in a file is ever run: a pickle is read as data, and one that asks for anything but tensors and plain values is refused by
 //! name. No size that a file states is believed before it has been checked against the file's own length.
@@ -8,9 +9,11 @@ mod error;
 mod globals;
 mod legacy;
 mod pickled;
+pub mod pt2;
 mod safetensors;
 mod state_dict;
 mod strided;
+mod torch_script;
 mod torch_zip;
 
 #[cfg(test)]
@@ -26,6 +29,8 @@ use half::{bf16, f16};
 
 pub use self::error::FormatError;
 pub use self::safetensors::write_safetensors;
+pub use self::torch_script::ScriptFile;
+use self::torch_zip::ArchiveKind;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +135,6 @@ pub fn read_weights(path: &Path) -> Result<WeightFile, FormatError> {
 
 /// As [`read_weights`], from bytes; `path` is what errors call them.
 pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, FormatError> {
-    use sha2::Digest as _;
     let source = error::Source { path, bytes };
     let format = detect::format_of(source)?;
     let (tensors, metadata) = match format {
@@ -139,8 +143,40 @@ pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, Format
         WeightFormat::TorchLegacy => (legacy::read(source)?, BTreeMap::new()),
     };
     let tensors = state_dict::without_wrapper_prefixes(tensors);
-    let sha256 = hexadecimal(&sha2::Sha256::digest(bytes));
+    let sha256 = sha256_of(bytes);
     Ok(WeightFile { format, tensors, metadata, sha256 })
+}
+
+/// What a model file may be.
+#[derive(Clone, Debug)]
+pub enum ModelFile {
+    /// Named tensors.
+    Weights(WeightFile),
+    /// A program with its weights.
+    Export(pt2::ExportedProgram),
+    /// A module that only libtorch reads.
+    Script(ScriptFile),
+}
+
+/// Reads a weight file or an exported program.
+pub fn read_model(path: &Path) -> Result<ModelFile, FormatError> {
+    read_model_from(&detect::read_file(path)?, path)
+}
+
+/// As [`read_model`], from bytes; `path` is what errors call them.
+pub fn read_model_from(bytes: &[u8], path: &Path) -> Result<ModelFile, FormatError> {
+    let source = error::Source { path, bytes };
+    let kind = if bytes.starts_with(b"PK") { torch_zip::kind_of(source) } else { ArchiveKind::Other };
+    match kind {
+        ArchiveKind::Export => pt2::read(source).map(ModelFile::Export),
+        ArchiveKind::Script => torch_script::read(source).map(ModelFile::Script),
+        ArchiveKind::Other => read_weights_from(bytes, path).map(ModelFile::Weights),
+    }
+}
+
+fn sha256_of(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hexadecimal(&sha2::Sha256::digest(bytes))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

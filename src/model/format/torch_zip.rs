@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read as _};
 
-use zip::read::ZipReadOptions;
+use zip::read::{ArchiveOffset, Config, ZipReadOptions};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::{FormatError, Source, printable};
@@ -21,10 +21,11 @@ pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, Forma
     state_dict::extract(source, &pickled::load(source, &pickle)?, &mut archive)
 }
 
-struct Archive<'a> {
+/// A zip archive that PyTorch wrote: everything lies in one folder.
+pub(super) struct Archive<'a> {
     source: Source<'a>,
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// Everything before `data.pkl`.
+    /// That folder.
     prefix: String,
     storages: BTreeMap<String, Cow<'a, [u8]>>,
     /// Bytes that compressed entries may still unpack to. `torch.save` itself never compresses.
@@ -33,23 +34,34 @@ struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     fn open(source: Source<'a>) -> Result<Self, FormatError> {
-        let zip = ZipArchive::new(Cursor::new(source.bytes)).map_err(|error| {
-            if has_directory(source.bytes) {
-                source.damaged(format!("its zip directory cannot be read ({error})"))
-            } else {
-                source.truncated("the zip archive has no directory at its end")
-            }
-        })?;
+        let zip = directory(source)?;
         let prefix = torch_prefix(source, &zip)?;
         Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// The archive with the folder that `main` lies in, which is the only such entry.
+    pub(super) fn open_around(source: Source<'a>, main: &str) -> Result<Self, FormatError> {
+        let zip = directory(source)?;
+        let prefixes: Vec<String> =
+            zip.file_names().flatten().filter_map(|name| Some(name.strip_suffix(main)?.to_owned())).collect();
+        let [prefix] = prefixes.as_slice() else {
+            return Err(source.damaged(format!("it has {} entries `{main}`, expected one", prefixes.len())));
+        };
+        let prefix = prefix.clone();
+        Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
         self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
     }
 
+    /// Names of the entries in the folder, without it.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.zip.file_names().flatten().filter_map(|name| Some(name.strip_prefix(&self.prefix)?.to_owned())).collect()
+    }
+
     /// An entry's bytes, checked against its CRC: a slice of the file, or unpacked if it was compressed.
-    fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
+    pub(super) fn entry(&mut self, name: &str) -> Result<Cow<'a, [u8]>, FormatError> {
         let source = self.source;
         let full_name = format!("{}{name}", self.prefix);
         let shown = printable(&full_name);
@@ -83,6 +95,44 @@ impl Storages for Archive<'_> {
             self.storages.insert(key.to_owned(), bytes);
         }
         Ok(&self.storages[key])
+    }
+}
+
+/// The archive's list of entries.
+fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatError> {
+    // Nothing stands in front of the archive. Searching for its start goes wrong where the first directory entry is as long (76 bytes) as
+    // the two records of 64-bit sizes that PyTorch always writes between directory and end.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    ZipArchive::with_config(config, Cursor::new(source.bytes)).map_err(|error| {
+        if has_directory(source.bytes) {
+            source.damaged(format!("its zip directory cannot be read ({error})"))
+        } else {
+            source.truncated("the zip archive has no directory at its end")
+        }
+    })
+}
+
+/// Which of PyTorch's archives a zip archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArchiveKind {
+    /// `torch.export.save`.
+    Export,
+    /// `torch.jit.save`.
+    Script,
+    /// `torch.save`, or none of them.
+    Other,
+}
+
+/// Looks at the names of a zip archive's entries.
+pub(super) fn kind_of(source: Source<'_>) -> ArchiveKind {
+    let Ok(zip) = directory(source) else { return ArchiveKind::Other };
+    let any = |test: fn(&str) -> bool| zip.file_names().flatten().any(|name| test(&name));
+    if any(is_export) {
+        ArchiveKind::Export
+    } else if any(|name| name == "constants.pkl" || name.ends_with("/constants.pkl")) {
+        ArchiveKind::Script
+    } else {
+        ArchiveKind::Other
     }
 }
 
@@ -155,6 +205,35 @@ mod tests {
         assert_eq!(file.tensors[1].1.to_f32(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         assert_eq!(file.tensors[2].1.to_f32(), [4.0, 5.0]);
         assert_eq!((file.tensors[3].1.dtype, file.tensors[3].1.to_f32()), (Dtype::I64, vec![7.0]));
+    }
+
+    /// PyTorch puts 76 bytes of 64-bit records between directory and end; a search for the archive's start takes them for a shift where the
+    /// first entry of the directory is as long.
+    #[test]
+    fn records_of_64_bit_sizes_do_not_shift_the_archive() {
+        let folder = "a-name-of-21-letters-";
+        let name = |entry: &str| format!("{folder}/{entry}");
+        let object = pickle(&dict(vec![("w", vector("0", 1))]));
+        let (pickle_name, storage_name) = (name("data.pkl"), name("data/0"));
+        // 46 bytes and 30 of the name.
+        assert_eq!(pickle_name.len(), 30);
+        let plain = zip_of(&[(&pickle_name, &object), (&storage_name, &floats(&[4.0]))], CompressionMethod::Stored);
+        let end = plain.len() - 22;
+        let number = |at: usize| u64::from(u32::from_le_bytes(plain[end + at..end + at + 4].try_into().unwrap()));
+        let (size, start) = (number(12), number(16));
+        let mut bytes = plain[..end].to_vec();
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend(44_u64.to_le_bytes());
+        bytes.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for it in [2, 2, size, start] {
+            bytes.extend(it.to_le_bytes());
+        }
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend((end as u64).to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        assert_eq!(bytes.len(), end + 76);
+        bytes.extend(&plain[end..]);
+        assert_eq!(load(&bytes).unwrap().tensors[0].1.to_f32(), [4.0]);
     }
 
     #[test]

@@ -85,31 +85,23 @@ fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
     survive(&mut program.default_taps);
     survive(&mut program.relu_taps);
 
-    let used: BTreeSet<WeightId> = nodes.iter().flat_map(|node| node.op.weights()).collect();
-    let mut new_weights = vec![None; program.weights.len()];
+    program.nodes = nodes;
+    drop_unused_weights(program);
+}
+
+/// Keeps the weights that a node reads, under new ids.
+fn drop_unused_weights(program: &mut Program) {
+    let used: BTreeSet<WeightId> = program.nodes.iter().flat_map(|node| node.op.weights()).collect();
+    let mut new_ids = vec![None; program.weights.len()];
     let mut kept = Vec::with_capacity(used.len());
     for (idx, weight) in std::mem::take(&mut program.weights).into_iter().enumerate() {
         if used.contains(&WeightId(idx as u32)) {
-            new_weights[idx] = Some(WeightId(kept.len() as u32));
+            new_ids[idx] = Some(WeightId(kept.len() as u32));
             kept.push(weight);
         }
     }
     program.weights = kept;
-    let moved = |id: &mut WeightId| *id = new_weights[id.0 as usize].expect("a used weight is kept");
-    for node in &mut nodes {
-        match &mut node.op {
-            Op::Conv2d { weight, bias, .. } | Op::Linear { weight, bias } => {
-                moved(weight);
-                if let Some(bias) = bias {
-                    moved(bias);
-                }
-            }
-            Op::BatchNorm { weight, bias, mean, variance, .. } => {
-                [weight, bias, mean, variance].into_iter().for_each(moved);
-            }
-            Op::Normalize { mean, std } => [mean, std].into_iter().for_each(moved),
-            _ => (),
-        }
+    for id in program.nodes.iter_mut().flat_map(|node| node.op.weights_mut()) {
+        *id = new_ids[id.0 as usize].expect("a used weight is kept");
     }
-    program.nodes = nodes;
 }

@@ -5,7 +5,7 @@
 
 use super::{Architecture, Family, Shapes, indices};
 use crate::model::builder::{Builder, WeightError, WeightSource};
-use crate::model::program::{ConvGeometry, Op, Program, ValueId};
+use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 
 /// The table entry.
 pub const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
@@ -179,7 +179,7 @@ impl Architecture for ResNet {
         let mut x = b.node(Op::Relu, &[normed], "relu");
         b.tap_unit(raw, x);
         if self.stem == Stem::ImageNet {
-            x = b.node(Op::MaxPool2d { kernel: 3, stride: 2, padding: 1 }, &[x], "maxpool");
+            x = b.node(Op::MaxPool2d { windows: Windows::square(3, 2, 1), dilation: [1; 2] }, &[x], "maxpool");
         }
         let mut width = self.stem_width;
         for stage in 0..self.blocks.len() {
@@ -191,9 +191,9 @@ impl Architecture for ResNet {
         x = b.node(Op::AdaptiveAvgPool2d { output: [1, 1] }, &[x], "avgpool");
         if self.conv_head {
             x = b.conv(x, [self.classes, width, 1, 1], ConvGeometry::square(1, 0), true, "fc")?;
-            b.node(Op::Flatten, &[x], "flatten");
+            b.node(Op::FLATTEN, &[x], "flatten");
         } else {
-            x = b.node(Op::Flatten, &[x], "flatten");
+            x = b.node(Op::FLATTEN, &[x], "flatten");
             b.linear(x, width, self.classes, "fc")?;
         }
         Ok(b.finish(self.channels, self.classes))

@@ -5,7 +5,7 @@
 
 use super::{Architecture, Family, Shapes, indices};
 use crate::model::builder::{Builder, WeightError, WeightSource};
-use crate::model::program::{ConvGeometry, Op, Program};
+use crate::model::program::{ConvGeometry, Op, Program, Windows};
 
 /// The table entry.
 pub const FAMILY: Family = Family { title: "VGG", names: NAMES, infer, named };
@@ -95,13 +95,13 @@ impl Architecture for Vgg {
                 }
                 Step::Pool => {
                     index += 1;
-                    let op = Op::MaxPool2d { kernel: 2, stride: 2, padding: 0 };
+                    let op = Op::MaxPool2d { windows: Windows::square(2, 2, 0), dilation: [1; 2] };
                     x = b.node(op, &[x], &format!("features.{index}"));
                 }
             }
         }
         x = b.node(Op::AdaptiveAvgPool2d { output: [self.pooled; 2] }, &[x], "avgpool");
-        x = b.node(Op::Flatten, &[x], "flatten");
+        x = b.node(Op::FLATTEN, &[x], "flatten");
         let mut inputs = width * self.pooled * self.pooled;
         for (idx, layer) in self.classifier.iter().enumerate() {
             if idx > 0 {

@@ -1,0 +1,149 @@
+//! Runs one [`Op`] on libtorch.
+
+use tch::{TchError, Tensor};
+
+use super::interpreter::Mode;
+use super::op::{Op, Size, Unary, WeightId};
+
+/// What an operator needs to know besides its inputs.
+pub struct Context<'a> {
+    /// The weights behind ids.
+    pub weight: &'a dyn Fn(WeightId) -> &'a Tensor,
+    /// Evaluation or training.
+    pub mode: Mode,
+    /// Images in the batch.
+    pub batch: i64,
+    /// Whether the result may be written over the first input.
+    pub in_place: bool,
+}
+
+/// The operator's result.
+///
+/// # Errors
+/// libtorch's message, when the inputs do not fit.
+pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tensor, TchError> {
+    let Context { mode, batch, in_place, .. } = *context;
+    let weight = |id: WeightId| (context.weight)(id);
+    if let Op::Constant { weight: id } = op {
+        return Ok(weight(*id).shallow_clone());
+    }
+    let Some(&first) = inputs.first() else { return Err(too_few(op)) };
+    let second = || inputs.get(1).copied().ok_or_else(|| too_few(op));
+    match op {
+        Op::Normalize { mean, std } => first.f_sub(weight(*mean))?.f_div(weight(*std)),
+        Op::Conv2d { weight: w, bias, geometry: g } => {
+            first.f_conv2d(weight(*w), bias.map(weight), g.stride, g.padding, g.dilation, g.groups)
+        }
+        Op::Linear { weight: w, bias } => first.f_linear(weight(*w), bias.map(weight)),
+        Op::BatchNorm { weight: w, bias, mean, variance, eps } => {
+            let (training, momentum) = match mode {
+                Mode::Evaluate => (false, 0.0),
+                Mode::Train { momentum } => (true, momentum),
+            };
+            let (mean, variance) = (Some(weight(*mean)), Some(weight(*variance)));
+            first.f_batch_norm(Some(weight(*w)), Some(weight(*bias)), mean, variance, training, momentum, *eps, true)
+        }
+        Op::LayerNorm { shape, weight: w, bias, eps } => {
+            first.f_layer_norm(shape, w.map(weight), bias.map(weight), *eps, true)
+        }
+        Op::GroupNorm { groups, weight: w, bias, eps } => {
+            first.f_group_norm(*groups, w.map(weight), bias.map(weight), *eps, true)
+        }
+        Op::Relu if in_place => first.shallow_clone().f_relu_(),
+        Op::Relu => first.f_relu(),
+        Op::Unary(function) => unary(*function, first),
+        Op::Softmax { dim } => first.f_softmax(*dim, None),
+        Op::LogSoftmax { dim } => first.f_log_softmax(*dim, None),
+        Op::Add if in_place => first.shallow_clone().f_add_(second()?),
+        Op::Add => first.f_add(second()?),
+        Op::Sub => first.f_sub(second()?),
+        Op::Mul => first.f_mul(second()?),
+        Op::Div => first.f_div(second()?),
+        Op::MatMul => first.f_matmul(second()?),
+        Op::Attention { causal, scale } => {
+            let value = inputs.get(2).copied().ok_or_else(|| too_few(op))?;
+            let mask = inputs.get(3).copied();
+            Tensor::f_scaled_dot_product_attention(first, second()?, value, mask, 0.0, *causal, *scale, false)
+        }
+        Op::Einsum { equation } => Tensor::f_einsum(equation, inputs, None::<&[i64]>),
+        Op::MaxPool2d { windows: w, dilation } => first.f_max_pool2d(w.kernel, w.stride, w.padding, dilation, w.ceil),
+        Op::AvgPool2d { windows: w, count_padding } => {
+            first.f_avg_pool2d(w.kernel, w.stride, w.padding, w.ceil, *count_padding, None)
+        }
+        Op::AdaptiveAvgPool2d { output } => first.f_adaptive_avg_pool2d(output),
+        Op::Mean { dims, keep } => first.f_mean_dim(dims.as_slice(), *keep, None),
+        Op::Sum { dims, keep } => first.f_sum_dim_intlist(dims.as_slice(), *keep, None),
+        Op::VectorNorm { order, dims, keep } => first.f_norm_scalaropt_dim(*order, dims.as_slice(), *keep),
+        Op::Dropout { p } => match mode {
+            Mode::Evaluate => Ok(first.shallow_clone()),
+            Mode::Train { .. } => first.f_dropout(*p, true),
+        },
+        _ => rearranged(op, first, inputs, batch),
+    }
+}
+
+/// Operators that compute nothing: they move, repeat, leave out or join elements.
+fn rearranged(op: &Op, first: &Tensor, inputs: &[&Tensor], batch: i64) -> Result<Tensor, TchError> {
+    let sizes = |sizes: &[Size]| -> Vec<i64> {
+        let size = |size: &Size| match *size {
+            Size::Fixed(size) => size,
+            Size::Batch(times) => times * batch,
+        };
+        sizes.iter().map(size).collect()
+    };
+    match op {
+        Op::Flatten { start, end } => first.f_flatten(*start, *end),
+        // Never `view`: the processor's layout in memory is not the one that the shape was written for.
+        Op::Reshape { size } => first.f_reshape(sizes(size)),
+        Op::Unflatten { dim, size } => first.f_unflatten(*dim, sizes(size)),
+        Op::Permute { dims } => first.f_permute(dims),
+        Op::Transpose { first: a, second: b } => first.f_transpose(*a, *b),
+        Op::Slice { dim, start, end, step } => first.f_slice(*dim, *start, *end, *step),
+        Op::Select { dim, index } => first.f_select(*dim, *index),
+        Op::Unsqueeze { dim } => first.f_unsqueeze(*dim),
+        Op::Squeeze { dim } => first.f_squeeze_dim(*dim),
+        Op::Expand { size } => first.f_expand(sizes(size), false),
+        Op::ExpandAs => first.f_expand_as(inputs.get(1).copied().ok_or_else(|| too_few(op))?),
+        Op::Cat { dim } => Tensor::f_cat(inputs, *dim),
+        Op::Roll { shifts, dims } => first.f_roll(shifts, dims),
+        Op::Pad { pad, value } => first.f_pad(pad, "constant", *value),
+        Op::PadShortcut { stride, before, after } => {
+            let kept = first.f_slice(2, 0, None, *stride)?.f_slice(3, 0, None, *stride)?;
+            kept.f_constant_pad_nd([0, 0, 0, 0, *before, *after])
+        }
+        _ => Ok(first.shallow_clone()),
+    }
+}
+
+fn unary(function: Unary, x: &Tensor) -> Result<Tensor, TchError> {
+    match function {
+        Unary::Gelu { tanh } => x.f_gelu(if tanh { "tanh" } else { "none" }),
+        Unary::Silu => x.f_silu(),
+        Unary::Sigmoid => x.f_sigmoid(),
+        Unary::Tanh => x.f_tanh(),
+        Unary::Hardsigmoid => x.f_hardsigmoid(),
+        Unary::Hardswish => x.f_hardswish(),
+        Unary::Mish => x.f_mish(),
+        Unary::LeakyRelu { slope } => {
+            // The binding has no slope: max(x, 0) + slope · min(x, 0).
+            x.f_clamp_min(0.0)?.f_add(&x.f_clamp_max(0.0)?.f_mul_scalar(slope)?)
+        }
+        Unary::Elu { alpha } => x.f_clamp_min(0.0)?.f_add(&x.f_clamp_max(0.0)?.f_expm1()?.f_mul_scalar(alpha)?),
+        Unary::Clamp { min, max } => {
+            let low = min.map_or_else(|| Ok(x.shallow_clone()), |min| x.f_clamp_min(min))?;
+            max.map_or_else(|| Ok(low.shallow_clone()), |max| low.f_clamp_max(max))
+        }
+        Unary::Exp => x.f_exp(),
+        Unary::Sqrt => x.f_sqrt(),
+        Unary::Rsqrt => x.f_rsqrt(),
+        Unary::Abs => x.f_abs(),
+        Unary::Neg => x.f_neg(),
+        Unary::Scale(factor) => x.f_mul_scalar(factor),
+        Unary::Shift(offset) => x.f_add_scalar(offset),
+        Unary::Power(exponent) => x.f_pow_tensor_scalar(exponent),
+    }
+}
+
+fn too_few(op: &Op) -> TchError {
+    TchError::Torch(format!("{op:?} has too few inputs"))
+}

@@ -1,0 +1,376 @@
+//! [`Op`]: what one node of a [`Program`](super::program::Program) computes.
+
+/// A named parameter or buffer of a [`Program`](super::program::Program).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WeightId(pub(crate) u32);
+
+/// Stride, padding, dilation and groups of a convolution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Step between windows, `[rows, columns]`.
+    pub stride: [i64; 2],
+    /// Zeros added on each side, `[rows, columns]`.
+    pub padding: [i64; 2],
+    /// Distance between kernel elements, `[rows, columns]`.
+    pub dilation: [i64; 2],
+    /// Number of independent channel groups.
+    pub groups: i64,
+}
+
+impl ConvGeometry {
+    /// A square geometry without dilation or groups.
+    pub fn square(stride: i64, padding: i64) -> Self {
+        Self { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+    }
+}
+
+/// The windows of a pooling operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// `[rows, columns]`.
+    pub kernel: [i64; 2],
+    /// Step between windows, `[rows, columns]`.
+    pub stride: [i64; 2],
+    /// Padding on each side, `[rows, columns]`.
+    pub padding: [i64; 2],
+    /// Whether windows that reach over the edge count.
+    pub ceil: bool,
+}
+
+impl Windows {
+    /// Square windows that stay inside.
+    pub fn square(kernel: i64, stride: i64, padding: i64) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], ceil: false }
+    }
+}
+
+/// One entry of a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// This many; −1 is "what is left" or "as it is".
+    Fixed(i64),
+    /// So many times the number of images in the batch.
+    Batch(i64),
+}
+
+/// An elementwise function of one value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names are PyTorch's")]
+pub enum Unary {
+    Gelu {
+        /// The approximation by tanh.
+        tanh: bool,
+    },
+    Silu,
+    Sigmoid,
+    Tanh,
+    Hardsigmoid,
+    Hardswish,
+    Mish,
+    LeakyRelu {
+        slope: f64,
+    },
+    Elu {
+        alpha: f64,
+    },
+    Clamp {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
+    Exp,
+    Sqrt,
+    Rsqrt,
+    Abs,
+    Neg,
+    /// `x · factor`.
+    Scale(f64),
+    /// `x + offset`.
+    Shift(f64),
+    /// `x` to this power.
+    Power(f64),
+}
+
+/// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on.
+    Normalize {
+        /// In pixel units, `[1, C, 1, 1]`.
+        mean: WeightId,
+        /// In pixel units, `[1, C, 1, 1]`.
+        std: WeightId,
+    },
+    /// `[N, C, H, W]` → `[N, O, H', W']`.
+    Conv2d {
+        /// `[O, C / groups, kh, kw]`.
+        weight: WeightId,
+        /// `[O]`.
+        bias: Option<WeightId>,
+        /// Stride, padding, dilation, groups.
+        geometry: ConvGeometry,
+    },
+    /// `[…, I]` → `[…, O]`.
+    Linear {
+        /// `[O, I]`.
+        weight: WeightId,
+        /// `[O]`.
+        bias: Option<WeightId>,
+    },
+    /// Batch normalization over the channel dimension.
+    BatchNorm {
+        /// Scale, `[C]`.
+        weight: WeightId,
+        /// Shift, `[C]`.
+        bias: WeightId,
+        /// Running mean, `[C]`.
+        mean: WeightId,
+        /// Running variance, `[C]`.
+        variance: WeightId,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// Normalization over the last dimensions.
+    LayerNorm {
+        /// Sizes of these dimensions.
+        shape: Vec<i64>,
+        /// Scale.
+        weight: Option<WeightId>,
+        /// Shift.
+        bias: Option<WeightId>,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// Normalization over groups of channels.
+    GroupNorm {
+        /// How many.
+        groups: i64,
+        /// Scale, `[C]`.
+        weight: Option<WeightId>,
+        /// Shift, `[C]`.
+        bias: Option<WeightId>,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Any other elementwise function of one value.
+    Unary(Unary),
+    /// Exponentials that sum to one.
+    Softmax {
+        /// Along this dimension.
+        dim: i64,
+    },
+    /// Logarithms of the softmax.
+    LogSoftmax {
+        /// Along this dimension.
+        dim: i64,
+    },
+    /// Elementwise sum of two values.
+    Add,
+    /// Elementwise difference.
+    Sub,
+    /// Elementwise product.
+    Mul,
+    /// Elementwise quotient.
+    Div,
+    /// Batched matrix product.
+    MatMul,
+    /// Scaled dot-product attention of query, key, value and, as a fourth, what is added to the scores.
+    Attention {
+        /// Whether later positions are hidden.
+        causal: bool,
+        /// Of the scores; 1/√d without.
+        scale: Option<f64>,
+    },
+    /// Sum over products of indexed values.
+    Einsum {
+        /// In PyTorch's notation.
+        equation: String,
+    },
+    /// Largest value of each window; padding is −∞.
+    MaxPool2d {
+        /// Kernel, stride, padding.
+        windows: Windows,
+        /// Distance between the elements of a window.
+        dilation: [i64; 2],
+    },
+    /// Mean of each window.
+    AvgPool2d {
+        /// Kernel, stride, padding.
+        windows: Windows,
+        /// Whether the padding's zeros count.
+        count_padding: bool,
+    },
+    /// Mean over windows such that the output has this size.
+    AdaptiveAvgPool2d {
+        /// `[rows, columns]` of the output.
+        output: [i64; 2],
+    },
+    /// Mean over dimensions.
+    Mean {
+        /// Which.
+        dims: Vec<i64>,
+        /// Whether they stay, with size 1.
+        keep: bool,
+    },
+    /// Sum over dimensions.
+    Sum {
+        /// Which.
+        dims: Vec<i64>,
+        /// Whether they stay, with size 1.
+        keep: bool,
+    },
+    /// Lp norm over dimensions.
+    VectorNorm {
+        /// The p.
+        order: f64,
+        /// Which.
+        dims: Vec<i64>,
+        /// Whether they stay, with size 1.
+        keep: bool,
+    },
+    /// Several dimensions become one.
+    Flatten {
+        /// The first of them.
+        start: i64,
+        /// The last of them.
+        end: i64,
+    },
+    /// The same elements in another shape.
+    Reshape {
+        /// The new shape.
+        size: Vec<Size>,
+    },
+    /// One dimension becomes several.
+    Unflatten {
+        /// Which.
+        dim: i64,
+        /// Into these.
+        size: Vec<Size>,
+    },
+    /// Dimensions in another order.
+    Permute {
+        /// Where each comes from.
+        dims: Vec<i64>,
+    },
+    /// Two dimensions change places.
+    Transpose {
+        /// One.
+        first: i64,
+        /// The other.
+        second: i64,
+    },
+    /// A range of one dimension.
+    Slice {
+        /// Which.
+        dim: i64,
+        /// First index.
+        start: i64,
+        /// One past the last index; cut to the size.
+        end: i64,
+        /// Every so many.
+        step: i64,
+    },
+    /// One index of a dimension, which goes away.
+    Select {
+        /// Which.
+        dim: i64,
+        /// The index.
+        index: i64,
+    },
+    /// A new dimension of size 1.
+    Unsqueeze {
+        /// Where.
+        dim: i64,
+    },
+    /// Drops a dimension of size 1.
+    Squeeze {
+        /// Which.
+        dim: i64,
+    },
+    /// Dimensions of size 1 are repeated without copying.
+    Expand {
+        /// The new shape.
+        size: Vec<Size>,
+    },
+    /// The first value, expanded to the shape of the second.
+    ExpandAs,
+    /// All values behind one another.
+    Cat {
+        /// Along this dimension.
+        dim: i64,
+    },
+    /// Elements shift along dimensions and come in again at the other end.
+    Roll {
+        /// By how much.
+        shifts: Vec<i64>,
+        /// Along which.
+        dims: Vec<i64>,
+    },
+    /// Constant values around the last dimensions (or fewer, where negative).
+    Pad {
+        /// Before and after, last dimension first.
+        pad: Vec<i64>,
+        /// The constant.
+        value: f64,
+    },
+    /// Every `stride`-th row and column, with zero channels before and after: the parameter-free shortcut of CIFAR ResNets
+    /// (option A of He et al., "Deep Residual Learning", CVPR 2016, §4.2).
+    PadShortcut {
+        /// Step between the rows and columns that are kept.
+        stride: i64,
+        /// Zero channels in front.
+        before: i64,
+        /// Zero channels behind.
+        after: i64,
+    },
+    /// Nothing in evaluation; drops activations while training.
+    Dropout {
+        /// Probability of dropping.
+        p: f64,
+    },
+    /// A weight as a value. Reads no other.
+    Constant {
+        /// Which.
+        weight: WeightId,
+    },
+    /// The value as it is (a copy, or another layout in memory).
+    Identity,
+}
+
+impl Op {
+    /// `[N, …]` → `[N, M]`.
+    pub const FLATTEN: Self = Self::Flatten { start: 1, end: -1 };
+
+    /// The weights that the operator reads.
+    pub fn weights(&self) -> Vec<WeightId> {
+        // One list of them all, in `weights_mut`.
+        self.clone().weights_mut().into_iter().map(|id| *id).collect()
+    }
+
+    /// The weights that the operator reads, to point them elsewhere.
+    pub fn weights_mut(&mut self) -> Vec<&mut WeightId> {
+        match self {
+            Self::Conv2d { weight, bias, .. } | Self::Linear { weight, bias } => {
+                std::iter::once(weight).chain(bias).collect()
+            }
+            Self::LayerNorm { weight, bias, .. } | Self::GroupNorm { weight, bias, .. } => {
+                weight.iter_mut().chain(bias).collect()
+            }
+            Self::BatchNorm { weight, bias, mean, variance, .. } => vec![weight, bias, mean, variance],
+            Self::Normalize { mean, std } => vec![mean, std],
+            Self::Constant { weight } => vec![weight],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the result's shape depends on the number of images.
+    pub fn names_the_batch(&self) -> bool {
+        match self {
+            Self::Reshape { size } | Self::Unflatten { size, .. } | Self::Expand { size } => {
+                size.iter().any(|size| matches!(size, Size::Batch(_)))
+            }
+            _ => false,
+        }
+    }
+}
