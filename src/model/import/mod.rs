@@ -1,7 +1,7 @@
 //! From an exported program ([`pt2`](super::format::pt2)) to a [`Program`]: operator by operator, and nothing of it is Python.
 //!
-//! Reading order: [`operators`] (the table: one line per operator), [`translator`] (names, constants, values that are changed in place),
-//! [`trial`] (one forward pass that checks every shape), [`taps`] (which values are outputs of modules, and which of them matter).
+//! Reading order: `operators` (the table: one line per operator), `translator` (names, constants, values that are changed in place),
+//! `trial` (one forward pass that checks every shape), `taps` (which values are outputs of modules, and which of them matter).
 
 mod call;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! TorchScript: libtorch runs the module, a C++ shim ([`shim`]) shows the outputs of the modules inside it.
+//! TorchScript: libtorch runs the module, a C++ shim (`shim`) shows the outputs of the modules inside it.
 //!
 //! The shim copies the graph of `forward`, puts a mark behind every call of a module and unfolds all calls. A run hands the marked tensors
 //! out as they are made, so that a curve needs the memory of one representation.
