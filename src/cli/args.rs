@@ -45,6 +45,8 @@ pub enum Command {
     ExportHelp,
     /// List the attacks, or explain one.
     Attacks(AttacksArgs),
+    /// Render a stored run again, in any format.
+    Report(ReportArgs),
 }
 
 /// Which model, and how to read it.
@@ -180,7 +182,7 @@ pub struct AuditArgs {
     /// A plan file (TOML) with any of these settings; flags win over it.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub plan: Option<PathBuf>,
-    /// Folder for report.json, report.md, curves.csv, samples.csv, run.jsonl and adversarial/.
+    /// Folder for report.json, report.md, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }
@@ -324,6 +326,21 @@ pub struct AttacksArgs {
     /// What is printed on stdout.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: OutputFormat,
+}
+
+/// `advmod report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The folder of a run (--out of an audit), its report.json or its run.jsonl.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// text, json, markdown, curves, samples, sarif, junit or github [default: by the ending of --output, else text]. github also adds
+    /// the Markdown to the file that GITHUB_STEP_SUMMARY names.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// File to write instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `--progress`.

@@ -7,6 +7,7 @@ mod audit;
 mod curve;
 mod export_help;
 mod inspect;
+mod report;
 mod train;
 mod tui;
 
@@ -40,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
+        Command::Report(args) => report::run(args),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
-use super::{count, norm_sign, number, table};
+use super::{count, norm_sign, number, table, validity};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::audit::stats::Distances;
@@ -54,6 +54,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     write_sweeps(out, report)?;
     write_costs(out, report)?;
     write_curves(out, report)?;
+    write_validity(out, report)?;
     write_warnings(out, report)?;
     write_target(out, report)
 }
@@ -200,6 +201,20 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     }
 
     Ok(())
+}
+
+fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(
+        out,
+        "## Attack validity\n\nAn attack that is too weak says nothing about the model. After Carlini et al., \
+         [arXiv:1902.06705](https://arxiv.org/abs/1902.06705).\n"
+    )?;
+    row(out, &["check", "result", "found"].map(str::to_owned))?;
+    row(out, &["---"; 3].map(str::to_owned))?;
+    for check in validity::checks(report) {
+        row(out, &[check.check, check.state.word().to_owned(), check.found])?;
+    }
+    writeln!(out)
 }
 
 fn write_warnings(out: &mut String, report: &Report) -> std::fmt::Result {

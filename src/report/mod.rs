@@ -3,12 +3,16 @@
 pub mod across;
 pub mod gates;
 pub mod metric;
+pub mod validity;
 pub mod wire;
 
 mod curves_csv;
+mod github;
 mod json;
+mod junit;
 mod markdown;
 mod samples_csv;
+mod sarif;
 
 pub mod journal;
 pub mod lines;
@@ -21,18 +25,25 @@ pub use wire::Report;
 
 /// A report format.
 pub struct Format {
-    /// Name of its file in a run's folder.
-    pub file: &'static str,
+    /// As `--format` takes it.
+    pub name: &'static str,
+    /// How its files end; empty where the ending does not tell it.
+    pub ending: &'static str,
+    /// Name of its file in a run's folder, if it has one there.
+    pub file: Option<&'static str>,
     /// Renders a report.
     pub render: fn(&Report) -> Vec<u8>,
 }
 
-/// Every format that a run's folder holds. A new one is a file and a line here.
+/// Every format. A new one is a file and a line here.
 pub static FORMATS: &[Format] = &[
-    Format { file: "report.json", render: json::render },
-    Format { file: "report.md", render: markdown::render },
-    Format { file: "curves.csv", render: curves_csv::render },
-    Format { file: "samples.csv", render: samples_csv::render },
+    Format { name: "json", ending: ".json", file: Some("report.json"), render: json::render },
+    Format { name: "markdown", ending: ".md", file: Some("report.md"), render: markdown::render },
+    Format { name: "curves", ending: "curves.csv", file: Some("curves.csv"), render: curves_csv::render },
+    Format { name: "samples", ending: "samples.csv", file: Some("samples.csv"), render: samples_csv::render },
+    Format { name: "sarif", ending: ".sarif", file: Some("report.sarif"), render: sarif::render },
+    Format { name: "junit", ending: ".xml", file: Some("report.junit.xml"), render: junit::render },
+    Format { name: "github", ending: "", file: None, render: github::render },
 ];
 
 /// A number for people: so many digits, or a dash.
@@ -53,4 +64,83 @@ fn norm_sign(norm: &str) -> String {
 /// A share in percent with one digit, or a dash.
 fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::journal::replay;
+
+    /// A report in which every name that comes from a file or a user is this one.
+    fn named(name: &str) -> Report {
+        let (mut state, _) = replay(include_str!("../../fixtures/run.jsonl"));
+        let start = state.start.as_mut().unwrap();
+        let plan: crate::audit::plan::AuditPlan = toml::from_str(
+            "[[gate]]\nid = 'g'\nexpr = 'asr.pgd <= 0.01'\n[[gate]]\nexpr = 'asr.pgd.class.* <= 0.01'\n",
+        )
+        .unwrap();
+        start.plan.gates = plan.resolve().unwrap().plan.gates;
+        let gate = &mut start.plan.gates[0];
+        (gate.id, gate.reason) = (name.to_owned(), Some(name.to_owned()));
+        gate.place = Some(crate::audit::gate::Place { file: name.to_owned(), line: 1 });
+        (start.model.name, start.data.name) = (name.to_owned(), name.to_owned());
+        start.data.classes = vec![name.to_owned(); 10];
+        start.taps.iter_mut().for_each(|tap| *tap = name.to_owned());
+        state.warnings.push(name.to_owned());
+        Report::new(&state).unwrap()
+    }
+
+    fn render(format: &str, report: &Report) -> String {
+        let format = FORMATS.iter().find(|it| it.name == format).unwrap();
+        String::from_utf8((format.render)(report)).unwrap()
+    }
+
+    #[test]
+    fn hostile_names_are_harmless_in_every_format() {
+        let long = "x".repeat(10_000);
+        for name in [
+            "<script>alert(1)</script>",
+            "\"'`|&]]>",
+            "a\n::error::b\r\n| c |",
+            "=cmd()",
+            "\u{1b}[2J\u{0}",
+            "\u{fffd}",
+            &long,
+        ] {
+            let report = named(name);
+            let json: Report = serde_json::from_str(&render("json", &report)).unwrap();
+            assert!(json == report, "{name:?}");
+            let sarif: serde_json::Value = serde_json::from_str(&render("sarif", &report)).unwrap();
+            assert_eq!(sarif["runs"][0]["results"][0]["properties"]["gate"], name);
+            let junit = render("junit", &report);
+            assert!(!junit.contains("<script") && !junit.contains('\u{1b}') && !junit.contains('\u{0}'), "{junit}");
+            assert_eq!(junit.matches("<testcase ").count(), 2);
+            let github = render("github", &report);
+            assert!(github.lines().count() == 3 && github.lines().all(|line| line.starts_with("::")), "{github}");
+            let markdown = render("markdown", &report);
+            assert!(!markdown.contains("<script") && !markdown.contains("\n::error"));
+            for (format, columns) in [("curves", 21), ("samples", 0)] {
+                let text = render(format, &report);
+                for record in csv::Reader::from_reader(text.as_bytes()).records() {
+                    let record = record.unwrap();
+                    assert!(columns == 0 || record.len() == columns);
+                    assert!(record.iter().all(|cell| !cell.starts_with(['=', '@'])), "{record:?}");
+                }
+            }
+            let tail = gates::text(&report);
+            assert!(tail.lines().count() == 6 && !tail.contains('\u{1b}'), "{tail}");
+        }
+    }
+
+    #[test]
+    fn each_format_says_how_the_gates_came_out() {
+        let report = named("m");
+        let sarif: serde_json::Value = serde_json::from_str(&render("sarif", &report)).unwrap();
+        let result = &sarif["runs"][0]["results"][0];
+        assert_eq!((&result["level"], &result["ruleId"]), (&"error".into(), &"advmod/asr".into()));
+        assert_eq!(result["locations"][0]["physicalLocation"]["region"]["startLine"], 1);
+        let junit = render("junit", &report);
+        assert!(junit.contains("tests=\"2\"") && junit.contains("<failure"), "{junit}");
+        assert!(render("github", &report).starts_with("::error file=m,line=1,title=gate m%3A FAIL::asr.pgd is "));
+    }
 }

@@ -52,7 +52,7 @@ impl RunDir {
                 written.clone().any(|id| label.strip_prefix(id).is_some_and(is_number))
             })
         });
-        let ours = FORMATS.iter().map(|format| format.file).chain([CLEAN_FILE]);
+        let ours = FORMATS.iter().filter_map(|format| format.file).chain([CLEAN_FILE]);
         for file in ours.map(|name| path.join(name)).chain(stale) {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&file)(error)),
@@ -75,7 +75,9 @@ impl RunDir {
     /// Writes the report in every format.
     pub fn write_reports(&self, report: &Report) -> Result<(), RunDirError> {
         for format in FORMATS {
-            write_atomically(&self.path.join(format.file), &(format.render)(report))?;
+            if let Some(file) = format.file {
+                write_atomically(&self.path.join(file), &(format.render)(report))?;
+            }
         }
         Ok(())
     }

@@ -254,7 +254,8 @@ fn export(report: &Report) -> Result<String, String> {
             Err(error) => return Err(format!("cannot export to {folder}: {error}")),
             Ok(()) => {
                 for format in FORMATS {
-                    let written = write_atomically(&path.join(format.file), &(format.render)(report));
+                    let Some(file) = format.file else { continue };
+                    let written = write_atomically(&path.join(file), &(format.render)(report));
                     written.map_err(|error| format!("cannot export: {error}"))?;
                 }
                 return Ok(folder);

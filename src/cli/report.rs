@@ -1,0 +1,88 @@
+//! `advmod report`: a stored run in any format.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use super::args::ReportArgs;
+use super::{CliError, Exit, print};
+use crate::audit::event::SCHEMA_VERSION;
+use crate::report::run_dir::write_atomically;
+use crate::report::{FORMATS, Format, Report, journal, table};
+
+/// GitHub refuses step summaries above 1 MiB.
+const SUMMARY_LIMIT: usize = 1000 * 1024;
+
+pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
+    let format = format(args)?;
+    let report = read(&args.run)?;
+    let bytes = match format {
+        Some(format) => (format.render)(&report),
+        None => table::text(&report).into_bytes(),
+    };
+    match &args.output {
+        Some(file) => write_atomically(file, &bytes)?,
+        None => print(&String::from_utf8_lossy(&bytes))?,
+    }
+    if format.is_some_and(|format| format.name == "github") {
+        summarize(&report)?;
+    }
+    Ok(Exit::Pass)
+}
+
+/// By name, or by the end of the output's name; `None` is the table.
+fn format(args: &ReportArgs) -> Result<Option<&'static Format>, CliError> {
+    let names = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
+    if let Some(name) = &args.format {
+        let found = FORMATS.iter().find(|format| format.name == *name);
+        return match (found, name.as_str()) {
+            (None, "text") => Ok(None),
+            (None, _) => Err(CliError::Usage(format!("no format is called {name:?}; known: text, {}", names()))),
+            (found, _) => Ok(found),
+        };
+    }
+    let Some(file) = &args.output else { return Ok(None) };
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.ends_with(".txt") {
+        return Ok(None);
+    }
+    let found = FORMATS.iter().find(|format| !format.ending.is_empty() && name.ends_with(format.ending));
+    let unknown =
+        || CliError::Usage(format!("{}: no format has this ending; give --format: text, {}", file.display(), names()));
+    found.map(Some).ok_or_else(unknown)
+}
+
+/// A report.json, a run.jsonl, or the folder of a run.
+fn read(path: &Path) -> Result<Report, CliError> {
+    let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
+    let file = match path.is_dir() {
+        true => ["report.json", "run.jsonl"].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
+        false => Some(path.to_owned()),
+    };
+    let file =
+        file.ok_or_else(|| runtime("has no report.json and no run.jsonl; give the --out of an audit".to_owned()))?;
+    if !std::fs::metadata(&file).map_err(|error| runtime(error.to_string()))?.is_file() {
+        return Err(runtime("not a regular file; expected report.json, run.jsonl or the folder of a run".to_owned()));
+    }
+    let text = std::fs::read_to_string(&file).map_err(|error| runtime(error.to_string()))?;
+    if file.extension().is_some_and(|extension| extension == "jsonl") {
+        let (state, _) = journal::replay(&text);
+        return Report::new(&state).ok_or_else(|| runtime("the run in it has not begun".to_owned()));
+    }
+    let report: Report =
+        serde_json::from_str(&text).map_err(|error| runtime(format!("no report of advmod: {error}")))?;
+    match report.schema_version {
+        SCHEMA_VERSION => Ok(report),
+        other => Err(runtime(format!("has schema version {other}; this advmod reads {SCHEMA_VERSION}"))),
+    }
+}
+
+/// Adds the Markdown report to the job's summary page, where GitHub names one.
+fn summarize(report: &Report) -> Result<(), CliError> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
+    let markdown = FORMATS.iter().find(|format| format.name == "markdown").map(|format| (format.render)(report));
+    let short = || format!("```\n{}```\n", table::text(report)).into_bytes();
+    let bytes = markdown.filter(|bytes| bytes.len() < SUMMARY_LIMIT).unwrap_or_else(short);
+    let written =
+        std::fs::File::options().append(true).create(true).open(&path).and_then(|mut file| file.write_all(&bytes));
+    written.map_err(|error| CliError::Runtime(format!("cannot write {}: {error}", Path::new(&path).display())))
+}

@@ -1,0 +1,250 @@
+//! Whether the attacks were strong enough for their failures to mean anything.
+//!
+//! # Source
+//! Carlini et al., "On Evaluating Adversarial Robustness", arXiv:1902.06705, 2019.
+
+use std::collections::BTreeSet;
+
+use advmod_attacks::attack::Access;
+use advmod_attacks::catalog::ATTACKS;
+use serde::{Deserialize, Serialize};
+
+use super::across::Sweep;
+use super::wire::{AttackResult, AttackStatus, Report};
+
+/// One check of the attacks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidityCheck {
+    /// What must hold.
+    pub check: String,
+    /// Whether it does.
+    pub state: ValidityState,
+    /// What was found, or what is needed.
+    pub found: String,
+}
+
+/// What a check comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValidityState {
+    /// It holds.
+    Ok,
+    /// The report does not have what it needs.
+    NotRun,
+    /// It may not hold.
+    Suspicious,
+    /// It does not hold: the attacks understate how weak the model is.
+    Failed,
+}
+
+impl ValidityState {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotRun => "not run",
+            Self::Suspicious => "suspicious",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Every check.
+pub fn checks(report: &Report) -> Vec<ValidityCheck> {
+    let all = [
+        ("clean accuracy is above chance", clean_accuracy(report)),
+        ("an iterated attack runs, not one step alone", iterated(report)),
+        ("iterations break at least what one step breaks", against(report, &["fgsm"], &["pgd"])),
+        ("black-box attacks break nothing that white-box attacks miss", masking(report)),
+        ("gradients are not zero", zero_gradients(report)),
+        ("success grows with ε", growth(&report.sweeps)),
+        ("a large enough ε breaks every image", saturation(&report.sweeps)),
+        ("every planned attack is complete", complete(report)),
+    ];
+    let check = |(check, (state, found)): (&str, Found)| ValidityCheck { check: check.to_owned(), state, found };
+    all.into_iter().map(check).collect()
+}
+
+type Found = (ValidityState, String);
+
+fn found(state: ValidityState, text: impl Into<String>) -> Found {
+    (state, text.into())
+}
+
+/// Untargeted, complete attacks of these names.
+fn of<'a>(report: &'a Report, names: &'a [&str]) -> impl Iterator<Item = &'a AttackResult> {
+    (report.attacks.iter()).filter(|it| {
+        names.contains(&it.attack.name.as_str()) && !it.attack.targeted && it.status == AttackStatus::Complete
+    })
+}
+
+fn broken(attack: &AttackResult) -> BTreeSet<usize> {
+    attack.samples.iter().filter(|it| it.success).map(|it| it.sample).collect()
+}
+
+fn clean_accuracy(report: &Report) -> Found {
+    let chance = 1.0 / report.model.classes.max(1) as f64;
+    match report.clean.accuracy {
+        Some(rate) if rate.low > chance => {
+            found(ValidityState::Ok, format!("{:.1} %", 100.0 * rate.value.unwrap_or_default()))
+        }
+        Some(rate) => found(
+            ValidityState::Failed,
+            format!("{:.1} %: check --normalize and the labels", 100.0 * rate.value.unwrap_or_default()),
+        ),
+        None => found(ValidityState::NotRun, "the clean images were not classified"),
+    }
+}
+
+fn iterated(report: &Report) -> Found {
+    match of(report, &["pgd", "cw", "jsma"]).next() {
+        Some(it) => found(ValidityState::Ok, it.attack.label.clone()),
+        None if report.attacks.is_empty() => found(ValidityState::NotRun, "no attack ran"),
+        None => found(ValidityState::Suspicious, "add pgd: one step says little"),
+    }
+}
+
+/// Whether, at the same norm and ε, the second kind breaks what the first does.
+fn against(report: &Report, weak: &[&str], strong: &[&str]) -> Found {
+    let param = |it: &AttackResult, key: &str| it.attack.params.get(key).cloned();
+    let mut pairs = 0;
+    for weaker in of(report, weak) {
+        for stronger in of(report, strong) {
+            if param(weaker, "norm") != param(stronger, "norm") || param(weaker, "eps") != param(stronger, "eps") {
+                continue;
+            }
+            pairs += 1;
+            let (a, b) = (broken(weaker), broken(stronger));
+            let missed = a.difference(&b).count();
+            let names = format!("{} and {}", weaker.attack.label, stronger.attack.label);
+            if b.len() < a.len() {
+                let text = format!("{names}: {} and {} broken; more steps should not break fewer", a.len(), b.len());
+                return found(ValidityState::Failed, text);
+            }
+            if missed * 100 > a.len().max(1) {
+                return found(ValidityState::Suspicious, format!("{names}: {missed} images broken by one step only"));
+            }
+        }
+    }
+    match pairs {
+        0 => found(ValidityState::NotRun, "needs fgsm and pgd at the same norm and ε"),
+        n => found(ValidityState::Ok, format!("{n} pair{}", if n == 1 { "" } else { "s" })),
+    }
+}
+
+/// Attacks without gradients that do better than those with them are the mark of masked gradients.
+fn masking(report: &Report) -> Found {
+    let needs_gradients =
+        |it: &AttackResult| ATTACKS.iter().any(|spec| spec.id == it.attack.name && spec.access == Access::Gradients);
+    let complete = || report.attacks.iter().filter(|it| it.status == AttackStatus::Complete && !it.attack.targeted);
+    let union = |gradients: bool| -> Option<BTreeSet<usize>> {
+        let mut attacks = complete().filter(|it| needs_gradients(it) == gradients).peekable();
+        attacks.peek()?;
+        Some(attacks.flat_map(broken).collect())
+    };
+    match (union(true), union(false)) {
+        (Some(white), Some(black)) => match black.difference(&white).count() {
+            0 => found(ValidityState::Ok, format!("{} and {} broken", black.len(), white.len())),
+            n if black.len() > white.len() => found(
+                ValidityState::Failed,
+                format!("black-box attacks break more ({n} images alone): gradients are masked"),
+            ),
+            n => found(ValidityState::Suspicious, format!("{n} images are broken by black-box attacks alone")),
+        },
+        _ => found(ValidityState::NotRun, "needs one-pixel or local-search beside an attack with gradients"),
+    }
+}
+
+fn zero_gradients(report: &Report) -> Found {
+    match report.warnings.iter().find(|it| it.contains("gradient of exactly zero")) {
+        Some(warning) => found(ValidityState::Suspicious, warning.clone()),
+        None if of(report, &["fgsm", "pgd"]).next().is_some() => found(ValidityState::Ok, "none was"),
+        None => found(ValidityState::NotRun, "needs fgsm or pgd"),
+    }
+}
+
+/// A sweep's own rates never fall, because results are carried over: what counts is how many had to be.
+fn growth(sweeps: &[Sweep]) -> Found {
+    let points = || sweeps.iter().flat_map(|sweep| &sweep.points).filter(|it| it.status == AttackStatus::Complete);
+    let worst =
+        points().filter(|it| it.success_rate.count > 0).max_by_key(|it| it.carried * 1000 / it.success_rate.count);
+    match worst {
+        None => found(ValidityState::NotRun, "needs a sweep, such as --attack 'pgd:eps=2/255|8/255'"),
+        Some(it) if it.carried * 20 > it.success_rate.count => {
+            let text =
+                format!("{}: {} of {} broken ones only at a smaller ε", it.label, it.carried, it.success_rate.count);
+            found(ValidityState::Suspicious, text)
+        }
+        Some(_) => found(ValidityState::Ok, "results of smaller sizes hardly had to be carried over"),
+    }
+}
+
+fn saturation(sweeps: &[Sweep]) -> Found {
+    // Pixels lie in [0, 1]: only in L∞ is it plain which size is large.
+    let last = |sweep: &Sweep| sweep.points.last().filter(|it| it.status == AttackStatus::Complete).cloned();
+    let best = sweeps.iter().filter(|it| it.goal == "untargeted" && it.norm == "linf").filter_map(last);
+    match best.max_by_key(|it| it.success_rate.count) {
+        None => found(ValidityState::NotRun, "needs a sweep up to a large ε, such as --attack 'pgd:eps=8/255|0.5'"),
+        Some(it) if it.success_rate.count == it.success_rate.of => found(ValidityState::Ok, format!("at ε {}", it.eps)),
+        // An unbounded attack breaks everything: half of the pixel range is as good as unbounded.
+        Some(it) if it.eps_value >= 0.5 => {
+            let rate = it.success_rate;
+            found(
+                ValidityState::Failed,
+                format!("{} of {} at ε {}: the attack does not work", rate.count, rate.of, it.eps),
+            )
+        }
+        Some(it) => found(ValidityState::NotRun, format!("the largest ε is {}; add 0.5", it.eps)),
+    }
+}
+
+fn complete(report: &Report) -> Found {
+    match report.attacks.iter().find(|it| it.status != AttackStatus::Complete) {
+        None => found(ValidityState::Ok, format!("{} of {}", report.attacks.len(), report.attacks.len())),
+        Some(it) => found(ValidityState::Failed, format!("{} is not", it.attack.label)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::journal::replay;
+
+    fn report() -> Report {
+        Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap()
+    }
+
+    fn state(report: &Report, word: &str) -> ValidityState {
+        checks(report).into_iter().find(|it| it.check.contains(word)).unwrap().state
+    }
+
+    #[test]
+    fn a_plain_run_has_nothing_against_it() {
+        let report = report();
+        assert!(checks(&report).iter().all(|it| matches!(it.state, ValidityState::Ok | ValidityState::NotRun)));
+        assert_eq!(state(&report, "one step breaks"), ValidityState::Ok);
+        assert_eq!(state(&report, "black-box"), ValidityState::NotRun);
+        assert_eq!(state(&report, "grows"), ValidityState::NotRun);
+    }
+
+    #[test]
+    fn what_understates_the_weakness_is_seen() {
+        let mut weak = report();
+        weak.attacks[1].samples.iter_mut().for_each(|it| it.success = false);
+        assert_eq!(state(&weak, "one step breaks"), ValidityState::Failed);
+        let mut single = report();
+        single.attacks.truncate(1);
+        assert_eq!(state(&single, "iterated attack"), ValidityState::Suspicious);
+        let mut masked = report();
+        masked.attacks[1].attack.name = "one-pixel".to_owned();
+        masked.attacks[1].samples.iter_mut().for_each(|it| it.success = true);
+        masked.attacks[0].samples.iter_mut().for_each(|it| it.success = false);
+        assert_eq!(state(&masked, "black-box"), ValidityState::Failed);
+        let mut zero = report();
+        zero.warnings.push("pgd: 3 of 36 samples had a gradient of exactly zero; …".to_owned());
+        assert_eq!(state(&zero, "gradients are not"), ValidityState::Suspicious);
+        let mut broken_off = report();
+        broken_off.attacks[0].status = AttackStatus::Failed;
+        assert_eq!(state(&broken_off, "complete"), ValidityState::Failed);
+    }
+}
