@@ -47,6 +47,10 @@ pub enum Command {
     Attacks(AttacksArgs),
     /// Render a stored run again, in any format.
     Report(ReportArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one per command to a folder.
+    Man(ManArgs),
 }
 
 /// Which model, and how to read it.
@@ -341,6 +345,21 @@ pub struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `advmod completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// Which shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `advmod man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Folder for one page per command.
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
 }
 
 /// `--progress`.

@@ -8,6 +8,7 @@ mod curve;
 mod export_help;
 mod inspect;
 mod report;
+mod shell;
 mod train;
 mod tui;
 
@@ -42,6 +43,8 @@ pub fn run() -> ExitCode {
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

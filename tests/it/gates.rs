@@ -53,3 +53,53 @@ fn gates_that_cannot_be_checked_end_the_run_before_it_begins() {
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
 }
+
+#[test]
+fn a_stored_run_renders_again_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    let (code, table, _) = exit(&["--gate", "asr.pgd <= 10 %", "--out", &out]);
+    assert_eq!(code, 1);
+    let render = |arguments: &[&str]| {
+        let summary = folder.path().join("summary.md");
+        let mut command = advmod(&[&["report"], arguments].concat());
+        let output = command.env("GITHUB_STEP_SUMMARY", summary).output().unwrap();
+        (output.status.code().unwrap(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(render(&[&out]).1, table.as_bytes());
+    for (format, file) in
+        [("json", "report.json"), ("markdown", "report.md"), ("sarif", "report.sarif"), ("junit", "report.junit.xml")]
+    {
+        let stored = std::fs::read(folder.path().join("out").join(file)).unwrap();
+        assert!(render(&[&out, "--format", format]).1 == stored, "{format}");
+        let journal = format!("{out}/run.jsonl");
+        assert!(render(&[&journal, "--format", format]).1 == stored, "{format} of the journal");
+        let copy = folder.path().join(file).display().to_string();
+        assert_eq!(render(&[&out, "--output", &copy]).0, 0);
+        assert!(std::fs::read(copy).unwrap() == stored, "{file}");
+    }
+    let (_, github, _) = render(&[&out, "--format", "github"]);
+    assert!(github.starts_with(b"::error title=gate asr.pgd"));
+    assert!(std::fs::read_to_string(folder.path().join("summary.md")).unwrap().contains("**Result: FAIL"));
+    for (arguments, code, word) in [
+        (vec![out.as_str(), "--format", "sarfi"], 2, "known: text, json"),
+        (vec![out.as_str(), "--output", "report.pdf"], 2, "no format has this ending"),
+        (vec![folder.path().join("out/adversarial").to_str().unwrap()], 3, "no report.json"),
+        (vec!["Cargo.toml"], 3, "no report of advmod"),
+        (vec!["/dev/zero"], 3, "not a regular file"),
+    ] {
+        let (found, _, error) = render(&arguments);
+        assert!(found == code && error.contains(word), "{arguments:?} {found} {error}");
+    }
+}
+
+#[test]
+fn shells_and_man_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    advmod(&["man", &folder.path().display().to_string()]).assert().success();
+    assert!(folder.path().join("advmod-audit.1").exists());
+    for shell in ["bash", "zsh", "fish"] {
+        let output = advmod(&["completions", shell]).assert().success();
+        assert!(String::from_utf8_lossy(&output.get_output().stdout).contains("exit-zero"), "{shell}");
+    }
+}

@@ -1,0 +1,31 @@
+//! `advmod completions` and `advmod man`: made from the same definitions as the flags.
+
+use clap::CommandFactory as _;
+
+use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::{CliError, Exit, print};
+
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "advmod", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Pass)
+}
+
+/// One page per command into the folder, or the first one on stdout.
+pub(super) fn man(args: &ManArgs) -> Result<Exit, CliError> {
+    match &args.folder {
+        Some(folder) => {
+            let written =
+                std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+            written.map_err(|error| CliError::Runtime(format!("cannot write to {}: {error}", folder.display())))?;
+        }
+        None => {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered.map_err(|error| CliError::Runtime(error.to_string()))?;
+            print(&String::from_utf8_lossy(&page))?;
+        }
+    }
+    Ok(Exit::Pass)
+}
