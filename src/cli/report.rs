@@ -42,7 +42,7 @@ fn format(args: &ReportArgs) -> Result<Option<&'static Format>, CliError> {
     }
     let Some(file) = &args.output else { return Ok(None) };
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    if name.ends_with(".txt") {
+    if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
         return Ok(None);
     }
     let found = FORMATS.iter().find(|format| !format.ending.is_empty() && name.ends_with(format.ending));

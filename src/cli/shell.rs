@@ -14,18 +14,14 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CliError> {
 
 /// One page per command into the folder, or the first one on stdout.
 pub(super) fn man(args: &ManArgs) -> Result<Exit, CliError> {
-    match &args.folder {
-        Some(folder) => {
-            let written =
-                std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
-            written.map_err(|error| CliError::Runtime(format!("cannot write to {}: {error}", folder.display())))?;
-        }
-        None => {
-            let mut page = Vec::new();
-            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
-            rendered.map_err(|error| CliError::Runtime(error.to_string()))?;
-            print(&String::from_utf8_lossy(&page))?;
-        }
+    if let Some(folder) = &args.folder {
+        let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+        written.map_err(|error| CliError::Runtime(format!("cannot write to {}: {error}", folder.display())))?;
+    } else {
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+        rendered.map_err(|error| CliError::Runtime(error.to_string()))?;
+        print(&String::from_utf8_lossy(&page))?;
     }
     Ok(Exit::Pass)
 }

@@ -17,10 +17,10 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         let place = gate.gate.place.as_ref();
         let place = place.map_or(String::new(), |it| format!("file={},line={},", property(&it.file), it.line));
         let title = property(&format!("gate {}: {}", gate.gate.id, gate.result.word()));
-        text.push_str(&format!("::{command} {place}title={title}::{}\n", data(&gate.sentence())));
+        text.extend(["::", command, " ", &place, "title=", &title, "::", &data(&gate.sentence()), "\n"]);
     }
     let line = verdict.line().unwrap_or_else(|| "no gates".to_owned());
-    text.push_str(&format!("::notice title=advmod::{}\n", data(&line)));
+    text.extend(["::notice title=advmod::", &data(&line), "\n"]);
     text.into_bytes()
 }
 

@@ -215,12 +215,12 @@ impl Metric {
             }
             _ => return Err(format!("{name} of what? Expected {name}.ATTACK or {name}.*{}", also(quantity))),
         };
-        let makes_no_sense = matches!(
+        let misfit = matches!(
             (quantity, &subject),
             (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean)
                 | (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst)
         );
-        if makes_no_sense {
+        if misfit {
             return Err(format!("{text} does not exist; expected {name}.ATTACK or {name}.*{}", also(quantity)));
         }
         let class = match (parts.next(), parts.next()) {
