@@ -72,7 +72,7 @@ def build(family):
 def input_size(family):
     """Small where a network has so many ReLUs that every large image meets one whose input is zero but for rounding."""
     large = ("alexnet", "convnext_tiny", "vit_b_16", "swin_t", "swin_v2_t", "maxvit_t")
-    return 224 if family in large else 64 if family in ("densenet121", "resnet18", "vgg11") else 96
+    return 224 if family in large else 32 if family == "vgg11" else 64 if family in ("densenet121", "resnet18") else 96
 
 
 def gradient(model, pixels):
