@@ -94,11 +94,6 @@ impl Control {
         self.change(|orders| orders.is_paused = is_paused);
     }
 
-    /// Whether the audit is halted.
-    pub fn is_paused(&self) -> bool {
-        self.orders().is_paused
-    }
-
     /// Calls off the attack at this place of the plan, whether it waits or runs.
     pub fn cancel(&self, attack: usize) {
         self.change(|orders| {

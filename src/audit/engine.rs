@@ -23,7 +23,7 @@ use super::stage::carry::Broken;
 use super::stage::clean;
 use super::stage::curve::{self, CurveSettings, TraceError, tap_neighbors};
 use super::stage::growth::{Growth, pictures};
-use super::stage::normalization::best_rival;
+use super::stage::normalization::Trial;
 use super::stage::panic_line;
 use super::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
 use crate::data::{self, DataError, Dataset, Images};
@@ -332,8 +332,13 @@ impl<'a> Audit<'a> {
         let given = self.job.load.normalization.is_some();
         let own = &self.model.info().normalization;
         if self.job.model.is_some() && (given || own.is_none()) {
+            let stage = Stage::Normalization;
+            let trial = Trial::new(self.model, self.labels.len(), self.job.plan.batch);
+            self.emit(AuditEvent::StageStarted { stage, total: trial.steps() })?;
             let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
-            let rival = best_rival(self.model, &source, &self.labels)?;
+            let sink = &mut *self.sink;
+            let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
+            let rival = trial.run(&source, &self.labels, &mut progress)?;
             if let Some(advice) = rival.and_then(|rival| rival.advice(own, given)) {
                 self.warn(&advice);
             }
@@ -406,12 +411,11 @@ impl<'a> Audit<'a> {
         let plan = &self.job.plan;
         // Only inside a sweep do results outlive their attack.
         let sweep = plan.attacks[attack].sweep;
-        let none_yet = Broken::default();
         let job = AttackJob {
             model: self.model,
             config: &self.job.attacks[attack],
             source: ImagePixels { images: &self.images, places: &correct, device: self.model.device() },
-            smaller: Some(sweep.and_then(|first| self.broken.get(&first)).unwrap_or(&none_yet)),
+            smaller: sweep.and_then(|first| self.broken.get(&first)),
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
             batch: plan.batch,
             threads: plan.threads,
@@ -449,7 +453,11 @@ impl<'a> Audit<'a> {
         self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
         self.attack_warnings(attack, &attacked);
         if let Some(first) = sweep {
-            self.broken.entry(first).or_default().add(attack, &attacked).map_err(TraceError::from)?;
+            // The pixels of broken samples are kept no longer than a larger size may need them.
+            match self.job.plan.attacks.get(attack + 1).is_some_and(|next| next.sweep == sweep) {
+                true => self.broken.entry(first).or_default().add(attack, &attacked).map_err(TraceError::from)?,
+                false => drop(self.broken.remove(&first)),
+            }
         }
         self.attack_curves(attack, &attacked)
     }

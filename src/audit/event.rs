@@ -131,6 +131,8 @@ impl AuditEvent {
 pub enum Stage {
     /// Classifying the clean images.
     Clean,
+    /// Trying other normalizations on the clean images; steps are images × normalizations.
+    Normalization,
     /// Measuring the clean curve.
     CleanCurve,
     /// Attacking; steps are samples × iterations.

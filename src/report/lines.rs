@@ -79,6 +79,7 @@ pub fn attack_name(state: &AuditState, attack: usize) -> String {
 pub fn stage_name(state: &AuditState, stage: Stage) -> String {
     match stage {
         Stage::Clean => "clean images".to_owned(),
+        Stage::Normalization => "other normalizations".to_owned(),
         Stage::CleanCurve => "clean curve".to_owned(),
         Stage::Attack { attack } => attack_name(state, attack),
         Stage::AttackCurve { attack } => format!("{} curve", attack_name(state, attack)),

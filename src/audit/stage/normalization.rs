@@ -1,6 +1,9 @@
 //! Whether another normalization than the one in use fits the model better, judged by clean accuracy.
 
+use std::ops::ControlFlow;
+
 use advmod_attacks::query::padded_logits;
+use advmod_attacks::victim::VictimError;
 use tch::{Kind, Tensor};
 
 use super::curve::TraceError;
@@ -56,41 +59,90 @@ impl Rival {
     }
 }
 
-/// Tries the other known normalizations on the first images, `none` among them.
-pub fn best_rival(model: &Model, source: &dyn PixelSource, labels: &[usize]) -> Result<Option<Rival>, TraceError> {
-    let _guard = tch::no_grad_guard();
-    let own = &model.info().normalization;
-    let channels = model.info().channels;
-    let images = labels.len().min(MOST_IMAGES);
-    let pixels = source.pixels(0..images)?;
-    let accuracy = |pixels: &Tensor| -> Result<f64, TraceError> {
-        let logits = padded_logits(model, pixels).map_err(TraceError::Victim)?;
-        let classes = Vec::<i64>::try_from(logits.f_argmax(1, false)?)?;
-        let right = classes.iter().zip(labels).filter(|(class, label)| **class as usize == **label).count();
-        Ok(right as f64 / images as f64)
-    };
-    let constants = |it: &Normalization| {
-        let constant = |values: &[f64]| {
-            let tensor = Tensor::from_slice(values).to_kind(Kind::Float).view([1, -1, 1, 1]);
-            to_device(&tensor, pixels.device()).ok()
+/// The normalizations to try on the first images.
+pub struct Trial<'a> {
+    model: &'a Model,
+    others: Vec<Normalization>,
+    images: usize,
+    batch: usize,
+}
+
+impl<'a> Trial<'a> {
+    /// The known ones but the model's own, `none` among them, on some of `n` images, at most `batch` at once.
+    pub fn new(model: &'a Model, n: usize, batch: usize) -> Self {
+        let info = model.info();
+        let fits = |it: &Normalization| {
+            it.name != info.normalization.name && (it.is_none() || it.mean.len() as i64 == info.channels)
         };
-        let (mean, std) = it.for_channels(channels).ok()?;
-        Some((constant(&mean)?, constant(&std)?))
-    };
-    let Some((own_mean, own_std)) = constants(own) else { return Ok(None) };
-    let mut best: Option<(String, f64)> = None;
-    let fitting = |it: &Normalization| it.name != own.name && (it.is_none() || it.mean.len() as i64 == channels);
-    for other in Normalization::presets().filter(fitting) {
-        let Some((mean, std)) = constants(&other) else { continue };
-        // What the model's own normalization turns into the other one.
-        let disguised = (&pixels - mean) / std * &own_std + &own_mean;
-        let found = accuracy(&disguised)?;
-        if best.as_ref().is_none_or(|(_, best)| found > *best) {
-            best = Some((other.name, found));
-        }
+        Self { model, others: Normalization::presets().filter(fits).collect(), images: n.min(MOST_IMAGES), batch }
     }
-    let Some((name, rival)) = best else { return Ok(None) };
-    Ok(Some(Rival { images, accuracy: accuracy(&pixels)?, name, rival }))
+
+    /// Images × normalizations, the model's own included.
+    pub fn steps(&self) -> u64 {
+        (self.images * (1 + self.others.len())) as u64
+    }
+
+    /// The best of them; none where there is no other. `progress(done)` counts [`steps`](Self::steps).
+    pub fn run(
+        &self,
+        source: &dyn PixelSource,
+        labels: &[usize],
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Option<Rival>, TraceError> {
+        let _guard = tch::no_grad_guard();
+        let own = &self.model.info().normalization;
+        let mut done = 0;
+        let mut accuracy = |other: &Normalization| -> Result<f64, TraceError> {
+            let mut right = 0;
+            for start in (0..self.images).step_by(self.batch) {
+                let range = start..(start + self.batch).min(self.images);
+                let pixels = self.disguised(&source.pixels(range.clone())?, own, other)?;
+                let logits = padded_logits(self.model, &pixels).map_err(TraceError::Victim)?;
+                let classes = Vec::<i64>::try_from(logits.f_argmax(1, false)?)?;
+                done += range.len() as u64;
+                right +=
+                    classes.iter().zip(&labels[range]).filter(|(class, label)| **class as usize == **label).count();
+                if progress(done).is_break() {
+                    return Err(TraceError::Stopped);
+                }
+            }
+            Ok(right as f64 / self.images as f64)
+        };
+        let own_accuracy = accuracy(own)?;
+        let mut best: Option<(&str, f64)> = None;
+        for other in &self.others {
+            let found = accuracy(other)?;
+            if best.is_none_or(|(_, best)| found > best) {
+                best = Some((&other.name, found));
+            }
+        }
+        Ok(best.map(|(name, rival)| Rival {
+            images: self.images,
+            accuracy: own_accuracy,
+            name: name.to_owned(),
+            rival,
+        }))
+    }
+
+    /// Pixels that the model's own normalization turns into what another one makes of the given ones.
+    fn disguised(&self, pixels: &Tensor, own: &Normalization, other: &Normalization) -> Result<Tensor, TraceError> {
+        if own == other {
+            return Ok(pixels.shallow_clone());
+        }
+        let (mean, std) = self.constants(other, pixels)?;
+        let (own_mean, own_std) = self.constants(own, pixels)?;
+        Ok(pixels.f_sub(&mean)?.f_div(&std)?.f_mul(&own_std)?.f_add(&own_mean)?)
+    }
+
+    /// Mean and deviation per channel, beside these pixels.
+    fn constants(&self, of: &Normalization, pixels: &Tensor) -> Result<(Tensor, Tensor), TraceError> {
+        let misfit = |problem: String| TraceError::Victim(VictimError::from_message(problem));
+        let (mean, std) = of.for_channels(self.model.info().channels).map_err(misfit)?;
+        let constant = |values: &[f64]| {
+            to_device(&Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?, pixels.device())
+        };
+        Ok((constant(&mean)?, constant(&std)?))
+    }
 }
 
 #[cfg(test)]
