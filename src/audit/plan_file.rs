@@ -10,7 +10,7 @@ use super::resolved::ResolvedAttack;
 const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
 
 /// The text of a plan file with these attacks, every parameter written out: `before` with its attacks replaced and all else kept, comments
-/// too; or, where there is none yet, the whole of `written`. `preset` is where parameters came from.
+/// too; or, where there is none yet, the whole of `written`.
 ///
 /// # Errors
 /// A sentence, where `before` is no plan or does not go with these attacks.
@@ -45,7 +45,10 @@ pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[Resolv
 fn new_document(written: &AuditPlan) -> Result<DocumentMut, String> {
     let plan = AuditPlan { attack: Vec::new(), out: None, ..written.clone() };
     let mut values = toml::Table::try_from(&plan).map_err(|error| error.to_string())?;
-    values.retain(|key, value| key != "attack" && !value.as_table().is_some_and(toml::Table::is_empty));
+    let is_empty = |value: &toml::Value| {
+        value.as_table().is_some_and(toml::Table::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+    };
+    values.retain(|_, value| !is_empty(value));
     let text = toml::to_string(&values).map_err(|error| error.to_string())?;
     format!("{HEAD}{text}").parse().map_err(|error: toml_edit::TomlError| error.to_string())
 }
@@ -94,6 +97,17 @@ mod tests {
         assert_eq!(read.out, None);
         assert_eq!((read.seed, read.data.first, read.attack.len()), (Some(3), Some(60), 2));
         assert_eq!(read.resolve().unwrap().plan.attacks, attacks);
+        assert!(!text.contains("gate") && !text.contains("waiver"), "{text}");
+    }
+
+    #[test]
+    fn a_new_file_keeps_the_gates_and_their_waivers() {
+        let gates = "[[gate]]\nid = \"a\"\nexpr = \"asr.pgd <= 0.5\"\n[[waiver]]\ngate = \"a\"\nreason = \"r\"\nexpires = 2030-01-31\n";
+        let plan = plan(&format!("{PLAN}{gates}"));
+        let resolved = plan.clone().resolve().unwrap().plan;
+        let text = with_attacks(None, &plan, &resolved.attacks).unwrap();
+        let read: AuditPlan = toml::from_str(&text).unwrap();
+        assert_eq!(read.resolve().unwrap().plan.gates, resolved.gates, "{text}");
     }
 
     #[test]
