@@ -208,13 +208,13 @@ pub struct TuiArgs {
     pub ascii: bool,
     /// Colours: the terminal's own, or a set for dark or light backgrounds that colour-blind people tell apart. NO_COLOR turns them off.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Watch")]
-    pub theme: ThemeArg,
+    pub theme: Palette,
     /// How images are drawn that have no room in cells. auto goes by the terminal's environment, and is off inside tmux.
     #[arg(long, value_name = "PROTOCOL", default_value = "auto", help_heading = "Watch")]
-    pub graphics: GraphicsArg,
+    pub graphics: Choice,
     /// What curves are drawn with.
     #[arg(long, value_name = "NAME", default_value = "braille", help_heading = "Watch")]
-    pub marker: MarkerArg,
+    pub marker: Marker,
     /// What to run, as for audit.
     #[command(flatten)]
     pub audit: AuditArgs,
@@ -384,78 +384,6 @@ pub enum OutputFormat {
     Text,
     /// One JSON document.
     Json,
-}
-
-/// `--theme`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ThemeArg {
-    /// The terminal's sixteen colours.
-    #[default]
-    Terminal,
-    /// For dark backgrounds.
-    Dark,
-    /// For light backgrounds.
-    Light,
-}
-
-impl From<ThemeArg> for Palette {
-    fn from(theme: ThemeArg) -> Self {
-        match theme {
-            ThemeArg::Terminal => Self::Terminal,
-            ThemeArg::Dark => Self::Dark,
-            ThemeArg::Light => Self::Light,
-        }
-    }
-}
-
-/// `--graphics`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum GraphicsArg {
-    /// By the terminal's environment.
-    #[default]
-    Auto,
-    /// In cells.
-    Off,
-    /// kitty's protocol.
-    Kitty,
-    /// iTerm2's protocol.
-    Iterm2,
-    /// Sixels.
-    Sixel,
-}
-
-impl From<GraphicsArg> for Choice {
-    fn from(graphics: GraphicsArg) -> Self {
-        match graphics {
-            GraphicsArg::Auto => Self::Auto,
-            GraphicsArg::Off => Self::Off,
-            GraphicsArg::Kitty => Self::Kitty,
-            GraphicsArg::Iterm2 => Self::Iterm2,
-            GraphicsArg::Sixel => Self::Sixel,
-        }
-    }
-}
-
-/// `--marker`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum MarkerArg {
-    /// Eight dots to a cell.
-    #[default]
-    Braille,
-    /// One dot to a cell, for fonts without Braille.
-    Dots,
-    /// A letter for each curve.
-    Letters,
-}
-
-impl From<MarkerArg> for Marker {
-    fn from(marker: MarkerArg) -> Self {
-        match marker {
-            MarkerArg::Braille => Self::Braille,
-            MarkerArg::Dots => Self::Dots,
-            MarkerArg::Letters => Self::Letters,
-        }
-    }
 }
 
 /// `--split`.

@@ -36,15 +36,9 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     // https://no-color.org: any value but an empty one.
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
-    let theme = Theme {
-        color,
-        ascii: args.ascii,
-        truecolor,
-        graphics: false,
-        palette: args.theme.into(),
-        marker: args.marker.into(),
-    };
-    let graphics = args.graphics.into();
+    let theme =
+        Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker };
+    let graphics = args.graphics;
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {
@@ -112,6 +106,10 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
             let mut flow = recorder.take(&event);
             if matches!(event, AuditEvent::Finished { .. }) && flow.is_continue() {
                 flow = recorder.write_reports(&state);
+                if flow.is_break() {
+                    // Nothing is at work that could notice: end the wait for more attacks, so that the disk's error is shown now.
+                    control.stop();
+                }
             }
             let _ = sender.send(Feed::Event(Box::new(event)));
             flow

@@ -3,6 +3,7 @@
 //! Which protocol a terminal speaks is read from its environment and never asked: an answer that does not come would cost a second, and one
 //! that comes late would be taken for keys.
 
+use clap::ValueEnum;
 use image::{DynamicImage, Rgb, RgbImage};
 use ratatui::Frame;
 use ratatui::crossterm::terminal::window_size;
@@ -17,7 +18,7 @@ use super::view;
 use crate::report::pixels::Picture;
 
 /// How large images are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// As the terminal's environment says; in cells inside tmux and screen.
     #[default]

@@ -399,6 +399,15 @@ fn samples_are_filtered_and_images_asked_for_once() {
 }
 
 #[test]
+fn images_of_an_earlier_run_are_not_shown() {
+    let mut app = app("finished", (120, 36));
+    look(&mut app, "2", 28);
+    assert!(app.ui.samples.look.is_some());
+    update(&mut app, Msg::Feed(Feed::Restarted));
+    assert_eq!((&app.ui.samples.look, app.ui.samples.asked), (&None, None));
+}
+
+#[test]
 fn pictures_are_saved_with_what_is_known_of_the_sample() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = app("finished", (120, 36));

@@ -1,5 +1,6 @@
 //! Looks by meaning: views ask for a role, never for a colour.
 
+use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
 
 /// What something means.
@@ -61,7 +62,7 @@ impl Default for Theme {
 }
 
 /// A set of colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Palette {
     /// The terminal's own sixteen, which fit its background.
     #[default]
@@ -73,7 +74,7 @@ pub enum Palette {
 }
 
 /// What curves are drawn with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Marker {
     /// Eight dots to a cell.
     #[default]

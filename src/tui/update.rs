@@ -113,6 +113,8 @@ fn take(app: &mut App, feed: Feed) -> Vec<Effect> {
             app.ui.log.clear();
             app.ui.log_back = 0;
             app.ui.attacks = AttacksUi::default();
+            // The images were another run's.
+            (app.ui.samples.asked, app.ui.samples.look) = (None, None);
             app.log(Level::Info, "a new run has begun");
             Vec::new()
         }

@@ -241,6 +241,21 @@ fn a_disk_that_takes_no_export_costs_nothing_else() {
 }
 
 #[test]
+fn results_that_cannot_be_written_at_the_end_are_told_at_once() {
+    let folder = folder();
+    let mut terminal = Terminal::tui("--first 60 --attacks cw --preset quick --threads 1 --out run", folder.path());
+    terminal.wait_for("attacking with cw");
+    std::fs::create_dir(folder.path().join("run/report.json")).unwrap();
+    terminal.wait_for("FAILED");
+    terminal.press("5");
+    terminal.wait_for("report.json");
+    terminal.press("q");
+    let (code, text) = terminal.ended();
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("success % [95 %]"), "{text}");
+}
+
+#[test]
 fn one_cell_and_back() {
     let folder = folder();
     let mut terminal = Terminal::tui(SMALL, folder.path());
