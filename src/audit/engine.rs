@@ -13,7 +13,8 @@ use crossbeam_channel::unbounded;
 
 use super::control::{Control, Next};
 use super::event::{
-    AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION, Stage,
+    AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION,
+    Stage, Tool,
 };
 use super::gate::check_classes;
 use super::plan::{AttackPlan, Job};
@@ -123,12 +124,11 @@ pub fn run(
             Ok(()) => Outcome::Complete,
             Err(Stop::Asked) => Outcome::Interrupted,
             Err(Stop::Error(error)) => {
-                audit.warn(&format!("the audit broke off: {error}"));
-                audit.finish(Outcome::Failed, worked);
+                audit.finish(Outcome::Failed, Some(error.to_string()), worked);
                 return Err(error);
             }
         };
-        audit.finish(outcome, worked);
+        audit.finish(outcome, None, worked);
         if matches!(finished, Err(Stop::Asked)) || !control.wait_for_more() {
             return Ok(());
         }
@@ -209,6 +209,8 @@ impl<'a> Audit<'a> {
         let (mean, std) =
             model_info.normalization.for_channels(model_info.channels).map_err(EngineError::Unsuitable)?;
         let start = AuditStart {
+            tool: Tool::this(),
+            plan_file: job.plan_file(),
             plan: job.plan.clone(),
             model: ModelSummary {
                 name: model_info.name.clone(),
@@ -218,6 +220,8 @@ impl<'a> Audit<'a> {
                 classes,
                 parameters: cost.parameters,
                 macs: cost.macs,
+                is_random: findings.not_deterministic,
+                gives_probabilities: findings.probabilities,
                 normalization: model_info.normalization.name.clone(),
                 mean,
                 std,
@@ -279,8 +283,8 @@ impl<'a> Audit<'a> {
         if self.sink.emit(event).is_break() { Err(Stop::Asked) } else { Ok(()) }
     }
 
-    fn finish(&mut self, outcome: Outcome, worked: Duration) {
-        let _ = self.sink.emit(AuditEvent::Finished { outcome, seconds: worked.as_secs_f64() });
+    fn finish(&mut self, outcome: Outcome, error: Option<String>, worked: Duration) {
+        let _ = self.sink.emit(AuditEvent::Finished { outcome, seconds: worked.as_secs_f64(), error });
     }
 
     /// Everything that is left to do now.
@@ -316,7 +320,8 @@ impl<'a> Audit<'a> {
                 let plan = &self.job.plan;
                 let (attacks, command) = (plan.attacks[first..].to_vec(), plan.command.clone());
                 self.control.enqueue(attacks.iter().enumerate().map(|(at, attack)| (first + at, attack.sweep)));
-                self.emit(AuditEvent::AttacksAdded { attacks, command })
+                let plan_file = self.job.plan_file();
+                self.emit(AuditEvent::AttacksAdded { attacks, command, plan_file })
             }
             Err(error) => self.emit(AuditEvent::AttackRefused { error: error.to_string() }),
         }
@@ -464,13 +469,15 @@ impl<'a> Audit<'a> {
 
     fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
         let (label, of) = (self.job.plan.attacks[attack].label.clone(), attacked.samples.len());
-        if attacked.zero_gradients > 0 {
-            let n = attacked.zero_gradients;
+        let n = attacked.results.iter().filter(|it| it.zero_gradients > 0).count();
+        if n > 0 {
             self.warn(&format!(
                 "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
             ));
         }
-        if let (n @ 1.., largest) = attacked.overshot {
+        let overshoots = || attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0);
+        if let Some(largest) = overshoots().max_by(f64::total_cmp) {
+            let n = overshoots().count();
             self.warn(&format!(
                 "{label}: the attack's own pixels of {n} of {of} samples were outside of its budget or of [0, 1], by up to {largest:.2e}; \
                  they were put back inside before they were judged"

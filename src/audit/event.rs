@@ -98,6 +98,9 @@ pub enum AuditEvent {
         attacks: Vec<ResolvedAttack>,
         /// The command line that runs the longer plan again.
         command: String,
+        /// The longer plan as the text of a plan file.
+        #[serde(default)]
+        plan_file: Option<String>,
     },
     /// An attack was not put behind those of the plan.
     AttackRefused {
@@ -115,6 +118,9 @@ pub enum AuditEvent {
         outcome: Outcome,
         /// Of work, since the start.
         seconds: f64,
+        /// What kept the audit from going on, in one line. A failed attack does not.
+        #[serde(default)]
+        error: Option<String>,
     },
 }
 
@@ -162,6 +168,10 @@ pub enum Outcome {
 /// Everything that is known when the work begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditStart {
+    /// What does the work.
+    pub tool: Tool,
+    /// The same plan as the text of a plan file; absent where a path has no text.
+    pub plan_file: Option<String>,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
     /// The classifier.
@@ -172,6 +182,28 @@ pub struct AuditStart {
     pub taps: Vec<String>,
     /// UTC, RFC 3339.
     pub started: String,
+}
+
+/// The program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `advmod`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Version of libtorch that it binds.
+    pub libtorch: String,
+}
+
+impl Tool {
+    /// This program.
+    pub fn this() -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch: crate::LIBTORCH_VERSION.to_owned(),
+        }
+    }
 }
 
 /// The classifier under audit.
@@ -191,6 +223,12 @@ pub struct ModelSummary {
     pub parameters: u64,
     /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown for TorchScript.
     pub macs: Option<u64>,
+    /// Whether two forward passes of the same images differ.
+    #[serde(default)]
+    pub is_random: bool,
+    /// Whether the outputs look like probabilities, not logits.
+    #[serde(default)]
+    pub gives_probabilities: bool,
     /// Name of the normalization.
     pub normalization: String,
     /// Per channel, in pixel units.
@@ -303,6 +341,12 @@ pub struct SampleResult {
     pub forwards: u64,
     /// Gradients of this sample that the attack used.
     pub backwards: u64,
+    /// Gradients of this sample that were exactly zero everywhere.
+    #[serde(default)]
+    pub zero_gradients: u64,
+    /// How far the attack's own pixels were outside of its budget or of `[0, 1]`, in the norm's unit, before they were put back inside.
+    #[serde(default)]
+    pub overshoot: f64,
     /// Forward passes until the goal was first met, where the attack knows.
     #[serde(default)]
     pub forwards_to_success: Option<u64>,

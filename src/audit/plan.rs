@@ -9,6 +9,7 @@ use advmod_attacks::threat::Norm;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, GatePlan, WaiverPlan};
+use super::plan_file::with_attacks;
 use super::resolved::{ResolvedPlan, command, label};
 use crate::data::{OpenOptions, Selection, Split};
 use crate::model::device::DeviceChoice;
@@ -272,6 +273,11 @@ impl Job {
         self.plan.command = command(&longer, &plan.attacks, n, plan.seed, plan.k, plan.threads);
         (self.attacks, self.written) = (attacks, longer);
         Ok(())
+    }
+
+    /// The plan as the text of a plan file, every attack's parameters written out; absent where a path has no text.
+    pub fn plan_file(&self) -> Option<String> {
+        with_attacks(None, &self.written, &self.plan.attacks).ok()
     }
 }
 

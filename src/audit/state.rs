@@ -23,6 +23,8 @@ pub struct AuditState {
     pub warnings: Vec<String>,
     /// How it ended and after how many seconds.
     pub finished: Option<(Outcome, f64)>,
+    /// What kept it from going on.
+    pub error: Option<String>,
 }
 
 /// One attack so far.
@@ -106,18 +108,25 @@ impl AuditState {
                     state.cancelled = true;
                 }
             }
-            AuditEvent::AttacksAdded { attacks, command } => {
+            AuditEvent::AttacksAdded { attacks, command, plan_file } => {
                 if let Some(start) = &mut self.start {
                     start.plan.attacks.extend(attacks.iter().cloned());
                     start.plan.command.clone_from(command);
+                    start.plan_file.clone_from(plan_file);
                     self.attacks.resize_with(start.plan.attacks.len(), AttackState::default);
                     self.finished = None;
                 }
             }
             AuditEvent::Pictures(_) | AuditEvent::AttackRefused { .. } => (),
-            AuditEvent::Warned { message } => self.warnings.push(message.clone()),
-            AuditEvent::Finished { outcome, seconds } => {
+            AuditEvent::Warned { message } => {
+                // A stage that is done again after an interruption says the same again.
+                if !self.warnings.contains(message) {
+                    self.warnings.push(message.clone());
+                }
+            }
+            AuditEvent::Finished { outcome, seconds, error } => {
                 self.finished = Some((*outcome, *seconds));
+                self.error.clone_from(error);
                 self.stage = None;
             }
         }

@@ -10,6 +10,7 @@ use crate::audit::event::{AuditEvent, Outcome};
 use crate::audit::state::AuditState;
 use crate::report::gates::{GateState, Verdict};
 use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::validity::ValidityVerdict;
 use crate::report::{Report, table};
 
 /// Writes the run's folder, where one was asked for.
@@ -115,6 +116,7 @@ impl Recorder {
         }
         finished?;
         let verdict = report.as_ref().and_then(|report| Verdict::of(report).result);
+        let is_invalid = report.as_ref().is_some_and(|report| report.validity.verdict == ValidityVerdict::Invalid);
         match report.map(|report| (report.outcome, report.clean.accuracy.map(|rate| rate.count))) {
             Some((Outcome::Complete, Some(0))) => {
                 say(
@@ -126,6 +128,12 @@ impl Recorder {
                 Some(GateState::Fail) if how.exit_zero => Exit::Pass,
                 Some(GateState::Fail) => Exit::GateFailed,
                 Some(GateState::Inconclusive | GateState::Pending) => Exit::Inconclusive,
+                Some(GateState::Pass | GateState::Waived) | None if is_invalid => {
+                    say(
+                        "inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above",
+                    );
+                    Exit::Inconclusive
+                }
                 Some(GateState::Pass | GateState::Waived) | None => Exit::Pass,
             }),
             Some((Outcome::Failed, _)) => {

@@ -1,22 +1,23 @@
 //! `advmod report`: a stored run in any format.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::ReportArgs;
 use super::{CliError, Exit, print};
 use crate::audit::event::SCHEMA_VERSION;
 use crate::report::run_dir::write_atomically;
-use crate::report::{FORMATS, Format, Report, journal, table};
+use crate::report::{Evidence, FORMATS, Format, Report, journal, table};
 
 /// GitHub refuses step summaries above 1 MiB.
 const SUMMARY_LIMIT: usize = 1000 * 1024;
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     let format = format(args)?;
-    let report = read(&args.run)?;
+    let (report, folder) = read(&args.run)?;
+    let evidence = Evidence::read(&report, &folder);
     let bytes = match format {
-        Some(format) => (format.render)(&report),
+        Some(format) => (format.render)(&report, &evidence),
         None => table::text(&report).into_bytes(),
     };
     match &args.output {
@@ -51,8 +52,8 @@ fn format(args: &ReportArgs) -> Result<Option<&'static Format>, CliError> {
     found.map(Some).ok_or_else(unknown)
 }
 
-/// A report.json, a run.jsonl, or the folder of a run.
-fn read(path: &Path) -> Result<Report, CliError> {
+/// A report.json, a run.jsonl, or the folder of a run; with the folder that it lies in.
+pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
     let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
     let file = match path.is_dir() {
         true => ["report.json", "run.jsonl"].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
@@ -63,15 +64,17 @@ fn read(path: &Path) -> Result<Report, CliError> {
     if !std::fs::metadata(&file).map_err(|error| runtime(error.to_string()))?.is_file() {
         return Err(runtime("not a regular file; expected report.json, run.jsonl or the folder of a run".to_owned()));
     }
+    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let text = std::fs::read_to_string(&file).map_err(|error| runtime(error.to_string()))?;
     if file.extension().is_some_and(|extension| extension == "jsonl") {
         let (state, _) = journal::replay(&text);
-        return Report::new(&state).ok_or_else(|| runtime("the run in it has not begun".to_owned()));
+        let report = Report::new(&state).ok_or_else(|| runtime("the run in it has not begun".to_owned()))?;
+        return Ok((report, folder));
     }
     let report: Report =
         serde_json::from_str(&text).map_err(|error| runtime(format!("no report of advmod: {error}")))?;
     match report.schema_version {
-        SCHEMA_VERSION => Ok(report),
+        SCHEMA_VERSION => Ok((report, folder)),
         other => Err(runtime(format!("has schema version {other}; this advmod reads {SCHEMA_VERSION}"))),
     }
 }
@@ -79,7 +82,10 @@ fn read(path: &Path) -> Result<Report, CliError> {
 /// Adds the Markdown report to the job's summary page, where GitHub names one.
 fn summarize(report: &Report) -> Result<(), CliError> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
-    let markdown = FORMATS.iter().find(|format| format.name == "markdown").map(|format| (format.render)(report));
+    let markdown = FORMATS
+        .iter()
+        .find(|format| format.name == "markdown")
+        .map(|format| (format.render)(report, &Evidence::default()));
     let short = || format!("```\n{}```\n", table::text(report)).into_bytes();
     let bytes = markdown.filter(|bytes| bytes.len() < SUMMARY_LIMIT).unwrap_or_else(short);
     let written =

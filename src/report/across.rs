@@ -129,6 +129,8 @@ mod tests {
             linf: 0.1,
             forwards: 3,
             backwards: 3,
+            zero_gradients: 0,
+            overshoot: 0.0,
             forwards_to_success: None,
             carried_from: None,
         }

@@ -1,10 +1,10 @@
 //! `curves.csv`: one row per curve and tap.
 
-use super::Report;
+use super::{Evidence, Report};
 use crate::modularity::Curve;
 
 /// Long format: `attack` is `clean` for the curves over all samples.
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
     let header = [

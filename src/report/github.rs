@@ -1,11 +1,11 @@
 //! Workflow commands of GitHub Actions: one annotation per gate that did not pass.
 
-use super::Report;
 use super::gates::{GateState, Verdict};
+use super::{Evidence, Report};
 use crate::audit::gate::Severity;
 
 /// Errors, warnings and notices, at the gate's line where it stands in a file.
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let verdict = Verdict::of(report);
     let mut text = String::new();
     for gate in verdict.gates.iter().filter(|gate| gate.result != GateState::Pass) {

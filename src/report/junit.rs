@@ -2,11 +2,11 @@
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::Report;
 use super::gates::{GateResult, GateState, Verdict};
+use super::{Evidence, Report};
 use crate::audit::gate::Severity;
 
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let mut suite = TestSuite::new("gates");
     for (name, value) in [
         ("model", report.model.name.clone()),

@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
+use super::Evidence;
 use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
-use super::{count, norm_sign, number, table, validity};
+use super::{count, norm_sign, number, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::audit::stats::Distances;
 use crate::modularity::TapPoint;
 
 /// Verdict first, then target, results, curves, limits and how to run it again.
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let mut text = String::new();
     write(&mut text, report).expect("writing to memory cannot fail");
     text.into_bytes()
@@ -211,8 +212,8 @@ fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     row(out, &["check", "result", "found"].map(str::to_owned))?;
     row(out, &["---"; 3].map(str::to_owned))?;
-    for check in validity::checks(report) {
-        row(out, &[check.check, check.state.word().to_owned(), check.found])?;
+    for check in &report.validity.checks {
+        row(out, &[check.check.clone(), check.state.word().to_owned(), check.found.clone()])?;
     }
     writeln!(out)
 }

@@ -1,6 +1,8 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
 pub mod across;
+pub mod classes;
+pub mod evidence;
 pub mod gates;
 pub mod metric;
 pub mod validity;
@@ -21,6 +23,7 @@ pub mod run_dir;
 pub mod table;
 
 pub use curves_csv::safe as safe_cell;
+pub use evidence::Evidence;
 pub use wire::Report;
 
 /// A report format.
@@ -31,8 +34,8 @@ pub struct Format {
     pub ending: &'static str,
     /// Name of its file in a run's folder, if it has one there.
     pub file: Option<&'static str>,
-    /// Renders a report.
-    pub render: fn(&Report) -> Vec<u8>,
+    /// Renders a report; only formats that show images look at the evidence.
+    pub render: fn(&Report, &Evidence) -> Vec<u8>,
 }
 
 /// Every format. A new one is a file and a line here.
@@ -92,7 +95,7 @@ mod tests {
 
     fn render(format: &str, report: &Report) -> String {
         let format = FORMATS.iter().find(|it| it.name == format).unwrap();
-        String::from_utf8((format.render)(report)).unwrap()
+        String::from_utf8((format.render)(report, &Evidence::default())).unwrap()
     }
 
     #[test]

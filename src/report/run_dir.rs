@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use advmod_attacks::catalog::ATTACKS;
 
 use super::journal::Journal;
-use super::{FORMATS, Report};
+use super::{Evidence, FORMATS, Report};
 use crate::atomic_file;
 use crate::audit::engine::{ADVERSARIAL_FOLDER, CLEAN_FILE};
 use crate::audit::event::AuditEvent;
@@ -74,9 +74,10 @@ impl RunDir {
 
     /// Writes the report in every format.
     pub fn write_reports(&self, report: &Report) -> Result<(), RunDirError> {
+        let evidence = Evidence::read(report, &self.path);
         for format in FORMATS {
             if let Some(file) = format.file {
-                write_atomically(&self.path.join(file), &(format.render)(report))?;
+                write_atomically(&self.path.join(file), &(format.render)(report, &evidence))?;
             }
         }
         Ok(())

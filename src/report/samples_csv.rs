@@ -1,11 +1,11 @@
 //! `samples.csv`: one row per attack and attacked sample.
 
-use super::Report;
 use super::curves_csv::safe;
+use super::{Evidence, Report};
 
 /// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
 /// result this is; `broken_by_any` says the same of a sample in each of its rows.
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
     let header = [

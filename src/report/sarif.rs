@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Report;
 use super::gates::{GateResult, GateState, Verdict};
+use super::{Evidence, Report};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::audit::gate::expr::Quantity;
@@ -16,7 +16,7 @@ const RULES: [(Quantity, &str, &str); 4] = [
     (Quantity::PeakQ, "peak-q", "A peak modularity is out of bounds"),
 ];
 
-pub(super) fn render(report: &Report) -> Vec<u8> {
+pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let verdict = Verdict::of(report);
     let rules = RULES.map(|(_, id, text)| {
         json!({

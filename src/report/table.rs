@@ -126,6 +126,7 @@ pub fn text(report: &Report) -> String {
     for sweep in &report.sweeps {
         text.push_str(&sweep_line(sweep));
     }
+    text.extend(["attack validity: ", &report.validity.line(), "\n"]);
     text.push_str(&gates::text(report));
     text
 }

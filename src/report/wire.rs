@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::across::{self, Sweep, WorstCase};
+use super::classes::{self, ClassResult};
 use super::gates::{self, GateResult};
+use super::validity::Validity;
 use crate::audit::event::{
-    AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult,
+    AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult, Tool,
 };
 use crate::audit::gate::Day;
 use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
@@ -24,6 +26,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
+    /// The same as the text of a plan file; absent where a path has no text.
+    pub plan_file: Option<String>,
     /// The classifier.
     pub model: ModelSummary,
     /// The images.
@@ -32,6 +36,8 @@ pub struct Report {
     pub taps: Vec<String>,
     /// Clean images.
     pub clean: CleanResult,
+    /// Class by class, in label order: those that have samples.
+    pub classes: Vec<ClassResult>,
     /// In the plan's order.
     pub attacks: Vec<AttackResult>,
     /// All attacks together, where there are at least two.
@@ -43,21 +49,12 @@ pub struct Report {
     /// What the gates come to, in the plan's order. Waivers count by the day on which the audit started.
     #[serde(default)]
     pub gates: Vec<GateResult>,
+    /// Whether the attacks were strong enough for their failures to mean anything.
+    pub validity: Validity,
     /// Things that a reader must know.
     pub warnings: Vec<String>,
     /// The only part that differs between two runs.
     pub timing: Timing,
-}
-
-/// The program.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tool {
-    /// `advmod`.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Version of libtorch that it binds.
-    pub libtorch: String,
 }
 
 /// The model on clean images.
@@ -158,7 +155,7 @@ pub struct Timing {
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
-        let AuditStart { plan, model, data, taps, started } = state.start.clone()?;
+        let AuditStart { tool, plan_file, plan, model, data, taps, started } = state.start.clone()?;
         let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
         let (n, labels) = (data.indices.len(), data.labels.clone());
         let correct = state.clean_accuracy();
@@ -166,16 +163,15 @@ impl Report {
         let attacks: Vec<AttackResult> =
             attacks.map(|(attack, found)| attack_result(attack, found, correct, n)).collect();
         let accuracy = correct.map(|(correct, n)| Rate::new(correct, n));
+        let mut warnings = state.warnings.clone();
+        warnings.extend(state.error.iter().map(|error| format!("the audit broke off: {error}")));
         let today = Day::parse(&started).ok();
         let mut report = Self {
             schema_version: SCHEMA_VERSION,
-            tool: Tool {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                libtorch: crate::LIBTORCH_VERSION.to_owned(),
-            },
+            tool,
             outcome,
             plan,
+            plan_file,
             model,
             data,
             taps,
@@ -188,14 +184,18 @@ impl Report {
             worst_case: WorstCase::of(&attacks, &labels, accuracy.as_ref()),
             sweeps: across::sweeps(&attacks),
             attacks,
+            classes: Vec::new(),
             gates: Vec::new(),
-            warnings: state.warnings.clone(),
+            validity: Validity::default(),
+            warnings,
             timing: Timing {
                 started,
                 seconds,
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
             },
         };
+        report.classes = classes::results(&report);
+        report.validity = Validity::of(&report);
         report.gates = gates::evaluate(&report, today.as_ref(), state.finished.is_none());
         Some(report)
     }

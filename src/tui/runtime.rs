@@ -24,7 +24,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::plan::AuditPlan;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
-use crate::report::{FORMATS, Report};
+use crate::report::{Evidence, FORMATS, Report};
 
 /// Shortest time between two frames that no key asked for.
 const FRAME: Duration = Duration::from_millis(33);
@@ -255,7 +255,7 @@ fn export(report: &Report) -> Result<String, String> {
             Ok(()) => {
                 for format in FORMATS {
                     let Some(file) = format.file else { continue };
-                    let written = write_atomically(&path.join(file), &(format.render)(report));
+                    let written = write_atomically(&path.join(file), &(format.render)(report, &Evidence::default()));
                     written.map_err(|error| format!("cannot export: {error}"))?;
                 }
                 return Ok(folder);

@@ -90,7 +90,7 @@ fn app(state: &str, size: (u16, u16)) -> App {
         }
         "called off" => {
             update(&mut app, event(AuditEvent::AttackCancelled { attack: 1 }));
-            update(&mut app, event(AuditEvent::Finished { outcome: Outcome::Interrupted, seconds: 4.0 }));
+            update(&mut app, event(AuditEvent::Finished { outcome: Outcome::Interrupted, seconds: 4.0, error: None }));
         }
         "question" => {
             update(&mut app, key(KeyCode::Char('q')));
@@ -102,7 +102,7 @@ fn app(state: &str, size: (u16, u16)) -> App {
         "attack failed" => {
             let error = "the logits are not finite at step 3: check the model's weights and the range of its input";
             update(&mut app, event(AuditEvent::AttackFailed { attack: 1, error: error.to_owned() }));
-            update(&mut app, event(AuditEvent::Finished { outcome: Outcome::Failed, seconds: 4.0 }));
+            update(&mut app, event(AuditEvent::Finished { outcome: Outcome::Failed, seconds: 4.0, error: None }));
             update(&mut app, Msg::Feed(Feed::Closed(None)));
         }
         "finished" => {
@@ -518,7 +518,7 @@ fn attacks_are_called_off_and_moved_and_sweeps_keep_their_order() {
     let add = |app: &mut App, sweep: Option<usize>| {
         let like = app.planned(1).unwrap().clone();
         let attack = ResolvedAttack { label: format!("pgd-{}", app.attacks()), sweep, ..like };
-        update(app, event(AuditEvent::AttacksAdded { attacks: vec![attack], command: String::new() }));
+        update(app, event(AuditEvent::AttacksAdded { attacks: vec![attack], command: String::new(), plan_file: None }));
     };
     add(&mut app, Some(2));
     add(&mut app, Some(2));

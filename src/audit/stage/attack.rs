@@ -68,10 +68,6 @@ pub struct Attacked {
     pub predictions: Vec<usize>,
     /// All that is known of each sample.
     pub results: Vec<SampleResult>,
-    /// Samples for which some gradient was exactly zero.
-    pub zero_gradients: usize,
-    /// Samples for which the attack's own pixels were outside of its ball or of `[0, 1]`, and by how much at most.
-    pub overshot: (usize, f64),
     /// Wall time of the attack alone, of the worker that took longest: without loading, judging and measuring.
     pub seconds: f64,
 }
@@ -282,8 +278,6 @@ struct Collected {
     batches: usize,
     pixels: Vec<Tensor>,
     results: Vec<SampleResult>,
-    zero_gradients: usize,
-    overshot: (usize, f64),
     seconds: f64,
 }
 
@@ -305,9 +299,6 @@ impl Collected {
             let pixels = to_device(&outcome.adversarial.f_index_select(0, &rows)?, Device::Cpu)?;
             let samples = outcome.samples.iter().zip(places.by_ref()).filter(|(sample, _)| sample.attacked);
             for (row, (sample, &place)) in (0_i64..).zip(samples) {
-                self.zero_gradients += usize::from(sample.zero_gradients > 0);
-                self.overshot.0 += usize::from(sample.overshoot > 0.0);
-                self.overshot.1 = self.overshot.1.max(sample.overshoot);
                 let own = result(place, sample);
                 self.results.push(match job.smaller.and_then(|smaller| smaller.instead_of(&own)) {
                     Some((carried, carried_pixels)) => {
@@ -333,10 +324,10 @@ impl Collected {
             true => Tensor::f_zeros([0, channels, height, width], (tch::Kind::Float, Device::Cpu))?,
             false => Tensor::f_cat(&self.pixels, 0)?,
         };
-        let Self { results, zero_gradients, overshot, seconds, .. } = self;
+        let Self { results, seconds, .. } = self;
         let samples = results.iter().map(|result| result.sample).collect();
         let predictions = results.iter().map(|result| result.prediction as usize).collect();
-        Ok(Attacked { samples, pixels, predictions, results, zero_gradients, overshot, seconds })
+        Ok(Attacked { samples, pixels, predictions, results, seconds })
     }
 }
 
@@ -352,6 +343,8 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
         linf: sample.linf,
         forwards: sample.forwards,
         backwards: sample.backwards,
+        zero_gradients: sample.zero_gradients,
+        overshoot: sample.overshoot,
         // After rounding to 8 bits a success that the attack saw may be none.
         forwards_to_success: sample.forwards_to_success.filter(|_| sample.success),
         carried_from: None,
@@ -451,8 +444,9 @@ mod tests {
         let go_on = ControlFlow::Continue(());
         let attacked = run(&job, &mut |_| go_on, &mut |_| go_on).unwrap();
         let even = attacked.samples.iter().filter(|&&sample| sample % 2 == 0).count();
-        assert_eq!(attacked.overshot.0, even);
-        assert!((0.46..=0.5).contains(&attacked.overshot.1), "{:?}", attacked.overshot);
+        let overshoots: Vec<f64> = attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0).collect();
+        assert_eq!(overshoots.len(), even);
+        assert!(overshoots.iter().any(|it| (0.46..=0.5).contains(it)), "{overshoots:?}");
         assert!(attacked.results.iter().all(|result| result.linf < 8.0 / 255.0 + 1e-6));
     }
 }

@@ -42,6 +42,8 @@ impl Broken {
         let result = SampleResult {
             forwards: own.forwards,
             backwards: own.backwards,
+            zero_gradients: own.zero_gradients,
+            overshoot: own.overshoot,
             forwards_to_success: None,
             carried_from: Some(carried.attack),
             ..carried.result.clone()
@@ -68,6 +70,8 @@ mod tests {
             linf: 0.1,
             forwards,
             backwards: 0,
+            zero_gradients: 0,
+            overshoot: 0.0,
             forwards_to_success: success.then_some(1),
             carried_from: None,
         }
@@ -80,8 +84,6 @@ mod tests {
             predictions: results.iter().map(|result| result.prediction as usize).collect(),
             results,
             pixels,
-            zero_gradients: 0,
-            overshot: (0, 0.0),
             seconds: 0.0,
         }
     }

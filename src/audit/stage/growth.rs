@@ -101,6 +101,8 @@ mod tests {
             linf: 0.0,
             forwards: 0,
             backwards: 0,
+            zero_gradients: 0,
+            overshoot: 0.0,
             forwards_to_success: None,
             carried_from: None,
         }
