@@ -105,9 +105,10 @@ impl Validity {
         let counts = counted.map(|state| (self.count(state), state.word()));
         let counts: Vec<String> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-        let against = self.checks.iter().filter(|it| it.state >= ValidityState::Suspicious);
-        let against: String =
-            against.map(|it| format!("\n  {}: {}: {}", it.state.word(), it.check, it.found)).collect();
+        let mut against = String::new();
+        for check in self.checks.iter().filter(|it| it.state >= ValidityState::Suspicious) {
+            against.extend(["\n  ", check.state.word(), ": ", &check.check, ": ", &check.found]);
+        }
         format!("{} ({}){against}", self.verdict.word(), counts.join(", "))
     }
 }
