@@ -22,6 +22,11 @@ pub enum AuditEvent {
         /// What runs on what.
         start: Box<AuditStart>,
     },
+    /// A run that was interrupted goes on: what is there stands, what broke off or was called off is tried again.
+    Resumed {
+        /// Results that have no pixels any more: they are made again.
+        lost: Vec<LostSamples>,
+    },
     /// A stage has begun; `total` steps are expected.
     StageStarted {
         /// Which.
@@ -306,6 +311,15 @@ pub struct Pictures {
     pub shape: [usize; 3],
     /// In `[0, 1]`, sample by sample, channel by channel, row by row.
     pub pixels: Vec<f32>,
+}
+
+/// Results of an attack whose pixels are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostSamples {
+    /// Place in the plan's list of attacks.
+    pub attack: usize,
+    /// Places in the list of samples.
+    pub samples: Vec<usize>,
 }
 
 /// A class and how likely the model finds it.

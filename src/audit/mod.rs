@@ -14,6 +14,10 @@ pub mod state;
 
 pub mod stats;
 
+pub mod resume;
+
+mod start;
+
 pub mod control;
 
 pub mod engine;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::{self, GatePlan, WaiverPlan};
 use super::plan_file::with_attacks;
 use super::resolved::{ResolvedPlan, command, label};
+use super::state::AuditState;
 use crate::data::{OpenOptions, Selection, Split};
 use crate::model::device::DeviceChoice;
 use crate::model::load::LoadOptions;
@@ -248,6 +249,8 @@ pub struct Job {
     pub device: DeviceChoice,
     /// Whether somebody looks on: then pixels and growing curves come as events too.
     pub pictures: bool,
+    /// What an earlier, interrupted run of the same plan has done already; its pixels are in the run's folder.
+    pub earlier: Option<Box<AuditState>>,
     /// The plan as it was written, for what is added to it.
     written: AuditPlan,
 }
@@ -357,6 +360,7 @@ impl AuditPlan {
             selection,
             device,
             pictures: false,
+            earlier: None,
             written,
         })
     }

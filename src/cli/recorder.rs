@@ -17,6 +17,8 @@ use crate::report::{Report, table};
 pub(super) struct Recorder {
     out: Option<PathBuf>,
     run_dir: Option<RunDir>,
+    /// What was told before an interruption.
+    earlier: Vec<AuditEvent>,
     disk_error: Option<RunDirError>,
 }
 
@@ -36,7 +38,12 @@ pub(super) struct Conclusion {
 impl Recorder {
     /// Of a run whose results go to `out`, if anywhere.
     pub(super) fn new(out: Option<PathBuf>) -> Self {
-        Self { out, run_dir: None, disk_error: None }
+        Self { out, run_dir: None, earlier: Vec::new(), disk_error: None }
+    }
+
+    /// Of a run that goes on in its folder.
+    pub(super) fn resumed(run_dir: RunDir, earlier: Vec<AuditEvent>) -> Self {
+        Self { out: Some(run_dir.path().to_owned()), run_dir: Some(run_dir), earlier, disk_error: None }
     }
 
     /// The run's folder.
@@ -47,6 +54,11 @@ impl Recorder {
     /// What the disk said, if it did not take something.
     pub(super) fn error(&self) -> Option<String> {
         self.disk_error.as_ref().map(ToString::to_string)
+    }
+
+    /// What a front-end must take in before this event: all that was told before an interruption, once it is known that the run goes on.
+    pub(super) fn before(&mut self, event: &AuditEvent) -> Vec<AuditEvent> {
+        if matches!(event, AuditEvent::Resumed { .. }) { std::mem::take(&mut self.earlier) } else { Vec::new() }
     }
 
     /// Journals an event. `Break` when the disk does not take it.

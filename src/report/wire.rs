@@ -148,6 +148,9 @@ pub struct Timing {
     pub started: String,
     /// Wall clock, whole run.
     pub seconds: f64,
+    /// How often the run was interrupted and went on; then the times are those of its last parts.
+    #[serde(default)]
+    pub resumed: usize,
     /// Wall clock of each attack alone (without judging and measuring), in the plan's order; absent where it did not finish.
     pub attack_seconds: Vec<Option<f64>>,
 }
@@ -191,6 +194,7 @@ impl Report {
             timing: Timing {
                 started,
                 seconds,
+                resumed: state.resumed,
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
             },
         };

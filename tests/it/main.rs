@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
+mod resume;
 mod support;
 
 mod exports;
