@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baseline;
 use super::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::modularity::{Curve, Interval};
 
@@ -177,6 +178,9 @@ pub struct AuditStart {
     pub tool: Tool,
     /// The same plan as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
+    /// What the results are compared with.
+    #[serde(default)]
+    pub baseline: Option<Box<Baseline>>,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
     /// The classifier.

@@ -14,6 +14,8 @@ pub mod state;
 
 pub mod stats;
 
+pub mod baseline;
+
 pub mod resume;
 
 mod start;

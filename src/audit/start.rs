@@ -23,6 +23,7 @@ pub(super) fn describe(
     Ok(AuditStart {
         tool: Tool::this(),
         plan_file: job.plan_file(),
+        baseline: job.baseline.clone(),
         plan: job.plan.clone(),
         model: ModelSummary {
             name: model_info.name.clone(),

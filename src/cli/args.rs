@@ -47,6 +47,8 @@ pub enum Command {
     Attacks(AttacksArgs),
     /// Render a stored run again, in any format.
     Report(ReportArgs),
+    /// Compare two stored runs, metric by metric.
+    Diff(DiffArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command to a folder.
@@ -144,13 +146,17 @@ pub struct GateArgs {
     /// 'asr.worst.class.3 <= 0.5'. Repeatable; adds to the plan file's. The whole 95 % interval must be on the right side.
     #[arg(long, value_name = "EXPR")]
     pub gate: Vec<String>,
+    /// An earlier report (report.json, or the folder of its run) to compare with; gates such as 'regression(asr.*) <= 2 %' bound by how
+    /// much a metric may be worse than there.
+    #[arg(long, value_name = "REPORT")]
+    pub baseline: Option<PathBuf>,
     /// End with 0 where a gate failed; all other exit codes stay.
     #[arg(long)]
     pub exit_zero: bool,
 }
 
 /// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 15] = [
+const PLAN_FLAGS: [&str; 16] = [
     "ModelArgs",
     "DataArgs",
     "TapArgs",
@@ -160,6 +166,7 @@ const PLAN_FLAGS: [&str; 15] = [
     "stop",
     "eight_bit",
     "gate",
+    "baseline",
     "seed",
     "device",
     "batch",
@@ -367,6 +374,23 @@ pub struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `advmod diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The earlier run: its folder, its report.json or its run.jsonl.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later run.
+    #[arg(value_name = "NOW")]
+    pub now: PathBuf,
+    /// A bound such as 'regression(asr.*) <= 2 %', or on the later run alone. Repeatable; the whole 95 % interval must be on the right side.
+    #[arg(long, value_name = "EXPR")]
+    pub gate: Vec<String>,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
 }
 
 /// `advmod completions`.

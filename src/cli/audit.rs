@@ -4,7 +4,7 @@ use super::args::{AuditArgs, SplitArg};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::recorder::{Conclusion, Recorder};
-use super::{CliError, Exit, setup};
+use super::{CliError, Exit, report, setup};
 use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
@@ -13,6 +13,7 @@ use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, Job, ModelP
 use crate::audit::resume;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
+use crate::report::change::baseline;
 use crate::report::lines::{self, Level};
 use crate::report::run_dir::RunDir;
 
@@ -92,7 +93,12 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
     let Some(folder) = &args.resume else {
         let written = plan_from(args)?;
         let recorder = Recorder::new(written.out.clone());
-        return Ok(Prepared { job: written.clone().resolve()?, recorder, written });
+        let mut job = written.clone().resolve()?;
+        if let Some(file) = &written.baseline {
+            let (report, _) = report::read(file)?;
+            job.baseline = Some(Box::new(baseline(&report, &file.display().to_string())));
+        }
+        return Ok(Prepared { job, recorder, written });
     };
     let (run_dir, events) = RunDir::resume(folder)
         .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
@@ -131,6 +137,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         attack,
         gate: args.gates.gate.iter().map(|expr| GatePlan::named(expr)).collect(),
         waiver: Vec::new(),
+        baseline: args.gates.baseline.clone(),
         preset: args.preset.clone(),
         stop: args.stop.clone(),
         eight_bit: args.eight_bit.then_some(true),

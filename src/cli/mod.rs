@@ -5,6 +5,7 @@ pub mod args;
 mod attacks;
 mod audit;
 mod curve;
+mod diff;
 mod export_help;
 mod inspect;
 mod report;
@@ -43,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Evidence;
 use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
-use super::{count, norm_sign, number, table};
+use super::{change, count, norm_sign, number, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::audit::stats::Distances;
@@ -56,6 +56,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     write_costs(out, report)?;
     write_curves(out, report)?;
     write_validity(out, report)?;
+    write_changes(out, report)?;
     write_warnings(out, report)?;
     write_target(out, report)
 }
@@ -202,6 +203,27 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     }
 
     Ok(())
+}
+
+fn write_changes(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(changes) = &report.changes else { return Ok(()) };
+    writeln!(
+        out,
+        "## Since the baseline\n\nCompared with {} of {}, model {} (sha256 {}), on {} samples. A model is worse or better where the whole 95 % \
+         interval of the difference says so; shares of the same images are compared image by image (Newcombe), others and modularities as \
+         of separate samples.\n",
+        escape(&changes.file),
+        escape(&changes.started),
+        escape(&changes.model),
+        escape(&changes.model_sha256),
+        if changes.same_samples { "the same" } else { "other" }
+    )?;
+    row(out, &change::HEAD.map(str::to_owned))?;
+    row(out, &change::HEAD.map(|_| "---".to_owned()))?;
+    for cells in change::rows(changes) {
+        row(out, &cells)?;
+    }
+    writeln!(out)
 }
 
 fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {

@@ -1,6 +1,7 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
 pub mod across;
+pub mod change;
 pub mod classes;
 pub mod evidence;
 pub mod gates;

@@ -2,7 +2,7 @@
 
 use super::across::{Sweep, SweepPoint};
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
-use super::{count, gates, norm_sign, number, percent};
+use super::{change, count, gates, norm_sign, number, percent};
 use crate::audit::stats::Rate;
 
 /// Column heads.
@@ -125,6 +125,9 @@ pub fn text(report: &Report) -> String {
     }
     for sweep in &report.sweeps {
         text.push_str(&sweep_line(sweep));
+    }
+    if let Some(changes) = &report.changes {
+        text.push_str(&change::text(changes, report, true));
     }
     text.extend(["attack validity: ", &report.validity.line(), "\n"]);
     text.push_str(&gates::text(report));

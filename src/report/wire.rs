@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::across::{self, Sweep, WorstCase};
+use super::change::{self, Changes};
 use super::classes::{self, ClassResult};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
@@ -49,6 +50,9 @@ pub struct Report {
     /// What the gates come to, in the plan's order. Waivers count by the day on which the audit started.
     #[serde(default)]
     pub gates: Vec<GateResult>,
+    /// What has changed since the baseline, where one was given.
+    #[serde(default)]
+    pub changes: Option<Changes>,
     /// Whether the attacks were strong enough for their failures to mean anything.
     pub validity: Validity,
     /// Things that a reader must know.
@@ -158,7 +162,7 @@ pub struct Timing {
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
-        let AuditStart { tool, plan_file, plan, model, data, taps, started } = state.start.clone()?;
+        let AuditStart { tool, plan_file, baseline, plan, model, data, taps, started } = state.start.clone()?;
         let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
         let (n, labels) = (data.indices.len(), data.labels.clone());
         let correct = state.clean_accuracy();
@@ -189,6 +193,7 @@ impl Report {
             attacks,
             classes: Vec::new(),
             gates: Vec::new(),
+            changes: None,
             validity: Validity::default(),
             warnings,
             timing: Timing {
@@ -200,7 +205,9 @@ impl Report {
         };
         report.classes = classes::results(&report);
         report.validity = Validity::of(&report);
-        report.gates = gates::evaluate(&report, today.as_ref(), state.finished.is_none());
+        report.changes = baseline.as_ref().map(|baseline| change::changes(&report, baseline));
+        let when = (today.as_ref(), state.finished.is_none());
+        report.gates = gates::evaluate(&report, &report.plan.gates, baseline.as_deref(), when);
         Some(report)
     }
 }

@@ -17,6 +17,7 @@ mod live;
 mod reference;
 
 mod audit;
+mod baseline;
 mod commands;
 mod errors;
 mod gates;

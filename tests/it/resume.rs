@@ -95,15 +95,12 @@ fn a_run_that_is_killed_at_ten_random_moments_ends_in_the_same_report() {
             }
             None => {
                 // Every third time it is asked to stop, and has time to write what there is.
-                match kills % 3 {
-                    2 => {
-                        Command::new("kill").arg(run.id().to_string()).status().unwrap();
-                        assert_eq!(run.wait().unwrap().code(), Some(143), "seed {seed}");
-                    }
-                    _ => {
-                        run.kill().unwrap();
-                        run.wait().unwrap();
-                    }
+                if kills % 3 == 2 {
+                    Command::new("kill").arg(run.id().to_string()).status().unwrap();
+                    assert_eq!(run.wait().unwrap().code(), Some(143), "seed {seed}");
+                } else {
+                    run.kill().unwrap();
+                    run.wait().unwrap();
                 }
                 kills += 1;
             }
