@@ -218,6 +218,9 @@ pub struct AuditArgs {
     /// Folder for report.json, report.md, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
+    /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, … Repeatable.
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Vec<PathBuf>,
 }
 
 /// `advmod tui`.

@@ -98,6 +98,7 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
             let (report, _) = report::read(file)?;
             job.baseline = Some(Box::new(baseline(&report, &file.display().to_string())));
         }
+        let recorder = recorder.with_outputs(&args.output)?;
         return Ok(Prepared { job, recorder, written });
     };
     let (run_dir, events) = RunDir::resume(folder)
@@ -109,7 +110,8 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
     let (job, plan) =
         resume::job(state).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
     let written = AuditPlan { out: args.resume.clone(), ..plan };
-    Ok(Prepared { job, recorder: Recorder::resumed(run_dir, events), written })
+    let recorder = Recorder::resumed(run_dir, events).with_outputs(&args.output)?;
+    Ok(Prepared { job, recorder, written })
 }
 
 /// The plan that the flags make, over the plan file's.

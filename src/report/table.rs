@@ -85,11 +85,16 @@ fn peak(peak: Option<&PeakResult>) -> [String; 2] {
 
 /// A success rate with its interval, marked where samples are missing.
 fn success(status: AttackStatus, rate: &Rate) -> String {
-    if rate.value.is_none() {
-        return dash();
+    let mark = if status == AttackStatus::Incomplete && rate.value.is_some() { " (incomplete)" } else { "" };
+    format!("{}{mark}", self::rate(rate))
+}
+
+/// A rate in percent with its interval.
+pub(super) fn rate(rate: &Rate) -> String {
+    match rate.value {
+        Some(_) => format!("{} [{:.1}, {:.1}]", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high),
+        None => dash(),
     }
-    let mark = if status == AttackStatus::Incomplete { " (incomplete)" } else { "" };
-    format!("{} [{:.1}, {:.1}]{mark}", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high)
 }
 
 /// Success of a sweep's attack at one size, as in the table.
