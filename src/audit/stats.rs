@@ -1,9 +1,10 @@
 //! Intervals and summaries of per-sample results.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A share with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rate {
     /// How many.
     pub count: usize,
@@ -42,7 +43,7 @@ impl Rate {
 }
 
 /// Mean and median of distances.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distances {
     /// Arithmetic mean.
     pub mean: f64,

@@ -47,6 +47,8 @@ pub enum Command {
     Attacks(AttacksArgs),
     /// Render a stored run again, in any format.
     Report(ReportArgs),
+    /// Print the JSON Schema of report.json.
+    Schema,
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command to a folder.

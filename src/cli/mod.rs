@@ -43,6 +43,7 @@ pub fn run() -> ExitCode {
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
+        Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     };

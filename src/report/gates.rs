@@ -1,5 +1,6 @@
 //! What the gates come to: a pure function of the report and the day.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Measured, Missing, Reading, read};
@@ -8,7 +9,7 @@ use crate::audit::gate::expr::{GateExpr, Side};
 use crate::audit::gate::{Day, Gate, Severity};
 
 /// One gate with what it found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// The gate, with its waiver.
     pub gate: Gate,
@@ -23,7 +24,7 @@ pub struct GateResult {
 }
 
 /// One measurement against a gate's limit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateCheck {
     /// The metric without stars.
     pub metric: String,
@@ -36,7 +37,7 @@ pub struct GateCheck {
 }
 
 /// What a gate comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateState {
     /// The whole interval is on the right side.

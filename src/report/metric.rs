@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
@@ -9,7 +10,7 @@ use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::audit::stats::Rate;
 
 /// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// The measurement.
     pub value: f64,

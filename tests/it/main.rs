@@ -3,6 +3,7 @@
 //! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
 //! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
+//! - `formats`: reports against the schemas of their formats.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -18,6 +19,7 @@ mod reference;
 mod audit;
 mod commands;
 mod errors;
+mod formats;
 mod gates;
 mod readme;
 mod terminal;
