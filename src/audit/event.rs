@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
@@ -160,7 +161,7 @@ pub enum Stage {
 }
 
 /// How an audit ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything planned was done.
@@ -194,7 +195,7 @@ pub struct AuditStart {
 }
 
 /// The program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
     /// `advmod`.
     pub name: String,
@@ -216,7 +217,7 @@ impl Tool {
 }
 
 /// The classifier under audit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelSummary {
     /// File name without folders, or `embedded`.
     pub name: String,
@@ -247,7 +248,7 @@ pub struct ModelSummary {
 }
 
 /// The images of the audit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataSummary {
     /// File or folder name, or `embedded`.
     pub name: String,
@@ -270,7 +271,7 @@ pub struct DataSummary {
 }
 
 /// Clean curves over all samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CleanCurves {
     /// Communities are the true labels.
     pub true_labels: Curve,
@@ -279,7 +280,7 @@ pub struct CleanCurves {
 }
 
 /// Matched curves: clean and adversarial pixels of the same (attacked) samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackCurves {
     /// Clean pixels, true labels (the predictions are the same: only correct samples are attacked).
     pub clean: Curve,
@@ -327,7 +328,7 @@ pub struct LostSamples {
 }
 
 /// A class and how likely the model finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassProbability {
     /// The class.
     pub class: u32,
@@ -336,7 +337,7 @@ pub struct ClassProbability {
 }
 
 /// What an attack did to one sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleResult {
     /// Place in the list of samples.
     pub sample: usize,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use advmod_attacks::config::AttackConfig;
 use advmod_attacks::threat::{Goal, Target};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
@@ -12,7 +13,7 @@ use super::plan::AuditPlan;
 use crate::modularity::Similarity;
 
 /// Every setting, in the words of the report. It names files as the user did, and says nothing of the machine but the device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedPlan {
     /// In the order in which they run.
     pub attacks: Vec<ResolvedAttack>,
@@ -44,7 +45,7 @@ pub struct ResolvedPlan {
 }
 
 /// One attack with all its parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedAttack {
     /// Unique within the plan: the name, with a number where it is there twice.
     pub label: String,

@@ -1,9 +1,10 @@
 //! Intervals and summaries of per-sample results.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A share with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rate {
     /// How many.
     pub count: usize,
@@ -42,7 +43,7 @@ impl Rate {
 }
 
 /// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity, Newcombe's for differences of shares.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// The measurement.
     pub value: f64,
@@ -107,7 +108,7 @@ pub fn paired_difference([both, first, second, none]: [usize; 4]) -> Option<Meas
 }
 
 /// Mean and median of distances.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distances {
     /// Arithmetic mean.
     pub mean: f64,

@@ -49,6 +49,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Compare two stored runs, metric by metric.
     Diff(DiffArgs),
+    /// Print the JSON Schema of report.json.
+    Schema,
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command to a folder.

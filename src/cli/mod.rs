@@ -45,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     };

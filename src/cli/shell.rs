@@ -1,9 +1,10 @@
-//! `advmod completions` and `advmod man`: made from the same definitions as the flags.
+//! `advmod completions`, `advmod man` and `advmod schema`: made from the definitions of the flags and of the report.
 
 use clap::CommandFactory as _;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::{CliError, Exit, print};
+use crate::report::schema;
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CliError> {
     let mut script = Vec::new();
@@ -23,5 +24,10 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, CliError> {
         rendered.map_err(|error| CliError::Runtime(error.to_string()))?;
         print(&String::from_utf8_lossy(&page))?;
     }
+    Ok(Exit::Pass)
+}
+
+pub(super) fn schema() -> Result<Exit, CliError> {
+    print(&schema::text())?;
     Ok(Exit::Pass)
 }

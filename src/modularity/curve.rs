@@ -1,5 +1,6 @@
 //! The modularity curve: Q per tap, its peak, and how far two matched curves lie apart.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Hubness, Interval, Modularity, ModularityError, Neighbors, Similarity, hubness, modularity};
@@ -38,7 +39,7 @@ impl TapModularity {
 }
 
 /// One point of a curve: a tap over one or more disjoint sets of samples (repeats).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TapPoint {
     /// Where in the network.
     pub tap: String,
@@ -114,7 +115,7 @@ impl TapPoint {
 }
 
 /// Q per tap in forward order. Q depends on N and k, so curves are compared only where both agree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Curve {
     /// Samples per repeat, N.
     pub n: usize,

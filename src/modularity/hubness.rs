@@ -1,11 +1,12 @@
 //! Hubs: samples that are a neighbour of very many others, which flattens a curve for reasons unrelated to classes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ModularityError, Neighbors, knn_edges};
 
 /// How unevenly the directed k-nearest-neighbour edges arrive (Radovanović et al., JMLR 11, 2010).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hubness {
     /// Largest in-degree; k on average, N − 1 at most.
     pub largest_in_degree: usize,

@@ -7,6 +7,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Sums, check_labels};
@@ -64,7 +65,7 @@ impl Jackknife {
 }
 
 /// A 95 % confidence interval: estimate ± t · se, t with G − 1 degrees of freedom.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// The value for all samples; not corrected for bias.
     pub estimate: f64,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use advmod_attacks::threat::Epsilon;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::wire::{AttackResult, AttackStatus};
 use crate::audit::stats::Rate;
 
 /// An attacker who tries every attack of the audit and keeps, per sample, one that works, whatever its norm and ε.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorstCase {
     /// `complete` when every attack is; else the success rate is a lower bound.
     pub status: AttackStatus,
@@ -52,7 +53,7 @@ impl WorstCase {
 }
 
 /// Success against ε: one attack at several sizes, where what a smaller size broke counts as broken at every larger one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sweep {
     /// As `advmod attacks` lists it.
     pub attack: String,
@@ -65,7 +66,7 @@ pub struct Sweep {
 }
 
 /// One size of a sweep.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepPoint {
     /// The attack's label, under which its other results stand.
     pub label: String,

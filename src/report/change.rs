@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Found, Missing, Reading, read};
@@ -11,7 +12,7 @@ use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::audit::stats::{Measured, Rate, paired_difference};
 
 /// A report beside an earlier one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// The earlier report's file, as the user named it.
     pub file: String,
@@ -28,7 +29,7 @@ pub struct Changes {
 }
 
 /// One metric then and now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// As gates name it.
     pub metric: String,
@@ -45,7 +46,7 @@ pub struct Change {
 }
 
 /// What a change means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeState {
     /// The whole interval of the difference is on the worse side.

@@ -1,5 +1,6 @@
 //! What the gates come to: a pure function of the report and the day.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Found, Missing, Reading, read};
@@ -10,7 +11,7 @@ use crate::audit::gate::{Day, Gate, Severity};
 use crate::audit::stats::Measured;
 
 /// One gate with what it found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// The gate, with its waiver.
     pub gate: Gate,
@@ -25,7 +26,7 @@ pub struct GateResult {
 }
 
 /// One measurement against a gate's limit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateCheck {
     /// The metric without stars.
     pub metric: String,
@@ -38,7 +39,7 @@ pub struct GateCheck {
 }
 
 /// What a gate comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateState {
     /// The whole interval is on the right side.

@@ -6,6 +6,7 @@ pub mod classes;
 pub mod evidence;
 pub mod gates;
 pub mod metric;
+pub mod schema;
 pub mod validity;
 pub mod wire;
 

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::across::Sweep;
 use super::wire::{AttackResult, AttackStatus, Report};
 
 /// One check of the attacks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ValidityCheck {
     /// What must hold.
     pub check: String,
@@ -24,7 +25,7 @@ pub struct ValidityCheck {
 }
 
 /// What a check comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidityState {
     /// It holds.
@@ -50,7 +51,7 @@ impl ValidityState {
 }
 
 /// What all checks come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidityVerdict {
     /// Nothing speaks against the attacks.
@@ -74,7 +75,7 @@ impl ValidityVerdict {
 }
 
 /// The checks and what they come to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Validity {
     /// All together.
     pub verdict: ValidityVerdict,

@@ -1,5 +1,6 @@
 //! What `report.json` holds. Other formats render this and nothing else.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::across::{self, Sweep, WorstCase};
@@ -16,8 +17,8 @@ use crate::audit::state::{AttackState, AuditState};
 use crate::audit::stats::{Distances, Rate};
 use crate::modularity::{Curve, Interval};
 
-/// An audit's results. Two runs of one plan on one machine differ in [`timing`](Self::timing) only.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An audit's results. Two runs of one plan on one machine differ in `timing` only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Grows when a field changes its meaning or goes away.
     pub schema_version: u32,
@@ -62,7 +63,7 @@ pub struct Report {
 }
 
 /// The model on clean images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CleanResult {
     /// Correct of all; absent if the run ended before.
     pub accuracy: Option<Rate>,
@@ -75,7 +76,7 @@ pub struct CleanResult {
 }
 
 /// The largest Q of a curve.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeakResult {
     /// Where.
     pub tap: String,
@@ -93,7 +94,7 @@ impl PeakResult {
 }
 
 /// One attack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackResult {
     /// What was run.
     pub attack: ResolvedAttack,
@@ -134,7 +135,7 @@ pub struct AttackResult {
 }
 
 /// How far an attack got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttackStatus {
     /// All samples and curves are there.
@@ -146,7 +147,7 @@ pub enum AttackStatus {
 }
 
 /// When and how long.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// UTC, RFC 3339.
     pub started: String,

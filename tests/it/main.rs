@@ -3,6 +3,7 @@
 //! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
 //! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
+//! - `formats`: reports against the schemas of their formats.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -20,6 +21,7 @@ mod audit;
 mod baseline;
 mod commands;
 mod errors;
+mod formats;
 mod gates;
 mod readme;
 mod terminal;

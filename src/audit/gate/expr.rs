@@ -3,10 +3,12 @@
 use std::fmt;
 
 use advmod_attacks::config::did_you_mean;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A bound on a metric.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]
 pub struct GateExpr {
     /// What is bounded.

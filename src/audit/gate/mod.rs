@@ -6,6 +6,7 @@ use std::path::Path;
 
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::did_you_mean;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::value::Datetime;
@@ -46,7 +47,7 @@ pub struct WaiverPlan {
 }
 
 /// What a failed gate does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// It fails the audit.
@@ -57,7 +58,7 @@ pub enum Severity {
 }
 
 /// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// As the user named it.
     pub file: String,
@@ -66,7 +67,7 @@ pub struct Place {
 }
 
 /// A gate, checked against the attacks that run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// Unique within the plan.
     pub id: String,
@@ -83,7 +84,7 @@ pub struct Gate {
 }
 
 /// An accepted failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiver {
     /// Why.
     pub reason: String,
@@ -94,7 +95,8 @@ pub struct Waiver {
 }
 
 /// A calendar day, written as `2026-12-31`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]
 pub struct Day(String);
 

@@ -1,0 +1,30 @@
+//! The JSON Schema of `report.json`, made from the types that it is written from.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use super::Report;
+use crate::audit::event::SCHEMA_VERSION;
+
+/// Draft 2020-12. Fields that are not known to it are allowed: a later advmod of the same schema version may add some.
+///
+/// # Panics
+/// Never: a generated schema is a JSON object.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<Report>().to_value();
+    let title = format!("report.json of advmod, schema version {SCHEMA_VERSION}");
+    schema["title"] = title.into();
+    schema["properties"]["schema_version"]["const"] = json!(SCHEMA_VERSION);
+    schema
+}
+
+/// As it is published: pretty, with a line break at its end.
+///
+/// # Panics
+/// Never, as [`schema`].
+pub fn text() -> String {
+    let mut text = serde_json::to_string_pretty(&schema()).expect("plain data always has a JSON form");
+    text.push('\n');
+    text
+}
