@@ -17,6 +17,7 @@ mod golden;
 mod live;
 mod reference;
 
+mod agreement;
 mod audit;
 mod baseline;
 mod commands;
