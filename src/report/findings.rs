@@ -1,7 +1,7 @@
 //! What the attacks found, for a security review: how severe, in which catalogues it stands, what to do, how to look again.
-//!
-//! # Source
-//! MITRE ATLAS 5.6.0; NIST AI 100-2e2025; OWASP Machine Learning Security Top 10, 2023; CWE-1039.
+
+mod catalogues;
+mod retest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,26 @@ use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
 use serde::{Deserialize, Serialize};
 
+use catalogues::{atlas, mapping, recommendation};
+use retest::retest;
+
 use super::gates::GateState;
 use super::validity::ValidityVerdict;
 use super::wire::{AttackResult, AttackStatus, Report};
-use crate::audit::resolved::{ResolvedAttack, quoted, spec};
+use crate::audit::resolved::ResolvedAttack;
 use crate::audit::stats::Rate;
 
 /// The release of MITRE ATLAS whose numbers are used.
 pub const ATLAS_VERSION: &str = "5.6.0";
 
 /// How severities come about, for people.
-pub const RULE: &str = "Severity comes from the lower end of the 95 % interval of the success rate, never from the rate itself, at three \
-    sizes of change, measured on the final pixels. Small: at most 2/255 in L∞, 2/255 × √values in L2, one pixel or 0.5 % of the pixels in \
-    L0. Usual: at most 8/255, 8/255 × √values, 5 % of the pixels. Any: whatever the attack was allowed. A lower end of at least 50 % is \
-    high for small changes, medium for usual ones, low for any; of at least 10 %, one step less; of less, two steps less. Without gradients \
-    (black-box) every size counts as the next smaller one. The worst of the three sizes counts. The rule knows nothing of the system that \
-    uses the model: adjust it to what a wrong answer costs there.";
+pub const RULE: &str = "\
+    Severity comes from the lower end of the 95 % interval of the success rate, never from the rate itself, at three sizes of change, \
+    measured on the final pixels. Small: at most 2/255 in L∞, 2/255 × √values in L2, one pixel or 0.5 % of the pixels in L0. Usual: at \
+    most 8/255, 8/255 × √values, 5 % of the pixels. Any: whatever the attack was allowed. A lower end of at least 50 % is high for \
+    small changes, medium for usual ones, low for any; of at least 10 %, one step less; below that, two steps less; info is the least. \
+    Without gradients (black-box) every size counts as the next smaller one. The worst of the three sizes counts. The rule knows \
+    nothing of the system that uses the model: adjust it to what a wrong answer costs there.";
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,8 +208,12 @@ fn of_attack(report: &Report, group: &[AttackResult]) -> Option<Finding> {
     if group.iter().any(|it| it.status != AttackStatus::Complete) {
         evidence.push("Not every attack of this finding is complete; more images may break.".to_owned());
     }
-    let goal = if attack.targeted { "turn images into a chosen class" } else { "get images misclassified" };
-    let title = format!("{}: {} {goal}", attack.title, if is_black_box { "queries" } else { "gradients" });
+    let goal = if attack.targeted { "images taken for a chosen class" } else { "images misclassified" };
+    let title = format!(
+        "{}: {goal} by an attacker with {}",
+        attack.title,
+        if is_black_box { "class scores alone" } else { "gradients" }
+    );
     let places: Vec<ResolvedAttack> = group.iter().map(|it| it.attack.clone()).collect();
     Some(Finding {
         id: format!("ADV-{}", attack.label.to_uppercase()),
@@ -278,12 +286,13 @@ fn of_validity(report: &Report) -> Option<Finding> {
         ValidityVerdict::Suspicious => (Severity::Info, "The attacks may understate how weak the model is"),
         ValidityVerdict::Invalid => (Severity::Medium, "The attacks understate how weak the model is"),
     };
-    let against = report.validity.checks.iter().filter(|it| it.state.speaks_against());
+    let mut against: Vec<_> = report.validity.checks.iter().filter(|it| it.state.speaks_against()).collect();
+    against.sort_by(|a, b| b.state.cmp(&a.state));
     Some(Finding {
         id: "ADV-VALIDITY".to_owned(),
         title: title.to_owned(),
         severity,
-        evidence: against.map(|it| format!("{}: {}: {}.", it.state.word(), it.check, it.found)).collect(),
+        evidence: against.iter().map(|it| format!("{}: {}: {}.", it.state.word(), it.check, it.found)).collect(),
         status: FindingStatus::Open,
         mapping: vec![atlas("AML.T0042", "Verify Attack")],
         recommendation:
@@ -292,94 +301,6 @@ fn of_validity(report: &Report) -> Option<Finding> {
                 .to_owned(),
         retest: Some(report.plan.command.clone()),
     })
-}
-
-fn atlas(id: &str, name: &str) -> Mapping {
-    Mapping { catalogue: format!("MITRE ATLAS {ATLAS_VERSION}"), id: id.to_owned(), name: name.to_owned() }
-}
-
-fn mapping(is_black_box: bool) -> Vec<Mapping> {
-    let of = |catalogue: &str, id: &str, name: &str| Mapping {
-        catalogue: catalogue.to_owned(),
-        id: id.to_owned(),
-        name: name.to_owned(),
-    };
-    let nist = "NIST AI 100-2e2025";
-    let (craft, access, evasion) = if is_black_box {
-        (
-            atlas("AML.T0043.001", "Craft Adversarial Data: Black-Box Optimization"),
-            atlas("AML.T0040", "AI Model Inference API Access"),
-            of(nist, "NISTAML.025", "Black-box Evasion"),
-        )
-    } else {
-        (
-            atlas("AML.T0043.000", "Craft Adversarial Data: White-Box Optimization"),
-            atlas("AML.T0044", "Full AI Model Access"),
-            of(nist, "NISTAML.022", "Evasion Attacks"),
-        )
-    };
-    vec![
-        craft,
-        access,
-        atlas("AML.T0015", "Evade AI Model"),
-        atlas("AML.T0031", "Erode AI Model Integrity"),
-        of(nist, "NISTAML.02", "Integrity Violations"),
-        evasion,
-        of("OWASP ML Top 10 (2023)", "ML01:2023", "Input Manipulation Attack"),
-        of("CWE", "CWE-1039", "Inadequate Detection or Handling of Adversarial Input Perturbations"),
-    ]
-}
-
-fn recommendation(is_black_box: bool) -> &'static str {
-    if is_black_box {
-        "Train with adversarial examples of this norm (ATLAS AML.M0003 Model Hardening). At the interface, limit queries per client \
-         (AML.M0004) and give labels or rounded scores instead of full ones (AML.M0002); both slow this attacker down and stop no one who \
-         has the weights. Detect such inputs before they reach the model (AML.M0015)."
-    } else {
-        "Train with adversarial examples of this norm and ε (ATLAS AML.M0003 Model Hardening), and keep the weights from attackers: without \
-         them this attack needs a substitute model. Restore or detect changed inputs (AML.M0010, AML.M0015) only as a second line: attacks \
-         adapt to both."
-    }
-}
-
-/// The command of the audit with these attacks alone and without gates, which may ask for others.
-fn retest(command: &str, attacks: &[ResolvedAttack]) -> String {
-    let mut kept = Vec::new();
-    let mut words = words(command).into_iter().peekable();
-    let mut is_placed = false;
-    while let Some(word) = words.next() {
-        match word {
-            "--attack" => {
-                words.next();
-                if !is_placed {
-                    kept.extend(["--attack".to_owned(), quoted(&spec(attacks))]);
-                    is_placed = true;
-                }
-            }
-            "--gate" => drop(words.next()),
-            word => kept.push(word.to_owned()),
-        }
-    }
-    kept.join(" ")
-}
-
-/// The words of a command as they stand there, quotes included: spaces inside of quotes part nothing.
-fn words(command: &str) -> Vec<&str> {
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    let is_end = |letter: char| {
-        if is_escaped {
-            is_escaped = false;
-            return false;
-        }
-        match letter {
-            '\'' => is_quoted = !is_quoted,
-            '\\' => is_escaped = !is_quoted,
-            _ => (),
-        }
-        letter == ' ' && !is_quoted
-    };
-    command.split(is_end).filter(|word| !word.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -437,18 +358,6 @@ mod tests {
         assert!(retest.ends_with("--k 3 --seed 0 --threads 1"), "{retest}");
         let json = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), found);
-    }
-
-    #[test]
-    fn a_command_falls_into_its_words() {
-        let command = "advmod --model 'it'\\''s a --gate b' --gate 'asr <= 1 %' --seed 1";
-        assert_eq!(words(command).len(), 7);
-        assert_eq!(words(command)[2], "'it'\\''s a --gate b'");
-        let report = report();
-        let attacks = [report.attacks[0].attack.clone()];
-        let command = "advmod audit --attack a --attack 'b c' --gate 'asr.b <= 1 %' --k 3";
-        let fgsm = "advmod audit --attack fgsm:eps=8/255,goal=untargeted,norm=linf --k 3";
-        assert_eq!(retest(command, &attacks), fgsm);
     }
 
     #[test]
