@@ -104,7 +104,7 @@ pub fn findings(report: &Report) -> Vec<Finding> {
     let mut found: Vec<Finding> = groups.filter_map(|group| of_attack(report, group)).collect();
     found.extend(of_validity(report));
     // The sort is stable: equals stay in the plan's order.
-    found.sort_by(|a, b| b.severity.cmp(&a.severity));
+    found.sort_by_key(|it| std::cmp::Reverse(it.severity));
     found
 }
 
@@ -287,7 +287,7 @@ fn of_validity(report: &Report) -> Option<Finding> {
         ValidityVerdict::Invalid => (Severity::Medium, "The attacks understate how weak the model is"),
     };
     let mut against: Vec<_> = report.validity.checks.iter().filter(|it| it.state.speaks_against()).collect();
-    against.sort_by(|a, b| b.state.cmp(&a.state));
+    against.sort_by_key(|it| std::cmp::Reverse(it.state));
     Some(Finding {
         id: "ADV-VALIDITY".to_owned(),
         title: title.to_owned(),

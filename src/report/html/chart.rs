@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::text::clip;
+use super::text::{clip, tail};
 
 /// A chart; panels stand below each other over the same x axis.
 #[derive(Debug, Serialize)]
@@ -144,7 +144,7 @@ impl Axis<'_> {
 
     fn text(&self, at: usize) -> String {
         match self {
-            Self::Names(names) => clip(&names[at], 18),
+            Self::Names(names) => tail(&names[at], 14),
             Self::Numbers(numbers) => clip(&numbers[at].1, 10),
         }
     }
@@ -180,7 +180,12 @@ pub(super) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Chart
     let base = top - 26.0;
     let is_turned = matches!(axis, Axis::Names(_));
     let room = if is_turned { 66.0 } else { 22.0 };
-    let ticks = ticks(axis, &places, if is_turned { 17.0 } else { 40.0 });
+    let apart = match (is_turned, places.len() > CROWDED) {
+        (true, false) => 17.0,
+        (true, true) => 30.0,
+        (false, _) => 40.0,
+    };
+    let ticks = ticks(axis, &places, apart);
     Chart { width: WIDTH, height: base + room, label, panels, ticks, base, is_turned }
 }
 
@@ -301,7 +306,7 @@ fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn plot<'a>(points: &'a [Option<Point>], range: (f64, f64)) -> Plot<'a> {
+    fn plot(points: &[Option<Point>], range: (f64, f64)) -> Plot<'_> {
         let series = Series { class: "clean", points, peak: Some(0) };
         Plot { title: "Q", height: 100.0, range, is_share: false, content: Content::Lines(vec![series]) }
     }
@@ -338,7 +343,7 @@ mod tests {
         let names: Vec<String> = (0..150).map(|it| format!("layer{it}")).collect();
         let points = vec![Some(Point { value: 0.2, interval: None }); 150];
         let chart = chart(String::new(), &Axis::Names(&names), &[plot(&points, (0.0, 0.5))]);
-        assert!(chart.ticks.len() < 22 && chart.ticks.last().unwrap().text == "layer149");
+        assert!(chart.ticks.len() < 15 && chart.ticks.last().unwrap().text == "layer149");
         assert_eq!(chart.panels[0].marks.len(), 1);
     }
 }

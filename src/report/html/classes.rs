@@ -78,7 +78,7 @@ pub(super) fn classes(report: &Report) -> Option<Classes> {
         note = format!("{n} classes, ordered by the lower end of the worst case's interval{shown}.");
     }
     if report.attacks.len() > ATTACKS {
-        note += &format!(" The first {ATTACKS} of {} attacks have columns.", report.attacks.len());
+        note.extend([" The first ", &ATTACKS.to_string(), " attacks have columns."]);
     }
     let mut rows: Vec<Row> = all.into_iter().take(MOST).map(row).collect();
     let further = rows.split_off(rows.len().min(OPEN));

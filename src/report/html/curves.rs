@@ -6,7 +6,7 @@ use super::super::norm_sign;
 use super::super::table::point_success;
 use super::super::wire::{AttackResult, AttackStatus, Report};
 use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
-use super::text::{self, name, signed};
+use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
 
 /// The modularity section.
@@ -128,7 +128,11 @@ fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f6
     });
     Figure {
         title: format!("All clean images, N = {}", curve.n),
-        chart: chart(format!("Line chart of modularity Q over the taps. {sentence}"), &Axis::Names(taps), &[plot]),
+        chart: chart(
+            format!("Line chart of modularity Q over the taps. {sentence}"),
+            &Axis::Names(&distinct(taps)),
+            &[plot],
+        ),
         head: vec!["tap", "Q, true labels", "Q, predicted labels", "Q by chance"],
         rows: rows.collect(),
         sentence,
@@ -166,7 +170,7 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
     );
     Some(Figure {
         title: format!("{label}, {}, N = {}", text::clip(&attack.attack.summary, 60), curves.clean.n),
-        chart: chart(alternative, &Axis::Names(taps), &plots),
+        chart: chart(alternative, &Axis::Names(&distinct(taps)), &plots),
         head: vec!["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
         rows: rows.collect(),
         sentence,
@@ -180,31 +184,31 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     let drops: Vec<(usize, Interval)> =
         curves.drops.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))).collect();
     let most = drops.iter().reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best });
-    let mut text = match most {
+    let mut parts = vec![match most {
         None => "No tap has a drop with an interval.".to_owned(),
-        Some((_, it)) if it.low <= 0.0 => "At no tap is the drop told apart from 0 where it is largest.".to_owned(),
+        Some((_, it)) if it.low <= 0.0 => "Even the largest drop is not told apart from 0.".to_owned(),
         Some((at, it)) => {
             format!("The network loses the classes most at tap {}: Q falls by {}.", tap(*at), text::interval(it))
         }
-    };
+    }];
     let first = drops.iter().find(|(_, it)| it.low > 0.0);
     if let (Some((at, _)), Some((largest, it))) = (first, most)
         && it.low > 0.0
         && at != largest
     {
-        text += &format!(" The first tap with a drop above 0 is {}.", tap(*at));
+        parts.push(format!("The first tap with a drop above 0 is {}.", tap(*at)));
     }
     if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
-        text += &format!(
-            " The peak goes from {} at {} to {} at {}",
+        let drop = attack.peak_drop.map_or(String::new(), |it| format!(": peak drop {}", text::interval(&it)));
+        parts.push(format!(
+            "The peak goes from {} at {} to {} at {}{drop}.",
             plain(Some(clean.q)),
             name(&clean.tap),
             plain(Some(adversarial.q)),
             name(&adversarial.tap)
-        );
-        text += &attack.peak_drop.map_or(".".to_owned(), |it| format!(": peak drop {}.", text::interval(&it)));
+        ));
     }
-    text
+    parts.join(" ")
 }
 
 /// Success against ε.

@@ -46,7 +46,7 @@ pub(super) struct Fact {
 
 impl Fact {
     pub(super) fn new(name: &'static str, value: impl Into<String>) -> Self {
-        Self { name, value: value.into(), is_code: false }
+        Self { name, value: clip(&value.into(), text::SENTENCE / 2), is_code: false }
     }
 
     fn code(name: &'static str, value: impl Into<String>) -> Self {
@@ -96,6 +96,7 @@ impl Page {
                 .map(|entries| Catalogue { name: entries[0].catalogue.clone(), entries: entries.to_vec() })
                 .collect(),
             finding: Finding {
+                title: clip(&finding.title, 200),
                 evidence: finding.evidence.iter().map(|it| clip(it, text::SENTENCE)).collect(),
                 ..finding
             },
@@ -129,7 +130,7 @@ impl Page {
 
 fn target(report: &Report) -> Vec<Fact> {
     let (model, data) = (&report.model, &report.data);
-    let split = data.split.as_ref().map_or(String::new(), |split| format!(", {split} split"));
+    let split = data.split.as_ref().map_or(String::new(), |split| format!(", {} split", name(split)));
     let numbers = |values: &[f64]| values.iter().map(|it| format!("{it}")).collect::<Vec<_>>().join(", ");
     let normalization = format!(
         "{}: mean {}; std {} (pixels in [0, 1])",

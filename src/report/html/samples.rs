@@ -60,18 +60,19 @@ pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> S
             groups.push(Group { label: name(&attack.attack.label), kinds });
         }
     }
-    let mut note = String::new();
+    let mut notes = Vec::new();
     if evidence.shrunk > 1 {
         let k = evidence.shrunk;
-        note = format!(
-            "Images are shown smaller than they are: of every block of {k} × {k} pixels the one that changes most, before and after. "
-        );
+        notes.push(format!(
+            "Images are shown smaller than they are: of every block of {k} × {k} pixels the one that changes most, before and after."
+        ));
     }
     if evidence.is_cut {
-        note +=
-            &format!("To keep this file small, fewer than {EACH} of a kind are shown, or not all attacks have images.");
+        notes.push(format!(
+            "To keep this file small, fewer than {EACH} of a kind are shown, or not all attacks have images."
+        ));
     }
-    Samples { attacks: groups, note: note.trim_end().to_owned() }
+    Samples { attacks: groups, note: notes.join(" ") }
 }
 
 fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) -> Option<Triplet> {

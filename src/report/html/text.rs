@@ -18,6 +18,26 @@ pub(super) fn clip(text: &str, most: usize) -> String {
     }
 }
 
+/// At most so many characters from the end, where names of modules differ; what is cut shows.
+pub(super) fn tail(text: &str, most: usize) -> String {
+    match text.chars().count().checked_sub(most) {
+        None | Some(0) => text.to_owned(),
+        Some(cut) => ['…'].into_iter().chain(text.chars().skip(cut + 1)).collect(),
+    }
+}
+
+/// Module paths without the modules that all of them begin and end with.
+pub(super) fn distinct(paths: &[String]) -> Vec<String> {
+    let split: Vec<Vec<&str>> = paths.iter().map(|path| path.split('.').collect()).collect();
+    let Some(first) = split.first().filter(|_| split.len() > 1) else { return paths.to_vec() };
+    let shortest = split.iter().map(Vec::len).min().unwrap_or(0);
+    let is_common = |part: &dyn Fn(&[&str]) -> String| split.iter().all(|path| part(path) == part(first));
+    let head = (0..shortest).take_while(|&at| is_common(&|path| path[at].to_owned())).count().min(shortest - 1);
+    let most = shortest - 1 - head;
+    let end = (0..most).take_while(|&at| is_common(&|path| path[path.len() - 1 - at].to_owned())).count();
+    split.iter().map(|path| path[head..path.len() - end].join(".")).collect()
+}
+
 /// A name from a file.
 pub(super) fn name(text: &str) -> String {
     clip(text, NAME)
@@ -92,9 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn modules_that_all_paths_share_are_left_out() {
+        let of = |paths: &[&str]| distinct(&paths.iter().map(|&it| it.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["net.a.0.conv", "net.a.1.conv", "net.b.1.conv"]), ["a.0", "a.1", "b.1"]);
+        assert_eq!(of(&["net.a", "net.a"]), ["a", "a"]);
+        assert_eq!(of(&["net", "net.a"]), ["net", "net.a"]);
+        assert_eq!((of(&["net.a"]), of(&[])), (vec!["net.a".to_owned()], Vec::new()));
+    }
+
+    #[test]
     fn long_names_are_cut_between_characters() {
         assert_eq!(clip("äöü", 3), "äöü");
         assert_eq!(clip("äöüß", 3), "äö…");
+        assert_eq!((tail("äöü", 3), tail("äöüß", 3)), ("äöü".to_owned(), "…üß".to_owned()));
         assert!(is_hidden('\u{1b}') && is_hidden('\u{202e}') && !is_hidden('\n') && !is_hidden('é'));
     }
 }

@@ -104,9 +104,8 @@ fn word(report: &Report, verdict: &Verdict) -> (&'static str, &'static str, Vec<
     let (word, class) = match verdict.result {
         Some(GateState::Fail) => ("FAIL", "fail"),
         Some(GateState::Pass | GateState::Waived) if is_whole => ("PASS", "pass"),
-        Some(_) => ("INCONCLUSIVE", "unclear"),
         None if is_whole => ("NO GATES", "none"),
-        None => ("INCONCLUSIVE", "unclear"),
+        _ => ("INCONCLUSIVE", "unclear"),
     };
     (word, class, notes)
 }
@@ -118,30 +117,22 @@ fn sentence(report: &Report, verdict: &Verdict) -> String {
         }
         _ => " No image was attacked.".to_owned(),
     };
+    if verdict.gates.is_empty() {
+        let none = "No gates were set: nothing was required of the model, so it neither passes nor fails.";
+        return format!("{none}{measured}");
+    }
     let all = verdict.gates.len();
-    let gates = match all {
-        0 => "No gates were set: nothing was required of the model, so it neither passes nor fails.".to_owned(),
-        _ => {
-            let count = |state| verdict.count(state);
-            let mut parts =
-                vec![format!("{} of {all} gate{} failed", count(GateState::Fail), if all == 1 { "" } else { "s" })];
-            for (state, word) in [
-                (GateState::Inconclusive, "inconclusive"),
-                (GateState::Pending, "pending"),
-                (GateState::Waived, "waived"),
-            ] {
-                if count(state) > 0 {
-                    parts.push(format!("{} {word}", count(state)));
-                }
-            }
-            let warns = verdict.gates.iter().filter(|it| it.gate.severity == Severity::Warning).count();
-            if warns > 0 {
-                parts.push(format!("{warns} only warn{}", if warns == 1 { "s" } else { "" }));
-            }
-            parts.join(", ") + "."
-        }
-    };
-    gates + &measured
+    let count = |state| verdict.count(state);
+    let mut parts = vec![format!("{} of {all} gate{} failed", count(GateState::Fail), if all == 1 { "" } else { "s" })];
+    let others =
+        [(GateState::Inconclusive, "inconclusive"), (GateState::Pending, "pending"), (GateState::Waived, "waived")];
+    parts.extend(others.iter().filter(|it| count(it.0) > 0).map(|(state, word)| format!("{} {word}", count(*state))));
+    match verdict.gates.iter().filter(|it| it.gate.severity == Severity::Warning).count() {
+        0 => (),
+        1 => parts.push("1 only warns".to_owned()),
+        n => parts.push(format!("{n} only warn")),
+    }
+    format!("{}.{measured}", parts.join(", "))
 }
 
 /// The success rate to look at first, and who reaches it.
@@ -183,7 +174,7 @@ fn figures(report: &Report) -> Vec<Figure> {
 
 fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
-    let split = data.split.as_ref().map_or(String::new(), |split| format!(" {split}"));
+    let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
     let labels: Vec<String> = report.attacks.iter().map(|it| name(&it.attack.label)).collect();
     let shown = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
     let attacks = match labels.len() {
