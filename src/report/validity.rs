@@ -48,6 +48,11 @@ impl ValidityState {
             Self::Failed => "failed",
         }
     }
+
+    /// Whether it counts against the attacks.
+    pub fn speaks_against(self) -> bool {
+        self >= Self::Suspicious
+    }
 }
 
 /// What all checks come to.
@@ -107,7 +112,7 @@ impl Validity {
         let counts: Vec<String> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         let mut against = String::new();
-        for check in self.checks.iter().filter(|it| it.state >= ValidityState::Suspicious) {
+        for check in self.checks.iter().filter(|it| it.state.speaks_against()) {
             against.extend(["\n  ", check.state.word(), ": ", &check.check, ": ", &check.found]);
         }
         format!("{} ({}){against}", self.verdict.word(), counts.join(", "))

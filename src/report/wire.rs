@@ -9,7 +9,8 @@ use super::classes::{self, ClassResult};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
 use crate::audit::event::{
-    AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult, Tool,
+    AttackCurves, AuditStart, ClassProbability, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION,
+    SampleResult, Tool,
 };
 use crate::audit::gate::Day;
 use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
@@ -69,6 +70,9 @@ pub struct CleanResult {
     pub accuracy: Option<Rate>,
     /// Class per sample.
     pub predictions: Vec<u32>,
+    /// The likeliest classes per sample, where they are known.
+    #[serde(default)]
+    pub likeliest: Vec<Vec<ClassProbability>>,
     /// Where the true classes are separated best.
     pub peak: Option<PeakResult>,
     /// Over all samples.
@@ -186,6 +190,7 @@ impl Report {
             clean: CleanResult {
                 accuracy,
                 predictions: state.predictions.clone().unwrap_or_default(),
+                likeliest: state.likeliest.clone(),
                 peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
                 curves: state.clean_curves.clone(),
             },
