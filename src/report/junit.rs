@@ -1,30 +1,87 @@
-//! JUnit XML: one test per gate, so that a build server counts the passes too.
+//! JUnit XML: one test per gate, in the suite of what it bounds, and one per check of the attacks, so that a build server counts the
+//! passes too.
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::gates::{GateResult, GateState, Verdict};
+use super::validity::{ValidityCheck, ValidityState};
+use super::wire::AttackResult;
 use super::{Evidence, Report};
 use crate::audit::gate::Severity;
+use crate::audit::gate::expr::Subject;
 
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
-    let mut suite = TestSuite::new("gates");
-    for (name, value) in [
-        ("model", report.model.name.clone()),
-        ("model sha256", report.model.sha256.clone()),
-        ("data sha256", report.data.sha256.clone()),
-        ("seed", report.plan.seed.to_string()),
-        ("samples", report.data.indices.len().to_string()),
-    ] {
-        suite.add_property((name, value.as_str()));
+    let verdict = Verdict::of(report);
+    let gates = |home: Home| {
+        let cases = verdict.gates.iter().filter(move |gate| Home::of(report, gate) == home).map(gate_case);
+        cases.collect::<Vec<_>>()
+    };
+    let mut suites = vec![("clean".to_owned(), None, gates(Home::Clean))];
+    for (at, attack) in report.attacks.iter().enumerate() {
+        suites.push((attack.attack.label.clone(), Some(attack), gates(Home::Attack(at))));
     }
-    suite.add_test_cases(Verdict::of(report).gates.iter().map(case));
+    suites.push(("worst case".to_owned(), None, gates(Home::Worst)));
+    suites.push(("gates".to_owned(), None, gates(Home::Several)));
+    suites.push(("attack validity".to_owned(), None, report.validity.checks.iter().map(validity_case).collect()));
     let mut out = quick_junit::Report::new("advmod");
-    out.add_test_suite(suite);
-    out.to_string().expect("text is XML once its control characters are gone").into_bytes()
+    for (name, attack, cases) in suites {
+        let mut suite = TestSuite::new(name.as_str());
+        for (name, value) in properties(report, attack) {
+            suite.add_property((name.as_str(), value.as_str()));
+        }
+        suite.add_test_cases(cases);
+        out.add_test_suite(suite);
+    }
+    let text = out.to_string().expect("text is XML once its control characters are gone");
+    // The schema that Jenkins checks against knows this count for suites, not for all of them together.
+    text.replacen(&format!(" skipped=\"{}\"", out.skipped), "", 1).into_bytes()
+}
+
+/// The suite that a gate belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Clean,
+    /// Place in the plan.
+    Attack(usize),
+    Worst,
+    /// A star means more than one attack.
+    Several,
+}
+
+impl Home {
+    fn of(report: &Report, gate: &GateResult) -> Self {
+        match &gate.gate.expr.metric.subject {
+            Subject::Clean => Self::Clean,
+            Subject::Worst => Self::Worst,
+            subject @ Subject::Attacks(_) => {
+                let mut meant = (0..report.attacks.len()).filter(|&at| subject.fits(&report.attacks[at].attack.label));
+                match (meant.next(), meant.next()) {
+                    (Some(one), None) => Self::Attack(one),
+                    _ => Self::Several,
+                }
+            }
+        }
+    }
+}
+
+fn properties(report: &Report, attack: Option<&AttackResult>) -> Vec<(String, String)> {
+    let mut all = vec![
+        ("model".to_owned(), report.model.name.clone()),
+        ("model sha256".to_owned(), report.model.sha256.clone()),
+        ("data sha256".to_owned(), report.data.sha256.clone()),
+        ("seed".to_owned(), report.plan.seed.to_string()),
+        ("samples".to_owned(), report.data.indices.len().to_string()),
+    ];
+    if let Some(attack) = attack {
+        all.extend(attack.attack.params.iter().map(|(key, value)| (key.clone(), value.clone())));
+        all.push(("attacked".to_owned(), attack.success_rate.of.to_string()));
+        all.push(("broken".to_owned(), attack.success_rate.count.to_string()));
+    }
+    all
 }
 
 /// Failed: `failure`; could not be decided: `error`; waived, or only a warning: `skipped`.
-fn case(gate: &GateResult) -> TestCase {
+fn gate_case(gate: &GateResult) -> TestCase {
     let mut status = match (gate.result, gate.gate.severity) {
         (GateState::Pass, _) => TestCaseStatus::success(),
         (GateState::Waived, _) | (_, Severity::Warning) => TestCaseStatus::skipped(),
@@ -32,10 +89,26 @@ fn case(gate: &GateResult) -> TestCase {
         (GateState::Inconclusive | GateState::Pending, _) => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     if gate.result != GateState::Pass {
-        status.set_message(gate.sentence());
+        status.set_message(gate.sentence()).set_type(gate.result.word());
     }
     let mut case = TestCase::new(gate.gate.id.as_str(), status);
-    case.set_classname(gate.gate.expr.metric.quantity.name());
+    case.set_classname(format!("gate.{}", gate.gate.expr.metric.quantity.name()));
     case.set_system_out(gate.sentence());
+    case
+}
+
+/// What does not hold: `failure`; what may not, or could not be checked: `skipped`.
+fn validity_case(check: &ValidityCheck) -> TestCase {
+    let mut status = match check.state {
+        ValidityState::Ok => TestCaseStatus::success(),
+        ValidityState::NotRun | ValidityState::Suspicious => TestCaseStatus::skipped(),
+        ValidityState::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+    };
+    if check.state != ValidityState::Ok {
+        status.set_message(format!("{}: {}", check.state.word(), check.found)).set_type(check.state.word());
+    }
+    let mut case = TestCase::new(check.check.as_str(), status);
+    case.set_classname("validity");
+    case.set_system_out(check.found.as_str());
     case
 }

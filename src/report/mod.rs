@@ -123,7 +123,7 @@ mod tests {
             assert_eq!(sarif["runs"][0]["results"][0]["properties"]["gate"], name);
             let junit = render("junit", &report);
             assert!(!junit.contains("<script") && !junit.contains('\u{1b}') && !junit.contains('\u{0}'), "{junit}");
-            assert_eq!(junit.matches("<testcase ").count(), 2);
+            assert_eq!(junit.matches("classname=\"gate.").count(), 2);
             let html = render("html", &report);
             assert!(!html.contains("<script") && !html.contains('\u{1b}') && !html.contains('\u{0}'), "{name:?}");
             // With its quotes as they stand, a name could close an attribute.
@@ -155,7 +155,10 @@ mod tests {
         assert_eq!((&result["level"], &result["ruleId"]), (&"error".into(), &"advmod/asr".into()));
         assert_eq!(result["locations"][0]["physicalLocation"]["region"]["startLine"], 1);
         let junit = render("junit", &report);
-        assert!(junit.contains("tests=\"2\"") && junit.contains("<failure"), "{junit}");
+        // The gate over one attack, and its classes, stands in that attack's suite.
+        let suite = junit.split("<testsuite ").find(|suite| suite.starts_with("name=\"pgd\"")).unwrap();
+        assert!(suite.contains("tests=\"2\"") && suite.contains("<failure"), "{junit}");
+        assert!(suite.contains("name=\"eps\" value=\"8/255\""), "{suite}");
         assert!(render("github", &report).starts_with("::error file=m,line=1,title=gate m%3A FAIL::asr.pgd is "));
     }
 }

@@ -108,3 +108,113 @@ fn reports_fit_the_published_schema() {
     found["schema_version"] = 2.into();
     assert_eq!(problems(&schema, &found).len(), 3);
 }
+
+/// Names that are none, of gates, files, classes, models.
+fn hostile(name: &str) -> Report {
+    let mut report = report(&journal_text(), GATES, TODAY);
+    let place = advmod::audit::gate::Place { file: name.to_owned(), line: 1 };
+    for gate in &mut report.gates {
+        (gate.gate.id, gate.gate.reason, gate.gate.place) =
+            (name.to_owned(), Some(name.to_owned()), Some(place.clone()));
+    }
+    (report.model.name, report.data.name) = (name.to_owned(), name.to_owned());
+    report.warnings.push(name.to_owned());
+    report.plan.command = name.to_owned();
+    report
+}
+
+fn results(sarif: &Value) -> &Vec<Value> {
+    sarif["runs"][0]["results"].as_array().unwrap()
+}
+
+#[test]
+fn sarif_fits_the_schema_of_oasis() {
+    let text = std::fs::read_to_string(root().join("fixtures/schemas/sarif-2.1.0.json")).unwrap();
+    // A bracket that closes nothing: the validator takes it for no pattern.
+    let schema: Value = serde_json::from_str(&text.replace("{2}]?$", "{2}$")).unwrap();
+    let long = "x".repeat(10_000);
+    let names = [
+        "<script>alert(1)</script>",
+        "\"'`|&]]>",
+        "a\n::error::b",
+        "\u{1b}[2J\u{0}",
+        "\u{fffd}",
+        "",
+        "//",
+        "[a](b)",
+        &long,
+    ];
+    let mut all = every_kind();
+    all.extend(names.map(|name| ("hostile", hostile(name))));
+    for (kind, report) in &all {
+        let found: Value = serde_json::from_slice(&rendered(report, "sarif")).unwrap();
+        assert_eq!(problems(&schema, &found), [""; 0], "{kind}");
+        let is_valid = report.validity.verdict == advmod::report::validity::ValidityVerdict::Valid;
+        let against = results(&found).iter().filter(|it| it["ruleId"] == "advmod/attack-invalid").count();
+        assert_eq!(against, usize::from(!is_valid), "{kind}");
+        for result in results(&found) {
+            let rule = &found["runs"][0]["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
+            assert_eq!(rule["id"], result["ruleId"]);
+            let location = &result["locations"][0]["physicalLocation"]["artifactLocation"];
+            let artifact = &found["runs"][0]["artifacts"][location["index"].as_u64().unwrap() as usize];
+            assert_eq!(artifact["location"]["uri"], location["uri"]);
+        }
+    }
+    // The schema is one that says no.
+    let mut found: Value = serde_json::from_slice(&rendered(&all[0].1, "sarif")).unwrap();
+    found["runs"][0]["invocations"][0]["exit"] = 0.into();
+    assert_eq!(problems(&schema, &found).len(), 1);
+}
+
+#[test]
+fn sarif_says_what_each_kind_of_report_comes_to() {
+    for (kind, gates, code) in [
+        ("without gates", 0, Some(0)),
+        ("waived and failed", 2, Some(1)),
+        ("expired", 2, Some(1)),
+        ("passed", 0, Some(0)),
+        ("inconclusive", 1, Some(4)),
+        ("a warning", 1, Some(0)),
+        ("just begun", 3, None),
+        ("interrupted", 2, None),
+    ] {
+        let all = every_kind();
+        let report = &all.iter().find(|(name, _)| *name == kind).unwrap().1;
+        let found: Value = serde_json::from_slice(&rendered(report, "sarif")).unwrap();
+        let of_gates = results(&found).iter().filter(|it| it["properties"]["gate"].is_string());
+        assert_eq!(of_gates.clone().count(), gates, "{kind}: {found:#}");
+        assert_eq!(found["runs"][0]["invocations"][0]["exitCode"].as_u64(), code, "{kind}");
+        let waived = of_gates.filter(|it| it["suppressions"].is_array()).count();
+        assert_eq!(waived, usize::from(kind == "waived and failed"), "{kind}");
+        assert_eq!(found["runs"][0]["artifacts"][0]["hashes"]["sha-256"], report.model.sha256);
+    }
+}
+
+#[test]
+fn junit_counts_every_gate_once_and_every_check() {
+    let names = ["<script>", "]]>", "a\n\u{1b}\u{0}", "\u{fffe}", ""];
+    let mut all = every_kind();
+    all.extend(names.map(|name| ("hostile", hostile(name))));
+    for (kind, report) in all {
+        let text = String::from_utf8(rendered(&report, "junit")).unwrap();
+        let found = quick_junit::Report::deserialize_from_str(&text).unwrap();
+        let suites: Vec<&str> = found.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+        assert_eq!(suites, ["clean", "fgsm", "pgd", "worst case", "gates", "attack validity"], "{kind}");
+        let count =
+            |suites: &[quick_junit::TestSuite]| suites.iter().map(|suite| suite.test_cases.len()).sum::<usize>();
+        assert_eq!(count(&found.test_suites[..5]), report.gates.len(), "{kind}");
+        assert_eq!(count(&found.test_suites[5..]), report.validity.checks.len(), "{kind}");
+        for suite in &found.test_suites {
+            let elements =
+                |word: &str| suite.test_cases.iter().filter(|it| format!("{:?}", it.status).contains(word)).count();
+            assert_eq!(suite.failures, elements("kind: Failure"), "{kind}");
+            assert_eq!(suite.errors, elements("kind: Error"), "{kind}");
+            assert_eq!(suite.skipped, elements("Skipped"), "{kind}");
+        }
+        if kind == "waived and failed" {
+            let places = found.test_suites.iter().map(|suite| (suite.test_cases.len(), suite.skipped, suite.failures));
+            assert_eq!(places.take(5).collect::<Vec<_>>(), [(1, 0, 0), (0, 0, 0), (1, 1, 0), (0, 0, 0), (1, 0, 1)]);
+            assert!(text.contains("waived until 2026-06-30, Ann: known"));
+        }
+    }
+}
