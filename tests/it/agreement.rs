@@ -116,6 +116,10 @@ fn every_format_tells_alike_how_a_gate_came_out() {
         let row = markdown.lines().find(|line| line.starts_with("| g |")).unwrap();
         assert!(row.contains(&format!("| {word}")), "{name}: {row}");
 
+        let html = read(&out, "report.html");
+        let row = html.split("<tr>").find(|it| it.starts_with("<th scope=\"row\" class=\"name\">g<")).unwrap();
+        assert!(row.contains(&format!(">{word}</span>")), "{name}: {row}");
+
         let log: Value = serde_json::from_str(&read(&out, "report.sarif")).unwrap();
         let results = log["runs"][0]["results"].as_array().unwrap();
         let found = results.iter().find(|it| it["properties"]["gate"] == "g");

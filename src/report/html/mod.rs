@@ -1,6 +1,7 @@
 //! `report.html`: the result in one file that needs nothing else, for those who decide.
 
 mod about;
+mod changes;
 mod chart;
 mod classes;
 mod curves;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::super::evidence::Evidence;
 use super::super::findings::{self, Finding, Mapping, Severity};
 use super::super::wire::{AttackStatus, Report};
+use super::changes::{ChangesView, changes};
 use super::classes::{Classes, classes};
 use super::curves::{Modularity, SweepView, modularity, sweeps};
 use super::results::{Results, Threat, results, threats};
@@ -30,6 +31,7 @@ pub(super) struct Page {
     severity_rule: &'static str,
     classes: Option<Classes>,
     samples: Samples,
+    changes: Option<ChangesView>,
     warnings: Vec<String>,
     limits: Vec<String>,
     reproduce: Reproduce,
@@ -121,6 +123,7 @@ impl Page {
             severity_rule: findings::RULE,
             classes: classes(report),
             samples: samples(report, evidence, encode),
+            changes: changes(report),
             warnings: report.warnings.iter().map(|it| clip(it, text::SENTENCE)).collect(),
             limits: about::limits(report),
             reproduce: reproduce(report),
