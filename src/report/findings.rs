@@ -361,6 +361,25 @@ mod tests {
     }
 
     #[test]
+    fn a_waived_gate_waives_the_finding() {
+        let mut report = report();
+        let plan: crate::audit::plan::AuditPlan = toml::from_str(
+            "[[gate]]\nexpr = 'asr.pgd <= 0.01'\nid = 'g'\n[[gate]]\nexpr = 'asr.* <= 1.0'\n\
+             [[waiver]]\ngate = 'g'\nreason = 'r'\nexpires = '2030-01-01'\n",
+        )
+        .unwrap();
+        report.plan.gates = plan.resolve().unwrap().plan.gates;
+        let mut status = |day: &str, id: &str| {
+            let day = crate::audit::gate::Day::parse(day).unwrap();
+            report.gates = crate::report::gates::evaluate(&report, Some(&day), false);
+            findings(&report).iter().find(|it| it.id == id).map(|it| it.status)
+        };
+        assert_eq!(status("2029-01-01", "ADV-PGD"), Some(FindingStatus::Waived));
+        assert_eq!(status("2029-01-01", "ADV-FGSM"), Some(FindingStatus::Open));
+        assert_eq!(status("2031-01-01", "ADV-PGD"), Some(FindingStatus::Open));
+    }
+
+    #[test]
     fn sizes_follow_the_shape_of_the_images() {
         assert_eq!(Size::Small.limit("l0", [3, 32, 32]).to_bits(), 5.0_f64.to_bits());
         assert_eq!(Size::Small.limit("l0", [1, 8, 8]).to_bits(), 1.0_f64.to_bits());

@@ -41,7 +41,8 @@ struct Triplet {
     distances: String,
     /// Data URIs.
     images: [minijinja::Value; 3],
-    factor: u32,
+    /// What was done to the change so that it shows.
+    amplified: String,
     width: usize,
     height: usize,
 }
@@ -84,9 +85,9 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) 
     let with = |it: Option<u32>, likeliest: Option<&Vec<ClassProbability>>| {
         let Some(it) = it else { return "–".to_owned() };
         let p = likeliest.and_then(|all| all.iter().find(|likely| likely.class == it)).map(|likely| likely.p);
-        p.map_or_else(|| class(it), |p| format!("{} {:.1} %", class(it), 100.0 * p))
+        p.map_or_else(|| class(it), |p| format!("{} {:.1}\u{a0}%", class(it), 100.0 * p))
     };
-    let (difference, factor) = difference(&pair.clean, &pair.adversarial);
+    let (difference, amplified) = difference(&pair.clean, &pair.adversarial);
     let images =
         [&pair.clean, &pair.adversarial, &difference].map(|picture| picture.png().ok().map(|png| encode(&png)));
     let [Some(clean_image), Some(adversarial_image), Some(difference_image)] = images else { return None };
@@ -101,31 +102,31 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) 
         target: result.target.map(class),
         distances: format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),
         images: [clean_image, adversarial_image, difference_image],
-        factor,
+        amplified,
         width: pair.clean.shape[2],
         height: pair.clean.shape[1],
     })
 }
 
 /// Largest amplification.
-const AMPLIFIED: u32 = 64;
+const AMPLIFIED: f32 = 64.0;
 
-/// After − before on grey, and by how much it was amplified: the largest power of two that cuts nothing off.
-fn difference(clean: &Picture, adversarial: &Picture) -> (Picture, u32) {
+/// After − before on grey, and how it was amplified: by the largest power of two that cuts nothing off.
+fn difference(clean: &Picture, adversarial: &Picture) -> (Picture, String) {
     let pairs = || clean.pixels.iter().zip(&adversarial.pixels);
     let most = pairs().map(|(before, after)| (after - before).abs()).filter(|it| it.is_finite()).fold(0.0, f32::max);
-    let mut factor = 1;
-    // Half of the scale lies on each side of grey.
-    while factor < AMPLIFIED && 2.0 * factor as f32 * most <= 0.5 {
-        factor *= 2;
+    // Half of the scale lies on each side of grey; a change over more than that is halved.
+    let mut factor = 0.5;
+    while factor < AMPLIFIED && 2.0 * factor * most <= 0.5 {
+        factor *= 2.0;
     }
-    let pixels = pairs().map(|(before, after)| (0.5 + (after - before) * factor as f32).clamp(0.0, 1.0)).collect();
-    // A change over the whole scale is halved instead.
-    if most > 0.5 {
-        let pixels = pairs().map(|(before, after)| (0.5 + (after - before) / 2.0).clamp(0.0, 1.0)).collect();
-        return (Picture { shape: clean.shape, pixels }, 0);
-    }
-    (Picture { shape: clean.shape, pixels }, factor)
+    let pixels = pairs().map(|(before, after)| (0.5 + (after - before) * factor).clamp(0.0, 1.0)).collect();
+    let amplified = match factor {
+        _ if most == 0.0 => "no change".to_owned(),
+        factor if factor < 1.0 => "change ÷ 2".to_owned(),
+        factor => format!("change × {factor}"),
+    };
+    (Picture { shape: clean.shape, pixels }, amplified)
 }
 
 #[cfg(test)]
@@ -134,11 +135,14 @@ mod tests {
 
     #[test]
     fn differences_are_amplified_as_far_as_they_fit() {
-        let picture = |pixels: &[f32]| Picture { shape: [1, 1, pixels.len()], pixels: pixels.to_vec() };
-        let (shown, factor) = difference(&picture(&[0.5, 0.5, 0.5]), &picture(&[0.5, 0.5625, 0.4375]));
-        assert_eq!((factor, &shown.pixels[..]), (8, &[0.5, 1.0, 0.0][..]));
-        assert_eq!(difference(&picture(&[0.5]), &picture(&[0.5])).1, AMPLIFIED);
-        let (shown, factor) = difference(&picture(&[0.0, 1.0]), &picture(&[1.0, 1.0]));
-        assert_eq!((factor, &shown.pixels[..]), (0, &[1.0, 0.5][..]));
+        let of = |before: &[f32], after: &[f32]| {
+            let picture = |pixels: &[f32]| Picture { shape: [1, 1, pixels.len()], pixels: pixels.to_vec() };
+            let (shown, amplified) = difference(&picture(before), &picture(after));
+            (shown.pixels, amplified)
+        };
+        assert_eq!(of(&[0.5; 3], &[0.5, 0.5625, 0.4375]), (vec![0.5, 1.0, 0.0], "change × 8".to_owned()));
+        assert_eq!(of(&[0.5, 0.0], &[0.5, 0.001]).1, "change × 64");
+        assert_eq!(of(&[0.0, 1.0], &[1.0, 1.0]), (vec![1.0, 0.5], "change ÷ 2".to_owned()));
+        assert_eq!(of(&[0.25], &[0.25]), (vec![0.5], "no change".to_owned()));
     }
 }

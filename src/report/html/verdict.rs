@@ -236,3 +236,52 @@ fn gate_row(it: &GateResult) -> GateRow {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::plan::AuditPlan;
+    use crate::report::gates::evaluate;
+    use crate::report::journal::replay;
+
+    fn with(gates: &str) -> Report {
+        let mut report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
+        let plan: AuditPlan = toml::from_str(gates).unwrap();
+        report.plan.gates = plan.resolve().unwrap().plan.gates;
+        report.gates = evaluate(&report, None, false);
+        report
+    }
+
+    #[test]
+    fn the_word_is_what_the_exit_code_says() {
+        let word = |report: &Report| overall(report, 0).word;
+        let (good, bad) = ("[[gate]]\nexpr = 'accuracy.clean >= 0.1'\n", "[[gate]]\nexpr = 'asr.pgd <= 0.01'\n");
+        let waived = format!("{bad}id = 'g'\n[[waiver]]\ngate = 'g'\nreason = 'r'\nexpires = '2030-01-01'\n");
+        assert_eq!([with(""), with(good), with(bad)].map(|it| word(&it)), ["NO GATES", "PASS", "FAIL"]);
+        let mut report = with(&waived);
+        // Without a day, no waiver is known to be in time.
+        assert_eq!(word(&report), "FAIL");
+        let day = crate::audit::gate::Day::parse("2029-01-01").unwrap();
+        report.gates = evaluate(&report, Some(&day), false);
+        assert_eq!(word(&report), "PASS");
+        let row = &overall(&report, 0).gates[0];
+        assert_eq!((row.class, row.waiver.as_ref().unwrap().expires.as_str()), ("waived", "2030-01-01"));
+        report.validity.verdict = ValidityVerdict::Invalid;
+        assert_eq!(word(&report), "INCONCLUSIVE");
+        let mut report = with(good);
+        report.outcome = Outcome::Failed;
+        assert_eq!(word(&report), "INCONCLUSIVE");
+        let mut report = with(bad);
+        report.validity.verdict = ValidityVerdict::Invalid;
+        assert_eq!(word(&report), "FAIL");
+    }
+
+    #[test]
+    fn the_sentence_has_the_worst_case() {
+        let report = with("");
+        let worst = report.worst_case.as_ref().unwrap().success_rate;
+        let sentence = overall(&report, 0).sentence;
+        assert!(sentence.starts_with("No gates were set"), "{sentence}");
+        assert!(sentence.contains(&format!("break {} of {} attacked", worst.count, worst.of)), "{sentence}");
+    }
+}
