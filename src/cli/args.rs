@@ -47,6 +47,8 @@ pub enum Command {
     Attacks(AttacksArgs),
     /// Render a stored run again, in any format.
     Report(ReportArgs),
+    /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
+    Export(ExportArgs),
     /// Print the JSON Schema of report.json.
     Schema,
     /// Print a completion script for a shell.
@@ -347,6 +349,30 @@ pub struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `advmod export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The folder of a run (--out of an audit).
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// npz and safetensors: a file per attack with x, x_clean, y, indices, samples, predictions and success. png: 8 bits per value, in
+    /// folders of classes, with manifest.csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: String,
+    /// New folder for the files.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only this attack, as the report labels it [default: all]. Repeatable.
+    #[arg(long, value_name = "LABEL")]
+    pub attack: Vec<String>,
+    /// Do not ask the model again what it says of the pixels that png has rounded.
+    #[arg(long)]
+    pub unjudged: bool,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
 }
 
 /// `advmod completions`.

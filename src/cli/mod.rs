@@ -5,6 +5,7 @@ pub mod args;
 mod attacks;
 mod audit;
 mod curve;
+mod export;
 mod export_help;
 mod inspect;
 mod report;
@@ -43,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
+        Command::Export(args) => export::run(args, cli.quiet),
         Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),

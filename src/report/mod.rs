@@ -3,6 +3,7 @@
 pub mod across;
 pub mod classes;
 pub mod evidence;
+pub mod export;
 pub mod gates;
 pub mod metric;
 pub mod schema;
