@@ -1,11 +1,13 @@
 //! `advmod export` through the real executable, against the run that it exports.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use advmod::data::Images;
 use advmod::model::load::LoadOptions;
 use advmod::report::Report;
+use advmod::report::export::{EXPORTS, Export, ExportError};
 use advmod::report::pixels::{PixelFile, adversarial};
 use advmod_attacks::query::padded_logits;
 use npyz::npz::NpzArchive;
@@ -241,4 +243,20 @@ fn bad_input_gets_one_line_and_no_files() {
         .flatten()
         .filter(|it| it.file_name().to_string_lossy().starts_with('.'));
     assert_eq!(hidden.count(), 0);
+}
+
+#[test]
+fn a_stopped_export_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, new) = (folder.path().join("out"), folder.path().join("new"));
+    let report = run(&out, &[]);
+    for format in EXPORTS {
+        let unfinished = advmod::atomic_file::Folder::create(&new).unwrap();
+        let mut third = |done| if done < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let mut export = Export::open(&report, &out, &[0, 1], None, &mut third).unwrap();
+        let written = (format.write)(&mut export, unfinished.path());
+        assert!(matches!(written, Err(ExportError::Stopped)), "{}", format.name);
+        drop(unfinished);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{}", format.name);
+    }
 }

@@ -18,8 +18,13 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
         let file = File::create_new(folder.join(&name));
         let fail = |source| ExportError::Write { file: name.clone(), source };
         let mut writer = NpzWriter::new(BufWriter::new(file.map_err(fail)?));
-        attack(export, at, &mut writer).map_err(|problem| problem.named(&name))?;
-        let file = writer.zip_writer().finish().map_err(|error| fail(error.into()))?;
+        let written = attack(export, at, &mut writer).map_err(|problem| problem.named(&name));
+        let file = written.and_then(|()| writer.zip_writer().finish().map_err(|error| fail(error.into())));
+        if file.is_err() {
+            // Dropped, it would try again to end the archive and tell stderr that it could not.
+            std::mem::forget(writer);
+        }
+        let file = file?;
         file.into_inner().map_err(|error| fail(error.into_error()))?.sync_all().map_err(fail)?;
     }
     Ok(())
