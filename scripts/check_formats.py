@@ -248,7 +248,7 @@ def check_png_export(folder, run, report, clean):
         if "prediction_8bit" in row:
             goal = int(row["prediction_8bit"]) == it["target"] if it["target"] is not None else row["prediction_8bit"] != row["label"]
             check(row["success_8bit"] == str(goal).lower(), f"{folder}: success_8bit of {what}")
-        rounded = np.round(pixels[sample] * np.float32(255)).astype(np.uint8)
+        rounded = np.floor(pixels[sample] * np.float32(255) + np.float32(0.5)).astype(np.uint8)
         change = np.abs(rounded / 255 - np.round(clean[sample] * 255) / 255)
         same(folder, f"linf_8bit of {what}", round(float(row["linf_8bit"]), 9), round(change.max(), 9))
         same(folder, f"l2_8bit of {what}", round(float(row["l2_8bit"]), 9), round(np.sqrt((change**2).sum()), 9))

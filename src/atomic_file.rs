@@ -1,8 +1,8 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Whether [`write()`] could write to this path now: a folder that takes files, and nothing there but a regular file.
 pub fn check(path: &Path) -> io::Result<()> {
@@ -40,6 +40,45 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// A folder that is filled beside its final place. Dropped before [`finish`](Self::finish), it goes away with everything in it.
+#[derive(Debug)]
+pub struct Folder {
+    being_filled: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// For a path where nothing is, or an empty folder. Makes its parents.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let taken = |what: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, what.to_owned()));
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.is_dir() => return taken("there is something there that is not a folder"),
+            Ok(_) if std::fs::read_dir(path)?.next().is_some() => return taken("the folder is not empty"),
+            Ok(_) => (),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(folder_of(path))?,
+            Err(error) => return Err(error),
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".advmod-").suffix(".tmp");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        Ok(Self { being_filled: builder.tempdir_in(folder_of(path))?, path: path.to_owned() })
+    }
+
+    /// Where to write its files.
+    pub fn path(&self) -> &Path {
+        self.being_filled.path()
+    }
+
+    /// Puts it in its place.
+    pub fn finish(self) -> io::Result<()> {
+        std::fs::rename(self.being_filled.path(), &self.path)?;
+        // There is nothing left to remove.
+        let _ = self.being_filled.keep();
+        File::open(folder_of(&self.path))?.sync_all()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +100,23 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("/dev/full", &link).unwrap();
         assert!(write(&link, b"new").is_err() && link.is_symlink());
+    }
+
+    #[test]
+    fn a_folder_appears_only_when_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/folder");
+        let unfinished = Folder::create(&path).unwrap();
+        std::fs::write(unfinished.path().join("file"), "half").unwrap();
+        drop(unfinished);
+        assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
+        std::fs::create_dir(&path).unwrap();
+        let finished = Folder::create(&path).unwrap();
+        std::fs::write(finished.path().join("file"), "whole").unwrap();
+        finished.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(path.join("file")).unwrap(), "whole");
+        assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+        assert!(Folder::create(&path).is_err() && Folder::create(&path.join("file")).is_err());
     }
 
     #[test]

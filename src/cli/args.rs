@@ -49,6 +49,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Compare two stored runs, metric by metric.
     Diff(DiffArgs),
+    /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
+    Export(ExportArgs),
     /// Print the JSON Schema of report.json.
     Schema,
     /// Print a completion script for a shell.
@@ -396,6 +398,30 @@ pub struct DiffArgs {
     /// What is printed on stdout.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: OutputFormat,
+}
+
+/// `advmod export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The folder of a run (--out of an audit).
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// npz and safetensors: a file per attack with x, x_clean, y, indices, samples, predictions and success. png: 8 bits per value, in
+    /// folders of classes, with manifest.csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: String,
+    /// New folder for the files.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only this attack, as the report labels it [default: all]. Repeatable.
+    #[arg(long, value_name = "LABEL")]
+    pub attack: Vec<String>,
+    /// Do not ask the model again what it says of the pixels that png has rounded.
+    #[arg(long)]
+    pub unjudged: bool,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
 }
 
 /// `advmod completions`.

@@ -6,6 +6,7 @@ mod attacks;
 mod audit;
 mod curve;
 mod diff;
+mod export;
 mod export_help;
 mod inspect;
 mod report;
@@ -45,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Export(args) => export::run(args, cli.quiet),
         Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),

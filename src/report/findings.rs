@@ -371,7 +371,7 @@ mod tests {
         report.plan.gates = plan.resolve().unwrap().plan.gates;
         let mut status = |day: &str, id: &str| {
             let day = crate::audit::gate::Day::parse(day).unwrap();
-            report.gates = crate::report::gates::evaluate(&report, Some(&day), false);
+            report.gates = crate::report::gates::evaluate(&report, &report.plan.gates, None, (Some(&day), false));
             findings(&report).iter().find(|it| it.id == id).map(|it| it.status)
         };
         assert_eq!(status("2029-01-01", "ADV-PGD"), Some(FindingStatus::Waived));

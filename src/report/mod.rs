@@ -4,6 +4,7 @@ pub mod across;
 pub mod change;
 pub mod classes;
 pub mod evidence;
+pub mod export;
 pub mod findings;
 pub mod gates;
 pub mod metric;

@@ -4,6 +4,7 @@
 //! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `formats`: reports against the schemas of their formats.
+//! - `export`: images of a stored run.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -22,6 +23,7 @@ mod audit;
 mod baseline;
 mod commands;
 mod errors;
+mod export;
 mod formats;
 mod gates;
 mod readme;

@@ -8,6 +8,7 @@ pub mod growth;
 pub mod kept;
 pub mod normalization;
 pub mod pixels;
+pub mod rounded;
 
 /// What a panic says, its first line.
 pub(super) fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {

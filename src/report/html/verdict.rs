@@ -248,7 +248,7 @@ mod tests {
         let mut report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
         let plan: AuditPlan = toml::from_str(gates).unwrap();
         report.plan.gates = plan.resolve().unwrap().plan.gates;
-        report.gates = evaluate(&report, None, false);
+        report.gates = evaluate(&report, &report.plan.gates, None, (None, false));
         report
     }
 
@@ -262,7 +262,7 @@ mod tests {
         // Without a day, no waiver is known to be in time.
         assert_eq!(word(&report), "FAIL");
         let day = crate::audit::gate::Day::parse("2029-01-01").unwrap();
-        report.gates = evaluate(&report, Some(&day), false);
+        report.gates = evaluate(&report, &report.plan.gates, None, (Some(&day), false));
         assert_eq!(word(&report), "PASS");
         let row = &overall(&report, 0).gates[0];
         assert_eq!((row.class, row.waiver.as_ref().unwrap().expires.as_str()), ("waived", "2030-01-01"));

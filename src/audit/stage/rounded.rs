@@ -1,0 +1,53 @@
+//! What the model of a run says about its adversarial pixels once they are rounded to 8 bits, as image files hold them.
+
+use std::ops::ControlFlow;
+
+use advmod_attacks::victim::{Victim as _, first_line};
+use tch::Tensor;
+
+use super::clean::predict;
+use super::pixels::KeptPixels;
+use crate::audit::plan::Job;
+use crate::model::Model;
+use crate::model::load::load;
+
+/// A run's model, loaded again.
+pub struct RoundedJudge {
+    model: Model,
+    shape: [usize; 3],
+    batch: usize,
+}
+
+impl RoundedJudge {
+    /// For images of `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// The device is not there, the model cannot be loaded, or is not the one with this sha256; one line.
+    pub fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
+        let device = job.device.resolve()?;
+        let model = load(job.model.as_deref(), &job.load, device).map_err(|error| error.to_string())?;
+        let found = &model.info().sha256;
+        if found != sha256 {
+            let name =
+                job.model.as_ref().map_or_else(|| "the embedded model".to_owned(), |path| path.display().to_string());
+            return Err(format!(
+                "{name} is another model than the run's: its sha256 is {found}, the report's {sha256}"
+            ));
+        }
+        Ok(Self { model, shape, batch: job.plan.batch })
+    }
+
+    /// Classes of images `[N, C, H, W]` of 8 bits per value.
+    ///
+    /// # Errors
+    /// The model's, in one line.
+    pub fn classes(&self, pixels: &[u8]) -> Result<Vec<u32>, String> {
+        let pixels: Vec<f32> = pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
+        let [channels, height, width] = self.shape.map(|size| size as i64);
+        let pixels = Tensor::f_from_slice(&pixels).and_then(|it| it.f_view([-1, channels, height, width]));
+        let pixels = pixels.map_err(|error| first_line(&error))?;
+        let source = KeptPixels { pixels: &pixels, device: self.model.device() };
+        let found = predict(&self.model, &source, self.batch, &mut |_| ControlFlow::Continue(()));
+        found.map(|(classes, _)| classes).map_err(|error| error.to_string())
+    }
+}

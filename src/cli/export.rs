@@ -1,0 +1,140 @@
+//! `advmod export`: the adversarial images of a stored run, for other tools.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use advmod_attacks::config::did_you_mean;
+
+use super::args::ExportArgs;
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::{CliError, Exit, report, say, setup};
+use crate::atomic_file::Folder;
+use crate::audit::plan::AuditPlan;
+use crate::audit::stage::rounded::RoundedJudge;
+use crate::report::Report;
+use crate::report::export::{EXPORTS, Export, ExportError, ExportFormat, Judge};
+
+/// What takes less shows no progress.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
+    let format = format(&args.format)?;
+    if args.unjudged && !format.rounds {
+        return Err(CliError::Usage(format!(
+            "--unjudged is for png; {} keeps the pixels that were judged",
+            format.name
+        )));
+    }
+    if args.output.extension().is_some_and(|it| EXPORTS.iter().any(|format| it == format.name)) {
+        let path = args.output.display();
+        return Err(CliError::Usage(format!(
+            "--output {path}: give a folder; each attack becomes a file or a folder in it"
+        )));
+    }
+    let (report, folder) = report::read(&args.run)?;
+    let attacks = attacks(&report, &args.attack)?;
+    let interrupt = Interrupt::listen()?;
+    let runtime = |path: &std::path::Path, problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
+
+    let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
+        true => Some(judge(&report).map_err(|problem| {
+            let why = "cannot ask the run's model about the rounded pixels";
+            runtime(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
+        })?),
+        false => None,
+    };
+    let mut classes = model.as_ref().map(|model| |pixels: &[u8]| model.classes(pixels));
+    let judge = classes.as_mut().map(|it| it as Judge<'_>);
+
+    let mut shown =
+        Shown { progress: Progress::new(args.progress, quiet), since: Instant::now(), begun: false, total: 0 };
+    let stopped = interrupt.clone();
+    let total = std::cell::Cell::new(0);
+    let mut progress = |done| {
+        shown.total = total.get();
+        shown.update(done);
+        if stopped.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let mut export = Export::open(&report, &folder, &attacks, judge, &mut progress)
+        .map_err(|error| runtime(&args.run, error.to_string()))?;
+    total.set(export.len());
+    let output = Folder::create(&args.output).map_err(|error| {
+        let problem = format!("cannot export to {}: {error}; give a new folder to --output", args.output.display());
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            CliError::Usage(problem)
+        } else {
+            CliError::Runtime(problem)
+        }
+    })?;
+    let written = (format.write)(&mut export, output.path());
+    let notes = std::mem::take(&mut export.notes);
+    let images = export.len();
+    drop(export);
+    shown.progress.finish();
+    match written {
+        Err(ExportError::Stopped) => {
+            say("interrupted: nothing was written");
+            return Ok(interrupt.exit());
+        }
+        Err(error @ ExportError::Write { .. }) => return Err(runtime(&args.output, error.to_string())),
+        Err(error) => return Err(runtime(&args.run, error.to_string())),
+        Ok(()) => output.finish().map_err(|error| runtime(&args.output, error.to_string()))?,
+    }
+    if !quiet {
+        notes.iter().for_each(|note| say(note));
+        say(&format!("{images} images: {}", args.output.display()));
+    }
+    Ok(Exit::Pass)
+}
+
+fn format(name: &str) -> Result<&'static ExportFormat, CliError> {
+    EXPORTS.iter().find(|format| format.name == name).ok_or_else(|| {
+        let known: Vec<&str> = EXPORTS.iter().map(|format| format.name).collect();
+        let hint = did_you_mean(name, known.iter().copied());
+        CliError::Usage(format!("no export format is called {name:?}{hint}; known: {}", known.join(", ")))
+    })
+}
+
+/// Places in the plan, in its order.
+fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, CliError> {
+    let known = || report.attacks.iter().map(|attack| attack.attack.label.as_str());
+    for label in labels {
+        if !known().any(|other| other == label) {
+            let hint = did_you_mean(label, known());
+            let all = known().collect::<Vec<_>>().join(", ");
+            return Err(CliError::Usage(format!("the run has no attack {label:?}{hint}; it has {all}")));
+        }
+    }
+    let meant = |label: &str| labels.is_empty() || labels.iter().any(|other| other == label);
+    Ok(known().enumerate().filter(|(_, label)| meant(label)).map(|(at, _)| at).collect())
+}
+
+/// The run's model, by the plan in its report.
+fn judge(report: &Report) -> Result<RoundedJudge, String> {
+    let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
+    let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
+    let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
+    setup::set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
+    RoundedJudge::load(&job, &report.model.sha256, report.data.shape)
+}
+
+/// Progress that waits to be worth it.
+struct Shown {
+    progress: Progress,
+    since: Instant,
+    begun: bool,
+    total: u64,
+}
+
+impl Shown {
+    fn update(&mut self, done: u64) {
+        if !self.begun && self.since.elapsed() >= PATIENCE {
+            self.progress.begin("export", self.total);
+            self.begun = true;
+        }
+        if self.begun {
+            self.progress.update(done, None);
+        }
+    }
+}
