@@ -378,16 +378,19 @@ mod tests {
             points,
         };
         let whole = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 100, 1)]);
-        assert_eq!((growth(&[whole.clone()]).0, saturation(&[whole]).0), (ValidityState::Ok, ValidityState::Ok));
+        assert_eq!(
+            (growth(std::slice::from_ref(&whole)).0, saturation(&[whole]).0),
+            (ValidityState::Ok, ValidityState::Ok)
+        );
         let weak = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
         assert_eq!(
-            (growth(&[weak.clone()]).0, saturation(&[weak]).0),
+            (growth(std::slice::from_ref(&weak)).0, saturation(&[weak]).0),
             (ValidityState::Suspicious, ValidityState::Failed)
         );
         // One step only, or no large ε, is no test.
         let single = sweep("fgsm", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
         assert_eq!(
-            (growth(&[single.clone()]).0, saturation(&[single]).0),
+            (growth(std::slice::from_ref(&single)).0, saturation(&[single]).0),
             (ValidityState::NotRun, ValidityState::NotRun)
         );
         let small = sweep("pgd", vec![point(0.01, 10, 0), point(0.02, 20, 0)]);
