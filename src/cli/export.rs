@@ -82,7 +82,9 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
         Ok(()) => output.finish().map_err(|error| runtime(&args.output, error.to_string()))?,
     }
     if !quiet {
-        notes.iter().for_each(|note| say(note));
+        for note in &notes {
+            say(note);
+        }
         say(&format!("{images} images: {}", args.output.display()));
     }
     Ok(Exit::Pass)
