@@ -56,6 +56,17 @@ def safetensors(path):
     return found
 
 
+def guarded(path, work):
+    """What a file is damaged enough for is a problem of the file."""
+    try:
+        return work(path)
+    except OSError as error:
+        check(False, f"{path}: {error.strerror or error}")
+    except Exception as error:
+        check(False, f"{path}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'damaged'}")
+    return None
+
+
 def rows(path):
     with open(path, newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
@@ -166,6 +177,15 @@ def check_junit(path, report, xsd, lxml):
         schema.validate(etree.parse(str(path)))
         for error in schema.error_log:
             check(False, f"{path}:{error.line}: {error.message}")
+
+
+def check_journal(path, report):
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    start = next(event["start"] for event in events if event["event"] == "started")
+    check(start["plan"]["seed"] == report["plan"]["seed"], f"{path}: seed")
+    for at, attack in enumerate(report["attacks"]):
+        judged = [it for event in events if event["event"] == "batch_attacked" and event["attack"] == at for it in event["samples"]]
+        check(judged == attack["samples"], f"{path}: samples of {attack['attack']['label']}")
 
 
 def check_distances(path, clean, pixels, results):
@@ -279,19 +299,20 @@ def main():
     arguments = parser.parse_args()
     run = arguments.run
     jsonschema, lxml = optional("jsonschema"), optional("lxml")
-    report = json.loads((run / "report.json").read_bytes())
-    check_schema(jsonschema, run / "report.json", report, json.loads((ROOT / "docs/report.schema.json").read_bytes()))
-    check_rates(run / "report.json", report)
-    check_curves(run / "curves.csv", report)
-    check_samples(run / "samples.csv", report)
-    check_sarif(run / "report.sarif", report, jsonschema)
-    check_junit(run / "report.junit.xml", report, arguments.junit_xsd, lxml)
-    events = [json.loads(line) for line in (run / "run.jsonl").read_text("utf-8").splitlines()]
-    check(events[0]["event"] == "started" and events[0]["start"]["plan"]["seed"] == report["plan"]["seed"], f"{run}/run.jsonl: start")
-    (run / "report.md").read_text("utf-8")
-    clean = check_pixels(run, report)
-    for folder in arguments.export:
-        check_export(folder, run, report, clean)
+    report = guarded(run / "report.json", lambda path: json.loads(path.read_bytes()))
+    if report is not None:
+        schema = json.loads((ROOT / "docs/report.schema.json").read_bytes())
+        guarded(run / "report.json", lambda path: check_schema(jsonschema, path, report, schema))
+        guarded(run / "report.json", lambda path: check_rates(path, report))
+        guarded(run / "curves.csv", lambda path: check_curves(path, report))
+        guarded(run / "samples.csv", lambda path: check_samples(path, report))
+        guarded(run / "report.sarif", lambda path: check_sarif(path, report, jsonschema))
+        guarded(run / "report.junit.xml", lambda path: check_junit(path, report, arguments.junit_xsd, lxml))
+        guarded(run / "run.jsonl", lambda path: check_journal(path, report))
+        guarded(run / "report.md", lambda path: path.read_text("utf-8"))
+        clean = guarded(run, lambda run: check_pixels(run, report))
+        for folder in arguments.export:
+            guarded(folder, lambda folder: check_export(folder, run, report, clean))
     print(f"{len(problems)} problems in {run}" + "".join(f", {it}" for it in arguments.export))
     sys.exit(1 if problems else 0)
 

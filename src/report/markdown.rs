@@ -348,6 +348,7 @@ fn with_interval(point: &TapPoint) -> String {
 
 /// As code, which needs no escapes; a file name with a line break must not end it.
 fn code_block(text: &str) -> String {
+    let text = text.replace(|letter: char| letter.is_control() && !"\n\r\t".contains(letter), "\u{fffd}");
     format!("    {}", text.replace('\n', "\n    ").replace('\r', "\r    "))
 }
 
@@ -360,6 +361,8 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '\n' | '\r' => escaped.push(' '),
             '`' => escaped.push_str("\\`"),
+            // A terminal that shows the file would obey them.
+            _ if character.is_control() => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }
@@ -372,7 +375,7 @@ mod tests {
 
     #[test]
     fn no_name_breaks_out_of_its_cell_or_block() {
-        assert_eq!(escape("a|b`c\n<d"), "a\\|b\\`c &lt;d");
+        assert_eq!(escape("a|b`c\n<d\u{1b}"), "a\\|b\\`c &lt;d\u{fffd}");
         assert_eq!(code_block("advmod --model 'a\n# b|c'"), "    advmod --model 'a\n    # b|c'");
     }
 }

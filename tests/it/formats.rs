@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::support::{advmod, root};
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Every place where it does not fit.
-fn problems(schema: &Value, value: &Value) -> Vec<String> {
+pub fn problems(schema: &Value, value: &Value) -> Vec<String> {
     let validator = jsonschema::validator_for(schema).unwrap();
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
@@ -54,6 +54,7 @@ pub fn every_kind() -> Vec<(&'static str, Report)> {
         ("a warning", report(&whole, "[[gate]]\nexpr = 'asr.worst <= 0.1'\nseverity = 'warning'", TODAY)),
         ("just begun", report(&first(1), GATES, TODAY)),
         ("interrupted", report(&first(8), GATES, TODAY)),
+        ("suspicious", report(&whole.replace("\"is_random\":false", "\"is_random\":true"), "", TODAY)),
         ("an attack failed", report(&failed, GATES, TODAY)),
         ("with a baseline", with_baseline(&whole)),
     ]
@@ -75,6 +76,13 @@ fn with_baseline(journal: &str) -> Report {
 fn rendered(report: &Report, format: &str) -> Vec<u8> {
     let format = FORMATS.iter().find(|it| it.name == format).unwrap();
     (format.render)(report, &Evidence::default())
+}
+
+/// OASIS' schema of SARIF.
+pub fn sarif_schema() -> Value {
+    let text = std::fs::read_to_string(root().join("fixtures/schemas/sarif-2.1.0.json")).unwrap();
+    // A bracket that closes nothing: the validator takes it for no pattern.
+    serde_json::from_str(&text.replace("{2}]?$", "{2}$")).unwrap()
 }
 
 #[test]
@@ -129,9 +137,7 @@ fn results(sarif: &Value) -> &Vec<Value> {
 
 #[test]
 fn sarif_fits_the_schema_of_oasis() {
-    let text = std::fs::read_to_string(root().join("fixtures/schemas/sarif-2.1.0.json")).unwrap();
-    // A bracket that closes nothing: the validator takes it for no pattern.
-    let schema: Value = serde_json::from_str(&text.replace("{2}]?$", "{2}$")).unwrap();
+    let schema = sarif_schema();
     let long = "x".repeat(10_000);
     let names = [
         "<script>alert(1)</script>",
@@ -152,6 +158,16 @@ fn sarif_fits_the_schema_of_oasis() {
         let is_valid = report.validity.verdict == advmod::report::validity::ValidityVerdict::Valid;
         let against = results(&found).iter().filter(|it| it["ruleId"] == "advmod/attack-invalid").count();
         assert_eq!(against, usize::from(!is_valid), "{kind}");
+        if ["suspicious", "an attack failed"].contains(kind) {
+            let level = if *kind == "suspicious" { "warning" } else { "error" };
+            assert_eq!(results(&found).last().unwrap()["level"], level, "{kind}");
+            assert!(
+                results(&found).last().unwrap()["message"]["text"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&report.validity.checks[usize::from(*kind == "suspicious")].found)
+            );
+        }
         for result in results(&found) {
             let rule = &found["runs"][0]["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
             assert_eq!(rule["id"], result["ruleId"]);
@@ -216,5 +232,29 @@ fn junit_counts_every_gate_once_and_every_check() {
             assert_eq!(places.take(5).collect::<Vec<_>>(), [(1, 0, 0), (0, 0, 0), (1, 1, 0), (0, 0, 0), (1, 0, 1)]);
             assert!(text.contains("waived until 2026-06-30, Ann: known"));
         }
+    }
+}
+
+#[test]
+fn sarif_has_the_exit_code_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let weak = "pgd:steps=1,step=0.0001,random_start=false";
+    for (attack, gate, code) in [
+        ("pgd:steps=3", "asr.pgd >= 10 %", 0),
+        ("pgd:steps=3", "asr.pgd <= 10 %", 1),
+        ("pgd:steps=3", "accuracy.clean >= 0.9", 4),
+        // What one step breaks and this does not makes the attacks invalid.
+        (weak, "accuracy.clean >= 0.5", 4),
+    ] {
+        let flags =
+            ["audit", "--attack", "fgsm", "--attack", attack, "--gate", gate, "--samples", "40", "--threads", "1"];
+        let output = advmod(&flags).arg("--out").arg(&out).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let sarif = json(&out.join("report.sarif"));
+        assert_eq!(sarif["runs"][0]["invocations"][0]["exitCode"], code, "{gate}");
+        let invalid =
+            results(&sarif).iter().any(|it| it["ruleId"] == "advmod/attack-invalid" && it["level"] == "error");
+        assert_eq!(invalid, attack == weak);
     }
 }

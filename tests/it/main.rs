@@ -5,6 +5,7 @@
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
+//! - `names`: files and folders whose names are no UTF-8.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -26,6 +27,7 @@ mod errors;
 mod export;
 mod formats;
 mod gates;
+mod names;
 mod readme;
 mod terminal;
 
