@@ -14,7 +14,7 @@ use crate::audit::event::AuditEvent;
 
 /// Why a run's folder cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}; it needs a folder with room and write access")]
+#[error("cannot write {path}: {source}; give a folder with room and write access to --out or --output")]
 pub struct RunDirError {
     /// The file or folder.
     pub path: PathBuf,
