@@ -47,8 +47,11 @@ pub enum Chosen {
 /// Most samples of an attack of each kind.
 pub const EACH: usize = 3;
 
-/// Most bytes of all images together, three per pair (before, after, difference) with three bytes a pixel: noise does not compress.
-const BUDGET: usize = 2_250_000;
+/// Most bytes of the page that shows them.
+const PAGE: usize = 4_600_000;
+
+/// Least bytes for images, however much else there is.
+const LEAST: usize = 300_000;
 
 /// Most pairs: beyond that nobody looks.
 const PAIRS: usize = 120;
@@ -71,7 +74,7 @@ impl Evidence {
     /// What `find` has of the images that the report should show: it is asked for a sample as an attack (by its label) left it, or, without
     /// one, for the clean image. Which images these are depends on the report alone.
     pub fn gather(report: &Report, find: &mut dyn FnMut(Option<&str>, usize) -> Option<Picture>) -> Self {
-        let room = Room::new(report.data.shape, report.attacks.len());
+        let room = Room::new(report.data.shape, report.attacks.len(), report.taps.len());
         let mut evidence = Self { shrunk: room.shrink, is_cut: room.each < EACH, ..Self::default() };
         for (place, attack) in report.attacks.iter().enumerate() {
             for (sample, chosen) in choose(attack, report.plan.seed, room.each) {
@@ -104,16 +107,25 @@ struct Room {
 
 impl Room {
     /// One sample of each kind and attack in any case, in pictures as small as that needs; then as many as fit.
-    fn new([_, height, width]: [usize; 3], attacks: usize) -> Self {
+    fn new([_, height, width]: [usize; 3], attacks: usize, taps: usize) -> Self {
+        let budget = budget(attacks, taps);
         let pairs = |each: usize| (2 * each * attacks).min(PAIRS);
         let bytes = |shrink: usize, each: usize| {
             let image = height.div_ceil(shrink).saturating_mul(width.div_ceil(shrink)).saturating_mul(3);
             image.saturating_add(OVERHEAD).saturating_mul(3 * pairs(each))
         };
-        let shrink = (1..4096).find(|&shrink| bytes(shrink, 1) <= BUDGET).unwrap_or(4096);
-        let each = (1..=EACH).rev().find(|&each| bytes(shrink, each) <= BUDGET).unwrap_or(1);
+        let shrink = (1..4096).find(|&shrink| bytes(shrink, 1) <= budget).unwrap_or(4096);
+        let each = (1..=EACH).rev().find(|&each| bytes(shrink, each) <= budget).unwrap_or(1);
         Self { each, shrink }
     }
+}
+
+/// Most bytes of all images together, three per pair (before, after, difference) with three bytes a pixel: noise does not compress.
+fn budget(attacks: usize, taps: usize) -> usize {
+    // What the page has besides, measured on long names: findings, classes, and a chart with its table for each attack.
+    let text = 150_000 + attacks.saturating_mul(20_000 + 450 * taps);
+    // Base64 makes four bytes of three.
+    (PAGE.saturating_sub(text) / 4 * 3).max(LEAST)
 }
 
 /// The samples to show, `each` of each kind: of equal changes the ones that come first.
@@ -206,18 +218,14 @@ mod tests {
 
     #[test]
     fn images_stay_within_their_budget() {
-        for (side, attacks, expected) in [
-            (28, 6, Room { each: 3, shrink: 1 }),
-            (224, 1, Room { each: 2, shrink: 1 }),
-            (32, 0, Room { each: 3, shrink: 1 }),
-        ] {
-            assert_eq!(Room::new([3, side, side], attacks), expected, "{side} {attacks}");
+        for (side, attacks, each, shrink) in [(28, 6, 3, 1), (224, 1, 3, 1), (224, 6, 2, 2), (32, 0, 3, 1)] {
+            assert_eq!(Room::new([3, side, side], attacks, 20), Room { each, shrink }, "{side} {attacks}");
         }
         for side in [1, 28, 224, 500, 4096] {
-            for attacks in [1, 6, 30, 1000] {
-                let Room { each, shrink } = Room::new([3, side, side], attacks);
+            for (attacks, taps) in [(1, 10), (6, 20), (30, 150), (1000, 10)] {
+                let Room { each, shrink } = Room::new([3, side, side], attacks, taps);
                 let bytes = 9 * side.div_ceil(shrink).pow(2) * (2 * each * attacks).min(PAIRS);
-                assert!(bytes <= BUDGET && each > 0, "{side} {attacks}: {bytes}");
+                assert!(bytes <= budget(attacks, taps) && each > 0, "{side} {attacks}: {bytes}");
             }
         }
     }
