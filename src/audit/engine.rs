@@ -1,44 +1,45 @@
 //! The one loop: loads, measures, attacks, and tells what happens as events.
 
+mod attacks;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use advmod_attacks::execute::Options;
 use advmod_attacks::victim::Victim;
 use crossbeam_channel::unbounded;
 
 use super::control::{Control, Next};
 use super::event::{
-    AuditEvent, AuditStart, CleanCurves, DataSummary, EventSink, ModelSummary, Outcome, Pictures, SCHEMA_VERSION,
-    Stage, Tool,
+    AuditEvent, AuditStart, CleanCurves, EventSink, LostSamples, Outcome, Pictures, SCHEMA_VERSION, Stage,
 };
 use super::gate::check_classes;
 use super::plan::{AttackPlan, Job};
 use super::preview::check_target;
-use super::stage::attack::{self, AttackJob, Attacked, StageError};
+use super::resume;
 use super::stage::carry::Broken;
 use super::stage::clean;
 use super::stage::curve::{self, CurveSettings, TraceError, tap_neighbors};
-use super::stage::growth::{Growth, pictures};
+use super::stage::kept::Kept;
 use super::stage::normalization::Trial;
 use super::stage::panic_line;
 use super::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
+use super::start::describe;
+use super::state::AuditState;
 use crate::data::{self, DataError, Dataset, Images};
 use crate::model::device::device_name;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
-use crate::model::{Model, save_images, save_pixels};
-use crate::modularity::{Groups, class_note, curve_notes};
+use crate::model::{Model, save_images};
+use crate::modularity::{Curve, Groups, class_note, curve_notes};
+
+pub use super::stage::kept::ADVERSARIAL_FOLDER;
 
 /// In a run's folder: the clean images of all samples, as u8.
 pub const CLEAN_FILE: &str = "clean.safetensors";
-
-/// In a run's folder: one file per attack, `LABEL.safetensors`, with the adversarial images as f32.
-pub const ADVERSARIAL_FOLDER: &str = "adversarial";
 
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,28 @@ pub fn run(
     }
 }
 
+/// Checks that an earlier run can go on, says so, and hands over what of it stands.
+fn go_on(
+    mut earlier: AuditState,
+    now: &AuditStart,
+    folder: Option<&Path>,
+    sink: &mut dyn EventSink,
+) -> Result<AuditState, EngineError> {
+    let begun = earlier.start.as_ref().ok_or_else(|| EngineError::Unsuitable("the run has not begun".to_owned()))?;
+    resume::check(begun, now).map_err(EngineError::Unsuitable)?;
+    let labels = begun.plan.attacks.iter().map(|attack| &attack.label);
+    let lost = (0..).zip(labels).zip(&earlier.attacks).filter_map(|((attack, label), state)| {
+        let kept = folder.map(|folder| Kept::read(folder, label, now.data.shape).samples()).unwrap_or_default();
+        let samples: Vec<usize> =
+            state.samples.iter().map(|it| it.sample).filter(|sample| !kept.contains(sample)).collect();
+        (!samples.is_empty()).then_some(LostSamples { attack, samples })
+    });
+    let resumed = AuditEvent::Resumed { lost: lost.collect() };
+    earlier.apply(&resumed);
+    let _ = sink.emit(resumed);
+    Ok(earlier)
+}
+
 /// Why the stages end before their end.
 enum Stop {
     Asked,
@@ -168,6 +191,8 @@ struct Audit<'a> {
     settings: CurveSettings,
     /// Samples that the model classifies correctly, once that is known.
     correct: Option<Vec<usize>>,
+    /// What an earlier run of the plan has done and this one need not do.
+    earlier: AuditState,
     /// What each sweep's smaller sizes have broken, by the sweep's first attack.
     broken: BTreeMap<usize, Broken>,
     /// Where pixels are written.
@@ -180,7 +205,7 @@ struct Audit<'a> {
 
 impl<'a> Audit<'a> {
     fn prepare(
-        job: Job,
+        mut job: Job,
         model: &'a Model,
         dataset: &dyn Dataset,
         (folder, control): (Option<&'a Path>, &'a Control),
@@ -206,41 +231,14 @@ impl<'a> Audit<'a> {
         let cost = model
             .cost(info.height as i64, info.width as i64)
             .map_err(|error| EngineError::Unsuitable(format!("libtorch: {error}")))?;
-        let (mean, std) =
-            model_info.normalization.for_channels(model_info.channels).map_err(EngineError::Unsuitable)?;
-        let start = AuditStart {
-            tool: Tool::this(),
-            plan_file: job.plan_file(),
-            plan: job.plan.clone(),
-            model: ModelSummary {
-                name: model_info.name.clone(),
-                sha256: model_info.sha256.clone(),
-                format: model_info.format.clone(),
-                architecture: model_info.architecture.clone(),
-                classes,
-                parameters: cost.parameters,
-                macs: cost.macs,
-                is_random: findings.not_deterministic,
-                gives_probabilities: findings.probabilities,
-                normalization: model_info.normalization.name.clone(),
-                mean,
-                std,
-            },
-            data: DataSummary {
-                name: info.name.clone(),
-                format: info.format.to_owned(),
-                split: info.split.map(|split| split.name().to_owned()),
-                sha256: info.sha256.clone(),
-                available: info.n,
-                shape: [info.channels, info.height, info.width],
-                classes: class_names.clone(),
-                indices: indices.clone(),
-                labels: images.labels.clone(),
-            },
-            taps: model.tap_paths(),
-            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        let what = (model, &findings, &cost);
+        let start = describe(&job, what, (info, class_names), (&images, &indices)).map_err(EngineError::Unsuitable)?;
+        let earlier = if let Some(earlier) = job.earlier.take() {
+            go_on(*earlier, &start, folder, sink)?
+        } else {
+            let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
+            AuditState::default()
         };
-        let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
         control.enqueue(job.plan.attacks.iter().map(|attack| attack.sweep).enumerate());
         let mut audit = Self {
             model,
@@ -251,6 +249,7 @@ impl<'a> Audit<'a> {
             settings: CurveSettings { k: job.plan.k, similarity: job.plan.similarity, classes },
             job,
             correct: None,
+            earlier,
             broken: BTreeMap::new(),
             folder,
             control,
@@ -353,13 +352,10 @@ impl<'a> Audit<'a> {
 
     /// Predictions and curves of all clean images.
     fn clean(&mut self, everything: &[usize]) -> Result<Vec<u32>, Stop> {
-        let stage = Stage::Clean;
-        self.emit(AuditEvent::StageStarted { stage, total: everything.len() as u64 })?;
-        let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
-        let sink = &mut *self.sink;
-        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
-        let (predictions, likeliest) = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
-        self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
+        let predictions = match self.earlier.predictions.take() {
+            Some(predictions) => predictions,
+            None => self.classify(everything)?,
+        };
         if let Some(folder) = self.folder {
             let predictions: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
             let columns = [
@@ -372,12 +368,34 @@ impl<'a> Audit<'a> {
         }
         if self.job.pictures {
             let pixels = self.images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
-            let shape = [self.images.shape[1], self.images.shape[2], self.images.shape[3]];
+            let shape = self.shape();
             let pictures = Pictures { attack: None, samples: everything.to_vec(), shape, pixels };
             self.emit(AuditEvent::Pictures(Arc::new(pictures)))?;
         }
-        self.question_normalization(everything)?;
+        let curve = if let Some(curves) = self.earlier.clean_curves.take() {
+            curves.true_labels
+        } else {
+            self.question_normalization(everything)?;
+            self.clean_curves(everything, &predictions)?
+        };
+        let class_note = class_note(&self.labels, self.settings.classes, self.settings.k);
+        curve_notes(&curve).iter().chain(&class_note).for_each(|note| self.warn(note));
+        Ok(predictions)
+    }
 
+    fn classify(&mut self, everything: &[usize]) -> Result<Vec<u32>, Stop> {
+        let stage = Stage::Clean;
+        self.emit(AuditEvent::StageStarted { stage, total: everything.len() as u64 })?;
+        let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
+        let sink = &mut *self.sink;
+        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
+        let (predictions, likeliest) = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
+        self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
+        Ok(predictions)
+    }
+
+    /// Measures both clean curves; the one under the true labels comes back.
+    fn clean_curves(&mut self, everything: &[usize], predictions: &[u32]) -> Result<Curve, Stop> {
         let stage = Stage::CleanCurve;
         self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;
         let found = self.neighbors(everything, None, stage, 0)?;
@@ -385,11 +403,15 @@ impl<'a> Audit<'a> {
         let predicted: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
         let curve = |labels| curve::curve_with_intervals(&self.taps, &found, &self.settings, labels, &groups).0;
         let curves = CleanCurves { true_labels: curve(&self.labels), predicted_labels: curve(&predicted) };
-        let notes = curve_notes(&curves.true_labels);
+        let curve = curves.true_labels.clone();
         self.emit(AuditEvent::CleanCurvesMeasured { curves })?;
-        let class_note = class_note(&self.labels, self.settings.classes, self.settings.k);
-        notes.iter().chain(&class_note).for_each(|note| self.warn(note));
-        Ok(predictions)
+        Ok(curve)
+    }
+
+    /// `[C, H, W]` of each image.
+    fn shape(&self) -> [usize; 3] {
+        let [_, channels, height, width] = self.images.shape;
+        [channels, height, width]
     }
 
     /// Neighbours of samples, from their clean pixels or from these; `before` steps of the stage are done already.
@@ -407,112 +429,5 @@ impl<'a> Audit<'a> {
         let sink = &mut *self.sink;
         let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done: before + done });
         Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
-    }
-
-    fn attack(&mut self, attack: usize) -> Result<(), Stop> {
-        let stage = Stage::Attack { attack };
-        let correct = self.correct.clone().unwrap_or_default();
-        self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
-        let plan = &self.job.plan;
-        // Only inside a sweep do results outlive their attack.
-        let sweep = plan.attacks[attack].sweep;
-        let job = AttackJob {
-            model: self.model,
-            config: &self.job.attacks[attack],
-            source: ImagePixels { images: &self.images, places: &correct, device: self.model.device() },
-            smaller: sweep.and_then(|first| self.broken.get(&first)),
-            options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
-            batch: plan.batch,
-            threads: plan.threads,
-            control: self.control,
-            place: attack,
-        };
-        let sink = std::cell::RefCell::new(&mut *self.sink);
-        let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done });
-        let mut growth = self.job.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
-        let mut on_batch = |batch: attack::Judged<'_>| {
-            let mut sink = sink.borrow_mut();
-            let flow = sink.emit(AuditEvent::BatchAttacked { attack, samples: batch.results.to_vec() });
-            let Some(growth) = &mut growth else { return flow };
-            if let Some(pictures) = pictures(attack, &batch) {
-                let _ = sink.emit(AuditEvent::Pictures(Arc::new(pictures)));
-            }
-            match growth.take(&batch, correct.len()) {
-                Some(curves) if flow.is_continue() => sink.emit(AuditEvent::AttackCurvesGrew { attack, curves }),
-                _ => flow,
-            }
-        };
-        let attacked = match attack::run(&job, &mut progress, &mut on_batch) {
-            Ok(attacked) => attacked,
-            Err(StageError::Stopped(attacked)) => {
-                self.save(attack, &attacked)?;
-                let is_cancelled = self.control.is_cancelled(attack) && !self.control.is_stopped();
-                return if is_cancelled { self.cancel(attack) } else { Err(Stop::Asked) };
-            }
-            Err(StageError::Failed(error)) => {
-                self.failures += 1;
-                return self.emit(AuditEvent::AttackFailed { attack, error });
-            }
-        };
-        self.save(attack, &attacked)?;
-        self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
-        self.attack_warnings(attack, &attacked);
-        if let Some(first) = sweep {
-            // The pixels of broken samples are kept no longer than a larger size may need them.
-            match self.job.plan.attacks.get(attack + 1).is_some_and(|next| next.sweep == sweep) {
-                true => self.broken.entry(first).or_default().add(attack, &attacked).map_err(TraceError::from)?,
-                false => drop(self.broken.remove(&first)),
-            }
-        }
-        self.attack_curves(attack, &attacked)
-    }
-
-    fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
-        let (label, of) = (self.job.plan.attacks[attack].label.clone(), attacked.samples.len());
-        let n = attacked.results.iter().filter(|it| it.zero_gradients > 0).count();
-        if n > 0 {
-            self.warn(&format!(
-                "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
-            ));
-        }
-        let overshoots = || attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0);
-        if let Some(largest) = overshoots().max_by(f64::total_cmp) {
-            let n = overshoots().count();
-            self.warn(&format!(
-                "{label}: the attack's own pixels of {n} of {of} samples were outside of its budget or of [0, 1], by up to {largest:.2e}; \
-                 they were put back inside before they were judged"
-            ));
-        }
-    }
-
-    fn attack_curves(&mut self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
-        let stage = Stage::AttackCurve { attack };
-        let half = (attacked.samples.len() * self.taps.len()) as u64;
-        self.emit(AuditEvent::StageStarted { stage, total: 2 * half })?;
-        let clean = self.neighbors(&attacked.samples, None, stage, 0)?;
-        let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage, half)?;
-        let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
-        let groups = Groups::new(labels.len(), self.job.plan.seed);
-        let pair = (&clean, &adversarial);
-        let curves = curve::attack_curves(&self.taps, pair, &self.settings, (&labels, &attacked.predictions), &groups);
-        self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
-    }
-
-    /// Writes the adversarial pixels with what is needed to find the originals.
-    fn save(&self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
-        if let Some(folder) = self.folder {
-            let path =
-                folder.join(ADVERSARIAL_FOLDER).join(format!("{}.safetensors", self.job.plan.attacks[attack].label));
-            let of_samples =
-                |values: &[usize]| -> Vec<usize> { attacked.samples.iter().map(|&it| values[it]).collect() };
-            let columns = [
-                ("samples", &attacked.samples[..]),
-                ("indices", &of_samples(&self.indices)),
-                ("labels", &of_samples(&self.labels)),
-                ("predictions", &attacked.predictions),
-            ];
-            save_pixels(&path, &attacked.pixels, &columns)?;
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baseline;
 use super::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::modularity::{Curve, Interval};
 
@@ -22,6 +23,11 @@ pub enum AuditEvent {
         schema_version: u32,
         /// What runs on what.
         start: Box<AuditStart>,
+    },
+    /// A run that was interrupted goes on: what is there stands, what broke off or was called off is tried again.
+    Resumed {
+        /// Results that have no pixels any more: they are made again.
+        lost: Vec<LostSamples>,
     },
     /// A stage has begun; `total` steps are expected.
     StageStarted {
@@ -173,6 +179,9 @@ pub struct AuditStart {
     pub tool: Tool,
     /// The same plan as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
+    /// What the results are compared with.
+    #[serde(default)]
+    pub baseline: Option<Box<Baseline>>,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
     /// The classifier.
@@ -307,6 +316,15 @@ pub struct Pictures {
     pub shape: [usize; 3],
     /// In `[0, 1]`, sample by sample, channel by channel, row by row.
     pub pixels: Vec<f32>,
+}
+
+/// Results of an attack whose pixels are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostSamples {
+    /// Place in the plan's list of attacks.
+    pub attack: usize,
+    /// Places in the list of samples.
+    pub samples: Vec<usize>,
 }
 
 /// A class and how likely the model finds it.

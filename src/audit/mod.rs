@@ -14,6 +14,12 @@ pub mod state;
 
 pub mod stats;
 
+pub mod baseline;
+
+pub mod resume;
+
+mod start;
+
 pub mod control;
 
 pub mod engine;

@@ -8,9 +8,11 @@ use advmod_attacks::config::{AttackConfig, find, parse_spec_string};
 use advmod_attacks::threat::Norm;
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baseline;
 use super::gate::{self, GatePlan, WaiverPlan};
 use super::plan_file::with_attacks;
 use super::resolved::{ResolvedPlan, command, label};
+use super::state::AuditState;
 use crate::data::{OpenOptions, Selection, Split};
 use crate::model::device::DeviceChoice;
 use crate::model::load::LoadOptions;
@@ -61,6 +63,8 @@ pub struct AuditPlan {
     pub batch: Option<usize>,
     /// Processor threads.
     pub threads: Option<usize>,
+    /// An earlier report to compare with.
+    pub baseline: Option<PathBuf>,
     /// Folder for the results.
     pub out: Option<PathBuf>,
 }
@@ -202,6 +206,7 @@ impl AuditPlan {
             device: self.device.or(other.device),
             batch: self.batch.or(other.batch),
             threads: self.threads.or(other.threads),
+            baseline: self.baseline.or(other.baseline),
             out: self.out.or(other.out),
         }
     }
@@ -248,6 +253,10 @@ pub struct Job {
     pub device: DeviceChoice,
     /// Whether somebody looks on: then pixels and growing curves come as events too.
     pub pictures: bool,
+    /// What the results are compared with: the report that the plan names, once it has been read.
+    pub baseline: Option<Box<Baseline>>,
+    /// What an earlier, interrupted run of the same plan has done already; its pixels are in the run's folder.
+    pub earlier: Option<Box<AuditState>>,
     /// The plan as it was written, for what is added to it.
     written: AuditPlan,
 }
@@ -327,6 +336,13 @@ impl AuditPlan {
             }
         }
         let gates = gate::resolve(&self.gate, &self.waiver, &resolved).map_err(PlanError::Setting)?;
+        if let Some(gate) = gates.iter().find(|gate| gate.expr.metric.is_regression && self.baseline.is_none()) {
+            let message = format!(
+                "gate {:?}: a regression needs a baseline; give an earlier report with --baseline",
+                gate.expr.to_string()
+            );
+            return Err(PlanError::Setting(message));
+        }
         let plan = ResolvedPlan {
             command: command(&self, &resolved, n, seed, k, threads),
             gates,
@@ -357,6 +373,8 @@ impl AuditPlan {
             selection,
             device,
             pictures: false,
+            baseline: None,
+            earlier: None,
             written,
         })
     }

@@ -148,6 +148,7 @@ pub(super) fn command(
     for sweep in attacks.chunk_by(|a, b| a.sweep.is_some() && a.sweep == b.sweep) {
         flag("attack", Some(spec(sweep)));
     }
+    flag("baseline", path(&plan.baseline));
     flag("k", Some(k.to_string()));
     flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));
     flag("taps", plan.curve.taps.clone());

@@ -1,7 +1,8 @@
 //! The audit so far: a fold over events that every front-end and every report shares.
 
 use super::event::{
-    AttackCurves, AuditEvent, AuditStart, ClassProbability, CleanCurves, GrowingCurves, Outcome, SampleResult, Stage,
+    AttackCurves, AuditEvent, AuditStart, ClassProbability, CleanCurves, GrowingCurves, LostSamples, Outcome,
+    SampleResult, Stage,
 };
 
 /// Everything that is known about an audit. Only [`apply`](Self::apply) changes it.
@@ -25,6 +26,8 @@ pub struct AuditState {
     pub finished: Option<(Outcome, f64)>,
     /// What kept it from going on.
     pub error: Option<String>,
+    /// How often it was interrupted and went on.
+    pub resumed: usize,
 }
 
 /// One attack so far.
@@ -63,6 +66,19 @@ impl AuditState {
                 self.attacks = vec![AttackState::default(); start.plan.attacks.len()];
                 self.start = Some((**start).clone());
             }
+            AuditEvent::Resumed { lost } => {
+                (self.finished, self.error, self.stage) = (None, None, None);
+                self.resumed += 1;
+                for attack in &mut self.attacks {
+                    (attack.error, attack.cancelled) = (None, false);
+                }
+                for LostSamples { attack, samples } in lost {
+                    if let Some(state) = self.attacks.get_mut(*attack) {
+                        state.samples.retain(|it| !samples.contains(&it.sample));
+                        (state.seconds, state.curves) = (None, None);
+                    }
+                }
+            }
             AuditEvent::StageStarted { stage, total } => {
                 self.stage = Some(StageState { stage: *stage, done: 0, total: *total });
             }
@@ -77,10 +93,12 @@ impl AuditState {
             AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),
             AuditEvent::BatchAttacked { attack, samples } => {
                 if let Some(state) = self.attacks.get_mut(*attack) {
-                    // Batches come in sample order; one that a damaged journal has twice counts once.
-                    let last = state.samples.last().map(|last| last.sample);
-                    let is_new = |sample: &&SampleResult| last.is_none_or(|last| sample.sample > last);
-                    state.samples.extend(samples.iter().filter(is_new).cloned());
+                    // Batches mostly come in sample order; one that a damaged journal has twice counts once.
+                    for sample in samples {
+                        if let Err(place) = state.samples.binary_search_by_key(&sample.sample, |it| it.sample) {
+                            state.samples.insert(place, sample.clone());
+                        }
+                    }
                 }
             }
             AuditEvent::AttackCurvesGrew { attack, curves } => {

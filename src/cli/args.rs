@@ -47,6 +47,8 @@ pub enum Command {
     Attacks(AttacksArgs),
     /// Render a stored run again, in any format.
     Report(ReportArgs),
+    /// Compare two stored runs, metric by metric.
+    Diff(DiffArgs),
     /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
     Export(ExportArgs),
     /// Print the JSON Schema of report.json.
@@ -148,10 +150,34 @@ pub struct GateArgs {
     /// 'asr.worst.class.3 <= 0.5'. Repeatable; adds to the plan file's. The whole 95 % interval must be on the right side.
     #[arg(long, value_name = "EXPR")]
     pub gate: Vec<String>,
+    /// An earlier report (report.json, or the folder of its run) to compare with; gates such as 'regression(asr.*) <= 2 %' bound by how
+    /// much a metric may be worse than there.
+    #[arg(long, value_name = "REPORT")]
+    pub baseline: Option<PathBuf>,
     /// End with 0 where a gate failed; all other exit codes stay.
     #[arg(long)]
     pub exit_zero: bool,
 }
+
+/// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
+const PLAN_FLAGS: [&str; 16] = [
+    "ModelArgs",
+    "DataArgs",
+    "TapArgs",
+    "attacks",
+    "attack",
+    "preset",
+    "stop",
+    "eight_bit",
+    "gate",
+    "baseline",
+    "seed",
+    "device",
+    "batch",
+    "threads",
+    "plan",
+    "out",
+];
 
 /// `advmod audit`.
 #[derive(Args, Debug, Default)]
@@ -190,22 +216,28 @@ pub struct AuditArgs {
     /// A plan file (TOML) with any of these settings; flags win over it.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub plan: Option<PathBuf>,
+    /// Go on with the interrupted run in this folder: same plan, same report in the end as without the interruption.
+    #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = PLAN_FLAGS)]
+    pub resume: Option<PathBuf>,
     /// Folder for report.json, report.md, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
+    /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, … Repeatable.
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Vec<PathBuf>,
 }
 
 /// `advmod tui`.
 #[derive(Args, Debug)]
 pub struct TuiArgs {
     /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out"], help_heading = "Watch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
     pub replay: Option<PathBuf>,
     /// Replay so many times faster than it happened; without it, the end is shown at once.
     #[arg(long, value_name = "X", requires = "replay", value_parser = speed, allow_negative_numbers = true, help_heading = "Watch")]
     pub speed: Option<f64>,
     /// Follow the run that another process writes to this folder (its --out).
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out"], help_heading = "Watch")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
     pub attach: Option<PathBuf>,
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]
@@ -349,6 +381,23 @@ pub struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `advmod diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The earlier run: its folder, its report.json or its run.jsonl.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later run.
+    #[arg(value_name = "NOW")]
+    pub now: PathBuf,
+    /// A bound such as 'regression(asr.*) <= 2 %', or on the later run alone. Repeatable; the whole 95 % interval must be on the right side.
+    #[arg(long, value_name = "EXPR")]
+    pub gate: Vec<String>,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
 }
 
 /// `advmod export`.

@@ -4,20 +4,21 @@ use super::args::{AuditArgs, SplitArg};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::recorder::{Conclusion, Recorder};
-use super::{CliError, Exit, setup};
+use super::{CliError, Exit, report, setup};
 use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
 use crate::audit::gate::GatePlan;
-use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
+use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, Job, ModelPlan, PlanError};
+use crate::audit::resume;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
+use crate::report::change::baseline;
 use crate::report::lines::{self, Level};
+use crate::report::run_dir::RunDir;
 
 pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
-    let plan = plan_from(args)?;
-    let mut recorder = Recorder::new(plan.out.clone());
-    let job = plan.resolve()?;
+    let Prepared { job, mut recorder, .. } = prepare(args)?;
     setup::set_threads(Some(job.plan.threads))?;
     let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
@@ -28,6 +29,7 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
         interrupt_shown: false,
     };
     let finished = engine::run_on_worker(job, recorder.folder(), &Control::with_flag(interrupt.flag()), &mut |event| {
+        recorder.before(&event).iter().for_each(|earlier| front_end.state.apply(earlier));
         front_end.take(&event);
         recorder.take(&event)
     });
@@ -76,6 +78,42 @@ impl Headless {
     }
 }
 
+/// A run that can start, or go on.
+pub(super) struct Prepared {
+    /// What to do.
+    pub(super) job: Job,
+    /// Where its results go.
+    pub(super) recorder: Recorder,
+    /// The plan as its user wrote it.
+    pub(super) written: AuditPlan,
+}
+
+/// The run of the flags, or the one that `--resume` names.
+pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
+    let Some(folder) = &args.resume else {
+        let written = plan_from(args)?;
+        let recorder = Recorder::new(written.out.clone());
+        let mut job = written.clone().resolve()?;
+        if let Some(file) = &written.baseline {
+            let (report, _) = report::read(file)?;
+            job.baseline = Some(Box::new(baseline(&report, &file.display().to_string())));
+        }
+        let recorder = recorder.with_outputs(&args.output)?;
+        return Ok(Prepared { job, recorder, written });
+    };
+    let (run_dir, events) = RunDir::resume(folder)
+        .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
+    let mut state = AuditState::default();
+    for event in &events {
+        state.apply(event);
+    }
+    let (job, plan) =
+        resume::job(state).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
+    let written = AuditPlan { out: args.resume.clone(), ..plan };
+    let recorder = Recorder::resumed(run_dir, events).with_outputs(&args.output)?;
+    Ok(Prepared { job, recorder, written })
+}
+
 /// The plan that the flags make, over the plan file's.
 pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
     let named = args.attacks.iter().flat_map(|name| AttackPlan::named(name.trim())).map(Ok);
@@ -101,6 +139,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         attack,
         gate: args.gates.gate.iter().map(|expr| GatePlan::named(expr)).collect(),
         waiver: Vec::new(),
+        baseline: args.gates.baseline.clone(),
         preset: args.preset.clone(),
         stop: args.stop.clone(),
         eight_bit: args.eight_bit.then_some(true),

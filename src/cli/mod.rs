@@ -5,6 +5,7 @@ pub mod args;
 mod attacks;
 mod audit;
 mod curve;
+mod diff;
 mod export;
 mod export_help;
 mod inspect;
@@ -44,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Export(args) => export::run(args, cli.quiet),
         Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),

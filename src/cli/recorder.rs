@@ -4,21 +4,30 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::args::OutputFormat;
+use super::report::{by_ending, render};
 use super::{CliError, Exit, print, say};
+use crate::atomic_file;
 use crate::audit::engine::EngineError;
 use crate::audit::event::{AuditEvent, Outcome};
 use crate::audit::state::AuditState;
 use crate::report::gates::{GateState, Verdict};
-use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::run_dir::{RunDir, RunDirError, write_atomically};
 use crate::report::validity::ValidityVerdict;
-use crate::report::{Report, table};
+use crate::report::{Evidence, Format, Report, table};
 
 /// Writes the run's folder, where one was asked for.
 pub(super) struct Recorder {
     out: Option<PathBuf>,
     run_dir: Option<RunDir>,
+    /// What was told before an interruption.
+    earlier: Vec<AuditEvent>,
+    /// More files for the report.
+    outputs: Vec<Output>,
     disk_error: Option<RunDirError>,
 }
+
+/// A file and its format; without one, the table.
+type Output = (PathBuf, Option<&'static Format>);
 
 /// How the end is told.
 #[derive(Clone, Copy)]
@@ -36,7 +45,26 @@ pub(super) struct Conclusion {
 impl Recorder {
     /// Of a run whose results go to `out`, if anywhere.
     pub(super) fn new(out: Option<PathBuf>) -> Self {
-        Self { out, run_dir: None, disk_error: None }
+        Self { out, run_dir: None, earlier: Vec::new(), outputs: Vec::new(), disk_error: None }
+    }
+
+    /// Of a run that goes on in its folder.
+    pub(super) fn resumed(run_dir: RunDir, earlier: Vec<AuditEvent>) -> Self {
+        let out = Some(run_dir.path().to_owned());
+        Self { out, run_dir: Some(run_dir), earlier, outputs: Vec::new(), disk_error: None }
+    }
+
+    /// Also writes the report to these files.
+    ///
+    /// # Errors
+    /// That a file's ending names no format, or that it cannot be written; better now than when the work is done.
+    pub(super) fn with_outputs(mut self, files: &[PathBuf]) -> Result<Self, CliError> {
+        for file in files {
+            self.outputs.push((file.clone(), by_ending(file)?));
+            let unwritable = |source| RunDirError { path: file.clone(), source };
+            atomic_file::check(file).map_err(unwritable).map_err(|error| CliError::Runtime(error.to_string()))?;
+        }
+        Ok(self)
     }
 
     /// The run's folder.
@@ -47,6 +75,11 @@ impl Recorder {
     /// What the disk said, if it did not take something.
     pub(super) fn error(&self) -> Option<String> {
         self.disk_error.as_ref().map(ToString::to_string)
+    }
+
+    /// What a front-end must take in before this event: all that was told before an interruption, once it is known that the run goes on.
+    pub(super) fn before(&mut self, event: &AuditEvent) -> Vec<AuditEvent> {
+        if matches!(event, AuditEvent::Resumed { .. }) { std::mem::take(&mut self.earlier) } else { Vec::new() }
     }
 
     /// Journals an event. `Break` when the disk does not take it.
@@ -105,6 +138,11 @@ impl Recorder {
             let printed = print(&text);
             if let Some(run_dir) = &self.run_dir {
                 run_dir.write_reports(report)?;
+            }
+            let folder = self.run_dir.as_ref().map(RunDir::path);
+            let evidence = folder.map(|folder| Evidence::read(report, folder)).unwrap_or_default();
+            for (file, format) in &self.outputs {
+                write_atomically(file, &render(*format, report, &evidence))?;
             }
             printed?;
             if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !how.quiet) {

@@ -16,10 +16,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     let format = format(args)?;
     let (report, folder) = read(&args.run)?;
     let evidence = Evidence::read(&report, &folder);
-    let bytes = match format {
-        Some(format) => (format.render)(&report, &evidence),
-        None => table::text(&report).into_bytes(),
-    };
+    let bytes = render(format, &report, &evidence);
     match &args.output {
         Some(file) => write_atomically(file, &bytes)?,
         None => print(&String::from_utf8_lossy(&bytes))?,
@@ -28,6 +25,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
         summarize(&report)?;
     }
     Ok(Exit::Pass)
+}
+
+/// In a format, or as the table.
+pub(super) fn render(format: Option<&Format>, report: &Report, evidence: &Evidence) -> Vec<u8> {
+    match format {
+        Some(format) => (format.render)(report, evidence),
+        None => table::text(report).into_bytes(),
+    }
 }
 
 /// By name, or by the end of the output's name; `None` is the table.
@@ -41,14 +46,19 @@ fn format(args: &ReportArgs) -> Result<Option<&'static Format>, CliError> {
             (found, _) => Ok(found),
         };
     }
-    let Some(file) = &args.output else { return Ok(None) };
+    args.output.as_ref().map_or(Ok(None), |file| by_ending(file))
+}
+
+/// The format that a file's name asks for; `None` is the table.
+pub(super) fn by_ending(file: &Path) -> Result<Option<&'static Format>, CliError> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
         return Ok(None);
     }
     let found = FORMATS.iter().find(|format| !format.ending.is_empty() && name.ends_with(format.ending));
+    let known: Vec<&str> = FORMATS.iter().map(|format| format.ending).filter(|ending| !ending.is_empty()).collect();
     let unknown =
-        || CliError::Usage(format!("{}: no format has this ending; give --format: text, {}", file.display(), names()));
+        || CliError::Usage(format!("{}: no format ends like this; known: .txt, {}", file.display(), known.join(", ")));
     found.map(Some).ok_or_else(unknown)
 }
 

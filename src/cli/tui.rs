@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::args::TuiArgs;
-use super::audit::plan_from;
+use super::audit::{Prepared, prepare};
 use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
@@ -55,10 +55,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         let ended = show(opening, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
-    let plan = plan_from(&args.audit)?;
-    let recorder = Recorder::new(plan.out.clone());
-    let written = plan.clone();
-    let mut job = plan.resolve()?;
+    let Prepared { mut job, recorder, written } = prepare(&args.audit)?;
     job.pictures = true;
     setup::set_threads(Some(job.plan.threads))?;
     // The end of the plan is not the end of the run: more attacks may be added.
@@ -98,6 +95,13 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
     let work = move || {
         let mut state = AuditState::default();
         let finished = engine::run_on_worker(job, recorder.folder(), &control, &mut |event| {
+            for earlier in recorder.before(&event) {
+                state.apply(&earlier);
+                // Its end is not the end any more.
+                if !matches!(earlier, AuditEvent::Finished { .. }) {
+                    let _ = sender.send(Feed::Event(Box::new(earlier)));
+                }
+            }
             state.apply(&event);
             #[cfg(debug_assertions)]
             if state.predictions.is_some() {

@@ -2,14 +2,22 @@
 
 use std::path::Path;
 
-use super::Report;
-use super::pixels::Picture;
+use sha2::{Digest as _, Sha256};
 
-/// Images of a run, read from its folder. Empty where there is none.
+use super::Report;
+use super::pixels::{self, Picture};
+use super::wire::AttackResult;
+use crate::audit::event::SampleResult;
+
+/// Images of a run. Empty where there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Attack by attack.
+    /// Attack by attack, those with the smallest change first.
     pub pairs: Vec<Pair>,
+    /// Of every block of so many pixels in a square one is kept, the one that changes most; 0 or 1 where all are.
+    pub shrunk: usize,
+    /// Whether fewer images are here than there would be with more room.
+    pub is_cut: bool,
 }
 
 /// One image before and after.
@@ -36,10 +44,210 @@ pub enum Chosen {
     Drawn,
 }
 
+/// Most samples of an attack of each kind.
+pub const EACH: usize = 3;
+
+/// Most bytes of all images together, three per pair (before, after, difference) with three bytes a pixel: noise does not compress.
+const BUDGET: usize = 2_250_000;
+
+/// Most pairs: beyond that nobody looks.
+const PAIRS: usize = 120;
+
+/// A file's own bytes around its pixels.
+const OVERHEAD: usize = 200;
+
 impl Evidence {
     /// What there is in a run's folder; images that cannot be read are left out.
     pub fn read(report: &Report, folder: &Path) -> Self {
-        let _ = (report, folder);
-        Self::default()
+        Self::gather(report, &mut |attack, sample| {
+            let found = match attack {
+                None => pixels::clean(folder, sample),
+                Some(label) => pixels::adversarial(folder, label, sample),
+            };
+            found.ok().flatten()
+        })
+    }
+
+    /// What `find` has of the images that the report should show: it is asked for a sample as an attack (by its label) left it, or, without
+    /// one, for the clean image. Which images these are depends on the report alone.
+    pub fn gather(report: &Report, find: &mut dyn FnMut(Option<&str>, usize) -> Option<Picture>) -> Self {
+        let room = Room::new(report.data.shape, report.attacks.len());
+        let mut evidence = Self { shrunk: room.shrink, is_cut: room.each < EACH, ..Self::default() };
+        for (place, attack) in report.attacks.iter().enumerate() {
+            for (sample, chosen) in choose(attack, report.plan.seed, room.each) {
+                if evidence.pairs.len() >= PAIRS {
+                    evidence.is_cut = true;
+                    return evidence;
+                }
+                let Some(clean) = find(None, sample) else { continue };
+                let Some(adversarial) = find(Some(&attack.attack.label), sample) else { continue };
+                // Images of another size are not those of this report, and not what there is room for.
+                if clean.shape != report.data.shape || adversarial.shape != report.data.shape {
+                    continue;
+                }
+                let (clean, adversarial) = shrink(clean, adversarial, room.shrink);
+                evidence.pairs.push(Pair { attack: place, sample, chosen, clean, adversarial });
+            }
+        }
+        evidence
+    }
+}
+
+/// How much of what there is fits.
+#[derive(Debug, PartialEq)]
+struct Room {
+    /// Samples of an attack of each kind.
+    each: usize,
+    /// As [`Evidence::shrunk`].
+    shrink: usize,
+}
+
+impl Room {
+    /// One sample of each kind and attack in any case, in pictures as small as that needs; then as many as fit.
+    fn new([_, height, width]: [usize; 3], attacks: usize) -> Self {
+        let pairs = |each: usize| (2 * each * attacks).min(PAIRS);
+        let bytes = |shrink: usize, each: usize| {
+            let image = height.div_ceil(shrink).saturating_mul(width.div_ceil(shrink)).saturating_mul(3);
+            image.saturating_add(OVERHEAD).saturating_mul(3 * pairs(each))
+        };
+        let shrink = (1..4096).find(|&shrink| bytes(shrink, 1) <= BUDGET).unwrap_or(4096);
+        let each = (1..=EACH).rev().find(|&each| bytes(shrink, each) <= BUDGET).unwrap_or(1);
+        Self { each, shrink }
+    }
+}
+
+/// The samples to show, `each` of each kind: of equal changes the ones that come first.
+fn choose(attack: &AttackResult, seed: u64, each: usize) -> Vec<(usize, Chosen)> {
+    let norm = attack.attack.params.get("norm").map_or("", String::as_str);
+    let size = |it: &SampleResult| match norm {
+        "l0" => f64::from(it.l0),
+        "linf" => it.linf,
+        _ => it.l2,
+    };
+    let mut broken: Vec<&SampleResult> = attack.samples.iter().filter(|it| it.success).collect();
+    // Inside a ball most changes are as large as it is: then the shorter one.
+    broken.sort_by(|a, b| size(a).total_cmp(&size(b)).then(a.l2.total_cmp(&b.l2)).then(a.sample.cmp(&b.sample)));
+    let smallest = broken.iter().take(each).map(|it| (it.sample, Chosen::SmallestChange));
+    // A hash of seed, attack and sample orders the samples at random, and alike whichever of them are there.
+    let ticket = |it: &SampleResult| {
+        let text = format!("{seed} {} {}", attack.attack.label, it.sample);
+        <[u8; 32]>::from(Sha256::digest(text.as_bytes()))
+    };
+    let mut drawn: Vec<([u8; 32], usize)> = attack.samples.iter().map(|it| (ticket(it), it.sample)).collect();
+    drawn.sort_unstable();
+    let drawn = drawn.into_iter().take(each).map(|(_, sample)| (sample, Chosen::Drawn));
+    smallest.chain(drawn).collect()
+}
+
+/// Of every block of `factor`² pixels the one that changes most, in both pictures: true values, and no change is lost.
+fn shrink(clean: Picture, adversarial: Picture, factor: usize) -> (Picture, Picture) {
+    if factor < 2 {
+        return (clean, adversarial);
+    }
+    let [channels, height, width] = clean.shape;
+    let change = |x: usize, y: usize| {
+        let values = (0..channels).map(|channel| (channel * height + y) * width + x);
+        let of = |picture: &Picture, at: usize| picture.pixels.get(at).copied().unwrap_or(0.0);
+        values.map(|at| (of(&clean, at) - of(&adversarial, at)).abs()).fold(0.0, f32::max)
+    };
+    let (rows, columns) = (height.div_ceil(factor), width.div_ceil(factor));
+    let mut kept = Vec::with_capacity(rows * columns);
+    for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+        let (x, y) = (column * factor, row * factor);
+        let inside = (y..(y + factor).min(height)).flat_map(|y| (x..(x + factor).min(width)).map(move |x| (x, y)));
+        let most =
+            inside.reduce(|best, next| if change(next.0, next.1) > change(best.0, best.1) { next } else { best });
+        kept.push(most.unwrap_or((x, y)));
+    }
+    let smaller = |picture: &Picture| {
+        let value = |channel: usize, (x, y): (usize, usize)| picture.pixels.get((channel * height + y) * width + x);
+        let pixels = (0..channels).flat_map(|channel| kept.iter().map(move |&at| (channel, at)));
+        Picture {
+            shape: [channels, rows, columns],
+            pixels: pixels.map(|(channel, at)| value(channel, at).copied().unwrap_or(0.0)).collect(),
+        }
+    };
+    (smaller(&clean), smaller(&adversarial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::journal::replay;
+
+    fn report() -> Report {
+        Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap()
+    }
+
+    fn flat(shape: [usize; 3], value: f32) -> Picture {
+        Picture { shape, pixels: vec![value; shape.iter().product()] }
+    }
+
+    #[test]
+    fn the_choice_depends_on_the_report_alone() {
+        let report = report();
+        let attack = &report.attacks[1];
+        let chosen = choose(attack, 7, EACH);
+        assert_eq!(chosen, choose(attack, 7, EACH));
+        assert_ne!(chosen[EACH..], choose(attack, 8, EACH)[EACH..]);
+        assert_eq!(chosen.len(), 2 * EACH);
+        let l2 = |sample: usize| attack.samples.iter().find(|it| it.sample == sample).unwrap().l2;
+        let linf = |it: &&SampleResult| it.success;
+        let smallest = attack.samples.iter().filter(linf).map(|it| it.linf).fold(f64::INFINITY, f64::min);
+        let first = attack.samples.iter().find(|it| it.sample == chosen[0].0).unwrap();
+        assert!(first.success && first.linf.to_bits() == smallest.to_bits(), "{first:?}");
+        assert!(chosen[..EACH].iter().all(|it| it.1 == Chosen::SmallestChange && l2(it.0) > 0.0));
+        // Another sample less takes no other one's place.
+        let mut fewer = attack.clone();
+        fewer.samples.retain(|it| it.sample != chosen[EACH].0);
+        let drawn: Vec<usize> = choose(&fewer, 7, EACH)[EACH..].iter().map(|it| it.0).collect();
+        assert_eq!(drawn[..2], [chosen[EACH + 1].0, chosen[EACH + 2].0]);
+    }
+
+    #[test]
+    fn images_stay_within_their_budget() {
+        for (side, attacks, expected) in [
+            (28, 6, Room { each: 3, shrink: 1 }),
+            (224, 1, Room { each: 2, shrink: 1 }),
+            (32, 0, Room { each: 3, shrink: 1 }),
+        ] {
+            assert_eq!(Room::new([3, side, side], attacks), expected, "{side} {attacks}");
+        }
+        for side in [1, 28, 224, 500, 4096] {
+            for attacks in [1, 6, 30, 1000] {
+                let Room { each, shrink } = Room::new([3, side, side], attacks);
+                let bytes = 9 * side.div_ceil(shrink).pow(2) * (2 * each * attacks).min(PAIRS);
+                assert!(bytes <= BUDGET && each > 0, "{side} {attacks}: {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_left_out() {
+        let mut report = report();
+        let asked = |report: &Report, shape: [usize; 3]| {
+            Evidence::gather(report, &mut |attack, sample| {
+                (attack != Some("fgsm") && sample % 2 == 0).then(|| flat(shape, 0.5))
+            })
+        };
+        let evidence = asked(&report, report.data.shape);
+        assert!(!evidence.pairs.is_empty());
+        assert!(evidence.pairs.iter().all(|it| it.attack == 1 && it.sample % 2 == 0));
+        assert_eq!(asked(&report, [1, 500, 500]).pairs, []);
+        report.data.shape = [3, 500, 500];
+        let evidence = asked(&report, report.data.shape);
+        assert!(evidence.shrunk > 1 && evidence.is_cut);
+        assert!(evidence.pairs.iter().all(|it| it.clean.shape[1] == 500_usize.div_ceil(evidence.shrunk)));
+    }
+
+    #[test]
+    fn a_smaller_picture_keeps_every_change() {
+        let clean = Picture { shape: [1, 3, 3], pixels: vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] };
+        let mut after = clean.clone();
+        (after.pixels[4], after.pixels[2]) = (1.0, 0.0);
+        let (before, after) = shrink(clean, after, 2);
+        assert_eq!((before.shape, after.shape), ([1, 2, 2], [1, 2, 2]));
+        assert_eq!(before.pixels, [0.5, 0.3, 0.7, 0.9]);
+        assert_eq!(after.pixels, [1.0, 0.0, 0.7, 0.9]);
     }
 }

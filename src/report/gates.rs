@@ -3,10 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::metric::{Measured, Missing, Reading, read};
+use super::metric::{Found, Missing, Reading, read};
 use super::wire::Report;
+use crate::audit::baseline::Baseline;
 use crate::audit::gate::expr::{GateExpr, Side};
 use crate::audit::gate::{Day, Gate, Severity};
+use crate::audit::stats::Measured;
 
 /// One gate with what it found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -126,7 +128,8 @@ impl Verdict {
         Self::from_gates(&report.gates)
     }
 
-    fn from_gates(gates: &[GateResult]) -> Self {
+    /// Of these gates.
+    pub fn from_gates(gates: &[GateResult]) -> Self {
         let counting = gates.iter().filter(|gate| gate.gate.severity == Severity::Error).map(|gate| gate.result);
         // A waived gate among passes is a pass; gates that only warn never fail.
         let worst = counting.map(|it| if it == GateState::Waived { GateState::Pass } else { it }).max();
@@ -158,14 +161,26 @@ impl Verdict {
     }
 }
 
-/// Every gate of the report's plan on this day. `running`: what is missing may still come.
-pub fn evaluate(report: &Report, today: Option<&Day>, running: bool) -> Vec<GateResult> {
-    report.plan.gates.iter().map(|gate| one(report, gate, today, running)).collect()
+/// What these gates come to on this day. `running`: what is missing may still come.
+pub fn evaluate(
+    report: &Report,
+    gates: &[Gate],
+    baseline: Option<&Baseline>,
+    (today, running): (Option<&Day>, bool),
+) -> Vec<GateResult> {
+    gates.iter().map(|gate| one(report, baseline, gate, (today, running))).collect()
 }
 
-fn one(report: &Report, gate: &Gate, today: Option<&Day>, running: bool) -> GateResult {
-    let mut checks: Vec<GateCheck> =
-        read(report, &gate.expr.metric).into_iter().map(|reading| check(&gate.expr, reading, running)).collect();
+fn one(
+    report: &Report,
+    baseline: Option<&Baseline>,
+    gate: &Gate,
+    (today, running): (Option<&Day>, bool),
+) -> GateResult {
+    let mut checks: Vec<GateCheck> = read(report, baseline, &gate.expr.metric)
+        .into_iter()
+        .map(|reading| check(&gate.expr, reading, running))
+        .collect();
     // The worst first; among equals the one whose interval reaches farthest to the wrong side. The sort is stable.
     let reach = |check: &GateCheck| {
         let upwards = gate.expr.op.holds(f64::NEG_INFINITY, gate.expr.limit);
@@ -184,7 +199,7 @@ fn one(report: &Report, gate: &Gate, today: Option<&Day>, running: bool) -> Gate
 
 fn check(expr: &GateExpr, reading: Reading, running: bool) -> GateCheck {
     let (measured, result, why) = match reading.found {
-        Ok(it) => match expr.op.side(it.low, it.high, expr.limit) {
+        Ok(Found { measured: it, .. }) => match expr.op.side(it.low, it.high, expr.limit) {
             Side::Right => (Some(it), GateState::Pass, None),
             Side::Wrong => (Some(it), GateState::Fail, None),
             Side::Both => {

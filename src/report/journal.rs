@@ -1,7 +1,7 @@
 //! `run.jsonl`: an audit's events, one JSON object per line, as they come.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use crate::audit::event::AuditEvent;
@@ -17,12 +17,29 @@ impl Journal {
     /// Starts a new journal, replacing one of an earlier run, but not of one that is still going on.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).write(true).truncate(false).open(path)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing there"),
-            TryLockError::Error(error) => error,
-        })?;
+        lock(&file)?;
         file.set_len(0).or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) })?;
         Ok(Self { file })
+    }
+
+    /// Goes on with the journal of a run that has ended somehow. Its events come back; what a kill or a full disk left unreadable, and all
+    /// that follows it, is cut off.
+    pub fn resume(path: &Path) -> io::Result<(Self, Vec<AuditEvent>)> {
+        let mut file = File::options().read(true).write(true).open(path)?;
+        lock(&file)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let mut events = Vec::new();
+        let mut whole = 0;
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let event = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
+            let Some(event) = event else { break };
+            events.push(event);
+            whole += line.len() as u64;
+        }
+        file.set_len(whole)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok((Self { file }, events))
     }
 
     /// Writes one event, if journals keep its kind.
@@ -34,6 +51,13 @@ impl Journal {
         line.push(b'\n');
         self.file.write_all(&line)
     }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing there"),
+        TryLockError::Error(error) => error,
+    })
 }
 
 /// The state that a journal's events add up to, and how many lines could not be read.
@@ -49,4 +73,30 @@ pub fn replay(text: &str) -> (AuditState, usize) {
         }
     }
     (state, unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_goes_on_behind_its_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.jsonl");
+        let warned = |text: &str| AuditEvent::Warned { message: text.to_owned() };
+        let line = |event: &AuditEvent| serde_json::to_string(event).unwrap() + "\n";
+        let (first, second) = (warned("first"), warned("second"));
+        // A whole event without its line break may be the beginning of a longer one.
+        for rest in
+            [line(&second).trim_end().to_owned(), "{\"event\":\"war".to_owned(), format!("damaged\n{}", line(&second))]
+        {
+            std::fs::write(&path, line(&first) + &rest).unwrap();
+            let (mut journal, events) = Journal::resume(&path).unwrap();
+            assert_eq!(events, std::slice::from_ref(&first));
+            let busy = Journal::resume(&path).unwrap_err();
+            assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+            journal.append(&second).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), line(&first) + &line(&second));
+        }
+    }
 }

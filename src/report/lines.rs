@@ -41,6 +41,22 @@ pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             );
             (Level::Info, text)
         }
+        AuditEvent::Resumed { lost } => {
+            let done = state.attacks.iter().filter(|it| it.seconds.is_some()).count();
+            let judged: usize = state.attacks.iter().map(|it| it.samples.len()).sum();
+            let again: usize = lost.iter().map(|it| it.samples.len()).sum();
+            let again = if again == 0 {
+                String::new()
+            } else {
+                format!("; the pixels of {again} results are gone, they are made again")
+            };
+            let text = format!(
+                "going on: {done} of {} attacks are through, {judged} results are there{again}",
+                state.attacks.len()
+            );
+            (Level::Info, text)
+        }
+        AuditEvent::Finished { error: Some(error), .. } => (Level::Error, format!("the audit broke off: {error}")),
         AuditEvent::Warned { message } => (Level::Warning, message.clone()),
         AuditEvent::AttackFailed { attack, error } => {
             (Level::Error, format!("{} failed: {error}", attack_name(state, *attack)))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Evidence;
 use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
-use super::{count, norm_sign, number, table};
+use super::{change, count, norm_sign, number, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::audit::stats::Distances;
@@ -54,8 +54,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
 
     write_sweeps(out, report)?;
     write_costs(out, report)?;
+    write_classes(out, report)?;
     write_curves(out, report)?;
     write_validity(out, report)?;
+    write_changes(out, report)?;
     write_warnings(out, report)?;
     write_target(out, report)
 }
@@ -204,6 +206,55 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
+/// Classes that a table lists; the rest is in report.json.
+const CLASSES: usize = 100;
+
+fn write_classes(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.classes.is_empty() || report.attacks.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "## Class by class\n\nClean accuracy, and success of each attack on the attacked images of the class, in % [95 %].\n"
+    )?;
+    let labels = report.attacks.iter().map(|attack| attack.attack.label.clone());
+    let head: Vec<String> = ["class".to_owned(), "clean acc".to_owned()].into_iter().chain(labels).collect();
+    row(out, &head)?;
+    row(out, &vec!["---".to_owned(); head.len()])?;
+    for class in report.classes.iter().take(CLASSES) {
+        let name = class.name.as_ref().map_or(String::new(), |name| format!(" {name}"));
+        let rates = std::iter::once(class.clean).chain(class.success.iter().copied().map(Some));
+        let cells = rates.map(|rate| rate.map_or_else(|| "–".to_owned(), |rate| table::rate(&rate)));
+        let cells: Vec<String> = std::iter::once(format!("{}{name}", class.class)).chain(cells).collect();
+        row(out, &cells)?;
+    }
+    if report.classes.len() > CLASSES {
+        writeln!(out, "\n{} more classes are in report.json.", report.classes.len() - CLASSES)?;
+    }
+    writeln!(out)
+}
+
+fn write_changes(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(changes) = &report.changes else { return Ok(()) };
+    writeln!(
+        out,
+        "## Since the baseline\n\nCompared with {} of {}, model {} (sha256 {}), on {} samples. A model is worse or better where the whole 95 % \
+         interval of the difference says so; shares of the same images are compared image by image (Newcombe), others and modularities as \
+         of separate samples.\n",
+        escape(&changes.file),
+        escape(&changes.started),
+        escape(&changes.model),
+        escape(&changes.model_sha256),
+        if changes.same_samples { "the same" } else { "other" }
+    )?;
+    row(out, &change::HEAD.map(str::to_owned))?;
+    row(out, &change::HEAD.map(|_| "---".to_owned()))?;
+    for cells in change::rows(changes) {
+        row(out, &cells)?;
+    }
+    writeln!(out)
+}
+
 fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
@@ -269,7 +320,15 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
         "\nThe sample indices, every sample's result and every setting are in report.json. An attack that does not succeed is no proof of \
          robustness.\n\nRun again:\n\n{}",
         code_block(&plan.command)
-    )
+    )?;
+    match &report.plan_file {
+        Some(plan) => writeln!(
+            out,
+            "\nOr, gates and waivers included, from this plan (`advmod audit --plan FILE`):\n\n{}",
+            code_block(plan)
+        ),
+        None => Ok(()),
+    }
 }
 
 fn row(out: &mut String, cells: &[String]) -> std::fmt::Result {

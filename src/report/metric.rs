@@ -2,31 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+use super::change;
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
+use crate::audit::baseline::{Baseline, Counted};
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
-use crate::audit::stats::Rate;
-
-/// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Measured {
-    /// The measurement.
-    pub value: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
+use crate::audit::stats::{Measured, Rate};
 
 /// One measurement that a metric means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
     pub name: String,
+    /// Of a class alone.
+    pub class: Option<u32>,
     /// What was found, or why nothing was.
-    pub found: Result<Measured, Missing>,
+    pub found: Result<Found, Missing>,
+}
+
+/// A measurement with what was counted for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// With its interval.
+    pub measured: Measured,
+    /// Of a share.
+    pub counted: Option<Counted>,
+}
+
+impl From<Measured> for Found {
+    fn from(measured: Measured) -> Self {
+        Self { measured, counted: None }
+    }
 }
 
 /// Why there is no measurement.
@@ -38,19 +43,17 @@ pub enum Missing {
     NotMeasurable(String),
 }
 
-impl From<Rate> for Measured {
-    fn from(rate: Rate) -> Self {
-        Self { value: rate.value.unwrap_or(f64::NAN), low: rate.low, high: rate.high }
-    }
-}
-
-/// Everything that a metric means, in the order of the attacks and classes.
-pub fn read(report: &Report, metric: &Metric) -> Vec<Reading> {
+/// Everything that a metric means, in the order of the attacks and classes; of a regression, how much worse it is than in the baseline.
+pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Vec<Reading> {
     let names = &report.data.classes;
     let classes = match metric.classes(names, report.model.classes) {
         Ok(classes) => classes,
         Err(problem) => {
-            return vec![Reading { name: metric.to_string(), found: Err(Missing::NotMeasurable(problem)) }];
+            return vec![Reading {
+                name: metric.to_string(),
+                class: None,
+                found: Err(Missing::NotMeasurable(problem)),
+            }];
         }
     };
     let name = |subject: &str, class: Option<u32>| {
@@ -62,8 +65,8 @@ pub fn read(report: &Report, metric: &Metric) -> Vec<Reading> {
     };
     let each: Vec<Option<u32>> = classes.map_or_else(|| vec![None], |classes| classes.into_iter().map(Some).collect());
     let mut readings = Vec::new();
-    let mut of = |subject: &str, find: &dyn Fn(Option<u32>) -> Result<Measured, Missing>| {
-        readings.extend(each.iter().map(|&class| Reading { name: name(subject, class), found: find(class) }));
+    let mut of = |subject: &str, find: &dyn Fn(Option<u32>) -> Result<Found, Missing>| {
+        readings.extend(each.iter().map(|&class| Reading { name: name(subject, class), class, found: find(class) }));
     };
     match (&metric.subject, metric.quantity) {
         (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
@@ -83,15 +86,22 @@ pub fn read(report: &Report, metric: &Metric) -> Vec<Reading> {
     }
     if readings.is_empty() {
         let found = Err(Missing::NotMeasurable("no attack of the report is meant".to_owned()));
-        readings.push(Reading { name: metric.to_string(), found });
+        readings.push(Reading { name: metric.to_string(), class: None, found });
     }
-    readings
+    match metric.is_regression {
+        true => {
+            let worse = |reading| change::regression(report, baseline, metric.quantity, reading);
+            readings.iter().map(worse).collect()
+        }
+        false => readings,
+    }
 }
 
-fn rate(count: usize, of: usize, none: &str) -> Result<Measured, Missing> {
-    match of {
+/// The share of `hits` in `of`, both places of samples in their order.
+fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> {
+    match of.len() {
         0 => Err(Missing::NotMeasurable(none.to_owned())),
-        _ => Ok(Rate::new(count, of).into()),
+        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Some(Counted { of, hits }) }),
     }
 }
 
@@ -108,12 +118,12 @@ fn is_of(report: &Report, sample: usize, class: Option<u32>) -> bool {
 
 const NO_IMAGE: &str = "no image of this class";
 
-fn clean_accuracy(report: &Report, class: Option<u32>) -> Result<Measured, Missing> {
+fn clean_accuracy(report: &Report, class: Option<u32>) -> Result<Found, Missing> {
     if report.clean.accuracy.is_none() {
         return Err(Missing::NotDone("the clean images were not classified".to_owned()));
     }
-    let correct = samples(report, class).filter(|&sample| is_correct(report, sample)).count();
-    rate(correct, samples(report, class).count(), NO_IMAGE)
+    let correct = samples(report, class).filter(|&sample| is_correct(report, sample)).collect();
+    rate(correct, samples(report, class).collect(), NO_IMAGE)
 }
 
 fn is_correct(report: &Report, sample: usize) -> bool {
@@ -121,12 +131,7 @@ fn is_correct(report: &Report, sample: usize) -> bool {
     prediction.is_some() && prediction == report.data.labels.get(sample)
 }
 
-fn of_attack(
-    report: &Report,
-    attack: &AttackResult,
-    quantity: Quantity,
-    class: Option<u32>,
-) -> Result<Measured, Missing> {
+fn of_attack(report: &Report, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
     let label = &attack.attack.label;
     match attack.status {
         AttackStatus::Failed => return Err(Missing::NotMeasurable(format!("{label} failed"))),
@@ -136,24 +141,25 @@ fn of_attack(
     let attacked = || attack.samples.iter().filter(|it| is_of(report, it.sample, class));
     match quantity {
         Quantity::SuccessRate => {
-            rate(attacked().filter(|it| it.success).count(), attacked().count(), "no image was attacked")
+            let broken = attacked().filter(|it| it.success).map(|it| it.sample);
+            rate(broken.collect(), attacked().map(|it| it.sample).collect(), "no image was attacked")
         }
         Quantity::Accuracy => {
             let broken: BTreeSet<usize> = attacked().filter(|it| it.success).map(|it| it.sample).collect();
             let whole = |&sample: &usize| is_correct(report, sample) && !broken.contains(&sample);
-            rate(samples(report, class).filter(whole).count(), samples(report, class).count(), NO_IMAGE)
+            rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
         }
         Quantity::PeakDrop => match attack.peak_drop {
-            Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }),
+            Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }.into()),
             None => Err(Missing::NotMeasurable(format!("{label} has no peak drop with an interval"))),
         },
         Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), true),
     }
 }
 
-fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Measured, Missing> {
+fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
     match peak.map(|it| (it.q, it.interval)) {
-        Some((value, Some(it))) => Ok(Measured { value, low: it.low, high: it.high }),
+        Some((value, Some(it))) => Ok(Measured { value, low: it.low, high: it.high }.into()),
         Some((_, None)) => Err(Missing::NotMeasurable("its peak has no interval".to_owned())),
         None if is_done => Err(Missing::NotMeasurable("the curve has no peak".to_owned())),
         None => Err(Missing::NotDone("the curve was not measured".to_owned())),
@@ -161,7 +167,7 @@ fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Measured, Missing> {
 }
 
 /// An attacker who tries every attack, also where there is one only.
-fn worst(report: &Report, quantity: Quantity, class: Option<u32>) -> Result<Measured, Missing> {
+fn worst(report: &Report, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
     let with = |status| report.attacks.iter().find(|it| it.status == status).map(|it| &it.attack.label);
     if let Some(label) = with(AttackStatus::Failed) {
         return Err(Missing::NotMeasurable(format!("{label} failed")));
@@ -174,9 +180,10 @@ fn worst(report: &Report, quantity: Quantity, class: Option<u32>) -> Result<Meas
         results().filter(|it| keep(it)).map(|it| it.sample).collect()
     };
     if quantity == Quantity::SuccessRate {
-        return rate(places(&|it| it.success).len(), places(&|_| true).len(), "no image was attacked");
+        let listed = |places: BTreeSet<usize>| places.into_iter().collect();
+        return rate(listed(places(&|it| it.success)), listed(places(&|_| true)), "no image was attacked");
     }
     let wrong = places(&|it| report.data.labels.get(it.sample) != Some(&it.prediction));
     let whole = |&sample: &usize| is_correct(report, sample) && !wrong.contains(&sample);
-    rate(samples(report, class).filter(whole).count(), samples(report, class).count(), NO_IMAGE)
+    rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
 }

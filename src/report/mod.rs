@@ -1,9 +1,11 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
 pub mod across;
+pub mod change;
 pub mod classes;
 pub mod evidence;
 pub mod export;
+pub mod findings;
 pub mod gates;
 pub mod metric;
 pub mod schema;
@@ -12,6 +14,7 @@ pub mod wire;
 
 mod curves_csv;
 mod github;
+mod html;
 mod json;
 mod junit;
 mod markdown;
@@ -44,6 +47,7 @@ pub struct Format {
 pub static FORMATS: &[Format] = &[
     Format { name: "json", ending: ".json", file: Some("report.json"), render: json::render },
     Format { name: "markdown", ending: ".md", file: Some("report.md"), render: markdown::render },
+    Format { name: "html", ending: ".html", file: Some("report.html"), render: html::render },
     Format { name: "curves", ending: "curves.csv", file: Some("curves.csv"), render: curves_csv::render },
     Format { name: "samples", ending: "samples.csv", file: Some("samples.csv"), render: samples_csv::render },
     Format { name: "sarif", ending: ".sarif", file: Some("report.sarif"), render: sarif::render },
@@ -103,6 +107,7 @@ mod tests {
     #[test]
     fn hostile_names_are_harmless_in_every_format() {
         let long = "x".repeat(10_000);
+        let plain = render("html", &named("m"));
         for name in [
             "<script>alert(1)</script>",
             "\"'`|&]]>",
@@ -120,6 +125,12 @@ mod tests {
             let junit = render("junit", &report);
             assert!(!junit.contains("<script") && !junit.contains('\u{1b}') && !junit.contains('\u{0}'), "{junit}");
             assert_eq!(junit.matches("classname=\"gate.").count(), 2);
+            let html = render("html", &report);
+            assert!(!html.contains("<script") && !html.contains('\u{1b}') && !html.contains('\u{0}'), "{name:?}");
+            // With its quotes as they stand, a name could close an attribute.
+            assert!(!name.contains('"') || !html.contains(name), "{name:?}");
+            assert_eq!(html.matches("<svg").count(), plain.matches("<svg").count(), "{name:?}");
+            assert_eq!(html.matches('"').count(), plain.matches('"').count(), "{name:?}");
             let github = render("github", &report);
             assert!(github.lines().count() == 3 && github.lines().all(|line| line.starts_with("::")), "{github}");
             let markdown = render("markdown", &report);

@@ -14,7 +14,7 @@ use crate::audit::event::AuditEvent;
 
 /// Why a run's folder cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}; give a folder with room and write access to --out")]
+#[error("cannot write {path}: {source}; it needs a folder with room and write access")]
 pub struct RunDirError {
     /// The file or folder.
     pub path: PathBuf,
@@ -46,7 +46,8 @@ impl RunDir {
         let stale = stale.filter(|file| {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // Ours are named after the attacks; what else lies there is the user's.
-            name.strip_suffix(".safetensors").is_some_and(|label| {
+            let label = name.strip_suffix(".safetensors").or_else(|| name.strip_suffix(".part"));
+            label.is_some_and(|label| {
                 let is_number =
                     |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok());
                 written.clone().any(|id| label.strip_prefix(id).is_some_and(is_number))
@@ -60,6 +61,14 @@ impl RunDir {
             }
         }
         Ok(Self { journal, path: path.to_owned() })
+    }
+
+    /// Goes on with the run in a folder. Its events so far come back.
+    pub fn resume(path: &Path) -> Result<(Self, Vec<AuditEvent>), RunDirError> {
+        let journal_path = path.join("run.jsonl");
+        let (journal, events) =
+            Journal::resume(&journal_path).map_err(|source| RunDirError { path: journal_path, source })?;
+        Ok((Self { journal, path: path.to_owned() }, events))
     }
 
     /// Where the folder is.

@@ -2,7 +2,7 @@
 
 use super::across::{Sweep, SweepPoint};
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
-use super::{count, gates, norm_sign, number, percent};
+use super::{change, count, gates, norm_sign, number, percent};
 use crate::audit::stats::Rate;
 
 /// Column heads.
@@ -85,11 +85,16 @@ fn peak(peak: Option<&PeakResult>) -> [String; 2] {
 
 /// A success rate with its interval, marked where samples are missing.
 fn success(status: AttackStatus, rate: &Rate) -> String {
-    if rate.value.is_none() {
-        return dash();
+    let mark = if status == AttackStatus::Incomplete && rate.value.is_some() { " (incomplete)" } else { "" };
+    format!("{}{mark}", self::rate(rate))
+}
+
+/// A rate in percent with its interval.
+pub(super) fn rate(rate: &Rate) -> String {
+    match rate.value {
+        Some(_) => format!("{} [{:.1}, {:.1}]", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high),
+        None => dash(),
     }
-    let mark = if status == AttackStatus::Incomplete { " (incomplete)" } else { "" };
-    format!("{} [{:.1}, {:.1}]{mark}", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high)
 }
 
 /// Success of a sweep's attack at one size, as in the table.
@@ -125,6 +130,9 @@ pub fn text(report: &Report) -> String {
     }
     for sweep in &report.sweeps {
         text.push_str(&sweep_line(sweep));
+    }
+    if let Some(changes) = &report.changes {
+        text.push_str(&change::text(changes, report, true));
     }
     text.extend(["attack validity: ", &report.validity.line(), "\n"]);
     text.push_str(&gates::text(report));

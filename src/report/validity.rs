@@ -48,6 +48,11 @@ impl ValidityState {
             Self::Failed => "failed",
         }
     }
+
+    /// Whether it counts against the attacks.
+    pub fn speaks_against(self) -> bool {
+        self >= Self::Suspicious
+    }
 }
 
 /// What all checks come to.
@@ -107,7 +112,7 @@ impl Validity {
         let counts: Vec<String> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         let mut against = String::new();
-        for check in self.checks.iter().filter(|it| it.state >= ValidityState::Suspicious) {
+        for check in self.checks.iter().filter(|it| it.state.speaks_against()) {
             against.extend(["\n  ", check.state.word(), ": ", &check.check, ": ", &check.found]);
         }
         format!("{} ({}){against}", self.verdict.word(), counts.join(", "))
@@ -286,7 +291,8 @@ fn convergence(report: &Report) -> Found {
 
 /// A sweep's own rates never fall, because results are carried over: what counts is how many had to be.
 fn growth(sweeps: &[Sweep]) -> Found {
-    let points = || sweeps.iter().flat_map(|sweep| &sweep.points).filter(|it| it.status == AttackStatus::Complete);
+    let points =
+        || iterated_sweeps(sweeps).flat_map(|sweep| &sweep.points).filter(|it| it.status == AttackStatus::Complete);
     let worst =
         points().filter(|it| it.success_rate.count > 0).max_by_key(|it| it.carried * 1000 / it.success_rate.count);
     match worst {
@@ -300,10 +306,15 @@ fn growth(sweeps: &[Sweep]) -> Found {
     }
 }
 
+/// One step as long as a large budget overshoots: what it misses there says nothing.
+fn iterated_sweeps(sweeps: &[Sweep]) -> impl Iterator<Item = &Sweep> {
+    sweeps.iter().filter(|sweep| sweep.attack != "fgsm")
+}
+
 fn saturation(sweeps: &[Sweep]) -> Found {
     // Pixels lie in [0, 1]: only in L∞ is it plain which size is large.
     let last = |sweep: &Sweep| sweep.points.last().filter(|it| it.status == AttackStatus::Complete).cloned();
-    let best = sweeps.iter().filter(|it| it.goal == "untargeted" && it.norm == "linf").filter_map(last);
+    let best = iterated_sweeps(sweeps).filter(|it| it.goal == "untargeted" && it.norm == "linf").filter_map(last);
     match best.max_by_key(|it| it.success_rate.count) {
         None => found(ValidityState::NotRun, "needs a sweep up to a large ε, such as --attack 'pgd:eps=8/255|0.5'"),
         Some(it) if it.success_rate.count == it.success_rate.of => found(ValidityState::Ok, format!("at ε {}", it.eps)),
@@ -329,6 +340,8 @@ fn complete(report: &Report) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::stats::Rate;
+    use crate::report::across::SweepPoint;
     use crate::report::journal::replay;
 
     fn report() -> Report {
@@ -346,6 +359,42 @@ mod tests {
         assert_eq!(state(&report, "one step breaks"), ValidityState::Ok);
         assert_eq!(state(&report, "black-box"), ValidityState::NotRun);
         assert_eq!(state(&report, "grows"), ValidityState::NotRun);
+    }
+
+    #[test]
+    fn a_sweep_must_grow_until_nothing_is_left() {
+        let point = |eps_value: f64, count: usize, carried: usize| SweepPoint {
+            label: "pgd".to_owned(),
+            eps: eps_value.to_string(),
+            eps_value,
+            status: AttackStatus::Complete,
+            success_rate: Rate::new(count, 100),
+            carried,
+        };
+        let sweep = |attack: &str, points: Vec<SweepPoint>| Sweep {
+            attack: attack.to_owned(),
+            norm: "linf".to_owned(),
+            goal: "untargeted".to_owned(),
+            points,
+        };
+        let whole = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 100, 1)]);
+        assert_eq!(
+            (growth(std::slice::from_ref(&whole)).0, saturation(&[whole]).0),
+            (ValidityState::Ok, ValidityState::Ok)
+        );
+        let weak = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
+        assert_eq!(
+            (growth(std::slice::from_ref(&weak)).0, saturation(&[weak]).0),
+            (ValidityState::Suspicious, ValidityState::Failed)
+        );
+        // One step only, or no large ε, is no test.
+        let single = sweep("fgsm", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
+        assert_eq!(
+            (growth(std::slice::from_ref(&single)).0, saturation(&[single]).0),
+            (ValidityState::NotRun, ValidityState::NotRun)
+        );
+        let small = sweep("pgd", vec![point(0.01, 10, 0), point(0.02, 20, 0)]);
+        assert_eq!(saturation(&[small]).0, ValidityState::NotRun);
     }
 
     #[test]

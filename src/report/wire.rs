@@ -4,11 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::across::{self, Sweep, WorstCase};
+use super::change::{self, Changes};
 use super::classes::{self, ClassResult};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
 use crate::audit::event::{
-    AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult, Tool,
+    AttackCurves, AuditStart, ClassProbability, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION,
+    SampleResult, Tool,
 };
 use crate::audit::gate::Day;
 use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
@@ -50,6 +52,9 @@ pub struct Report {
     /// What the gates come to, in the plan's order. Waivers count by the day on which the audit started.
     #[serde(default)]
     pub gates: Vec<GateResult>,
+    /// What has changed since the baseline, where one was given.
+    #[serde(default)]
+    pub changes: Option<Changes>,
     /// Whether the attacks were strong enough for their failures to mean anything.
     pub validity: Validity,
     /// Things that a reader must know.
@@ -65,6 +70,9 @@ pub struct CleanResult {
     pub accuracy: Option<Rate>,
     /// Class per sample.
     pub predictions: Vec<u32>,
+    /// The likeliest classes per sample, where they are known.
+    #[serde(default)]
+    pub likeliest: Vec<Vec<ClassProbability>>,
     /// Where the true classes are separated best.
     pub peak: Option<PeakResult>,
     /// Over all samples.
@@ -149,6 +157,9 @@ pub struct Timing {
     pub started: String,
     /// Wall clock, whole run.
     pub seconds: f64,
+    /// How often the run was interrupted and went on; then the times are those of its last parts.
+    #[serde(default)]
+    pub resumed: usize,
     /// Wall clock of each attack alone (without judging and measuring), in the plan's order; absent where it did not finish.
     pub attack_seconds: Vec<Option<f64>>,
 }
@@ -156,7 +167,7 @@ pub struct Timing {
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
-        let AuditStart { tool, plan_file, plan, model, data, taps, started } = state.start.clone()?;
+        let AuditStart { tool, plan_file, baseline, plan, model, data, taps, started } = state.start.clone()?;
         let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
         let (n, labels) = (data.indices.len(), data.labels.clone());
         let correct = state.clean_accuracy();
@@ -179,6 +190,7 @@ impl Report {
             clean: CleanResult {
                 accuracy,
                 predictions: state.predictions.clone().unwrap_or_default(),
+                likeliest: state.likeliest.clone(),
                 peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
                 curves: state.clean_curves.clone(),
             },
@@ -187,17 +199,21 @@ impl Report {
             attacks,
             classes: Vec::new(),
             gates: Vec::new(),
+            changes: None,
             validity: Validity::default(),
             warnings,
             timing: Timing {
                 started,
                 seconds,
+                resumed: state.resumed,
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
             },
         };
         report.classes = classes::results(&report);
         report.validity = Validity::of(&report);
-        report.gates = gates::evaluate(&report, today.as_ref(), state.finished.is_none());
+        report.changes = baseline.as_ref().map(|baseline| change::changes(&report, baseline));
+        let when = (today.as_ref(), state.finished.is_none());
+        report.gates = gates::evaluate(&report, &report.plan.gates, baseline.as_deref(), when);
         Some(report)
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::samples::Look;
 use crate::audit::event::Pictures;
 use crate::report::pixels::{self, Picture, PictureError};
+use crate::report::{Evidence, Report};
 
 /// Bytes of images that are kept in memory.
 const KEPT: usize = 256 << 20;
@@ -71,6 +72,20 @@ impl Gallery {
         Look { clean, adversarial, note, ..Look::of(attack, sample) }
     }
 
+    /// The images that a report shows.
+    pub fn evidence(&self, report: &Report) -> Evidence {
+        Evidence::gather(report, &mut |label, sample| {
+            let found = match label {
+                None => self.find(None, sample, |folder| pixels::clean(folder, sample)),
+                Some(label) => {
+                    let attack = report.attacks.iter().position(|it| it.attack.label == label)?;
+                    self.find(Some(attack), sample, |folder| pixels::adversarial(folder, label, sample))
+                }
+            };
+            found.ok().flatten()
+        })
+    }
+
     fn find(
         &self,
         attack: Option<usize>,
@@ -88,6 +103,7 @@ impl Gallery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::journal::replay;
 
     #[test]
     fn what_came_is_found_and_too_much_is_not_kept() {
@@ -109,5 +125,18 @@ mod tests {
         assert!(gallery.look((1, "cw"), 19).note.unwrap().contains("256 MiB"));
         gallery.clear();
         assert!(gallery.look((0, "pgd"), 2).clean.is_none());
+    }
+
+    #[test]
+    fn a_report_gets_its_images() {
+        let report = Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap();
+        let [channels, height, width] = report.data.shape;
+        let mut gallery = Gallery::default();
+        for attack in [None, Some(1)] {
+            let pixels = vec![0.5; 40 * channels * height * width];
+            gallery.take(&Pictures { attack, samples: (0..40).collect(), shape: report.data.shape, pixels });
+        }
+        let evidence = gallery.evidence(&report);
+        assert!(!evidence.pairs.is_empty() && evidence.pairs.iter().all(|it| it.attack == 1));
     }
 }

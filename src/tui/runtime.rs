@@ -24,7 +24,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::plan::AuditPlan;
 use crate::audit::state::AuditState;
 use crate::report::run_dir::write_atomically;
-use crate::report::{Evidence, FORMATS, Report};
+use crate::report::{FORMATS, Report};
 
 /// Shortest time between two frames that no key asked for.
 const FRAME: Duration = Duration::from_millis(33);
@@ -216,8 +216,8 @@ impl Loop {
             }
             Effect::Export => {
                 self.app.refresh();
-                let result =
-                    self.app.report.as_ref().map_or_else(|| Err("there are no results yet".to_owned()), export);
+                let none = || Err("there are no results yet".to_owned());
+                let result = self.app.report.as_ref().map_or_else(none, |report| export(report, &self.gallery));
                 update(&mut self.app, Msg::Exported(result));
             }
         }
@@ -245,7 +245,7 @@ impl Loop {
 }
 
 /// Writes the results to a new folder in the working directory and says how it is called.
-fn export(report: &Report) -> Result<String, String> {
+fn export(report: &Report, gallery: &Gallery) -> Result<String, String> {
     let name = |number: usize| if number == 1 { "advmod-export".to_owned() } else { format!("advmod-export-{number}") };
     for folder in (1..1000).map(name) {
         let path = Path::new(&folder);
@@ -253,9 +253,10 @@ fn export(report: &Report) -> Result<String, String> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
             Err(error) => return Err(format!("cannot export to {folder}: {error}")),
             Ok(()) => {
+                let evidence = gallery.evidence(report);
                 for format in FORMATS {
                     let Some(file) = format.file else { continue };
-                    let written = write_atomically(&path.join(file), &(format.render)(report, &Evidence::default()));
+                    let written = write_atomically(&path.join(file), &(format.render)(report, &evidence));
                     written.map_err(|error| format!("cannot export: {error}"))?;
                 }
                 return Ok(folder);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use advmod::audit::plan::AuditPlan;
+use advmod::report::change::baseline;
 use advmod::report::{Evidence, FORMATS, Report, journal};
 use serde_json::Value;
 
@@ -55,7 +56,21 @@ pub fn every_kind() -> Vec<(&'static str, Report)> {
         ("interrupted", report(&first(8), GATES, TODAY)),
         ("suspicious", report(&whole.replace("\"is_random\":false", "\"is_random\":true"), "", TODAY)),
         ("an attack failed", report(&failed, GATES, TODAY)),
+        ("with a baseline", with_baseline(&whole)),
     ]
+}
+
+/// The recorded run beside itself, and beside a run that was another in many ways.
+fn with_baseline(journal: &str) -> Report {
+    let (mut state, _) = journal::replay(journal);
+    let mut earlier = Report::new(&state).unwrap();
+    earlier.attacks[0].attack.params.insert("eps".to_owned(), "1/255".to_owned());
+    earlier.attacks[1].attack.label = "cw".to_owned();
+    earlier.attacks[1].peak_drop = None;
+    earlier.clean.predictions.fill(0);
+    let start = state.start.as_mut().unwrap();
+    start.baseline = Some(Box::new(baseline(&earlier, "earlier/report.json")));
+    Report::new(&state).unwrap()
 }
 
 fn rendered(report: &Report, format: &str) -> Vec<u8> {

@@ -103,7 +103,7 @@ fn a_stored_run_renders_again_in_every_format() {
     assert!(std::fs::read_to_string(folder.path().join("summary.md")).unwrap().contains("**Result: FAIL"));
     for (arguments, code, word) in [
         (vec![out.as_str(), "--format", "sarfi"], 2, "known: text, json"),
-        (vec![out.as_str(), "--output", "report.pdf"], 2, "no format has this ending"),
+        (vec![out.as_str(), "--output", "report.pdf"], 2, "no format ends like this"),
         (vec![folder.path().join("out/adversarial").to_str().unwrap()], 3, "no report.json"),
         (vec!["Cargo.toml"], 3, "no report of advmod"),
         (vec!["/dev/zero"], 3, "not a regular file"),
@@ -111,6 +111,46 @@ fn a_stored_run_renders_again_in_every_format() {
         let (found, _, error) = render(&arguments);
         assert!(found == code && error.contains(word), "{arguments:?} {found} {error}");
     }
+}
+
+#[test]
+fn an_audit_writes_single_formats_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (code, text, _) =
+        exit(&["-o", &path("a.sarif"), "-o", &path("b.JUnit.XML"), "--output", &path("c.txt"), "-o", &path("d.md")]);
+    assert_eq!((code, &std::fs::read_to_string(path("c.txt")).unwrap()), (0, &text));
+    let sarif: Value = serde_json::from_slice(&std::fs::read(path("a.sarif")).unwrap()).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    assert!(std::fs::read_to_string(path("b.JUnit.XML")).unwrap().starts_with("<?xml"));
+    assert!(std::fs::read_to_string(path("d.md")).unwrap().starts_with("# Adversarial audit"));
+    for (file, code, word) in [("a.pdf", 2, "no format ends like this"), ("nowhere/a.md", 3, "nowhere/a.md")] {
+        let (found, text, error) = exit(&["-o", &path(file)]);
+        assert!(found == code && text.is_empty() && error.contains(word) && error.lines().count() == 1, "{error}");
+    }
+}
+
+/// Where attacks cannot say anything, their failing says nothing: that is no pass.
+#[test]
+fn an_audit_whose_attacks_say_nothing_is_inconclusive() {
+    let folder = tempfile::tempdir().unwrap();
+    // Black images of every class: whatever the model says of them, it is right by chance only.
+    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
+        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
+    };
+    let images = [header(&[0, 0, 8, 3], &[200, 28, 28]), vec![0; 200 * 28 * 28]].concat();
+    let labels = [header(&[0, 0, 8, 1], &[200]), (0..200).map(|image| image % 10).collect()].concat();
+    std::fs::write(folder.path().join("t10k-images-idx3-ubyte"), images).unwrap();
+    std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), labels).unwrap();
+    let data = folder.path().display().to_string();
+    let flags = ["audit", "--attacks", "fgsm", "--samples", "200", "--threads", "1", "--data", &data];
+    let output = advmod(&[&flags[..], &["--gate", "accuracy.clean <= 50 %"]].concat()).output().unwrap();
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("attack validity: invalid") && text.contains("Result: PASS"), "{text}");
+    assert!(output.status.code() == Some(4) && error.contains("the attacks are not valid"), "{error}");
+    // A gate that failed has failed all the same.
+    let output = advmod(&[&flags[..], &["--gate", "accuracy.clean >= 50 %"]].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
+mod resume;
 mod support;
 
 mod exports;
@@ -18,7 +19,9 @@ mod golden;
 mod live;
 mod reference;
 
+mod agreement;
 mod audit;
+mod baseline;
 mod commands;
 mod errors;
 mod export;

@@ -78,7 +78,9 @@ fn every_command_runs() {
                 _ => *word = word.replace("steps=100", "steps=3"),
             }
         }
-        if words[0] == "audit" || (words[0] == "curve" && !words.contains(&"--samples".to_owned())) {
+        // A run that goes on has its own plan.
+        let is_new = words[0] == "audit" && !words.contains(&"--resume".to_owned());
+        if is_new || (words[0] == "curve" && !words.contains(&"--samples".to_owned())) {
             words.extend(["--samples", "25", "--threads", "1"].map(str::to_owned));
         }
         let arguments: Vec<&str> = words.iter().map(String::as_str).collect();

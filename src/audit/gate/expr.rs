@@ -1,4 +1,4 @@
-//! The language of gates: `asr.pgd <= 50 %`, `peak_drop.* < 0.2`, `accuracy.clean.class.3 >= 0.9`.
+//! The language of gates: `asr.pgd <= 50 %`, `peak_drop.* < 0.2`, `accuracy.clean.class.3 >= 0.9`, `regression(asr.*) <= 2 %`.
 
 use std::fmt;
 
@@ -15,13 +15,16 @@ pub struct GateExpr {
     pub metric: Metric,
     /// From which side.
     pub op: Op,
-    /// A share in `[0, 1]`, or a modularity.
+    /// A share in `[0, 1]`, or a modularity; of a regression, a difference of these.
     pub limit: f64,
 }
 
-/// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`.
+/// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`; or by how much that has become worse than
+/// in the baseline, `regression(…)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
+    /// Whether the change for the worse is meant, not the value.
+    pub is_regression: bool,
     /// What is measured.
     pub quantity: Quantity,
     /// Of what.
@@ -156,7 +159,7 @@ impl GateExpr {
         let (left, right) = text.split_at(place);
         let op = Op::ALL.into_iter().find(|op| right.starts_with(op.sign())).expect("a comparison begins here");
         let metric = Metric::parse(left.trim()).map_err(wrong)?;
-        let limit = limit(right[op.sign().len()..].trim(), metric.quantity).map_err(wrong)?;
+        let limit = limit(right[op.sign().len()..].trim(), &metric).map_err(wrong)?;
         Ok(Self { metric, op, limit })
     }
 
@@ -175,7 +178,8 @@ fn comparison(text: &str) -> Option<usize> {
     })
 }
 
-fn limit(text: &str, quantity: Quantity) -> Result<f64, String> {
+fn limit(text: &str, metric: &Metric) -> Result<f64, String> {
+    let quantity = metric.quantity;
     let (digits, factor) = match text.strip_suffix('%') {
         Some(_) if !quantity.is_rate() => {
             return Err(format!("{} is no share; give a number such as 0.2, not percent", quantity.name()));
@@ -186,7 +190,8 @@ fn limit(text: &str, quantity: Quantity) -> Result<f64, String> {
     let number = digits.parse::<f64>().ok().filter(|it| it.is_finite());
     let number = number.ok_or_else(|| format!("limit {text:?} is no number; expected one such as 0.5 or 50 %"))?;
     let limit = number * factor;
-    if quantity.is_rate() && !(0.0..=1.0).contains(&limit) {
+    let least = if metric.is_regression { -1.0 } else { 0.0 };
+    if quantity.is_rate() && !(least..=1.0).contains(&limit) {
         let instead = if factor < 1.0 { String::new() } else { format!(" or percent; did you mean {number} %?") };
         return Err(format!("limit {text} is no share of images: expected 0 to 1{instead}"));
     }
@@ -202,6 +207,14 @@ impl Metric {
     /// # Errors
     /// What is wrong with it, and what it could have been.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(inner) = text.strip_prefix("regression(") {
+            let inner = inner.strip_suffix(')').ok_or_else(|| format!("{text}: no closing parenthesis"))?;
+            let metric = Self::parse(inner.trim())?;
+            return match metric.is_regression {
+                true => Err(format!("{text}: expected a metric in the parentheses, such as asr.pgd")),
+                false => Ok(Self { is_regression: true, ..metric }),
+            };
+        }
         let mut parts = text.splitn(4, '.');
         let name = parts.next().unwrap_or_default();
         let names = || Quantity::ALL.map(Quantity::name);
@@ -233,7 +246,7 @@ impl Metric {
             (Some("class"), Some(_)) if !quantity.is_rate() => return Err(format!("{name} has no classes")),
             _ => return Err(format!("{text}: expected nothing, or .class.CLASS after the attack")),
         };
-        Ok(Self { quantity, subject, class })
+        Ok(Self { is_regression: false, quantity, subject, class })
     }
 
     /// The classes that are meant, of so many with these names (none when they are unknown). A name wins over a number.
@@ -301,11 +314,17 @@ impl fmt::Display for Metric {
             Subject::Worst => "worst",
             Subject::Attacks(pattern) => pattern,
         };
-        write!(f, "{}.{subject}", self.quantity.name())?;
+        let mut name = format!("{}.{subject}", self.quantity.name());
         match &self.class {
-            Some(class) if class.contains(['<', '>']) && !class.contains('"') => write!(f, ".class.\"{class}\""),
-            Some(class) => write!(f, ".class.{class}"),
-            None => Ok(()),
+            Some(class) if class.contains(['<', '>']) && !class.contains('"') => {
+                name.extend([".class.\"", class, "\""]);
+            }
+            Some(class) => name.extend([".class.", class]),
+            None => (),
+        }
+        match self.is_regression {
+            true => write!(f, "regression({name})"),
+            false => f.write_str(&name),
         }
     }
 }
@@ -344,6 +363,9 @@ mod tests {
             ("asr.worst <= 7%", "asr.worst <= 0.07"),
             ("asr.one-pixel.class.T-shirt/top v1.0 <= 1", "asr.one-pixel.class.T-shirt/top v1.0 <= 1"),
             ("accuracy.pgd-2.class.\"a<b\" >= 0", "accuracy.pgd-2.class.\"a<b\" >= 0"),
+            ("regression(asr.*) <= 2 %", "regression(asr.*) <= 0.02"),
+            ("regression( accuracy.clean ) < -1 %", "regression(accuracy.clean) < -0.01"),
+            ("regression(asr.pgd.class.a (b)) <= 0", "regression(asr.pgd.class.a (b)) <= 0"),
         ] {
             let expr = GateExpr::parse(text).unwrap();
             assert_eq!(expr.to_string(), canonical);
@@ -373,6 +395,10 @@ mod tests {
             ("peak_drop.pgd.class.3 <= 0.2", "no classes"),
             ("asr.pgd.class. <= 0.2", ".class.CLASS"),
             ("asr.pgd.3 <= 0.2", ".class.CLASS"),
+            ("regression(asr.pgd <= 0.2", "no closing parenthesis"),
+            ("regression(regression(asr.pgd)) <= 0.2", "expected a metric"),
+            ("regression(asr.clean) <= 0.2", "asr.worst"),
+            ("regression(asr.pgd) <= 3", "did you mean 3 %?"),
         ] {
             let error = GateExpr::parse(text).unwrap_err();
             assert!(error.contains(word) && error.contains(&format!("{text:?}")), "{error}");

@@ -20,6 +20,7 @@ use tch::{Device, TchError, Tensor};
 
 use super::carry::Broken;
 use super::clean::probabilities;
+use super::kept::no_pixels;
 use super::panic_line;
 use super::pixels::ImagePixels;
 use crate::audit::control::Control;
@@ -81,6 +82,26 @@ pub enum StageError {
     /// The attack or the model.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Attacked {
+    /// These results and pixels, in the same order.
+    pub fn of(results: Vec<SampleResult>, pixels: Tensor, seconds: f64) -> Self {
+        let samples = results.iter().map(|result| result.sample).collect();
+        let predictions = results.iter().map(|result| result.prediction as usize).collect();
+        Self { samples, pixels, predictions, results, seconds }
+    }
+
+    /// Together with other samples of the same attack, in sample order.
+    pub fn with(self, other: &Self) -> Result<Self, TchError> {
+        let pixels = Tensor::f_cat(&[&self.pixels, &other.pixels], 0)?;
+        let all: Vec<SampleResult> = self.results.into_iter().chain(other.results.iter().cloned()).collect();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by_key(|&row| all[row].sample);
+        let rows: Vec<i64> = order.iter().map(|&row| row as i64).collect();
+        let results = order.into_iter().map(|row| all[row].clone()).collect();
+        Ok(Self::of(results, pixels.f_index_select(0, &Tensor::f_from_slice(&rows)?)?, self.seconds))
+    }
 }
 
 impl From<TchError> for StageError {
@@ -319,15 +340,12 @@ impl Collected {
     }
 
     fn finish(self, job: &AttackJob<'_>) -> Result<Attacked, TchError> {
-        let [_, channels, height, width] = job.source.images.shape.map(|size| size as i64);
+        let [_, channels, height, width] = job.source.images.shape;
         let pixels = match self.pixels.is_empty() {
-            true => Tensor::f_zeros([0, channels, height, width], (tch::Kind::Float, Device::Cpu))?,
+            true => no_pixels([channels, height, width])?,
             false => Tensor::f_cat(&self.pixels, 0)?,
         };
-        let Self { results, seconds, .. } = self;
-        let samples = results.iter().map(|result| result.sample).collect();
-        let predictions = results.iter().map(|result| result.prediction as usize).collect();
-        Ok(Attacked { samples, pixels, predictions, results, seconds })
+        Ok(Attacked::of(self.results, pixels, self.seconds))
     }
 }
 

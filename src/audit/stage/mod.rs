@@ -5,6 +5,7 @@ pub mod carry;
 pub mod clean;
 pub mod curve;
 pub mod growth;
+pub mod kept;
 pub mod normalization;
 pub mod pixels;
 pub mod rounded;

@@ -57,7 +57,10 @@ fn subject(report: &Report, row: usize) -> &str {
 /// What the gates say of a subject: `asr.pgd` and `accuracy.pgd.class.3` are of `pgd`.
 fn gates_of<'a>(report: &'a Report, subject: &'a str) -> impl Iterator<Item = &'a GateCheck> {
     let checks = report.gates.iter().flat_map(|gate| &gate.checks);
-    checks.filter(move |check| check.metric.split('.').nth(1) == Some(subject))
+    checks.filter(move |check| {
+        let metric = check.metric.strip_prefix("regression(").and_then(|it| it.strip_suffix(')'));
+        metric.unwrap_or(&check.metric).split('.').nth(1) == Some(subject)
+    })
 }
 
 /// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case.

@@ -1,0 +1,61 @@
+//! What an earlier report says, as far as a later one is compared with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::stats::Measured;
+
+/// An earlier report, reduced to its metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// As the user named it.
+    pub file: String,
+    /// Name of its model.
+    pub model: String,
+    /// Of its model.
+    pub model_sha256: String,
+    /// When it was made: UTC, RFC 3339.
+    pub started: String,
+    /// Of its data.
+    pub data_sha256: String,
+    /// Place of each sample in the data.
+    pub indices: Vec<usize>,
+    /// Label of each sample.
+    pub labels: Vec<u32>,
+    /// Settings of its curves, which decide whether two modularities can be compared.
+    pub curve: BTreeMap<String, String>,
+    /// Without those of single classes.
+    pub metrics: Vec<BaselineMetric>,
+}
+
+/// One metric of an earlier report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineMetric {
+    /// As gates name it: `asr.pgd`.
+    pub name: String,
+    /// Parameters of its attack, or of all of them; empty for the clean images.
+    pub settings: BTreeMap<String, String>,
+    /// Absent where there was nothing to measure.
+    pub measured: Option<Measured>,
+    /// Of a share: what was counted.
+    pub counted: Option<Counted>,
+}
+
+/// The samples behind a share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Places of all of them in the list of samples, in its order.
+    pub of: Vec<usize>,
+    /// Places of those that count.
+    pub hits: Vec<usize>,
+}
+
+impl Counted {
+    /// Only the samples of one class.
+    #[must_use]
+    pub fn of_class(&self, labels: &[u32], class: u32) -> Self {
+        let only = |places: &[usize]| places.iter().copied().filter(|&it| labels.get(it) == Some(&class)).collect();
+        Self { of: only(&self.of), hits: only(&self.hits) }
+    }
+}

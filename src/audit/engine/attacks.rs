@@ -1,0 +1,183 @@
+//! The part of the loop that attacks: from clean pixels to adversarial ones, their results on disk, and their curves.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use advmod_attacks::execute::Options;
+use advmod_attacks::victim::Victim as _;
+
+use super::{Audit, Stop};
+use crate::audit::event::{AuditEvent, Stage};
+use crate::audit::stage::attack::{self, AttackJob, Attacked, StageError};
+use crate::audit::stage::curve::{self, TraceError};
+use crate::audit::stage::growth::{Growth, pictures};
+use crate::audit::stage::kept::{Kept, Part, part_file, whole_file};
+use crate::audit::stage::pixels::ImagePixels;
+use crate::model::format::FormatError;
+use crate::model::save_pixels;
+use crate::modularity::Groups;
+
+impl Audit<'_> {
+    pub(super) fn attack(&mut self, attack: usize) -> Result<(), Stop> {
+        let before = self.earlier.attacks.get_mut(attack).map(std::mem::take).unwrap_or_default();
+        let is_done = before.seconds.is_some() && before.curves.is_some();
+        let sweep = self.job.plan.attacks[attack].sweep;
+        if is_done && sweep.is_none() {
+            return Ok(());
+        }
+        let kept = match self.folder.filter(|_| !before.samples.is_empty()) {
+            Some(folder) => Kept::read(folder, &self.job.plan.attacks[attack].label, self.shape()),
+            None => Kept::default(),
+        };
+        let kept = kept.attacked(&before.samples, self.shape()).map_err(TraceError::from)?;
+        let attacked = match before.seconds {
+            Some(_) => kept,
+            None => match self.attack_rest(attack, &kept)? {
+                Some(attacked) => attacked,
+                None => return Ok(()),
+            },
+        };
+        self.attack_warnings(attack, &attacked);
+        if let Some(first) = sweep {
+            // The pixels of broken samples are kept no longer than a larger size may need them.
+            match self.job.plan.attacks.get(attack + 1).is_some_and(|next| next.sweep == sweep) {
+                true => self.broken.entry(first).or_default().add(attack, &attacked).map_err(TraceError::from)?,
+                false => drop(self.broken.remove(&first)),
+            }
+        }
+        if is_done { Ok(()) } else { self.attack_curves(attack, &attacked) }
+    }
+
+    /// Attacks the samples that are not among those that were `kept`. All of them come back; nothing if the attack failed or was called off.
+    fn attack_rest(&mut self, attack: usize, kept: &Attacked) -> Result<Option<Attacked>, Stop> {
+        let stage = Stage::Attack { attack };
+        let correct = self.correct.clone().unwrap_or_default();
+        let rest: Vec<usize> =
+            correct.iter().copied().filter(|sample| kept.samples.binary_search(sample).is_err()).collect();
+        let done_before = (1000 * (correct.len() - rest.len())) as u64;
+        self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
+        let mut part = self.part(attack)?;
+        let mut not_written = None;
+        let plan = &self.job.plan;
+        let job = AttackJob {
+            model: self.model,
+            config: &self.job.attacks[attack],
+            source: ImagePixels { images: &self.images, places: &rest, device: self.model.device() },
+            // Only inside a sweep do results outlive their attack.
+            smaller: plan.attacks[attack].sweep.and_then(|first| self.broken.get(&first)),
+            options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
+            batch: plan.batch,
+            threads: plan.threads,
+            control: self.control,
+            place: attack,
+        };
+        let sink = std::cell::RefCell::new(&mut *self.sink);
+        let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done: done_before + done });
+        let mut growth = self.job.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
+        if let Some(growth) = growth.as_mut().filter(|_| !kept.results.is_empty()) {
+            let pixels = [kept.pixels.shallow_clone()];
+            let _ = growth.take(&attack::Judged { results: &kept.results, pixels: &pixels }, correct.len());
+        }
+        let mut on_batch = |batch: attack::Judged<'_>| {
+            // Before its results are told: what the journal has, the folder has too.
+            if let Some((path, part)) = &mut part
+                && let Err(source) = part.append(&batch)
+            {
+                not_written.get_or_insert(FormatError::Write { path: path.clone(), source });
+                return ControlFlow::Break(());
+            }
+            let mut sink = sink.borrow_mut();
+            let flow = sink.emit(AuditEvent::BatchAttacked { attack, samples: batch.results.to_vec() });
+            let Some(growth) = &mut growth else { return flow };
+            if let Some(pictures) = pictures(attack, &batch) {
+                let _ = sink.emit(AuditEvent::Pictures(Arc::new(pictures)));
+            }
+            match growth.take(&batch, correct.len()) {
+                Some(curves) if flow.is_continue() => sink.emit(AuditEvent::AttackCurvesGrew { attack, curves }),
+                _ => flow,
+            }
+        };
+        let finished = attack::run(&job, &mut progress, &mut on_batch);
+        if let Some(error) = not_written {
+            return Err(Stop::Error(error.into()));
+        }
+        let (attacked, is_stopped) = match finished {
+            Ok(attacked) => (attacked, false),
+            Err(StageError::Stopped(attacked)) => (attacked, true),
+            Err(StageError::Failed(error)) => {
+                self.failures += 1;
+                self.emit(AuditEvent::AttackFailed { attack, error })?;
+                return Ok(None);
+            }
+        };
+        let attacked = attacked.with(kept).map_err(TraceError::from)?;
+        self.save(attack, &attacked)?;
+        if is_stopped {
+            let is_cancelled = self.control.is_cancelled(attack) && !self.control.is_stopped();
+            return if is_cancelled { self.cancel(attack).map(|()| None) } else { Err(Stop::Asked) };
+        }
+        self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
+        Ok(Some(attacked))
+    }
+
+    /// Where the batches of an attack are written while it runs.
+    fn part(&self, attack: usize) -> Result<Option<(PathBuf, Part)>, Stop> {
+        let Some(folder) = self.folder else { return Ok(None) };
+        let path = part_file(folder, &self.job.plan.attacks[attack].label);
+        match Part::open(&path, self.shape().iter().product()) {
+            Ok(part) => Ok(Some((path, part))),
+            Err(source) => Err(Stop::Error(FormatError::Write { path, source }.into())),
+        }
+    }
+
+    fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
+        let (label, of) = (self.job.plan.attacks[attack].label.clone(), attacked.samples.len());
+        let n = attacked.results.iter().filter(|it| it.zero_gradients > 0).count();
+        if n > 0 {
+            self.warn(&format!(
+                "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
+            ));
+        }
+        let overshoots = || attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0);
+        if let Some(largest) = overshoots().max_by(f64::total_cmp) {
+            let n = overshoots().count();
+            self.warn(&format!(
+                "{label}: the attack's own pixels of {n} of {of} samples were outside of its budget or of [0, 1], by up to {largest:.2e}; \
+                 they were put back inside before they were judged"
+            ));
+        }
+    }
+
+    fn attack_curves(&mut self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
+        let stage = Stage::AttackCurve { attack };
+        let half = (attacked.samples.len() * self.taps.len()) as u64;
+        self.emit(AuditEvent::StageStarted { stage, total: 2 * half })?;
+        let clean = self.neighbors(&attacked.samples, None, stage, 0)?;
+        let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage, half)?;
+        let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
+        let groups = Groups::new(labels.len(), self.job.plan.seed);
+        let pair = (&clean, &adversarial);
+        let curves = curve::attack_curves(&self.taps, pair, &self.settings, (&labels, &attacked.predictions), &groups);
+        self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
+    }
+
+    /// Writes the adversarial pixels with what is needed to find the originals.
+    fn save(&self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
+        if let Some(folder) = self.folder {
+            let label = &self.job.plan.attacks[attack].label;
+            let of_samples =
+                |values: &[usize]| -> Vec<usize> { attacked.samples.iter().map(|&it| values[it]).collect() };
+            let columns = [
+                ("samples", &attacked.samples[..]),
+                ("indices", &of_samples(&self.indices)),
+                ("labels", &of_samples(&self.labels)),
+                ("predictions", &attacked.predictions),
+            ];
+            save_pixels(&whole_file(folder, label), &attacked.pixels, &columns)?;
+            // It holds no more than the whole file now; if it stays, nothing is lost.
+            let _ = std::fs::remove_file(part_file(folder, label));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Going on with a run that was interrupted: the same plan, checked against what is there now.
+
+use super::event::AuditStart;
+use super::plan::{AuditPlan, Job};
+use super::plan_file::with_attacks;
+use super::state::AuditState;
+
+/// The job that an earlier run has begun, with what it has done already, and its plan.
+///
+/// # Errors
+/// Why it cannot go on, in one line.
+pub fn job(earlier: AuditState) -> Result<(Job, AuditPlan), String> {
+    let start = earlier.start.as_ref().ok_or("the run in it has not begun; run its command again")?;
+    let plan_file = start.plan_file.as_ref().ok_or("a path of its plan is not text; run its command again")?;
+    let unreadable = |error: String| format!("its plan cannot be read: {error}");
+    let text = with_attacks(Some(plan_file), &AuditPlan::default(), &start.plan.attacks).map_err(unreadable)?;
+    let mut plan: AuditPlan = toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
+    // What was not said was decided by the machine.
+    (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.clone()));
+    let mut job = plan.clone().resolve().map_err(|error| unreadable(error.to_string()))?;
+    // Where gates stand in their file, and the command, are not in the text.
+    job.plan.gates.clone_from(&start.plan.gates);
+    job.plan.command.clone_from(&start.plan.command);
+    job.earlier = Some(Box::new(earlier));
+    Ok((job, plan))
+}
+
+/// Whether what is there now is what the earlier run began with.
+///
+/// # Errors
+/// What has changed, in one line.
+pub(super) fn check(earlier: &AuditStart, now: &AuditStart) -> Result<(), String> {
+    let changed = |what: String| Err(format!("the run cannot go on: {what}; start it anew in another folder"));
+    if earlier.tool != now.tool {
+        let version = |start: &AuditStart| format!("{} with libtorch {}", start.tool.version, start.tool.libtorch);
+        return changed(format!("advmod {} began it, this is {}", version(earlier), version(now)));
+    }
+    if earlier.model.sha256 != now.model.sha256 {
+        let hashes = (&earlier.model.sha256, &now.model.sha256);
+        return changed(format!("the model has changed (sha256 was {}, is {})", hashes.0, hashes.1));
+    }
+    if earlier.data != now.data {
+        let hashes = (&earlier.data.sha256, &now.data.sha256);
+        return changed(format!("the data have changed (sha256 was {}, is {})", hashes.0, hashes.1));
+    }
+    if earlier.plan.device != now.plan.device {
+        return changed(format!("it ran on {}, this is {}", earlier.plan.device, now.plan.device));
+    }
+    match (earlier.plan == now.plan, earlier.model == now.model, earlier.taps == now.taps) {
+        (true, true, true) => Ok(()),
+        (false, ..) => changed("its settings read back differently".to_owned()),
+        _ => changed("the model reads differently".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::journal::replay;
+
+    fn earlier() -> AuditState {
+        replay(include_str!("../../fixtures/run.jsonl")).0
+    }
+
+    #[test]
+    fn the_job_is_the_one_that_was_begun() {
+        let (job, _) = job(earlier()).unwrap();
+        let start = earlier().start.unwrap();
+        assert_eq!((job.plan.attacks, job.plan.command), (start.plan.attacks, start.plan.command));
+        assert_eq!((job.plan.threads, job.plan.batch, job.plan.seed), (1, 16, 0));
+    }
+
+    #[test]
+    fn a_run_without_a_plan_cannot_go_on() {
+        assert!(job(AuditState::default()).unwrap_err().contains("has not begun"));
+        let mut nameless = earlier();
+        nameless.start.as_mut().unwrap().plan_file = None;
+        assert!(job(nameless).unwrap_err().contains("not text"));
+    }
+
+    type Change = fn(&mut AuditStart);
+
+    #[test]
+    fn what_has_changed_is_named() {
+        let start = earlier().start.unwrap();
+        assert_eq!(check(&start, &start), Ok(()));
+        let changes: [(&str, Change); 6] = [
+            ("this is 9.9", |it| it.tool.version = "9.9".to_owned()),
+            ("the model has changed", |it| it.model.sha256.clear()),
+            ("the data have changed", |it| it.data.labels[0] += 1),
+            ("this is cuda:0", |it| it.plan.device = "cuda:0".to_owned()),
+            ("settings", |it| it.plan.k += 1),
+            ("reads differently", |it| it.taps.clear()),
+        ];
+        for (word, change) in changes {
+            let mut now = start.clone();
+            change(&mut now);
+            let error = check(&start, &now).unwrap_err();
+            assert!(error.contains(word) && error.lines().count() == 1, "{error}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `advmod diff`: two stored runs, metric by metric.
+
+use serde_json::json;
+
+use super::args::{DiffArgs, OutputFormat};
+use super::{CliError, Exit, print, report};
+use crate::audit::gate::{GatePlan, resolve};
+use crate::report::gates::{self, GateState, Verdict};
+use crate::report::{Report, change};
+
+pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
+    let (before, _) = report::read(&args.before)?;
+    let (now, _) = report::read(&args.now)?;
+    let baseline = change::baseline(&before, &args.before.display().to_string());
+    let changes = change::changes(&now, &baseline);
+    let gates: Vec<GatePlan> = args.gate.iter().map(|expr| GatePlan::named(expr)).collect();
+    let gates = resolve(&gates, &[], &now.plan.attacks).map_err(CliError::Usage)?;
+    let gates = gates::evaluate(&now, &gates, Some(&baseline), (None, false));
+    let verdict = Verdict::from_gates(&gates);
+    let text = match args.format {
+        OutputFormat::Text => change::text(&changes, &now, false) + &gates::text(&Report { gates, ..now }),
+        OutputFormat::Json => {
+            let document = json!({ "changes": changes, "gates": gates });
+            serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n"
+        }
+    };
+    print(&text)?;
+    Ok(match verdict.result {
+        Some(GateState::Fail) => Exit::GateFailed,
+        Some(GateState::Inconclusive | GateState::Pending) => Exit::Inconclusive,
+        Some(GateState::Pass | GateState::Waived) | None => Exit::Pass,
+    })
+}

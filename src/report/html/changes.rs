@@ -1,0 +1,61 @@
+//! What has changed since the baseline.
+
+use serde::Serialize;
+
+use super::super::change::{self, ChangeState};
+use super::super::wire::Report;
+use super::text::{self, clip, name};
+
+/// The report beside its baseline.
+#[derive(Debug, Serialize)]
+pub(super) struct ChangesView {
+    sentence: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    metric: String,
+    before: String,
+    now: String,
+    difference: String,
+    word: &'static str,
+    /// The look of the word.
+    class: &'static str,
+    why: Option<String>,
+}
+
+/// Nothing where there was no baseline.
+pub(super) fn changes(report: &Report) -> Option<ChangesView> {
+    let changes = report.changes.as_ref()?;
+    let count = |state| changes.changes.iter().filter(|it| it.state == state).count();
+    let rows =
+        changes.changes.iter().zip(change::rows(changes)).map(|(it, [metric, before, now, difference, _])| Row {
+            metric: name(&metric),
+            before,
+            now,
+            difference,
+            word: it.state.word(),
+            class: match it.state {
+                ChangeState::Regressed => "fail",
+                ChangeState::Improved => "pass",
+                ChangeState::Incomparable | ChangeState::Gone => "unclear",
+                ChangeState::Unclear | ChangeState::Same | ChangeState::New => "none",
+            },
+            why: it.why.as_ref().map(|why| clip(why, text::SENTENCE)),
+        });
+    Some(ChangesView {
+        sentence: format!(
+            "Compared with {} of {}, model {} (sha256 {}), on {} samples: {} worse, {} better, {} without a clear change or the same.",
+            name(&changes.file),
+            changes.started,
+            name(&changes.model),
+            name(&changes.model_sha256),
+            if changes.same_samples { "the same" } else { "other" },
+            count(ChangeState::Regressed),
+            count(ChangeState::Improved),
+            count(ChangeState::Unclear) + count(ChangeState::Same)
+        ),
+        rows: rows.collect(),
+    })
+}

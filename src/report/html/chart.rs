@@ -1,0 +1,349 @@
+//! Charts as numbers: what a template draws as SVG. Nothing here is text of a user but tick names, which the template escapes.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::text::{clip, tail};
+
+/// A chart; panels stand below each other over the same x axis.
+#[derive(Debug, Serialize)]
+pub(super) struct Chart {
+    width: f64,
+    height: f64,
+    /// What it shows, for those who do not see it.
+    label: String,
+    panels: Vec<Panel>,
+    ticks: Vec<Tick>,
+    /// Where the names of the ticks stand.
+    base: f64,
+    /// Whether these names are turned.
+    is_turned: bool,
+}
+
+/// One frame with its own y axis.
+#[derive(Debug, Serialize)]
+pub(super) struct Panel {
+    title: String,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    levels: Vec<Tick>,
+    /// The line of zero, where it is inside.
+    zero: Option<f64>,
+    bands: Vec<Path>,
+    lines: Vec<Path>,
+    marks: Vec<Mark>,
+    bars: Vec<Bar>,
+}
+
+/// A name on an axis.
+#[derive(Debug, Serialize)]
+pub(super) struct Tick {
+    at: f64,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Path {
+    d: String,
+    class: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Mark {
+    x: f64,
+    y: f64,
+    class: &'static str,
+    /// Whether it is set off from the others.
+    is_peak: bool,
+}
+
+/// From zero, with an interval.
+#[derive(Debug, Serialize)]
+struct Bar {
+    x: f64,
+    width: f64,
+    top: f64,
+    height: f64,
+    low: f64,
+    high: f64,
+}
+
+/// A value with its interval, where it has one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) value: f64,
+    pub(super) interval: Option<(f64, f64)>,
+}
+
+/// A line of a panel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Series<'a> {
+    /// Its look: `clean`, `adv`, `null`, `success`.
+    pub(super) class: &'static str,
+    /// By x; gaps stay gaps.
+    pub(super) points: &'a [Option<Point>],
+    /// To be set off.
+    pub(super) peak: Option<usize>,
+}
+
+/// What a panel holds.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    Lines(Vec<Series<'a>>),
+    Bars(&'a [Option<Point>]),
+}
+
+/// A panel before it is laid out.
+#[derive(Debug)]
+pub(super) struct Plot<'a> {
+    pub(super) title: &'static str,
+    pub(super) height: f64,
+    /// Least and largest value.
+    pub(super) range: (f64, f64),
+    /// Whether levels are shares, named in percent.
+    pub(super) is_share: bool,
+    pub(super) content: Content<'a>,
+}
+
+const WIDTH: f64 = 400.0;
+const LEFT: f64 = 40.0;
+const RIGHT: f64 = 12.0;
+
+/// From how many x on points are no longer marked one by one.
+const CROWDED: usize = 40;
+
+/// Where on the x axis things stand.
+pub(super) enum Axis<'a> {
+    /// At equal distances.
+    Names(&'a [String]),
+    /// By a number, with the text that it is named by.
+    Numbers(&'a [(f64, String)]),
+}
+
+impl Axis<'_> {
+    /// Places, left to right.
+    fn places(&self) -> Vec<f64> {
+        let inner = (LEFT + 10.0, WIDTH - RIGHT - 10.0);
+        let across = |share: f64| inner.0 + share * (inner.1 - inner.0);
+        match self {
+            Self::Names([_]) | Self::Numbers([_]) => vec![across(0.5)],
+            Self::Names(names) => (0..names.len()).map(|at| across(at as f64 / (names.len() - 1) as f64)).collect(),
+            Self::Numbers(numbers) => {
+                let (least, most) = bounds(numbers.iter().map(|it| it.0));
+                // Sizes are spread by their ratio where that is large, as sweeps usually are.
+                let is_log = least > 0.0 && most >= 8.0 * least;
+                let scaled = |value: f64| if is_log { value.ln() } else { value };
+                let width = (scaled(most) - scaled(least)).max(f64::MIN_POSITIVE);
+                numbers.iter().map(|it| across((scaled(it.0) - scaled(least)) / width)).collect()
+            }
+        }
+    }
+
+    fn text(&self, at: usize) -> String {
+        match self {
+            Self::Names(names) => tail(&names[at], 14),
+            Self::Numbers(numbers) => clip(&numbers[at].1, 10),
+        }
+    }
+}
+
+/// Least and largest finite value; (0, 1) of none.
+pub(super) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let reduced = values
+        .filter(|it| it.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
+    if reduced.0 > reduced.1 { (0.0, 1.0) } else { reduced }
+}
+
+/// Rounds outwards to a tenth that a reader likes.
+fn ruler((low, high): (f64, f64)) -> (f64, f64, f64) {
+    // A flat line needs a scale too.
+    let high = if high - low < 1e-6 { low + 1.0 } else { high };
+    let span = high - low;
+    let power = 10.0_f64.powf((span / 3.0).log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * power).into_iter().find(|&it| span / it <= 5.0).unwrap_or(span);
+    ((low / step).floor() * step, (high / step).ceil() * step, step)
+}
+
+/// Lays panels out over an axis.
+pub(super) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Chart {
+    let places = axis.places();
+    let mut top = 18.0;
+    let mut panels = Vec::with_capacity(plots.len());
+    for plot in plots {
+        panels.push(panel(plot, top, &places));
+        top += plot.height + 26.0;
+    }
+    let base = top - 26.0;
+    let is_turned = matches!(axis, Axis::Names(_));
+    let room = if is_turned { 66.0 } else { 22.0 };
+    let apart = match (is_turned, places.len() > CROWDED) {
+        (true, false) => 17.0,
+        (true, true) => 30.0,
+        (false, _) => 40.0,
+    };
+    let ticks = ticks(axis, &places, apart);
+    Chart { width: WIDTH, height: base + room, label, panels, ticks, base, is_turned }
+}
+
+/// Names with enough room between them; the last one always.
+fn ticks(axis: &Axis<'_>, places: &[f64], room: f64) -> Vec<Tick> {
+    let mut chosen: Vec<usize> = Vec::new();
+    for (at, x) in places.iter().enumerate() {
+        if chosen.last().is_none_or(|last| x - places[*last] >= room) {
+            chosen.push(at);
+        }
+    }
+    if let (Some(&last), Some(end)) = (chosen.last(), places.len().checked_sub(1))
+        && last != end
+    {
+        if chosen.len() > 1 {
+            chosen.pop();
+        }
+        chosen.push(end);
+    }
+    chosen.into_iter().map(|at| Tick { at: round(places[at]), text: axis.text(at) }).collect()
+}
+
+fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Panel {
+    let bottom = top + plot.height;
+    let (low, high, step) = ruler(plot.range);
+    let y = |value: f64| round(bottom - (value.clamp(low, high) - low) / (high - low) * plot.height);
+    let count = ((high - low) / step).round() as usize;
+    let digits = if step >= 0.995 { 0 } else { (-step.log10()).ceil() as usize };
+    let level = |at: usize| {
+        let value = low + at as f64 * step;
+        let text = if plot.is_share {
+            format!("{:.0} %", 100.0 * value)
+        } else {
+            // No minus before a zero that rounding left.
+            format!("{:.digits$}", if value.abs() < step / 2.0 { 0.0 } else { value }).replace('-', "−")
+        };
+        Tick { at: y(value), text }
+    };
+    let mut panel = Panel {
+        title: plot.title.to_owned(),
+        left: LEFT,
+        right: WIDTH - RIGHT,
+        top,
+        bottom,
+        levels: (0..=count).map(level).collect(),
+        zero: (low < 0.0 && 0.0 < high).then(|| y(0.0)),
+        bands: Vec::new(),
+        lines: Vec::new(),
+        marks: Vec::new(),
+        bars: Vec::new(),
+    };
+    match &plot.content {
+        Content::Lines(series) => {
+            for line in series {
+                draw(&mut panel, line, places, &y);
+            }
+        }
+        Content::Bars(points) => {
+            let width = (0.62 * (WIDTH - LEFT - RIGHT - 20.0) / places.len().max(1) as f64).clamp(1.0, 18.0);
+            for (x, point) in places.iter().zip(*points) {
+                let Some(point) = point else { continue };
+                let (from, to) = (y(0.0), y(point.value));
+                let (low, high) = point.interval.unwrap_or((point.value, point.value));
+                panel.bars.push(Bar {
+                    x: round(*x),
+                    width: round(width),
+                    top: from.min(to),
+                    height: round((from - to).abs()),
+                    low: y(low),
+                    high: y(high),
+                });
+            }
+        }
+    }
+    panel
+}
+
+fn draw(panel: &mut Panel, line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) -> f64) {
+    let points: Vec<Option<(f64, Point)>> =
+        places.iter().zip(line.points).map(|(x, point)| point.map(|it| (round(*x), it))).collect();
+    let (mut path, mut band) = (String::new(), String::new());
+    for run in points.split(Option::is_none) {
+        let run: Vec<(f64, Point)> = run.iter().flatten().copied().collect();
+        push_line(&mut path, run.iter().map(|(x, point)| (*x, y(point.value))));
+        // A band under every stretch of at least two points with intervals.
+        for stretch in run.split(|(_, point)| point.interval.is_none()).filter(|it| it.len() > 1) {
+            let upper = stretch.iter().filter_map(|(x, it)| Some((*x, y(it.interval?.1))));
+            let lower = stretch.iter().rev().filter_map(|(x, it)| Some((*x, y(it.interval?.0))));
+            push_line(&mut band, upper.chain(lower));
+            band.push('Z');
+        }
+    }
+    if !band.is_empty() {
+        panel.bands.push(Path { d: band, class: line.class });
+    }
+    panel.lines.push(Path { d: path, class: line.class });
+    let is_crowded = line.points.len() > CROWDED || line.class == "null";
+    for (at, (x, point)) in points.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))) {
+        let is_peak = line.peak == Some(at);
+        if !is_crowded || is_peak {
+            panel.marks.push(Mark { x, y: y(point.value), class: line.class, is_peak });
+        }
+    }
+}
+
+fn push_line(path: &mut String, points: impl Iterator<Item = (f64, f64)>) {
+    for (at, (x, y)) in points.enumerate() {
+        let _ = write!(path, "{}{x} {y}", if at == 0 { "M" } else { "L" });
+    }
+}
+
+/// A tenth of a unit is finer than any screen.
+fn round(value: f64) -> f64 {
+    (10.0 * value).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plot(points: &[Option<Point>], range: (f64, f64)) -> Plot<'_> {
+        let series = Series { class: "clean", points, peak: Some(0) };
+        Plot { title: "Q", height: 100.0, range, is_share: false, content: Content::Lines(vec![series]) }
+    }
+
+    #[test]
+    fn gaps_part_lines_and_bands() {
+        let at = |value| Some(Point { value, interval: Some((value - 0.1, value + 0.1)) });
+        let points = [at(0.1), at(0.2), None, at(0.3), at(0.4)];
+        let names: Vec<String> = (0..5).map(|it| format!("tap{it}")).collect();
+        let chart = chart(String::new(), &Axis::Names(&names), &[plot(&points, (0.0, 0.5))]);
+        let panel = &chart.panels[0];
+        assert_eq!(panel.lines[0].d.matches('M').count(), 2);
+        assert_eq!(panel.bands[0].d.matches('Z').count(), 2);
+        assert_eq!(panel.marks.len(), 4);
+        assert!(panel.marks[0].is_peak && chart.ticks.len() == 5);
+    }
+
+    #[test]
+    fn odd_input_stays_inside() {
+        let far = [Some(Point { value: f64::MAX, interval: Some((f64::MIN, f64::MAX)) })];
+        for (names, points) in [(vec!["a".to_owned()], &far[..]), (Vec::new(), &[][..])] {
+            for range in [(0.0, 0.0), (0.0, 1.0), bounds(std::iter::empty())] {
+                let chart = chart(String::new(), &Axis::Names(&names), &[plot(points, range)]);
+                assert!(chart.panels[0].marks.iter().all(|it| it.y.is_finite() && it.x.is_finite()));
+                assert!(chart.panels[0].levels.len() < 12);
+            }
+        }
+        let numbers = [(0.0, "0".to_owned()), (0.0, "0".to_owned())];
+        assert!(Axis::Numbers(&numbers).places().iter().all(|it| it.is_finite()));
+    }
+
+    #[test]
+    fn many_taps_are_named_where_there_is_room() {
+        let names: Vec<String> = (0..150).map(|it| format!("layer{it}")).collect();
+        let points = vec![Some(Point { value: 0.2, interval: None }); 150];
+        let chart = chart(String::new(), &Axis::Names(&names), &[plot(&points, (0.0, 0.5))]);
+        assert!(chart.ticks.len() < 15 && chart.ticks.last().unwrap().text == "layer149");
+        assert_eq!(chart.panels[0].marks.len(), 1);
+    }
+}

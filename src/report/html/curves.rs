@@ -1,0 +1,265 @@
+//! Where the network loses the classes, and how success grows with ε.
+
+use serde::Serialize;
+
+use super::super::norm_sign;
+use super::super::table::point_success;
+use super::super::wire::{AttackResult, AttackStatus, Report};
+use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
+use super::text::{self, distinct, name, signed};
+use crate::modularity::{Curve, Interval, TapPoint};
+
+/// The modularity section.
+#[derive(Debug, Serialize)]
+pub(super) struct Modularity {
+    intro: String,
+    clean: Option<Figure>,
+    figures: Vec<Figure>,
+    /// More of them, out of the way.
+    further: Vec<Figure>,
+    /// Attacks without curves, and why.
+    missing: Vec<String>,
+}
+
+/// A chart, its sentence and its numbers.
+#[derive(Debug, Serialize)]
+struct Figure {
+    title: String,
+    chart: Chart,
+    sentence: String,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// How many attacks' figures are open.
+const OPEN: usize = 9;
+
+pub(super) fn modularity(report: &Report) -> Modularity {
+    let intro = format!(
+        "Each sample is joined to its {} nearest by {} similarity of their representations at a tap. Q is the modularity of that graph under \
+         the true labels: near 0 where neighbours do not share a class more often than chance, higher the better the classes keep apart. \
+         Clean and attacked curves of an attack are over the same samples. Bands and whiskers are 95 % delete-group jackknife intervals.",
+        report.plan.k, report.plan.similarity
+    );
+    let taps: Vec<String> = report.taps.iter().map(|tap| name(tap)).collect();
+    let (range, drops) = (range(report), drops(report));
+    let mut figures: Vec<Figure> =
+        report.attacks.iter().filter_map(|attack| attack_figure(attack, &taps, range, drops)).collect();
+    let further = figures.split_off(figures.len().min(OPEN));
+    let without = report.attacks.iter().filter(|it| it.curves.is_none());
+    Modularity {
+        intro,
+        clean: report.clean.curves.as_ref().map(|curves| clean_figure(report, &curves.true_labels, &taps, range)),
+        figures,
+        further,
+        missing: without
+            .map(|it| {
+                let why = match it.status {
+                    AttackStatus::Failed => "it failed",
+                    _ => "it did not come that far",
+                };
+                format!("{}: no curves, {why}.", name(&it.attack.label))
+            })
+            .collect(),
+    }
+}
+
+/// One scale for all charts, so that they can be compared.
+fn range(report: &Report) -> (f64, f64) {
+    let of_attacks = report.attacks.iter().filter_map(|it| it.curves.as_ref());
+    let curves = of_attacks.flat_map(|it| [&it.clean, &it.adversarial]);
+    let curves = curves.chain(report.clean.curves.iter().map(|it| &it.true_labels));
+    let ends = curves.flat_map(|it| &it.taps).filter_map(|it| {
+        let q = it.q?;
+        Some(it.interval.map_or([q, q], |it| [it.low, it.high]))
+    });
+    bounds(ends.flatten())
+}
+
+/// Likewise for the drops, from zero.
+fn drops(report: &Report) -> (f64, f64) {
+    let curves = report.attacks.iter().filter_map(|it| it.curves.as_ref());
+    let (low, high) = bounds(curves.flat_map(|it| &it.drops).flatten().flat_map(|it| [it.low, it.high]));
+    (low.min(0.0), high.max(0.0))
+}
+
+fn points(curve: &Curve) -> Vec<Option<Point>> {
+    let point = |it: &TapPoint| {
+        Some(Point { value: it.q?, interval: it.interval.map(|interval| (interval.low, interval.high)) })
+    };
+    curve.taps.iter().map(point).collect()
+}
+
+fn cell(point: Option<&TapPoint>) -> String {
+    match point.map(|it| (it.q, it.interval)) {
+        Some((Some(q), Some(it))) => signed(&format!("{q:.3} [{:.3}, {:.3}]", it.low, it.high)),
+        Some((Some(q), None)) => signed(&format!("{q:.3}")),
+        _ => "–".to_owned(),
+    }
+}
+
+fn plain(value: Option<f64>) -> String {
+    signed(&super::super::number(value, 3))
+}
+
+fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f64)) -> Figure {
+    let clean = points(curve);
+    let null: Vec<Option<Point>> =
+        curve.taps.iter().map(|it| it.null.map(|value| Point { value, interval: None })).collect();
+    let peak = curve.peak();
+    let series = vec![
+        Series { class: "null", points: &null, peak: None },
+        Series { class: "clean", points: &clean, peak: peak.as_ref().map(|it| it.index) },
+    ];
+    // What comes by chance is the level to compare with.
+    let range = (range.0.min(0.0), range.1);
+    let plot = Plot { title: "Q", height: 246.0, range, is_share: false, content: Content::Lines(series) };
+    let sentence = report.clean.peak.as_ref().map_or_else(
+        || "No tap has a Q.".to_owned(),
+        |it| {
+            let within = it.interval.map_or(String::new(), |it| format!(" [{:.3}, {:.3}]", it.low, it.high));
+            format!("The clean classes keep apart best at tap {}: Q = {:.3}{within}.", name(&it.tap), it.q)
+        },
+    );
+    let predicted = report.clean.curves.as_ref().map(|it| &it.predicted_labels.taps);
+    let rows = curve.taps.iter().zip(taps).enumerate().map(|(at, (it, tap))| {
+        let predicted = predicted.and_then(|taps| taps.get(at));
+        vec![tap.clone(), cell(Some(it)), plain(predicted.and_then(|it| it.q)), plain(it.null)]
+    });
+    Figure {
+        title: format!("All clean images, N = {}", curve.n),
+        chart: chart(
+            format!("Line chart of modularity Q over the taps. {sentence}"),
+            &Axis::Names(&distinct(taps)),
+            &[plot],
+        ),
+        head: vec!["tap", "Q, true labels", "Q, predicted labels", "Q by chance"],
+        rows: rows.collect(),
+        sentence,
+    }
+}
+
+fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop_range: (f64, f64)) -> Option<Figure> {
+    let curves = attack.curves.as_ref()?;
+    let (clean, adversarial) = (points(&curves.clean), points(&curves.adversarial));
+    let drop = |it: &Option<Interval>| it.map(|it| Point { value: it.estimate, interval: Some((it.low, it.high)) });
+    let drops: Vec<Option<Point>> = curves.drops.iter().map(drop).collect();
+    let [clean_peak, peak] = [&curves.clean, &curves.adversarial].map(|it| it.peak().map(|peak| peak.index));
+    let series = vec![
+        Series { class: "clean", points: &clean, peak: clean_peak },
+        Series { class: "adv", points: &adversarial, peak },
+    ];
+    let plots = [
+        Plot { title: "Q", height: 150.0, range, is_share: false, content: Content::Lines(series) },
+        Plot { title: "drop of Q", height: 70.0, range: drop_range, is_share: false, content: Content::Bars(&drops) },
+    ];
+    let sentence = sentence(attack, taps);
+    let rows = taps.iter().enumerate().map(|(at, tap)| {
+        let drop = curves.drops.get(at).copied().flatten();
+        vec![
+            tap.clone(),
+            cell(curves.clean.taps.get(at)),
+            cell(curves.adversarial.taps.get(at)),
+            plain(curves.adversarial_predicted.taps.get(at).and_then(|it| it.q)),
+            drop.map_or_else(|| "–".to_owned(), |it| text::interval(&it)),
+        ]
+    });
+    let label = name(&attack.attack.label);
+    let alternative = format!(
+        "Line chart of modularity Q over the taps for {label}, clean and attacked, with bars of the drop below. {sentence}"
+    );
+    Some(Figure {
+        title: format!("{label}, {}, N = {}", text::clip(&attack.attack.summary, 60), curves.clean.n),
+        chart: chart(alternative, &Axis::Names(&distinct(taps)), &plots),
+        head: vec!["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
+        rows: rows.collect(),
+        sentence,
+    })
+}
+
+/// Where the attack bites.
+fn sentence(attack: &AttackResult, taps: &[String]) -> String {
+    let Some(curves) = &attack.curves else { return String::new() };
+    let tap = |at: usize| taps.get(at).map_or("", String::as_str);
+    let drops: Vec<(usize, Interval)> =
+        curves.drops.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))).collect();
+    let most = drops.iter().reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best });
+    let mut parts = vec![match most {
+        None => "No tap has a drop with an interval.".to_owned(),
+        Some((_, it)) if it.low <= 0.0 => "Even the largest drop is not told apart from 0.".to_owned(),
+        Some((at, it)) => {
+            format!("The network loses the classes most at tap {}: Q falls by {}.", tap(*at), text::interval(it))
+        }
+    }];
+    let first = drops.iter().find(|(_, it)| it.low > 0.0);
+    if let (Some((at, _)), Some((largest, it))) = (first, most)
+        && it.low > 0.0
+        && at != largest
+    {
+        parts.push(format!("The first tap with a drop above 0 is {}.", tap(*at)));
+    }
+    if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
+        let drop = attack.peak_drop.map_or(String::new(), |it| format!(": peak drop {}", text::interval(&it)));
+        parts.push(format!(
+            "The peak goes from {} at {} to {} at {}{drop}.",
+            plain(Some(clean.q)),
+            name(&clean.tap),
+            plain(Some(adversarial.q)),
+            name(&adversarial.tap)
+        ));
+    }
+    parts.join(" ")
+}
+
+/// Success against ε.
+#[derive(Debug, Serialize)]
+pub(super) struct SweepView {
+    title: String,
+    chart: Option<Chart>,
+    rows: Vec<[String; 6]>,
+}
+
+pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
+    let view = |sweep: &super::super::across::Sweep| {
+        let title = format!("{}, {}, {}", name(&sweep.attack), norm_sign(&name(&sweep.norm)), name(&sweep.goal));
+        let numbers: Vec<(f64, String)> = sweep.points.iter().map(|it| (it.eps_value, it.eps.clone())).collect();
+        let points: Vec<Option<Point>> = sweep
+            .points
+            .iter()
+            .map(|it| {
+                let rate = &it.success_rate;
+                Some(Point { value: rate.value?, interval: Some((rate.low, rate.high)) })
+            })
+            .collect();
+        let rows = sweep.points.iter().map(|it| {
+            [
+                name(&it.eps),
+                format!("{:.5}", it.eps_value),
+                name(&it.label),
+                point_success(it),
+                it.success_rate.of.to_string(),
+                it.carried.to_string(),
+            ]
+        });
+        let series = Series { class: "adv", points: &points, peak: None };
+        let plot = Plot {
+            title: "success",
+            height: 150.0,
+            range: (0.0, 1.0),
+            is_share: true,
+            content: Content::Lines(vec![series]),
+        };
+        let told: Vec<String> = sweep
+            .points
+            .iter()
+            .filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, name(&it.eps))))
+            .collect();
+        let label = format!("Line chart of the success rate over ε for {title}: {}.", told.join(", "));
+        SweepView {
+            chart: points.iter().any(Option::is_some).then(|| chart(label, &Axis::Numbers(&numbers), &[plot])),
+            rows: rows.collect(),
+            title,
+        }
+    };
+    report.sweeps.iter().map(view).collect()
+}

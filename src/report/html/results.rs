@@ -1,0 +1,187 @@
+//! What was run against the model, and what it did.
+
+use advmod_attacks::attack::Access;
+use advmod_attacks::catalog::ATTACKS;
+use serde::Serialize;
+
+use super::super::wire::{AttackResult, AttackStatus, Report};
+use super::super::{count, norm_sign};
+use super::page::status_word;
+use super::text::{self, clip, name};
+use crate::audit::stats::Rate;
+
+/// What an attack may do.
+#[derive(Debug, Serialize)]
+pub(super) struct Threat {
+    label: String,
+    title: String,
+    goal: String,
+    access: &'static str,
+    norm: String,
+    eps: String,
+    budget: String,
+    paper: Option<PaperView>,
+}
+
+#[derive(Debug, Serialize)]
+struct PaperView {
+    text: String,
+    url: &'static str,
+}
+
+/// The results table.
+#[derive(Debug, Serialize)]
+pub(super) struct Results {
+    rows: Vec<Row>,
+    /// Every attack together.
+    worst: Option<Row>,
+    worst_note: String,
+    attacked: String,
+    carried: bool,
+}
+
+/// One attack.
+#[derive(Debug, Serialize)]
+struct Row {
+    label: String,
+    summary: String,
+    status: &'static str,
+    error: Option<String>,
+    success: Bar,
+    n: usize,
+    accuracy: String,
+    /// Mean, median, largest.
+    l0: String,
+    l2: String,
+    linf: String,
+    forwards: String,
+    backwards: String,
+    to_success: String,
+    carried: usize,
+    seconds: String,
+}
+
+/// A share with its interval, to be drawn on a scale from 0 to 100.
+#[derive(Debug, Serialize)]
+pub(super) struct Bar {
+    text: String,
+    value: Option<f64>,
+    low: f64,
+    high: f64,
+}
+
+impl Bar {
+    fn new(rate: &Rate) -> Self {
+        let on_scale = |share: f64| (1000.0 * share).round() / 10.0;
+        Self {
+            text: text::rate(rate),
+            value: rate.value.map(on_scale),
+            low: on_scale(rate.low),
+            high: on_scale(rate.high),
+        }
+    }
+}
+
+pub(super) fn threats(report: &Report) -> Vec<Threat> {
+    let threat = |it: &AttackResult| {
+        let attack = &it.attack;
+        let param = |key: &str| attack.params.get(key).cloned();
+        let spec = ATTACKS.iter().find(|spec| spec.id == attack.name);
+        let budget: Vec<String> = attack
+            .params
+            .iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "eps" | "norm" | "goal" | "target"))
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        Threat {
+            label: name(&attack.label),
+            title: name(&attack.title),
+            goal: match param("target") {
+                Some(target) => format!("targeted: {}", name(&target)),
+                None => "untargeted: any wrong class".to_owned(),
+            },
+            access: match spec.map(|it| it.access) {
+                Some(Access::Gradients) => "white-box: weights and gradients",
+                Some(Access::Logits) => "black-box: class scores of any image",
+                None => "unknown",
+            },
+            norm: param("norm").map_or("–".to_owned(), |norm| norm_sign(&norm)),
+            eps: param("eps").map_or("not set: seeks the smallest change".to_owned(), |eps| name(&eps)),
+            budget: clip(&budget.join(", "), text::SENTENCE),
+            paper: spec.map(|it| PaperView {
+                text: format!("{}, {} {}", it.paper.authors, it.paper.venue, it.paper.year),
+                url: it.paper.url,
+            }),
+        }
+    };
+    report.attacks.iter().map(threat).collect()
+}
+
+pub(super) fn results(report: &Report) -> Results {
+    let seconds = report.timing.attack_seconds.iter().copied().chain(std::iter::repeat(None));
+    let rows: Vec<Row> = report.attacks.iter().zip(seconds).map(|(it, seconds)| row(it, seconds)).collect();
+    let dash = || "–".to_owned();
+    let worst = report.worst_case.as_ref().map(|worst| Row {
+        label: "worst case".to_owned(),
+        summary: format!("any of {}", report.attacks.len()),
+        status: status_word(worst.status),
+        error: None,
+        success: Bar::new(&worst.success_rate),
+        n: worst.success_rate.of,
+        accuracy: worst.adversarial_accuracy.as_ref().map_or_else(dash, text::rate),
+        l0: dash(),
+        l2: dash(),
+        linf: dash(),
+        forwards: dash(),
+        backwards: dash(),
+        to_success: dash(),
+        carried: 0,
+        seconds: dash(),
+    });
+    let bound = match report.worst_case.as_ref().map(|it| it.status) {
+        Some(AttackStatus::Incomplete) => " Attacks are missing, so its success is a lower bound.",
+        Some(AttackStatus::Failed) => {
+            " An attack failed, so its success is a lower bound and its accuracy an upper bound."
+        }
+        _ => "",
+    };
+    let targeted = match report.attacks.iter().any(|it| it.attack.targeted) {
+        true => {
+            " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
+        }
+        false => "",
+    };
+    Results {
+        rows,
+        worst,
+        worst_note: format!("{targeted}{bound}"),
+        attacked: report.clean.accuracy.as_ref().map_or_else(
+            || "The clean images were not classified.".to_owned(),
+            |it| format!("The model classifies {} of {} clean images correctly.", it.count, it.of),
+        ),
+        carried: report.attacks.iter().any(|it| it.carried > 0),
+    }
+}
+
+fn row(it: &AttackResult, seconds: Option<f64>) -> Row {
+    let known = it.samples.iter().filter(|sample| sample.forwards_to_success.is_some()).count();
+    Row {
+        label: name(&it.attack.label),
+        summary: clip(&it.attack.summary, 200),
+        status: status_word(it.status),
+        error: it.error.as_ref().map(|error| clip(error, text::SENTENCE)),
+        success: Bar::new(&it.success_rate),
+        n: it.success_rate.of,
+        accuracy: it.adversarial_accuracy.as_ref().map_or_else(|| "–".to_owned(), text::rate),
+        l0: text::spread(it.l0.as_ref(), 0),
+        l2: text::spread(it.l2.as_ref(), 3),
+        linf: text::spread(it.linf.as_ref(), 4),
+        forwards: count(it.forwards.map(|it| it.mean)),
+        backwards: count(it.backwards.map(|it| it.mean)),
+        to_success: it
+            .forwards_to_success
+            .map_or_else(|| "–".to_owned(), |values| format!("{} ({known})", count(Some(values.mean)))),
+        carried: it.carried,
+        seconds: seconds.map_or_else(|| "–".to_owned(), text::duration),
+    }
+}

@@ -1,0 +1,148 @@
+//! Images before and after, and what changed.
+
+use serde::Serialize;
+
+use super::super::evidence::{Chosen, EACH, Evidence, Pair};
+use super::super::pixels::Picture;
+use super::super::wire::{AttackResult, Report};
+use super::Encode;
+use super::text::{clip, name};
+use crate::audit::event::ClassProbability;
+
+/// The section.
+#[derive(Debug, Serialize)]
+pub(super) struct Samples {
+    attacks: Vec<Group>,
+    note: String,
+}
+
+/// One attack's.
+#[derive(Debug, Serialize)]
+struct Group {
+    label: String,
+    kinds: Vec<Kind>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kind {
+    title: &'static str,
+    triplets: Vec<Triplet>,
+}
+
+#[derive(Debug, Serialize)]
+struct Triplet {
+    sample: usize,
+    index: Option<usize>,
+    is_broken: bool,
+    truth: String,
+    clean: String,
+    adversarial: String,
+    target: Option<String>,
+    distances: String,
+    /// Data URIs.
+    images: [minijinja::Value; 3],
+    /// What was done to the change so that it shows.
+    amplified: String,
+    width: usize,
+    height: usize,
+}
+
+pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> Samples {
+    let mut groups = Vec::new();
+    for (place, attack) in report.attacks.iter().enumerate() {
+        let of = |chosen: Chosen| -> Vec<Triplet> {
+            let pairs = evidence.pairs.iter().filter(|it| it.attack == place && it.chosen == chosen);
+            pairs.filter_map(|pair| triplet(report, attack, pair, encode)).collect()
+        };
+        let kinds = [("Smallest change", Chosen::SmallestChange), ("Drawn by the seed", Chosen::Drawn)];
+        let kinds = kinds.map(|(title, chosen)| Kind { title, triplets: of(chosen) });
+        let kinds: Vec<Kind> = kinds.into_iter().filter(|it| !it.triplets.is_empty()).collect();
+        if !kinds.is_empty() {
+            groups.push(Group { label: name(&attack.attack.label), kinds });
+        }
+    }
+    let mut notes = Vec::new();
+    if evidence.shrunk > 1 {
+        let k = evidence.shrunk;
+        notes.push(format!(
+            "Images are shown smaller than they are: of every block of {k} × {k} pixels the one that changes most, before and after."
+        ));
+    }
+    if evidence.is_cut {
+        notes.push(format!(
+            "To keep this file small, fewer than {EACH} of a kind are shown, or not all attacks have images."
+        ));
+    }
+    Samples { attacks: groups, note: notes.join(" ") }
+}
+
+fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) -> Option<Triplet> {
+    let result = attack.samples.iter().find(|it| it.sample == pair.sample)?;
+    let class = |class: u32| match report.data.classes.get(class as usize) {
+        Some(class_name) => clip(class_name, 40),
+        None => format!("class {class}"),
+    };
+    let with = |it: Option<u32>, likeliest: Option<&Vec<ClassProbability>>| {
+        let Some(it) = it else { return "–".to_owned() };
+        let p = likeliest.and_then(|all| all.iter().find(|likely| likely.class == it)).map(|likely| likely.p);
+        p.map_or_else(|| class(it), |p| format!("{} {:.1}\u{a0}%", class(it), 100.0 * p))
+    };
+    let (difference, amplified) = difference(&pair.clean, &pair.adversarial);
+    let images =
+        [&pair.clean, &pair.adversarial, &difference].map(|picture| picture.png().ok().map(|png| encode(&png)));
+    let [Some(clean_image), Some(adversarial_image), Some(difference_image)] = images else { return None };
+    let truth = report.data.labels.get(pair.sample).copied();
+    Some(Triplet {
+        sample: pair.sample,
+        index: report.data.indices.get(pair.sample).copied(),
+        is_broken: result.success,
+        truth: truth.map_or_else(|| "–".to_owned(), class),
+        clean: with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample)),
+        adversarial: with(Some(result.prediction), Some(&result.likeliest)),
+        target: result.target.map(class),
+        distances: format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),
+        images: [clean_image, adversarial_image, difference_image],
+        amplified,
+        width: pair.clean.shape[2],
+        height: pair.clean.shape[1],
+    })
+}
+
+/// Largest amplification.
+const AMPLIFIED: f32 = 64.0;
+
+/// After − before on grey, and how it was amplified: by the largest power of two that cuts nothing off.
+fn difference(clean: &Picture, adversarial: &Picture) -> (Picture, String) {
+    let pairs = || clean.pixels.iter().zip(&adversarial.pixels);
+    let most = pairs().map(|(before, after)| (after - before).abs()).filter(|it| it.is_finite()).fold(0.0, f32::max);
+    // Half of the scale lies on each side of grey; a change over more than that is halved.
+    let mut factor = 0.5;
+    while factor < AMPLIFIED && 2.0 * factor * most <= 0.5 {
+        factor *= 2.0;
+    }
+    let pixels = pairs().map(|(before, after)| (0.5 + (after - before) * factor).clamp(0.0, 1.0)).collect();
+    let amplified = match factor {
+        _ if most == 0.0 => "no change".to_owned(),
+        factor if factor < 1.0 => "change ÷ 2".to_owned(),
+        factor => format!("change × {factor}"),
+    };
+    (Picture { shape: clean.shape, pixels }, amplified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_amplified_as_far_as_they_fit() {
+        let of = |before: &[f32], after: &[f32]| {
+            let picture = |pixels: &[f32]| Picture { shape: [1, 1, pixels.len()], pixels: pixels.to_vec() };
+            let (shown, amplified) = difference(&picture(before), &picture(after));
+            (shown.pixels, amplified)
+        };
+        assert_eq!(of(&[0.5; 3], &[0.5, 0.5625, 0.4375]), (vec![0.5, 1.0, 0.0], "change × 8".to_owned()));
+        assert_eq!(of(&[0.5, 0.0], &[0.5, 0.001]).1, "change × 64");
+        assert_eq!(of(&[0.0, 1.0], &[1.0, 1.0]), (vec![1.0, 0.5], "change ÷ 2".to_owned()));
+        assert_eq!(of(&[0.25], &[0.25]), (vec![0.5], "no change".to_owned()));
+    }
+}

@@ -1,0 +1,287 @@
+//! How the audit came out, in one word, one sentence and a few figures.
+
+use serde::Serialize;
+
+use super::super::gates::{GateResult, GateState, Verdict};
+use super::super::validity::ValidityVerdict;
+use super::super::wire::{AttackStatus, Report};
+use super::text::{self, clip, name};
+use crate::audit::event::Outcome;
+use crate::audit::gate::Severity;
+use crate::audit::stats::Rate;
+
+/// The head of the page.
+#[derive(Debug, Serialize)]
+pub(super) struct Overall {
+    /// `PASS`, `FAIL`, `INCONCLUSIVE`, or that there were no gates.
+    word: &'static str,
+    /// Its look.
+    class: &'static str,
+    sentence: String,
+    /// Why the word is not what the gates alone say.
+    notes: Vec<String>,
+    figures: Vec<Figure>,
+    /// What was attacked, in three lines.
+    attacked: [String; 3],
+    validity: &'static str,
+    validity_sentence: String,
+    gates: Vec<GateRow>,
+    findings: String,
+}
+
+/// A number that stands for itself.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    value: String,
+    interval: String,
+}
+
+#[derive(Debug, Serialize)]
+struct GateRow {
+    id: String,
+    limit: String,
+    measured: String,
+    word: &'static str,
+    class: &'static str,
+    is_warning: bool,
+    why: String,
+    reason: Option<String>,
+    place: Option<String>,
+    waiver: Option<WaiverView>,
+}
+
+#[derive(Debug, Serialize)]
+struct WaiverView {
+    reason: String,
+    expires: String,
+    owner: String,
+    is_expired: bool,
+}
+
+/// Of a report in which so many findings are of medium severity or more.
+pub(super) fn overall(report: &Report, grave: usize) -> Overall {
+    let verdict = Verdict::of(report);
+    let (word, class, notes) = word(report, &verdict);
+    Overall {
+        word,
+        class,
+        sentence: sentence(report, &verdict),
+        notes,
+        figures: figures(report),
+        attacked: attacked(report),
+        validity: report.validity.verdict.word(),
+        validity_sentence: validity_sentence(report),
+        gates: verdict.gates.iter().map(gate_row).collect(),
+        findings: match grave {
+            0 => "no finding of medium or high severity".to_owned(),
+            1 => "1 finding of medium or high severity".to_owned(),
+            n => format!("{n} findings of medium or high severity"),
+        },
+    }
+}
+
+fn word(report: &Report, verdict: &Verdict) -> (&'static str, &'static str, Vec<String>) {
+    let mut notes = Vec::new();
+    match report.outcome {
+        Outcome::Complete => (),
+        Outcome::Interrupted => {
+            notes.push("The audit was stopped before its end: what is missing is marked incomplete.".to_owned());
+        }
+        Outcome::Failed => notes.push("At least one attack broke off: its row says why.".to_owned()),
+    }
+    let nothing_attacked = report.clean.accuracy.is_some_and(|it| it.count == 0);
+    if nothing_attacked {
+        notes.push("The model classifies no clean image correctly, so nothing was attacked.".to_owned());
+    }
+    let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
+    let is_whole = report.outcome == Outcome::Complete && !nothing_attacked && !is_invalid;
+    if is_invalid && verdict.result != Some(GateState::Fail) {
+        notes.push(
+            "The attacks are not valid: that they fail on an image means nothing. See attack validity.".to_owned(),
+        );
+    }
+    let (word, class) = match verdict.result {
+        Some(GateState::Fail) => ("FAIL", "fail"),
+        Some(GateState::Pass | GateState::Waived) if is_whole => ("PASS", "pass"),
+        None if is_whole => ("NO GATES", "none"),
+        _ => ("INCONCLUSIVE", "unclear"),
+    };
+    (word, class, notes)
+}
+
+fn sentence(report: &Report, verdict: &Verdict) -> String {
+    let measured = match headline(report) {
+        Some((rate, what)) if rate.of > 0 => {
+            format!(" {what} {} of {} attacked images: {}.", rate.count, rate.of, text::rate(rate))
+        }
+        _ => " No image was attacked.".to_owned(),
+    };
+    if verdict.gates.is_empty() {
+        let none = "No gates were set: nothing was required of the model, so it neither passes nor fails.";
+        return format!("{none}{measured}");
+    }
+    let all = verdict.gates.len();
+    let count = |state| verdict.count(state);
+    let mut parts = vec![format!("{} of {all} gate{} failed", count(GateState::Fail), if all == 1 { "" } else { "s" })];
+    let others =
+        [(GateState::Inconclusive, "inconclusive"), (GateState::Pending, "pending"), (GateState::Waived, "waived")];
+    parts.extend(others.iter().filter(|it| count(it.0) > 0).map(|(state, word)| format!("{} {word}", count(*state))));
+    match verdict.gates.iter().filter(|it| it.gate.severity == Severity::Warning).count() {
+        0 => (),
+        1 => parts.push("1 only warns".to_owned()),
+        n => parts.push(format!("{n} only warn")),
+    }
+    format!("{}.{measured}", parts.join(", "))
+}
+
+/// The success rate to look at first, and who reaches it.
+fn headline(report: &Report) -> Option<(&Rate, String)> {
+    match (&report.worst_case, &report.attacks[..]) {
+        (Some(worst), attacks) => {
+            let least = if worst.status == AttackStatus::Complete { "" } else { "at least " };
+            Some((
+                &worst.success_rate,
+                format!("Together the {} attacks break {least}", attacks.len()).trim_end().to_owned(),
+            ))
+        }
+        (None, [attack]) => Some((&attack.success_rate, format!("{} breaks", name(&attack.attack.title)))),
+        (None, _) => None,
+    }
+}
+
+fn figures(report: &Report) -> Vec<Figure> {
+    let figure = |name: &'static str, rate: Option<&Rate>| {
+        let interval = rate.filter(|it| it.of > 0).map_or_else(
+            || "not measured".to_owned(),
+            |it| format!("[{:.1}, {:.1}] · {} of {}", 100.0 * it.low, 100.0 * it.high, it.count, it.of),
+        );
+        let value = rate.and_then(|it| it.value).map_or_else(|| "–".to_owned(), |it| format!("{:.1} %", 100.0 * it));
+        Figure { name, value, interval }
+    };
+    let (success, accuracy) = match (&report.worst_case, report.attacks.first()) {
+        (Some(worst), _) => (Some(&worst.success_rate), worst.adversarial_accuracy.as_ref()),
+        (None, Some(attack)) => (Some(&attack.success_rate), attack.adversarial_accuracy.as_ref()),
+        (None, None) => (None, None),
+    };
+    let many = report.worst_case.is_some();
+    vec![
+        figure("Clean accuracy", report.clean.accuracy.as_ref()),
+        figure(if many { "Accuracy under all attacks" } else { "Accuracy under attack" }, accuracy),
+        figure(if many { "Broken by any attack" } else { "Attack success" }, success),
+    ]
+}
+
+fn attacked(report: &Report) -> [String; 3] {
+    let (model, data) = (&report.model, &report.data);
+    let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
+    let labels: Vec<String> = report.attacks.iter().map(|it| name(&it.attack.label)).collect();
+    let shown = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+    let attacks = match labels.len() {
+        0 => "no attacks".to_owned(),
+        1..=8 => shown,
+        n => format!("{shown} and {} more", n - 8),
+    };
+    [
+        format!(
+            "{}, {} parameters, {} classes",
+            name(&model.architecture),
+            text::grouped(model.parameters),
+            model.classes
+        ),
+        format!("{} images of {}{split}", text::grouped(data.indices.len() as u64), name(&data.name)),
+        attacks,
+    ]
+}
+
+fn validity_sentence(report: &Report) -> String {
+    let counts = report.validity.line();
+    let counts = counts.lines().next().and_then(|line| line.split_once('(')).map_or("", |it| it.1);
+    let meaning = match report.validity.verdict {
+        ValidityVerdict::Valid => {
+            "Nothing speaks against the attacks. They bound the model's weakness from below: stronger ones may break more."
+        }
+        ValidityVerdict::Suspicious => {
+            "Something speaks against the attacks. Read the checks before you rely on a low success rate."
+        }
+        ValidityVerdict::Invalid => {
+            "The attacks are too weak or run into an obstacle: their failures mean nothing. Only what they did break counts."
+        }
+    };
+    format!("{meaning} Checks: {}.", counts.trim_end_matches(')'))
+}
+
+fn gate_row(it: &GateResult) -> GateRow {
+    let class = match it.result {
+        GateState::Pass => "pass",
+        GateState::Waived => "waived",
+        GateState::Pending | GateState::Inconclusive => "unclear",
+        GateState::Fail => "fail",
+    };
+    GateRow {
+        id: name(&it.gate.id),
+        limit: clip(&it.gate.expr.to_string(), 200),
+        measured: clip(&it.measured_text(), 200),
+        word: it.result.word(),
+        class,
+        is_warning: it.gate.severity == Severity::Warning,
+        why: clip(&it.sentence(), text::SENTENCE),
+        reason: it.gate.reason.as_ref().map(|reason| clip(reason, text::SENTENCE)),
+        place: it.gate.place.as_ref().map(|it| format!("{}:{}", clip(&it.file, 200), it.line)),
+        waiver: it.gate.waiver.as_ref().map(|waiver| WaiverView {
+            reason: clip(&waiver.reason, text::SENTENCE),
+            expires: waiver.expires.to_string(),
+            owner: waiver.owner.as_ref().map_or("nobody named".to_owned(), |owner| clip(owner, 200)),
+            is_expired: it.waiver_expired,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::plan::AuditPlan;
+    use crate::report::gates::evaluate;
+    use crate::report::journal::replay;
+
+    fn with(gates: &str) -> Report {
+        let mut report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
+        let plan: AuditPlan = toml::from_str(gates).unwrap();
+        report.plan.gates = plan.resolve().unwrap().plan.gates;
+        report.gates = evaluate(&report, &report.plan.gates, None, (None, false));
+        report
+    }
+
+    #[test]
+    fn the_word_is_what_the_exit_code_says() {
+        let word = |report: &Report| overall(report, 0).word;
+        let (good, bad) = ("[[gate]]\nexpr = 'accuracy.clean >= 0.1'\n", "[[gate]]\nexpr = 'asr.pgd <= 0.01'\n");
+        let waived = format!("{bad}id = 'g'\n[[waiver]]\ngate = 'g'\nreason = 'r'\nexpires = '2030-01-01'\n");
+        assert_eq!([with(""), with(good), with(bad)].map(|it| word(&it)), ["NO GATES", "PASS", "FAIL"]);
+        let mut report = with(&waived);
+        // Without a day, no waiver is known to be in time.
+        assert_eq!(word(&report), "FAIL");
+        let day = crate::audit::gate::Day::parse("2029-01-01").unwrap();
+        report.gates = evaluate(&report, &report.plan.gates, None, (Some(&day), false));
+        assert_eq!(word(&report), "PASS");
+        let row = &overall(&report, 0).gates[0];
+        assert_eq!((row.class, row.waiver.as_ref().unwrap().expires.as_str()), ("waived", "2030-01-01"));
+        report.validity.verdict = ValidityVerdict::Invalid;
+        assert_eq!(word(&report), "INCONCLUSIVE");
+        let mut report = with(good);
+        report.outcome = Outcome::Failed;
+        assert_eq!(word(&report), "INCONCLUSIVE");
+        let mut report = with(bad);
+        report.validity.verdict = ValidityVerdict::Invalid;
+        assert_eq!(word(&report), "FAIL");
+    }
+
+    #[test]
+    fn the_sentence_has_the_worst_case() {
+        let report = with("");
+        let worst = report.worst_case.as_ref().unwrap().success_rate;
+        let sentence = overall(&report, 0).sentence;
+        assert!(sentence.starts_with("No gates were set"), "{sentence}");
+        assert!(sentence.contains(&format!("break {} of {} attacked", worst.count, worst.of)), "{sentence}");
+    }
+}
