@@ -65,7 +65,7 @@ fn with_baseline(journal: &str) -> Report {
     let (mut state, _) = journal::replay(journal);
     let mut earlier = Report::new(&state).unwrap();
     earlier.attacks[0].attack.params.insert("eps".to_owned(), "1/255".to_owned());
-    earlier.attacks[1].attack.label = "cw".to_owned();
+    "cw".clone_into(&mut earlier.attacks[1].attack.label);
     earlier.attacks[1].peak_drop = None;
     earlier.clean.predictions.fill(0);
     let start = state.start.as_mut().unwrap();
