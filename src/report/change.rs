@@ -1,6 +1,6 @@
 //! What has changed since an earlier report: metric by metric, with the interval of the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ fn metrics(report: &Report) -> Vec<(Metric, BTreeMap<String, String>)> {
     let judged = ("judged on".to_owned(), if report.plan.eight_bit { "8 bits" } else { "f32" }.to_owned());
     for attack in &report.attacks {
         let mut settings = attack.attack.params.clone();
-        settings.extend([judged.clone()]);
+        settings.extend([judged.clone(), ("attack".to_owned(), attack.attack.name.clone())]);
         for quantity in [Quantity::SuccessRate, Quantity::Accuracy, Quantity::PeakDrop, Quantity::PeakQ] {
             // A targeted attack has no accuracy.
             if quantity != Quantity::Accuracy || !attack.attack.targeted {
@@ -151,7 +151,7 @@ pub fn changes(report: &Report, baseline: &Baseline) -> Changes {
     for (metric, settings) in &metrics {
         let Some(reading) = read(report, None, metric).into_iter().next() else { continue };
         let now = reading.found.as_ref().ok().map(|found| found.measured);
-        let earlier = baseline.metrics.iter().find(|it| it.name == reading.name);
+        let earlier = counterpart(baseline, &reading.name, settings);
         let before = earlier.and_then(|it| it.measured);
         let (difference, state, why) = match (earlier, &reading.found) {
             (None, _) => (None, ChangeState::New, None),
@@ -164,8 +164,12 @@ pub fn changes(report: &Report, baseline: &Baseline) -> Changes {
         };
         changes.push(Change { metric: reading.name, before, now, difference, state, why });
     }
-    let names: Vec<String> = metrics.iter().map(|(metric, _)| metric.to_string()).collect();
-    for gone in baseline.metrics.iter().filter(|it| !names.contains(&it.name)) {
+    let compared: BTreeSet<&str> = metrics
+        .iter()
+        .filter_map(|(metric, settings)| counterpart(baseline, &metric.to_string(), settings))
+        .map(|earlier| earlier.name.as_str())
+        .collect();
+    for gone in baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str())) {
         changes.push(Change {
             metric: gone.name.clone(),
             before: gone.measured,
@@ -183,6 +187,19 @@ pub fn changes(report: &Report, baseline: &Baseline) -> Changes {
         same_samples: has_same_samples(report, baseline),
         changes,
     }
+}
+
+/// What a metric is compared with: the same quantity of the same attack with the same parameters, whatever its label is there; else what
+/// has its name.
+fn counterpart<'a>(
+    baseline: &'a Baseline,
+    name: &str,
+    settings: &BTreeMap<String, String>,
+) -> Option<&'a BaselineMetric> {
+    let quantity = |name: &str| name.split('.').next().map(str::to_owned);
+    let alike =
+        |it: &&BaselineMetric| !settings.is_empty() && it.settings == *settings && quantity(&it.name) == quantity(name);
+    baseline.metrics.iter().find(alike).or_else(|| baseline.metrics.iter().find(|it| it.name == name))
 }
 
 fn has_same_samples(report: &Report, baseline: &Baseline) -> bool {
@@ -224,7 +241,7 @@ pub(super) fn regression(
             let base = reading.name.split(".class.").next().unwrap_or_default();
             let settings = metrics(report).into_iter().find(|(metric, _)| metric.to_string() == base);
             let settings = settings.map(|(_, settings)| settings).unwrap_or_default();
-            match baseline.metrics.iter().find(|it| it.name == base) {
+            match counterpart(baseline, base, &settings) {
                 None => unreadable("the baseline does not have it"),
                 Some(earlier) => {
                     match compare(report, baseline, (earlier, &settings), (quantity, reading.class), found) {
@@ -454,7 +471,13 @@ mod tests {
         let found = changes(&now, &earlier);
         let state = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap().state;
         assert_eq!(state("asr.fgsm"), ChangeState::Gone);
+        // Under another label it is still the same attack, until its parameters differ too.
+        let mut found = report();
+        found.attacks[0].attack.label = "fgsm-2".to_owned();
+        let same = baseline(&before, "report.json");
+        assert_eq!(change(&found, &same, "asr.fgsm-2").state, ChangeState::Same);
         now.attacks[0].attack.label = "cw".to_owned();
+        now.attacks[0].attack.params.insert("steps".to_owned(), "99".to_owned());
         assert_eq!(change(&now, &earlier, "asr.cw").state, ChangeState::New);
         assert!(
             matches!(worse(&now, &earlier, "asr.cw"), Err(Missing::NotMeasurable(why)) if why.contains("does not have"))

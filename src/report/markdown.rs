@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Evidence;
+use super::findings::{self, FindingStatus};
 use super::gates::Verdict;
 use super::wire::{AttackStatus, Report};
 use super::{change, count, norm_sign, number, table};
@@ -54,6 +55,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
 
     write_sweeps(out, report)?;
     write_costs(out, report)?;
+    write_findings(out, report)?;
     write_classes(out, report)?;
     write_curves(out, report)?;
     write_validity(out, report)?;
@@ -204,6 +206,25 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     }
 
     Ok(())
+}
+
+fn write_findings(out: &mut String, report: &Report) -> std::fmt::Result {
+    let findings = findings::findings(report);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## Findings\n\n{}\n", findings::RULE)?;
+    row(out, &["id", "severity", "status", "finding", "evidence"].map(str::to_owned))?;
+    row(out, &["---"; 5].map(str::to_owned))?;
+    for it in &findings {
+        let status = if it.status == FindingStatus::Waived { "waived" } else { "open" };
+        let evidence = it.evidence.join(" ");
+        row(out, &[it.id.clone(), it.severity.word().to_owned(), status.to_owned(), it.title.clone(), evidence])?;
+    }
+    writeln!(
+        out,
+        "\nWhat each maps to (MITRE ATLAS, NIST AI 100-2, OWASP, CWE), and how to test it again, is in report.html.\n"
+    )
 }
 
 /// Classes that a table lists; the rest is in report.json.
