@@ -10,6 +10,7 @@ stdout, exit code 1 if there is one.
 
 import argparse
 import csv
+import html.parser
 import json
 import struct
 import sys
@@ -188,6 +189,44 @@ def check_journal(path, report):
         check(judged == attack["samples"], f"{path}: samples of {attack['attack']['label']}")
 
 
+class Page(html.parser.HTMLParser):
+    """Elements that are left open or closed twice, scripts, and what is fetched from elsewhere."""
+
+    VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.open = path, []
+
+    def handle_starttag(self, tag, attributes):
+        check(tag != "script", f"{self.path}:{self.getpos()[0]}: a script")
+        for name, value in attributes:
+            local = (value or "").startswith(("#", "data:image/"))
+            # Links are followed by the reader only.
+            fetched = name == "src" or (name == "href" and tag != "a")
+            check(local or not fetched, f"{self.path}:{self.getpos()[0]}: {name} = {(value or '')[:60]}")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        check(self.open and self.open[-1] == tag, f"{self.path}:{self.getpos()[0]}: </{tag}> in {self.open[-3:]}")
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+
+def check_page(path):
+    page = Page(path)
+    page.feed(path.read_text("utf-8"))
+    page.close()
+    check(not page.open, f"{path}: {page.open} left open")
+
+
 def check_distances(path, clean, pixels, results):
     """`clean` and `pixels` in [0, 1], row by row as `results`."""
     change = (pixels.astype(np.float64) - clean).reshape(len(results), pixels.shape[1], -1)
@@ -235,7 +274,7 @@ def check_pixels(run, report):
     return clean
 
 
-def check_array_export(path, report, clean, found):
+def check_array_export(path, run, report, clean, found):
     attack = next(it for it in report["attacks"] if it["attack"]["label"] == path.stem)
     results = {it["sample"]: it for it in attack["samples"]}
     samples = found["samples"]
@@ -246,6 +285,8 @@ def check_array_export(path, report, clean, found):
     check((found["x"].dtype, found["x_clean"].dtype) == (np.float32, np.uint8), f"{path}: types of x and x_clean")
     back = (found["x_clean"].astype(np.float32) / np.float32(255)).astype(np.float64)
     check(np.array_equal(back, clean[samples]), f"{path}: x_clean")
+    kept = safetensors(run / "adversarial" / f"{path.stem}.safetensors")
+    check(np.array_equal(found["x"], kept["pixels"]), f"{path}: x is not what the run kept")
     check_distances(path, back, found["x"], results)
 
 
@@ -284,7 +325,7 @@ def check_export(folder, run, report, clean):
     arrays = [(it, np.load(it, allow_pickle=False)) for it in sorted(folder.glob("*.npz"))]
     arrays += [(it, safetensors(it)) for it in sorted(folder.glob("*.safetensors"))]
     for path, found in arrays:
-        check_array_export(path, report, clean, found)
+        check_array_export(path, run, report, clean, found)
     if (folder / "manifest.csv").exists():
         check_png_export(folder, run, report, clean)
     elif not arrays:
@@ -310,8 +351,11 @@ def main():
         guarded(run / "report.junit.xml", lambda path: check_junit(path, report, arguments.junit_xsd, lxml))
         guarded(run / "run.jsonl", lambda path: check_journal(path, report))
         guarded(run / "report.md", lambda path: path.read_text("utf-8"))
+        guarded(run / "report.html", check_page)
         clean = guarded(run, lambda run: check_pixels(run, report))
-        for folder in arguments.export:
+        if clean is None:
+            skip("the exports, which need the run's clean images")
+        for folder in arguments.export if clean is not None else []:
             guarded(folder, lambda folder: check_export(folder, run, report, clean))
     print(f"{len(problems)} problems in {run}" + "".join(f", {it}" for it in arguments.export))
     sys.exit(1 if problems else 0)

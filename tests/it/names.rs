@@ -77,10 +77,12 @@ fn a_run_over_ugly_names_writes_valid_files() {
     assert!(!markdown.contains('\u{1b}') && !markdown.contains("\n::error"));
     // Only as code, where it is text.
     assert!(markdown.lines().all(|line| line.starts_with("    ") || !line.contains("<script")), "{markdown}");
+    let page = read("report.html");
+    assert!(!page.contains("<script") && !page.contains('\u{1b}') && page.contains("&lt;script&gt;alert(1)"));
     for line in read("run.jsonl").lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
-    for format in ["text", "json", "markdown", "curves", "samples", "sarif", "junit", "github"] {
+    for format in ["text", "json", "markdown", "html", "curves", "samples", "sarif", "junit", "github"] {
         let output = run(&[text("report"), out.as_os_str(), text("--format"), text(format)]);
         assert!(output.status.success(), "{format}: {output:?}");
         let shown = String::from_utf8(output.stdout).unwrap();
