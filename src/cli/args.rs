@@ -37,6 +37,8 @@ pub enum Command {
     Tui(Box<TuiArgs>),
     /// Measure a model's clean modularity curve, without any attack.
     Curve(Box<CurveArgs>),
+    /// Measure curve and accuracy of every checkpoint of a training.
+    Dynamics(Box<DynamicsArgs>),
     /// Train a built-in architecture.
     Train(Box<TrainArgs>),
     /// Show what is in a model file: format, architecture, taps, parameters, MACs, sha256.
@@ -256,21 +258,64 @@ pub struct TuiArgs {
     pub audit: AuditArgs,
 }
 
+/// How to read several model files alike.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ReadArgs {
+    /// Architecture, where the files' names and shapes do not tell it.
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// What the models expect: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
+    #[arg(long, value_name = "PRESET")]
+    pub normalize: Option<String>,
+    /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub input_size: Option<u32>,
+}
+
+impl ReadArgs {
+    /// These for one of the files.
+    pub fn of(&self, model: Option<PathBuf>) -> ModelArgs {
+        let Self { arch, normalize, input_size } = self.clone();
+        ModelArgs { model, arch, normalize, input_size }
+    }
+}
+
+/// `advmod dynamics`.
+#[derive(Args, Debug)]
+pub struct DynamicsArgs {
+    /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// How to read them.
+    #[command(flatten)]
+    pub model: ReadArgs,
+    /// Which images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// Disjoint sets of samples to measure [default: 1].
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
+    pub repeats: Option<usize>,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for dynamics.json, dynamics.csv and dynamics.svg.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
 /// `advmod curve`.
 #[derive(Args, Debug)]
 pub struct CurveArgs {
     /// Model files; several are compared. Without any, the embedded ResNet-20.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
     pub model: Vec<PathBuf>,
-    /// Architecture, where the files' names and shapes do not tell it.
-    #[arg(long, value_name = "NAME", help_heading = "Model")]
-    pub arch: Option<String>,
-    /// What the models expect: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
-    #[arg(long, value_name = "PRESET", help_heading = "Model")]
-    pub normalize: Option<String>,
-    /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
-    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub input_size: Option<u32>,
+    /// How to read them.
+    #[command(flatten)]
+    pub read: ReadArgs,
     /// Which images; --samples and --first count those of one repeat.
     #[command(flatten)]
     pub data: DataArgs,
@@ -327,6 +372,9 @@ pub struct TrainArgs {
     /// Folder for one checkpoint per epoch.
     #[arg(long, value_name = "DIR")]
     pub checkpoints: Option<PathBuf>,
+    /// After each epoch measure the curve on 500 test images; dynamics.json, dynamics.csv and dynamics.svg grow beside the checkpoints.
+    #[arg(long, requires = "checkpoints")]
+    pub measure: bool,
     /// Images per step.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub batch: usize,

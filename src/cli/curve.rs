@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::args::{CurveArgs, ModelArgs, OutputFormat};
+use super::args::{CurveArgs, OutputFormat};
 use super::progress::Progress;
 use super::{CliError, Exit, print, setup};
 use crate::data::Selection;
@@ -42,12 +42,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let files: Vec<_> = if args.model.is_empty() { vec![None] } else { args.model.iter().map(Some).collect() };
     let mut curves = Vec::new();
     for file in files {
-        let model = ModelArgs {
-            model: file.cloned(),
-            arch: args.arch.clone(),
-            normalize: args.normalize.clone(),
-            input_size: args.input_size,
-        };
+        let model = args.read.of(file.cloned());
         let options = setup::load_options(&model, setup::tap_selection(&args.taps))?;
         let model = load(model.model.as_deref(), &options, device)?;
         progress.begin(&model.info().name, 0);

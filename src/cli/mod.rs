@@ -6,6 +6,7 @@ mod attacks;
 mod audit;
 mod curve;
 mod diff;
+mod dynamics;
 mod export;
 mod export_help;
 mod inspect;
@@ -40,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(args, cli.quiet),
         Command::Tui(args) => tui::run(args, cli.quiet),
         Command::Curve(args) => curve::run(args, cli.quiet),
+        Command::Dynamics(args) => dynamics::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::ExportHelp => export_help::run(),

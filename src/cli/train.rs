@@ -1,14 +1,22 @@
 //! `advmod train`: a built-in architecture, with SGD.
 
 use std::ops::ControlFlow;
+use std::path::Path;
+
+use tch::Device;
 
 use super::args::{DataArgs, SplitArg, TrainArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::{CliError, Exit, print, setup};
+use super::{CliError, Exit, dynamics, print, say, setup};
+use crate::data::{Dataset, Selection};
+use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo;
-use crate::study::train::{TrainError, TrainEvent, TrainPlan, train};
+use crate::modularity::Similarity;
+use crate::study::curve::CurvePlan;
+use crate::study::dynamics::{Checkpoint, checkpoint};
+use crate::study::train::{TrainError, TrainEvent, TrainPlan, checkpoint_file, train};
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     check(args)?;
@@ -52,6 +60,7 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
 
     let mut progress = Progress::new(args.progress, quiet);
     let mut current = 0;
+    let mut followed = Followed { measured: Vec::new(), problem: None };
     let mut report = |event: TrainEvent| {
         match event {
             TrainEvent::Step { epoch, step, steps, loss, accuracy } => {
@@ -71,6 +80,9 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
                     100.0 * train_accuracy,
                     100.0 * test_accuracy
                 ));
+                if let Some(folder) = plan.checkpoints.as_ref().filter(|_| args.measure) {
+                    followed.follow((folder, epoch), test.as_ref(), device, args.seed);
+                }
             }
         }
         if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -80,14 +92,54 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     progress.finish();
     match trained {
         Ok(accuracy) => {
+            if args.measure {
+                print(&dynamics::trend_table(&followed.measured))?;
+            }
+            if let Some(problem) = followed.problem {
+                return Err(problem);
+            }
             print(&format!("wrote {} ({:.2} % on the test images)\n", args.out.display(), 100.0 * accuracy))?;
             Ok(Exit::Pass)
         }
         Err(TrainError::Stopped) => {
-            super::say("interrupted: training was stopped; the checkpoints written so far are complete");
+            say("interrupted: training was stopped; the checkpoints written so far are complete");
             Ok(interrupt.exit())
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The curves of the checkpoints so far.
+struct Followed {
+    measured: Vec<Checkpoint>,
+    /// Why one has none. The training goes on all the same.
+    problem: Option<CliError>,
+}
+
+impl Followed {
+    fn follow(&mut self, (folder, epoch): (&Path, usize), test: &dyn Dataset, device: Device, seed: u64) {
+        if let Err(problem) = self.try_follow((folder, epoch), test, device, seed) {
+            say(&format!("warning: epoch {epoch} is not measured: {}", problem.message(false)));
+            self.problem.get_or_insert(problem);
+        }
+    }
+
+    fn try_follow(
+        &mut self,
+        (folder, epoch): (&Path, usize),
+        test: &dyn Dataset,
+        device: Device,
+        seed: u64,
+    ) -> Result<(), CliError> {
+        let model = load(Some(&checkpoint_file(folder, epoch)), &LoadOptions::default(), device)?;
+        let n = test.info().n.min(500);
+        let plan =
+            CurvePlan { k: 3, similarity: Similarity::default(), repeats: 1, samples: Selection::Sample { n, seed } };
+        let measured = checkpoint(&model, test, &plan, &mut |_, _| ControlFlow::Continue(()));
+        let (measured, _) = measured.map_err(CliError::Runtime)?;
+        let _ = print(&dynamics::row(&measured, true, &test.info().name));
+        self.measured.push(measured);
+        dynamics::write(folder, &self.measured, &test.info().name)
     }
 }
 

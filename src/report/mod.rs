@@ -9,6 +9,7 @@ pub mod findings;
 pub mod gates;
 pub mod metric;
 pub mod schema;
+pub mod svg;
 pub mod validity;
 pub mod wire;
 

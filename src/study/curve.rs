@@ -45,7 +45,8 @@ pub fn measure(
     if n <= plan.k {
         return Err(format!("N = {n} samples are too few for k = {}; lower --k or raise --samples", plan.k));
     }
-    let repeats = plan.repeats.min(info.n / n).max(1);
+    let sets = sets(data, plan)?;
+    let repeats = sets.len();
     if repeats < plan.repeats {
         let held = info.n;
         warnings.push(format!(
@@ -53,13 +54,6 @@ pub fn measure(
             plan.repeats
         ));
     }
-    let selection = match plan.samples {
-        Selection::First(n) => Selection::First(n * repeats),
-        Selection::Sample { n, seed } => Selection::Sample { n: n * repeats, seed },
-        Selection::All => Selection::All,
-    };
-    let indices = select(&selection, info.n).map_err(|error| error.to_string())?;
-    let sets = split(&indices, n, &plan.samples);
     let paths = model.tap_paths();
     let settings = CurveSettings { k: plan.k, similarity: plan.similarity, classes };
     let total = (paths.len() * n * sets.len()) as u64;
@@ -90,6 +84,26 @@ pub fn measure(
     let curve = Curve { n, k: plan.k, similarity: plan.similarity, taps };
     warnings.extend(curve_notes(&curve));
     Ok((curve, warnings))
+}
+
+/// The samples of each repeat: places in the data. Fewer repeats than asked for where the data does not hold so many.
+///
+/// # Errors
+/// One line, when the data does not hold one set.
+pub fn sets(data: &dyn Dataset, plan: &CurvePlan) -> Result<Vec<Vec<usize>>, String> {
+    let held = data.info().n;
+    let n = match plan.samples {
+        Selection::First(n) | Selection::Sample { n, .. } => n,
+        Selection::All => held,
+    };
+    let repeats = plan.repeats.min(held / n.max(1)).max(1);
+    let selection = match plan.samples {
+        Selection::First(n) => Selection::First(n * repeats),
+        Selection::Sample { n, seed } => Selection::Sample { n: n * repeats, seed },
+        Selection::All => Selection::All,
+    };
+    let indices = select(&selection, held).map_err(|error| error.to_string())?;
+    Ok(split(&indices, n, &plan.samples))
 }
 
 /// Disjoint sets of n. A drawn sample comes sorted, so it is dealt out in turn; consecutive parts would follow the file's order.

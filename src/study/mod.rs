@@ -1,4 +1,5 @@
 //! The experiments beside the audit.
 
 pub mod curve;
+pub mod dynamics;
 pub mod train;

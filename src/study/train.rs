@@ -176,7 +176,7 @@ pub fn train(
         test_accuracy = accuracy(&network, &normalization, &test_images, device)?;
         let (loss, train_accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
         if let Some(folder) = &plan.checkpoints {
-            let path = folder.join(format!("epoch-{epoch:03}.safetensors"));
+            let path = checkpoint_file(folder, epoch);
             save(&path, &network, architecture, plan, test, &format!("epoch {epoch} of {}", plan.epochs))?;
         }
         let done = TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy };
@@ -199,6 +199,11 @@ pub fn train(
     );
     save(output, &network, architecture, plan, test, &training)?;
     Ok(test_accuracy)
+}
+
+/// Where the checkpoint of an epoch is.
+pub fn checkpoint_file(folder: &Path, epoch: usize) -> PathBuf {
+    folder.join(format!("epoch-{epoch:03}.safetensors"))
 }
 
 fn check(architecture: &dyn Architecture, dataset: &dyn Dataset) -> Result<(), TrainError> {

@@ -23,6 +23,7 @@ mod agreement;
 mod audit;
 mod baseline;
 mod commands;
+mod dynamics;
 mod errors;
 mod export;
 mod formats;

@@ -1,0 +1,221 @@
+//! `advmod dynamics`: curve and accuracy of every checkpoint of a training.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::{DynamicsArgs, OutputFormat};
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::{CliError, Exit, print, say, setup};
+use crate::data::Selection;
+use crate::model::load::load;
+use crate::report::run_dir::write_atomically;
+use crate::report::safe_cell;
+use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::study::curve::CurvePlan;
+use crate::study::dynamics::{Checkpoint, checkpoint, checkpoints, trends};
+
+pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
+    setup::set_threads(args.run.threads)?;
+    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
+    let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
+    let data = setup::open_data(&args.data)?;
+    let plan = CurvePlan {
+        k: args.taps.k.unwrap_or(3),
+        similarity: args.taps.similarity.unwrap_or_default(),
+        repeats: args.repeats.unwrap_or(1),
+        samples: match (args.data.first, args.data.samples) {
+            (Some(n), _) => Selection::First(n),
+            (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: args.run.seed.unwrap_or(0) },
+        },
+    };
+    let options = setup::load_options(&args.model.of(None), setup::tap_selection(&args.taps))?;
+    let interrupt = Interrupt::listen()?;
+    let mut progress = Progress::new(args.run.progress, quiet);
+    let mut measured: Vec<Checkpoint> = Vec::new();
+    for file in &files {
+        let model = load(Some(file), &options, device)?;
+        if let Some(first) = measured.first()
+            && !model.tap_paths().iter().eq(first.curve.taps.iter().map(|it| &it.tap))
+        {
+            let problem = format!(
+                "{}: has other taps than {}; put each training into its own folder",
+                file.display(),
+                first.name
+            );
+            return Err(CliError::Runtime(problem));
+        }
+        let name = model.info().name.clone();
+        let mut shown = 0;
+        let found = checkpoint(&model, data.as_ref(), &plan, &mut |done, total| {
+            if total != shown {
+                progress.begin(&name, total);
+                shown = total;
+            }
+            progress.update(done, None);
+            if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        progress.finish();
+        if interrupt.asked() {
+            say("interrupted: nothing was written");
+            return Ok(interrupt.exit());
+        }
+        let (checkpoint, warnings) =
+            found.map_err(|error| CliError::Runtime(format!("{}: {error}", file.display())))?;
+        for warning in warnings.iter().filter(|_| !quiet) {
+            say(&format!("warning: {name}: {warning}"));
+        }
+        if args.run.format == OutputFormat::Text {
+            // Each as soon as it is there: a training has many.
+            print(&row(&checkpoint, measured.is_empty(), &data.info().name))?;
+        }
+        measured.push(checkpoint);
+    }
+    match args.run.format {
+        OutputFormat::Json => print(&json(&measured, &data.info().name))?,
+        OutputFormat::Text => print(&trend_table(&measured))?,
+    }
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
+        write(folder, &measured, &data.info().name)?;
+    }
+    Ok(Exit::Pass)
+}
+
+/// Writes dynamics.json, dynamics.csv and dynamics.svg.
+pub(super) fn write(folder: &Path, measured: &[Checkpoint], data: &str) -> Result<(), CliError> {
+    write_atomically(&folder.join("dynamics.json"), json(measured, data).as_bytes())?;
+    write_atomically(&folder.join("dynamics.csv"), &csv(measured))?;
+    write_atomically(&folder.join("dynamics.svg"), picture(measured).as_bytes())?;
+    Ok(())
+}
+
+fn json(measured: &[Checkpoint], data: &str) -> String {
+    let document = json!({ "data": data, "checkpoints": measured, "taps": trends(measured) });
+    serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n"
+}
+
+/// A checkpoint's line of the table, the first one under its head.
+pub(super) fn row(checkpoint: &Checkpoint, is_first: bool, data: &str) -> String {
+    let head = if is_first { head(checkpoint, data) } else { String::new() };
+    head + &line(checkpoint)
+}
+
+/// Q of so many taps stands in the table.
+const COLUMNS: usize = 6;
+
+/// The taps of the table: evenly spread, with the first and the last.
+fn columns(checkpoint: &Checkpoint) -> Vec<usize> {
+    let n = checkpoint.curve.taps.len();
+    if n <= COLUMNS { (0..n).collect() } else { (0..COLUMNS).map(|it| it * (n - 1) / (COLUMNS - 1)).collect() }
+}
+
+fn head(first: &Checkpoint, data: &str) -> String {
+    let curve = &first.curve;
+    let taps = columns(first).into_iter().map(|it| format!("{:>12}", tail(&curve.taps[it].tap))).collect::<String>();
+    format!(
+        "Q by tap on {data}: N = {}, k = {}, {}\n{:<28} {:>8}{taps}\n",
+        curve.n, curve.k, curve.similarity, "checkpoint", "accuracy"
+    )
+}
+
+fn line(it: &Checkpoint) -> String {
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
+    let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
+    let taps = columns(it).into_iter().map(|tap| format!("{:>12}", number(it.curve.taps[tap].q))).collect::<String>();
+    format!("{:<28} {accuracy:>8}{taps}\n", tail(&it.name))
+}
+
+/// The end of a long name, which tells checkpoints and taps apart.
+fn tail(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= 28 { name.to_owned() } else { format!("…{}", name.chars().skip(length - 27).collect::<String>()) }
+}
+
+pub(super) fn trend_table(measured: &[Checkpoint]) -> String {
+    let trends = trends(measured);
+    let mut text = String::from(
+        "\nrank correlation of Q and accuracy over the checkpoints, and Q of the first and the last one\n",
+    );
+    let width = trends.iter().map(|it| it.tap.chars().count()).max().unwrap_or(0).max(3);
+    let number =
+        |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+    for it in &trends {
+        let (first, last) = (number(it.first, 4), number(it.last, 4));
+        writeln!(text, "  {:<width$}  {:>6}  {first:>7} → {last:>7}", it.tap, number(it.rank_correlation, 2))
+            .expect("writing to memory cannot fail");
+    }
+    text
+}
+
+fn csv(measured: &[Checkpoint]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
+    row(&["checkpoint", "number", "accuracy", "tap_index", "tap", "n", "k", "similarity", "q", "q_std_dev", "null"]
+        .map(str::to_owned));
+    let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for (number, it) in measured.iter().enumerate() {
+        for (index, point) in it.curve.taps.iter().enumerate() {
+            row(&[
+                safe_cell(&it.name),
+                (number + 1).to_string(),
+                cell(it.accuracy.value),
+                index.to_string(),
+                safe_cell(&point.tap),
+                it.curve.n.to_string(),
+                it.curve.k.to_string(),
+                it.curve.similarity.to_string(),
+                cell(point.q),
+                cell(point.std_dev),
+                cell(point.null),
+            ]);
+        }
+    }
+    writer.into_inner().expect("writing to memory cannot fail")
+}
+
+/// A curve per checkpoint; and, over the checkpoints, accuracy and Q of three taps.
+fn picture(measured: &[Checkpoint]) -> String {
+    let Some(first) = measured.first() else { return charts(&[], "no checkpoints") };
+    let taps: Vec<String> = first.curve.taps.iter().map(|it| it.tap.clone()).collect();
+    let steps = (measured.len().max(2) - 1) as f64;
+    let curve = |(place, it): (usize, &Checkpoint)| Line {
+        name: tail(&it.name),
+        values: it.curve.taps.iter().map(|point| point.q).collect(),
+        colour: Colour::Step(place as f64 / steps),
+    };
+    let by_tap = LineChart {
+        title: format!("Q by tap, N = {}, k = {}", first.curve.n, first.curve.k),
+        places: taps.clone(),
+        range: (0.0, 1.0),
+        lines: measured.iter().enumerate().map(curve).collect(),
+    };
+    let mut lines = vec![Line {
+        name: "accuracy".to_owned(),
+        values: measured.iter().map(|it| it.accuracy.value).collect(),
+        colour: Colour::Own(1),
+    }];
+    let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
+    places.dedup();
+    for (number, tap) in places.into_iter().enumerate().filter(|(_, tap)| *tap < taps.len()) {
+        lines.push(Line {
+            name: format!("Q {}", taps[tap]),
+            values: measured.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q)).collect(),
+            colour: Colour::Own([0, 2, 3][number % 3]),
+        });
+    }
+    let over_time = LineChart {
+        title: "accuracy and Q over the checkpoints".to_owned(),
+        places: measured.iter().map(|it| tail(&it.name)).collect(),
+        range: (0.0, 1.0),
+        lines,
+    };
+    charts(
+        &[by_tap, over_time],
+        "Modularity by tap of each checkpoint, and accuracy and modularity over the checkpoints",
+    )
+}

@@ -1,0 +1,192 @@
+//! Line charts as SVG files that stand alone: light and dark, without scripts and without anything to load.
+
+use std::fmt::Write as _;
+
+/// One chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineChart {
+    /// Above it.
+    pub title: String,
+    /// Under each place of the horizontal axis.
+    pub places: Vec<String>,
+    /// Smallest and largest value that the vertical axis shows.
+    pub range: (f64, f64),
+    /// In the order in which they are drawn.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// In the legend.
+    pub name: String,
+    /// One per place; a line has a gap where there is none.
+    pub values: Vec<Option<f64>>,
+    /// Its colour.
+    pub colour: Colour,
+}
+
+/// How a line is told from others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Colour {
+    /// One of a row, from 0 (the first) to 1 (the last): from light to dark through hues that colour-blind people tell apart.
+    Step(f64),
+    /// One of few, with its own dash.
+    Own(usize),
+}
+
+const WIDTH: f64 = 460.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 46.0;
+const TOP: f64 = 34.0;
+const BOTTOM: f64 = 78.0;
+/// Most labels under the horizontal axis, and most lines in a legend.
+const LABELS: usize = 16;
+
+const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-weight:600;font-size:13px;fill:#111}\
+    .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}\
+    @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
+
+/// The charts side by side in one file.
+pub fn charts(charts: &[LineChart], description: &str) -> String {
+    let width = WIDTH * charts.len() as f64;
+    let legend = charts.iter().map(|chart| shown(chart.lines.len()).len()).max().unwrap_or(0);
+    let height = HEIGHT + 18.0 * legend.div_ceil(3) as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"{}\">\n<style>{STYLE}</style>\n",
+        escape(description)
+    );
+    for (place, chart) in charts.iter().enumerate() {
+        writeln!(svg, "<g transform=\"translate({} 0)\">", WIDTH * place as f64)
+            .expect("writing to memory cannot fail");
+        draw(&mut svg, chart).expect("writing to memory cannot fail");
+        svg.push_str("</g>\n");
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
+    let (right, bottom) = (WIDTH - 14.0, HEIGHT - BOTTOM);
+    let (low, high) = chart.range;
+    let across = |place: usize| LEFT + (right - LEFT) * place as f64 / (chart.places.len().max(2) - 1) as f64;
+    let up =
+        |value: f64| bottom - (bottom - TOP) * ((value.clamp(low, high) - low) / (high - low).max(f64::MIN_POSITIVE));
+    writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"18\">{}</text>", escape(&chart.title))?;
+    for level in 0..=5 {
+        let value = low + (high - low) * f64::from(level) / 5.0;
+        let y = up(value);
+        writeln!(svg, "<path class=\"axis\" d=\"M{LEFT} {y:.1}H{right}\"/>")?;
+        writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.2}</text>", LEFT - 6.0, y + 4.0)?;
+    }
+    for place in shown(chart.places.len()) {
+        let (x, y) = (across(place), bottom + 14.0);
+        writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{}</text>",
+            escape(&chart.places[place])
+        )?;
+    }
+    for line in &chart.lines {
+        let mut path = String::new();
+        let mut pen_is_down = false;
+        for (place, value) in line.values.iter().enumerate() {
+            match value.filter(|value| value.is_finite()) {
+                Some(value) => {
+                    let command = if pen_is_down { 'L' } else { 'M' };
+                    write!(path, "{command}{:.1} {:.1}", across(place), up(value))?;
+                    pen_is_down = true;
+                }
+                None => pen_is_down = false,
+            }
+        }
+        writeln!(
+            svg,
+            "<path class=\"line\" {} d=\"{path}\"><title>{}</title></path>",
+            look(line.colour),
+            escape(&line.name)
+        )?;
+    }
+    for (cell, at) in shown(chart.lines.len()).into_iter().enumerate() {
+        let line = &chart.lines[at];
+        let (x, y) = (LEFT + 135.0 * (cell % 3) as f64, HEIGHT + 18.0 * (cell / 3) as f64 - 6.0);
+        writeln!(svg, "<path class=\"line\" {} d=\"M{x} {y}h18\"/>", look(line.colour))?;
+        let name: String = line.name.chars().take(20).collect();
+        writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", x + 23.0, y + 4.0, escape(&name))?;
+    }
+    Ok(())
+}
+
+/// All places, or evenly spread ones with the first and the last.
+fn shown(n: usize) -> Vec<usize> {
+    match n {
+        0..=LABELS => (0..n).collect(),
+        _ => (0..LABELS).map(|label| label * (n - 1) / (LABELS - 1)).collect(),
+    }
+}
+
+/// Okabe and Ito's colours, readable on light and dark.
+const OWN: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+
+fn look(colour: Colour) -> String {
+    match colour {
+        Colour::Own(index) => {
+            let dash = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"][index % 6];
+            format!("stroke=\"{}\" stroke-dasharray=\"{dash}\"", OWN[index % OWN.len()])
+        }
+        Colour::Step(step) => {
+            // From yellow over green and blue to violet, as viridis does.
+            let step = if step.is_finite() { step.clamp(0.0, 1.0) } else { 0.0 };
+            let (hue, light) = (50.0 + 235.0 * step, 52.0 - 12.0 * step);
+            format!("stroke=\"hsl({hue:.0} 65% {light:.0}%)\"")
+        }
+    }
+}
+
+/// Names come from files that may be anybody's; XML has no control characters.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            letter if letter.is_control() => escaped.push('\u{fffd}'),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_gaps_and_names_stay_text() {
+        let line = Line {
+            name: "</svg><script>".to_owned(),
+            values: vec![Some(0.0), None, Some(1.0), Some(f64::NAN)],
+            colour: Colour::Step(0.5),
+        };
+        let places = (0..4).map(|it| format!("\"{it}\u{0}")).collect();
+        let chart = LineChart { title: "a & b".to_owned(), places, range: (0.0, 1.0), lines: vec![line] };
+        let svg = charts(&[chart], "\"x\"");
+        assert!(!svg.contains("<script") && !svg.contains('\u{0}') && svg.contains("a &amp; b"), "{svg}");
+        assert_eq!(svg.matches("</svg>").count(), 1);
+        // From the bottom to the top, with a new start behind the gap.
+        let right = WIDTH - 14.0;
+        let third = LEFT + (right - LEFT) * 2.0 / 3.0;
+        let drawn = format!("d=\"M{LEFT:.1} {:.1}M{third:.1} {TOP:.1}\"", HEIGHT - BOTTOM);
+        assert!(svg.contains(&drawn), "{drawn} {svg}");
+    }
+
+    #[test]
+    fn many_places_are_thinned_out() {
+        assert_eq!(shown(3), [0, 1, 2]);
+        let some = shown(200);
+        assert!(some.len() == LABELS && some[0] == 0 && some[LABELS - 1] == 199);
+    }
+}

@@ -1,0 +1,185 @@
+//! Training dynamics: curve and accuracy of every checkpoint of a training (the paper's Fig. 6 b).
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::curve::{CurvePlan, measure, sets};
+use crate::audit::stage::clean::predict;
+use crate::audit::stage::pixels::ImagePixels;
+use crate::audit::stats::Rate;
+use crate::data::Dataset;
+use crate::model::Model;
+use crate::modularity::Curve;
+
+/// Endings of files that are taken for checkpoints.
+const ENDINGS: [&str; 5] = ["safetensors", "pt", "pth", "th", "pt2"];
+
+/// One checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Checkpoint {
+    /// File name.
+    pub name: String,
+    /// Of the file.
+    pub sha256: String,
+    /// On the samples of the curve, all repeats together.
+    pub accuracy: Rate,
+    /// Clean curve.
+    pub curve: Curve,
+}
+
+/// How a tap's Q goes with the accuracy over the checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TapTrend {
+    /// Where.
+    pub tap: String,
+    /// Q of the first checkpoint.
+    pub first: Option<f64>,
+    /// Q of the last one.
+    pub last: Option<f64>,
+    /// Spearman's rank correlation of Q and accuracy; absent for fewer than three checkpoints, and where one of the two never changes.
+    pub rank_correlation: Option<f64>,
+}
+
+/// The checkpoints of a folder, `epoch-9` before `epoch-10`.
+///
+/// # Errors
+/// One line, when there is none or the folder cannot be read.
+pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let fail = |reason: String| format!("{}: {reason}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(|error| fail(error.to_string()))?;
+    let mut files: Vec<PathBuf> = entries
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| fail(error.to_string()))?
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && ENDINGS.iter().any(|it| path.extension().is_some_and(|found| found == *it)))
+        .collect();
+    if files.is_empty() {
+        return Err(fail(format!("no checkpoints; expected files that end in {}", ENDINGS.join(", "))));
+    }
+    files.sort_by_cached_key(|path| natural(&path.file_name().unwrap_or_default().to_string_lossy()));
+    Ok(files)
+}
+
+/// Runs of digits count as numbers.
+fn natural(name: &str) -> Vec<(u128, String)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let text = after.find(|letter: char| letter.is_ascii_digit()).unwrap_or(after.len());
+        let (text, after) = after.split_at(text);
+        // Longer than any epoch: as large as can be, and told apart by the text.
+        parts.push((number.parse().unwrap_or(if number.is_empty() { 0 } else { u128::MAX }), text.to_owned()));
+        rest = after;
+    }
+    parts
+}
+
+/// Measures one checkpoint. `progress(done, total)` counts taps × samples, then samples.
+///
+/// # Errors
+/// One line, when data and model do not fit each other.
+pub fn checkpoint(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &CurvePlan,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Checkpoint, Vec<String>), String> {
+    let (curve, warnings) = measure(model, data, plan, progress)?;
+    let (mut correct, mut of) = (0, 0);
+    for set in sets(data, plan)? {
+        let images = data.read(&set).map_err(|error| error.to_string())?;
+        let places: Vec<usize> = (0..set.len()).collect();
+        let device = advmod_attacks::victim::Victim::device(model);
+        let source = ImagePixels { images: &images, places: &places, device };
+        let total = set.len() as u64;
+        let mut told = |done| progress(done, total);
+        let (predictions, _) = predict(model, &source, 128, &mut told).map_err(|error| error.to_string())?;
+        correct += predictions.iter().zip(&images.labels).filter(|(found, label)| found == label).count();
+        of += set.len();
+    }
+    let info = model.info();
+    let checkpoint =
+        Checkpoint { name: info.name.clone(), sha256: info.sha256.clone(), accuracy: Rate::new(correct, of), curve };
+    Ok((checkpoint, warnings))
+}
+
+/// Tap by tap; the taps are those of the first checkpoint.
+pub fn trends(checkpoints: &[Checkpoint]) -> Vec<TapTrend> {
+    let Some(first) = checkpoints.first() else { return Vec::new() };
+    let of_tap = |tap: &str| -> Vec<Option<f64>> {
+        let point = |it: &Checkpoint| it.curve.taps.iter().find(|point| point.tap == tap)?.q;
+        checkpoints.iter().map(point).collect()
+    };
+    let trend = |tap: &str| {
+        let q = of_tap(tap);
+        let pairs: Vec<(f64, f64)> =
+            q.iter().zip(checkpoints).filter_map(|(q, it)| Some(((*q)?, it.accuracy.value?))).collect();
+        TapTrend {
+            tap: tap.to_owned(),
+            first: q.first().copied().flatten(),
+            last: q.last().copied().flatten(),
+            rank_correlation: spearman(&pairs),
+        }
+    };
+    first.curve.taps.iter().map(|point| trend(&point.tap)).collect()
+}
+
+/// Spearman's rank correlation: Pearson's of the ranks, equal values sharing their mean rank.
+fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    if pairs.len() < 3 {
+        return None;
+    }
+    let first = ranks(pairs.iter().map(|it| it.0).collect());
+    let second = ranks(pairs.iter().map(|it| it.1).collect());
+    let mean = (pairs.len() as f64 + 1.0) / 2.0;
+    let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
+    let spread = (sum(&first, &first) * sum(&second, &second)).sqrt();
+    (spread > 0.0).then(|| sum(&first, &second) / spread)
+}
+
+fn ranks(values: Vec<f64>) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    for equal in order.chunk_by(|&a, &b| values[a].total_cmp(&values[b]).is_eq()) {
+        let before = order.iter().position(|it| it == &equal[0]).unwrap_or(0);
+        let mean = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        equal.iter().for_each(|&place| ranks[place] = mean);
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_come_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(checkpoints(folder.path()).unwrap_err().contains("no checkpoints"));
+        assert!(checkpoints(&folder.path().join("nowhere")).unwrap_err().contains("nowhere"));
+        for name in ["epoch-10.pt", "epoch-9.pt", "epoch-010b.pt", "notes.txt", "last.safetensors"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = checkpoints(folder.path()).unwrap();
+        let names: Vec<String> =
+            found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        assert_eq!(names, ["epoch-9.pt", "epoch-10.pt", "epoch-010b.pt", "last.safetensors"]);
+    }
+
+    #[test]
+    fn ranks_correlate_as_spearman_says() {
+        // By hand: ranks 1 2 3 4 and 1 3 2 4, so 1 − 6·2/(4·15).
+        let pairs = [(0.1, 5.0), (0.2, 7.0), (0.3, 6.0), (0.9, 8.0)];
+        assert!((spearman(&pairs).unwrap() - 0.8).abs() < 1e-12);
+        // Equal values share the mean of their ranks: 1.5 1.5 3 against 1 2 3 gives √3/2.
+        assert!((spearman(&[(1.0, 1.0), (1.0, 2.0), (2.0, 3.0)]).unwrap() - 0.75_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(spearman(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(spearman(&[(1.0, 1.0), (2.0, 2.0)]), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! `advmod dynamics` and `advmod train --measure` through the real executable.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{advmod, root};
+
+/// The embedded images as a data set with a training and a test part.
+fn data(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    for part in ["train", "t10k"] {
+        for (name, fixture) in [("images-idx3", "images.idx3"), ("labels-idx1", "labels.idx1")] {
+            let from = root().join(format!("fixtures/fashion-mnist-1000-{fixture}.gz"));
+            std::fs::copy(from, folder.join(format!("{part}-{name}-ubyte.gz"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_dynamics_of_a_training_are_those_of_its_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    data(&folder.path().join("images"));
+    let recipe = ["--arch", "resnet20", "--epochs", "2", "--lr", "0.05", "--crop-padding", "0", "--threads", "1"];
+    let files =
+        ["--data", &path("images"), "--out", &path("m.safetensors"), "--checkpoints", &path("epochs"), "--measure"];
+    let trained = advmod(&[&["train"], &recipe[..], &files].concat()).assert().success();
+    let text = String::from_utf8(trained.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("epoch-002.safetensors") && text.contains("rank correlation"), "{text}");
+
+    let flags = ["dynamics", &path("epochs"), "--data", &path("images"), "--threads", "1", "--out", &path("out")];
+    let measured = advmod(&flags).assert().success();
+    let text = String::from_utf8(measured.get_output().stdout.clone()).unwrap();
+    let read = |file: String| -> Value { serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap() };
+    let (during, after) = (read(path("epochs/dynamics.json")), read(path("out/dynamics.json")));
+    assert_eq!(during, after);
+    let checkpoints = after["checkpoints"].as_array().unwrap();
+    assert_eq!(checkpoints.len(), 2);
+    assert!(text.find("epoch-001").unwrap() < text.find("epoch-002").unwrap());
+    // Ten classes of a hundred images: after two epochs the last tap separates them better than chance would.
+    let last = &checkpoints[1];
+    assert!(last["accuracy"]["low"].as_f64().unwrap() > 0.1, "{last}");
+    let taps = last["curve"]["taps"].as_array().unwrap();
+    assert!(taps.last().unwrap()["q"].as_f64().unwrap() > taps.last().unwrap()["null"].as_f64().unwrap() + 0.1);
+    let csv = std::fs::read_to_string(path("out/dynamics.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 2 * taps.len());
+    let svg = std::fs::read_to_string(path("out/dynamics.svg")).unwrap();
+    // A curve per checkpoint; accuracy and three taps over the checkpoints; each again in the legend.
+    assert_eq!(svg.matches("class=\"line\"").count(), 2 * (2 + 4));
+}
+
+#[test]
+fn a_folder_without_checkpoints_is_an_error_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(path("empty")).unwrap();
+    std::fs::create_dir(path("broken")).unwrap();
+    std::fs::write(path("broken/epoch-1.pt"), "no model").unwrap();
+    for (name, word) in [("empty", "no checkpoints"), ("nowhere", "nowhere"), ("broken", "epoch-1.pt")] {
+        let output = advmod(&["dynamics", &path(name)]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(3) && error.contains(word) && error.lines().count() == 1, "{error}");
+    }
+    let output = advmod(&["train", "--data", "x", "--arch", "y", "--out", "z", "--measure"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
