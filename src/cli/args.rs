@@ -37,6 +37,8 @@ pub enum Command {
     Tui(Box<TuiArgs>),
     /// Measure a model's clean modularity curve, without any attack.
     Curve(Box<CurveArgs>),
+    /// Compare a model's taps with each other: difference of Q, and linear CKA.
+    Similarity(Box<SimilarityArgs>),
     /// Measure curve and accuracy of every checkpoint of a training.
     Dynamics(Box<DynamicsArgs>),
     /// Train a built-in architecture.
@@ -278,6 +280,59 @@ impl ReadArgs {
     pub fn of(&self, model: Option<PathBuf>) -> ModelArgs {
         let Self { arch, normalize, input_size } = self.clone();
         ModelArgs { model, arch, normalize, input_size }
+    }
+}
+
+/// `advmod similarity`.
+#[derive(Args, Debug)]
+pub struct SimilarityArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How Q is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// How CKA is estimated: full over all samples, or without bias over batches of N samples.
+    #[arg(long, value_name = "full|N", default_value = "full", help_heading = "Curve")]
+    pub cka: CkaArg,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for similarity.json, difference.csv, cka.csv and similarity.svg.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `--cka`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CkaArg {
+    /// All samples at once.
+    Full,
+    /// Batches of so many.
+    Batches(usize),
+}
+
+impl std::str::FromStr for CkaArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<usize>()) {
+            ("full", _) => Ok(Self::Full),
+            (_, Ok(n)) if n >= crate::modularity::cka::FEWEST => Ok(Self::Batches(n)),
+            _ => Err(format!("expected full, or a batch of at least {}", crate::modularity::cka::FEWEST)),
+        }
+    }
+}
+
+impl std::fmt::Display for CkaArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Batches(n) => write!(f, "unbiased, batches of {n}"),
+        }
     }
 }
 

@@ -116,18 +116,24 @@ fn columns(checkpoint: &Checkpoint) -> Vec<usize> {
 
 fn head(first: &Checkpoint, data: &str) -> String {
     let curve = &first.curve;
-    let taps = columns(first).into_iter().map(|it| format!("{:>12}", tail(&curve.taps[it].tap))).collect::<String>();
+    let taps: Vec<String> = columns(first).into_iter().map(|it| format!("{:>12}", tail(&curve.taps[it].tap))).collect();
     format!(
-        "Q by tap on {data}: N = {}, k = {}, {}\n{:<28} {:>8}{taps}\n",
-        curve.n, curve.k, curve.similarity, "checkpoint", "accuracy"
+        "Q by tap on {data}: N = {}, k = {}, {}\n{:<28} {:>8}{}\n",
+        curve.n,
+        curve.k,
+        curve.similarity,
+        "checkpoint",
+        "accuracy",
+        taps.concat()
     )
 }
 
 fn line(it: &Checkpoint) -> String {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
     let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
-    let taps = columns(it).into_iter().map(|tap| format!("{:>12}", number(it.curve.taps[tap].q))).collect::<String>();
-    format!("{:<28} {accuracy:>8}{taps}\n", tail(&it.name))
+    let taps: Vec<String> =
+        columns(it).into_iter().map(|tap| format!("{:>12}", number(it.curve.taps[tap].q))).collect();
+    format!("{:<28} {accuracy:>8}{}\n", tail(&it.name), taps.concat())
 }
 
 /// The end of a long name, which tells checkpoints and taps apart.

@@ -12,6 +12,7 @@ mod export_help;
 mod inspect;
 mod report;
 mod shell;
+mod similarity;
 mod train;
 mod tui;
 
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(args, cli.quiet),
         Command::Tui(args) => tui::run(args, cli.quiet),
         Command::Curve(args) => curve::run(args, cli.quiet),
+        Command::Similarity(args) => similarity::run(args, cli.quiet),
         Command::Dynamics(args) => dynamics::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),

@@ -28,6 +28,8 @@ mod hubness;
 
 mod curve;
 
+pub mod cka;
+
 mod notes;
 
 pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_drop, std_dev};

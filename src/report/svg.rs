@@ -52,11 +52,7 @@ pub fn charts(charts: &[LineChart], description: &str) -> String {
     let width = WIDTH * charts.len() as f64;
     let legend = charts.iter().map(|chart| shown(chart.lines.len()).len()).max().unwrap_or(0);
     let height = HEIGHT + 18.0 * legend.div_ceil(3) as f64;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{}\">\n<style>{STYLE}</style>\n",
-        escape(description)
-    );
+    let mut svg = head(width, height, description);
     for (place, chart) in charts.iter().enumerate() {
         writeln!(svg, "<g transform=\"translate({} 0)\">", WIDTH * place as f64)
             .expect("writing to memory cannot fail");
@@ -116,6 +112,85 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
         writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", x + 23.0, y + 4.0, escape(&name))?;
     }
     Ok(())
+}
+
+/// A matrix as a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heatmap {
+    /// Above it.
+    pub title: String,
+    /// Of rows and columns alike.
+    pub names: Vec<String>,
+    /// From 0 to 1; a cell stays empty where there is none.
+    pub values: Vec<Vec<Option<f64>>>,
+}
+
+/// Of a heatmap, in pixels.
+const SIDE: f64 = 320.0;
+/// Left of a heatmap, for the names of its rows.
+const MARGIN: f64 = 110.0;
+
+/// The matrices side by side in one file.
+pub fn heatmaps(maps: &[Heatmap], description: &str) -> String {
+    let (width, height) = ((SIDE + MARGIN + 20.0) * maps.len() as f64, SIDE + MARGIN + 50.0);
+    let mut svg = head(width, height, description);
+    for (place, map) in maps.iter().enumerate() {
+        let left = (SIDE + MARGIN + 20.0) * place as f64 + MARGIN;
+        draw_map(&mut svg, map, left).expect("writing to memory cannot fail");
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
+    let cell = SIDE / map.names.len().max(1) as f64;
+    writeln!(svg, "<text class=\"title\" x=\"{left}\" y=\"18\">{}</text>", escape(&map.title))?;
+    for (row, values) in map.values.iter().enumerate() {
+        for (column, value) in values.iter().enumerate() {
+            let Some(value) = value.filter(|value| value.is_finite()) else { continue };
+            let (x, y) = (left + cell * column as f64, 30.0 + cell * row as f64);
+            let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value));
+            writeln!(
+                svg,
+                "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a} and {b}: \
+                 {value:.3}</title></rect>"
+            )?;
+        }
+    }
+    for at in shown(map.names.len()) {
+        let (name, middle) = (escape(&map.names[at]), cell * (at as f64 + 0.5));
+        let (x, y) = (left + middle + 4.0, 30.0 + SIDE + 14.0);
+        writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\n\
+             <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{name}</text>",
+            left - 6.0,
+            30.0 + middle + 4.0
+        )?;
+    }
+    let y = SIDE + MARGIN + 22.0;
+    for step in 0..=10 {
+        let (x, value) = (left + 20.0 * f64::from(step), f64::from(step) / 10.0);
+        writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"20\" height=\"10\" fill=\"{}\"/>", shade(value))?;
+        if step % 5 == 0 {
+            writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{value}</text>", x + 10.0, y + 22.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// From dark violet over blue and green to yellow: readable without colours too.
+fn shade(value: f64) -> String {
+    let value = value.clamp(0.0, 1.0);
+    format!("hsl({:.0} 60% {:.0}%)", 285.0 - 230.0 * value, 18.0 + 52.0 * value)
+}
+
+fn head(width: f64, height: f64, description: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"{}\">\n<style>{STYLE}</style>\n",
+        escape(description)
+    )
 }
 
 /// All places, or evenly spread ones with the first and the last.
@@ -181,6 +256,15 @@ mod tests {
         let third = LEFT + (right - LEFT) * 2.0 / 3.0;
         let drawn = format!("d=\"M{LEFT:.1} {:.1}M{third:.1} {TOP:.1}\"", HEIGHT - BOTTOM);
         assert!(svg.contains(&drawn), "{drawn} {svg}");
+    }
+
+    #[test]
+    fn a_matrix_has_a_cell_for_each_value() {
+        let names = vec!["<a>".to_owned(), "b".to_owned()];
+        let values = vec![vec![Some(1.0), None], vec![Some(0.5), Some(f64::NAN)]];
+        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values }], "d");
+        assert_eq!(svg.matches("</rect>").count(), 2);
+        assert!(svg.contains("b and &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
     }
 
     #[test]

@@ -134,22 +134,24 @@ fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.len() < 3 {
         return None;
     }
-    let first = ranks(pairs.iter().map(|it| it.0).collect());
-    let second = ranks(pairs.iter().map(|it| it.1).collect());
-    let mean = (pairs.len() as f64 + 1.0) / 2.0;
+    let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let (first, second) = (ranks(&first), ranks(&second));
+    let mean = f64::midpoint(pairs.len() as f64, 1.0);
     let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
     let spread = (sum(&first, &first) * sum(&second, &second)).sqrt();
     (spread > 0.0).then(|| sum(&first, &second) / spread)
 }
 
-fn ranks(values: Vec<f64>) -> Vec<f64> {
+fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];
     for equal in order.chunk_by(|&a, &b| values[a].total_cmp(&values[b]).is_eq()) {
         let before = order.iter().position(|it| it == &equal[0]).unwrap_or(0);
-        let mean = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|&place| ranks[place] = mean);
+        let mean = before as f64 + f64::midpoint(equal.len() as f64, 1.0);
+        for &place in equal {
+            ranks[place] = mean;
+        }
     }
     ranks
 }

@@ -2,4 +2,5 @@
 
 pub mod curve;
 pub mod dynamics;
+pub mod similarity;
 pub mod train;

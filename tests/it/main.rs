@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
 mod resume;
+mod similarity;
 mod support;
 
 mod exports;

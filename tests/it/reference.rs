@@ -3,12 +3,13 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use advmod::data::Images;
+use advmod::data::{Images, Selection};
 use advmod::model::Model;
 use advmod::model::load::LoadOptions;
 use advmod::model::normalize::Normalization;
 use advmod::model::passes::count::count;
 use advmod::modularity::Similarity;
+use advmod::study::similarity::{CkaPlan, Matrix, linear_cka};
 use advmod_attacks::outcome::SampleOutcome;
 use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
@@ -216,5 +217,27 @@ fn parameters_and_macs_are_those_of_a_hand_count() {
         let mut bytes = Vec::new();
         std::fs::File::open(&weights).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(model.info().sha256.len(), 64);
+    }
+}
+
+#[test]
+fn linear_cka_is_that_of_an_independent_implementation() {
+    let (Some(reference), Some(data)) = (reference(), shared("data/cifar10-jpeg-test-4000.npz")) else { return };
+    let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
+    let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
+    let measure = |samples, plan, go_on: &mut dyn FnMut(u64, u64) -> std::ops::ControlFlow<()>| {
+        linear_cka(&reference.model, data.as_ref(), &Selection::First(samples), plan, go_on).unwrap()
+    };
+    let Matrix(found) = measure(500, CkaPlan::Full, go_on);
+    let expected: Vec<Vec<f64>> = serde_json::from_value(reference.json["linear_cka"].clone()).unwrap();
+    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+        // f32 products of up to 16,384 values against f64.
+        assert!((found.unwrap() - expected).abs() < 1e-3, "{found:?} {expected}");
+    }
+    // Without bias, batches of 250 estimate what all samples at once do.
+    let (Matrix(all), Matrix(batches)) =
+        (measure(2000, CkaPlan::Batches(2000), go_on), measure(2000, CkaPlan::Batches(250), go_on));
+    for (all, batches) in all.iter().flatten().zip(batches.iter().flatten()) {
+        assert!((all.unwrap() - batches.unwrap()).abs() < 0.02, "{all:?} {batches:?}");
     }
 }

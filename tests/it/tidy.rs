@@ -48,6 +48,7 @@ fn tensors_stay_in_their_rooms() {
     let rooms = [
         "src/model",
         "src/modularity/similarity.rs",
+        "src/modularity/cka.rs",
         "src/modularity/mod.rs",
         "src/audit/stage",
         "src/audit/engine.rs",

@@ -50,10 +50,7 @@ pub enum TraceError {
     Torch(#[from] TchError),
 }
 
-/// Feeds all samples forward and finds each tap's neighbours, long enough lists for the jackknife.
-///
-/// Up to one batch of samples, each representation is used while it is alive. More samples are worked off in groups of taps that fit
-/// in memory, with one forward pass per group. `progress(done)` counts taps × samples.
+/// Feeds all samples forward and finds each tap's neighbours, long enough lists for the jackknife. `progress(done)` counts taps × samples.
 pub fn tap_neighbors(
     model: &Model,
     source: &dyn PixelSource,
@@ -65,33 +62,50 @@ pub fn tap_neighbors(
     if n <= settings.k {
         return Ok(vec![Err(ModularityError::TooFewSamples { n, k: settings.k }); n_taps]);
     }
-    let batch = trace_batch(&source.pixels(0..1)?);
     let candidates = candidates_for(n, settings.k);
-    let find = |rows: &Tensor| neighbors(rows, settings.similarity, candidates);
+    let mut found = Vec::with_capacity(n_taps);
+    visit_taps(model, source, progress, &mut |rows| {
+        found.push(neighbors(rows, settings.similarity, candidates));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Feeds all samples forward and hands each tap's rows `[N, M]` over, tap by tap in forward order.
+///
+/// Up to one batch of samples, each representation is used while it is alive. More samples are worked off in groups of taps that fit
+/// in memory, with one forward pass per group. `progress(done)` counts taps × samples.
+pub fn visit_taps(
+    model: &Model,
+    source: &dyn PixelSource,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&Tensor) -> Result<(), TchError>,
+) -> Result<(), TraceError> {
+    let n = source.len();
+    let n_taps = model.tap_paths().len();
+    let batch = trace_batch(&source.pixels(0..1)?);
+    let mut visited = 0;
     if n <= batch {
-        let mut found = Vec::with_capacity(n_taps);
         let pixels = padded(&source.pixels(0..n)?)?;
         let mut stopped = false;
         let _logits = model.trace(&pixels, &mut |_, rows| {
-            found.push(find(&rows.f_narrow(0, 0, n as i64)?));
-            stopped |= progress((found.len() * n) as u64).is_break();
+            visit(&rows.f_narrow(0, 0, n as i64)?)?;
+            visited += 1;
+            stopped |= progress((visited * n) as u64).is_break();
             Ok(())
         })?;
-        return if stopped { Err(TraceError::Stopped) } else { Ok(found) };
+        return if stopped { Err(TraceError::Stopped) } else { Ok(()) };
     }
-
-    let mut found: TapNeighbors = Vec::with_capacity(n_taps);
-    while found.len() < n_taps {
-        let first = found.len();
-        let kept = keep_rows(model, source, (first, batch), progress)?;
-        for rows in &kept {
-            found.push(find(rows));
-            if progress((found.len() * n) as u64).is_break() {
+    while visited < n_taps {
+        for rows in keep_rows(model, source, (visited, batch), progress)? {
+            visit(&rows)?;
+            visited += 1;
+            if progress((visited * n) as u64).is_break() {
                 return Err(TraceError::Stopped);
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Samples per forward pass for images like these: large images have large activations.

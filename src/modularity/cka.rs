@@ -1,0 +1,212 @@
+//! The device half of CKA: how alike two taps see the same samples.
+
+use tch::{Kind, TchError, Tensor};
+
+/// Fewest samples of the unbiased estimator.
+pub const FEWEST: usize = 4;
+
+/// One tap's samples beside each other, in f64: what linear CKA needs of a representation, whatever its width.
+#[derive(Debug)]
+pub struct Gram {
+    /// `[N, N]`.
+    products: Tensor,
+    n: usize,
+}
+
+impl Gram {
+    /// Centred: `H·R·Rᵀ·H` for the full estimate.
+    ///
+    /// # Shapes and units
+    /// `rows`: f32 `[N, M]`.
+    /// # Cost
+    /// N·N·M multiply-adds, and N·N numbers kept.
+    pub fn centred(rows: &Tensor) -> Result<Self, TchError> {
+        let _guard = tch::no_grad_guard();
+        let rows = rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?;
+        Self::of(&rows)
+    }
+
+    /// With zeros on the diagonal, for the unbiased estimate.
+    ///
+    /// # Shapes and units
+    /// As [`centred`](Self::centred).
+    pub fn hollow(rows: &Tensor) -> Result<Self, TchError> {
+        let _guard = tch::no_grad_guard();
+        // The estimate does not depend on the origin; near the mean the numbers are smallest.
+        let gram = Self::centred(rows)?;
+        let _ = gram.products.f_diagonal(0, 0, 1)?.f_fill_(0.0)?;
+        Ok(gram)
+    }
+
+    fn of(rows: &Tensor) -> Result<Self, TchError> {
+        let products = rows.f_matmul(&rows.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)?;
+        Ok(Self { n: products.size()[0] as usize, products })
+    }
+
+    fn inner(&self, other: &Self) -> Result<f64, TchError> {
+        f64::try_from(self.products.f_mul(&other.products)?.f_sum(Kind::Double)?)
+    }
+}
+
+/// Full linear CKA of every two taps; nothing where a tap gives all samples the same representation.
+///
+/// # Source
+/// Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. 4, in its Gram form.
+pub fn full(grams: &[Gram]) -> Result<Vec<Vec<Option<f64>>>, TchError> {
+    let inner = all_pairs(grams, Gram::inner)?;
+    Ok(normalized(&inner))
+}
+
+/// Unbiased HSIC of every two taps on one batch of at least [`FEWEST`] samples; batches are summed and then [`normalized`].
+///
+/// # Source
+/// Song et al., "Feature Selection via Dependence Maximization", JMLR 2012, eq. 5.
+pub fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
+    let sums: Vec<Tensor> = grams
+        .iter()
+        .map(|gram| gram.products.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double))
+        .collect::<Result<_, _>>()?;
+    let totals: Vec<f64> = sums.iter().map(|it| f64::try_from(it.f_sum(Kind::Double)?)).collect::<Result<_, _>>()?;
+    let places: Vec<usize> = (0..grams.len()).collect();
+    all_pairs(&places, |&a, &b| {
+        let n = grams[a].n as f64;
+        let trace = grams[a].inner(&grams[b])?;
+        let through = f64::try_from(sums[a].f_dot(&sums[b])?)?;
+        let terms = trace + totals[a] * totals[b] / ((n - 1.0) * (n - 2.0)) - 2.0 * through / (n - 2.0);
+        Ok(terms / (n * (n - 3.0)))
+    })
+}
+
+/// `h_ij / √(h_ii·h_jj)`: CKA out of HSIC. Nothing where a denominator is not positive.
+///
+/// # Source
+/// Nguyen et al., "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021, eq. 3: a ratio of sums, not a mean of ratios.
+pub fn normalized(inner: &[Vec<f64>]) -> Vec<Vec<Option<f64>>> {
+    let cell = |a: usize, b: usize| {
+        let scale = inner[a][a] * inner[b][b];
+        let is_defined = inner[a][a] > 0.0 && inner[b][b] > 0.0 && scale.is_normal();
+        is_defined.then(|| inner[a][b] / scale.sqrt()).filter(|value| value.is_finite())
+    };
+    (0..inner.len()).map(|a| (0..inner.len()).map(|b| cell(a, b)).collect()).collect()
+}
+
+fn all_pairs<T>(items: &[T], of: impl Fn(&T, &T) -> Result<f64, TchError>) -> Result<Vec<Vec<f64>>, TchError> {
+    let mut all = vec![vec![0.0; items.len()]; items.len()];
+    for a in 0..items.len() {
+        for b in a..items.len() {
+            let value = of(&items[a], &items[b])?;
+            (all[a][b], all[b][a]) = (value, value);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn rows(n: i64, m: i64, phase: f64) -> Tensor {
+        (Tensor::arange(n * m, (Kind::Float, Device::Cpu)) * 0.37 + phase).sin().view([n, m]) + 0.5
+    }
+
+    fn of(a: &Tensor, b: &Tensor) -> f64 {
+        full(&[Gram::centred(a).unwrap(), Gram::centred(b).unwrap()]).unwrap()[0][1].unwrap()
+    }
+
+    /// `‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖)` of centred columns, in f64.
+    fn by_features(a: &Tensor, b: &Tensor) -> f64 {
+        let centred = |rows: &Tensor| {
+            let rows = rows.to_kind(Kind::Double);
+            &rows - rows.mean_dim([0_i64].as_slice(), true, Kind::Double)
+        };
+        let (a, b) = (centred(a), centred(b));
+        let size = |x: &Tensor, y: &Tensor| f64::try_from(x.transpose(0, 1).matmul(y).norm()).unwrap();
+        size(&b, &a).powi(2) / (size(&a, &a) * size(&b, &b))
+    }
+
+    #[test]
+    fn both_forms_agree() {
+        let (a, b) = (rows(40, 7, 0.0), rows(40, 90, 1.0));
+        assert!((of(&a, &b) - by_features(&a, &b)).abs() < 1e-5, "{} {}", of(&a, &b), by_features(&a, &b));
+        // In f64 to ten digits.
+        let double = |rows: &Tensor| {
+            let rows = rows.to_kind(Kind::Double);
+            let rows = &rows - rows.mean_dim([0_i64].as_slice(), true, Kind::Double);
+            Gram { products: rows.matmul(&rows.transpose(0, 1)), n: 40 }
+        };
+        let gram = full(&[double(&a), double(&b)]).unwrap()[0][1].unwrap();
+        assert!((gram - by_features(&a, &b)).abs() < 1e-10);
+    }
+
+    #[test]
+    fn turning_scaling_and_moving_change_nothing() {
+        let (a, b) = (rows(30, 12, 0.0), rows(30, 12, 2.0));
+        let (turn, _) = Tensor::linalg_qr(&rows(12, 12, 5.0), "reduced");
+        let moved = b.matmul(&turn) * 3.0 + 7.0;
+        assert!((of(&a, &b) - of(&a, &moved)).abs() < 1e-5);
+        assert!((of(&a, &(&a * 0.1 - 4.0)) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_tap_that_sees_no_difference_has_no_similarity() {
+        let same = Tensor::ones([10, 3], (Kind::Float, Device::Cpu));
+        let grams = [Gram::centred(&same).unwrap(), Gram::centred(&rows(10, 3, 0.0)).unwrap()];
+        let found = full(&grams).unwrap();
+        assert_eq!((found[0][0], found[0][1]), (None, None));
+        assert!((found[1][1].unwrap() - 1.0).abs() < 1e-12);
+        // An unbiased estimate may be negative.
+        assert_eq!(normalized(&[vec![-1.0, 0.5], vec![0.5, 1.0]])[0][1], None);
+    }
+
+    #[test]
+    fn hsic_is_unbiased() {
+        // By its definition as a mean over quadruples of different samples, on six samples.
+        let (a, b) = (rows(6, 2, 0.0), rows(6, 3, 1.0));
+        let gram = |rows: &Tensor| -> Vec<Vec<f64>> {
+            let rows = rows.to_kind(Kind::Double);
+            Vec::try_from(rows.matmul(&rows.transpose(0, 1))).unwrap()
+        };
+        let (k, l) = (gram(&a), gram(&b));
+        let mut sum = 0.0;
+        let mut count = 0.0;
+        for i in 0..6 {
+            for j in 0..6 {
+                for q in 0..6 {
+                    for r in 0..6 {
+                        let all = [i, j, q, r];
+                        if (0..4).all(|x| (0..x).all(|y| all[x] != all[y])) {
+                            sum += k[i][j] * (l[i][j] + l[q][r] - 2.0 * l[i][q]);
+                            count += 1.0;
+                        }
+                    }
+                }
+            }
+        }
+        let found = hsic(&[Gram::hollow(&a).unwrap(), Gram::hollow(&b).unwrap()]).unwrap()[0][1];
+        assert!((found - sum / count).abs() < 1e-6 * found.abs(), "{found} {}", sum / count);
+    }
+
+    #[test]
+    fn batches_estimate_what_all_samples_show() {
+        let noise = |seed: f64, n: i64, m: i64| {
+            (Tensor::arange(n * m, (Kind::Float, Device::Cpu)) * seed).sin().view([n, m]) * 43758.545
+        };
+        let wild = |seed: f64, m: i64| noise(seed, 600, m).frac();
+        let a = wild(12.9898, 20);
+        let b = Tensor::cat(&[a.narrow(1, 0, 10), wild(78.233, 10)], 1);
+        let all = of(&a, &b);
+        let mut sums = vec![vec![0.0; 2]; 2];
+        for start in (0..600).step_by(100) {
+            let part = |rows: &Tensor| Gram::hollow(&rows.narrow(0, start, 100)).unwrap();
+            let found = hsic(&[part(&a), part(&b)]).unwrap();
+            for (sums, found) in sums.iter_mut().zip(found) {
+                sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+            }
+        }
+        let estimate = normalized(&sums)[0][1].unwrap();
+        // The full estimate is biased upwards by about the ratio of width and samples.
+        assert!((estimate - all).abs() < 0.05, "{estimate} {all}");
+    }
+}
