@@ -98,12 +98,14 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         write_atomically(&folder.join("similarity.json"), json.as_bytes())?;
         write_atomically(&folder.join("difference.csv"), &csv(&taps, &difference))?;
         write_atomically(&folder.join("cka.csv"), &csv(&taps, &cka))?;
-        let map = |title: &str, matrix: &Matrix| Heatmap {
+        let map = |title: &str, matrix: &Matrix, largest: f64| Heatmap {
             title: title.to_owned(),
             names: taps.clone(),
             values: matrix.0.clone(),
+            largest,
         };
-        let maps = [map("|Q_i − Q_j|", &difference), map("linear CKA", &cka)];
+        let largest = difference.0.iter().flatten().flatten().copied().fold(0.0, f64::max);
+        let maps = [map("|Q_i − Q_j|", &difference, largest), map("linear CKA", &cka, 1.0)];
         let about = format!("Difference of modularity and linear CKA between the taps of {}", info.name);
         write_atomically(&folder.join("similarity.svg"), heatmaps(&maps, &about).as_bytes())?;
     }

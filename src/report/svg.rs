@@ -121,8 +121,10 @@ pub struct Heatmap {
     pub title: String,
     /// Of rows and columns alike.
     pub names: Vec<String>,
-    /// From 0 to 1; a cell stays empty where there is none.
+    /// From 0 up; a cell stays empty where there is none.
     pub values: Vec<Vec<Option<f64>>>,
+    /// The value of the brightest colour.
+    pub largest: f64,
 }
 
 /// Of a heatmap, in pixels.
@@ -149,7 +151,7 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
         for (column, value) in values.iter().enumerate() {
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
             let (x, y) = (left + cell * column as f64, 30.0 + cell * row as f64);
-            let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value));
+            let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value / map.largest));
             writeln!(
                 svg,
                 "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a} and {b}: \
@@ -173,7 +175,8 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
         let (x, value) = (left + 20.0 * f64::from(step), f64::from(step) / 10.0);
         writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"20\" height=\"10\" fill=\"{}\"/>", shade(value))?;
         if step % 5 == 0 {
-            writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{value}</text>", x + 10.0, y + 22.0)?;
+            let value = map.largest * value;
+            writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{value:.2}</text>", x + 10.0, y + 22.0)?;
         }
     }
     Ok(())
@@ -181,7 +184,7 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
 
 /// From dark violet over blue and green to yellow: readable without colours too.
 fn shade(value: f64) -> String {
-    let value = value.clamp(0.0, 1.0);
+    let value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
     format!("hsl({:.0} 60% {:.0}%)", 285.0 - 230.0 * value, 18.0 + 52.0 * value)
 }
 
@@ -262,7 +265,7 @@ mod tests {
     fn a_matrix_has_a_cell_for_each_value() {
         let names = vec!["<a>".to_owned(), "b".to_owned()];
         let values = vec![vec![Some(1.0), None], vec![Some(0.5), Some(f64::NAN)]];
-        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values }], "d");
+        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values, largest: 1.0 }], "d");
         assert_eq!(svg.matches("</rect>").count(), 2);
         assert!(svg.contains("b and &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
     }
