@@ -337,7 +337,7 @@ pub struct ClassProbability {
 }
 
 /// What an attack did to one sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleResult {
     /// Place in the list of samples.
     pub sample: usize,

@@ -260,6 +260,26 @@ pub struct TuiArgs {
     pub audit: AuditArgs,
 }
 
+/// How curves of several model files are measured.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MeasureArgs {
+    /// How to read the files.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// Which images; --samples and --first count those of one repeat.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5 for curve, 1 for dynamics].
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
+    pub repeats: Option<usize>,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// How to read several model files alike.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
@@ -342,21 +362,9 @@ pub struct DynamicsArgs {
     /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// How to read them.
+    /// How they are measured.
     #[command(flatten)]
-    pub model: ReadArgs,
-    /// Which images.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// How the curve is measured.
-    #[command(flatten)]
-    pub taps: TapArgs,
-    /// Disjoint sets of samples to measure [default: 1].
-    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
-    pub repeats: Option<usize>,
-    /// On what, and how it shows.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub measure: MeasureArgs,
     /// Folder for dynamics.json, dynamics.csv and dynamics.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
@@ -368,21 +376,9 @@ pub struct CurveArgs {
     /// Model files; several are compared. Without any, the embedded ResNet-20.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
     pub model: Vec<PathBuf>,
-    /// How to read them.
+    /// How they are measured.
     #[command(flatten)]
-    pub read: ReadArgs,
-    /// Which images; --samples and --first count those of one repeat.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// How the curve is measured.
-    #[command(flatten)]
-    pub taps: TapArgs,
-    /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5].
-    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
-    pub repeats: Option<usize>,
-    /// On what, and how it shows.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub measure: MeasureArgs,
     /// Folder for curve.json and curve.csv.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,

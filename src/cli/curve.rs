@@ -25,25 +25,26 @@ struct ModelCurve {
 }
 
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
-    setup::set_threads(args.run.threads)?;
-    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.data)?;
-    let seed = args.run.seed.unwrap_or(0);
+    let how = &args.measure;
+    setup::set_threads(how.run.threads)?;
+    let device = how.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
+    let data = setup::open_data(&how.data)?;
+    let seed = how.run.seed.unwrap_or(0);
     let plan = CurvePlan {
-        k: args.taps.k.unwrap_or(3),
-        similarity: args.taps.similarity.unwrap_or_default(),
-        repeats: args.repeats.unwrap_or(5),
-        samples: match (args.data.first, args.data.samples) {
+        k: how.taps.k.unwrap_or(3),
+        similarity: how.taps.similarity.unwrap_or_default(),
+        repeats: how.repeats.unwrap_or(5),
+        samples: match (how.data.first, how.data.samples) {
             (Some(n), _) => Selection::First(n),
             (None, n) => Selection::Sample { n: n.unwrap_or(500), seed },
         },
     };
-    let mut progress = Progress::new(args.run.progress, quiet);
+    let mut progress = Progress::new(how.run.progress, quiet);
     let files: Vec<_> = if args.model.is_empty() { vec![None] } else { args.model.iter().map(Some).collect() };
     let mut curves = Vec::new();
     for file in files {
-        let model = args.read.of(file.cloned());
-        let options = setup::load_options(&model, setup::tap_selection(&args.taps))?;
+        let model = how.read.of(file.cloned());
+        let options = setup::load_options(&model, setup::tap_selection(&how.taps))?;
         let model = load(model.model.as_deref(), &options, device)?;
         progress.begin(&model.info().name, 0);
         let mut begun = false;
@@ -71,7 +72,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         });
     }
     let json = || serde_json::to_string_pretty(&curves).expect("plain data always has a JSON form") + "\n";
-    match args.run.format {
+    match how.run.format {
         OutputFormat::Json => print(&json())?,
         OutputFormat::Text => {
             for it in &curves {

@@ -19,22 +19,23 @@ use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{Checkpoint, checkpoint, checkpoints, trends};
 
 pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
-    setup::set_threads(args.run.threads)?;
-    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
+    let how = &args.measure;
+    setup::set_threads(how.run.threads)?;
+    let device = how.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.data)?;
+    let data = setup::open_data(&how.data)?;
     let plan = CurvePlan {
-        k: args.taps.k.unwrap_or(3),
-        similarity: args.taps.similarity.unwrap_or_default(),
-        repeats: args.repeats.unwrap_or(1),
-        samples: match (args.data.first, args.data.samples) {
+        k: how.taps.k.unwrap_or(3),
+        similarity: how.taps.similarity.unwrap_or_default(),
+        repeats: how.repeats.unwrap_or(1),
+        samples: match (how.data.first, how.data.samples) {
             (Some(n), _) => Selection::First(n),
-            (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: args.run.seed.unwrap_or(0) },
+            (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: how.run.seed.unwrap_or(0) },
         },
     };
-    let options = setup::load_options(&args.model.of(None), setup::tap_selection(&args.taps))?;
+    let options = setup::load_options(&how.read.of(None), setup::tap_selection(&how.taps))?;
     let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(args.run.progress, quiet);
+    let mut progress = Progress::new(how.run.progress, quiet);
     let mut measured: Vec<Checkpoint> = Vec::new();
     for file in &files {
         let model = load(Some(file), &options, device)?;
@@ -68,13 +69,13 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         for warning in warnings.iter().filter(|_| !quiet) {
             say(&format!("warning: {name}: {warning}"));
         }
-        if args.run.format == OutputFormat::Text {
+        if how.run.format == OutputFormat::Text {
             // Each as soon as it is there: a training has many.
             print(&row(&checkpoint, measured.is_empty(), &data.info().name))?;
         }
         measured.push(checkpoint);
     }
-    match args.run.format {
+    match how.run.format {
         OutputFormat::Json => print(&json(&measured, &data.info().name))?,
         OutputFormat::Text => print(&trend_table(&measured))?,
     }

@@ -122,18 +122,11 @@ mod tests {
         SampleResult {
             sample,
             success: target.map_or(prediction != 0, |target| prediction == target),
-            likeliest: Vec::new(),
             prediction,
             target,
-            l0: 1,
-            l2: 0.1,
-            linf: 0.1,
             forwards: 3,
             backwards: 3,
-            zero_gradients: 0,
-            overshoot: 0.0,
-            forwards_to_success: None,
-            carried_from: None,
+            ..SampleResult::default()
         }
     }
 

@@ -1,27 +1,14 @@
 //! `advmod dynamics` and `advmod train --measure` through the real executable.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::support::{advmod, root};
-
-/// The embedded images as a data set with a training and a test part.
-fn data(folder: &Path) {
-    std::fs::create_dir(folder).unwrap();
-    for part in ["train", "t10k"] {
-        for (name, fixture) in [("images-idx3", "images.idx3"), ("labels-idx1", "labels.idx1")] {
-            let from = root().join(format!("fixtures/fashion-mnist-1000-{fixture}.gz"));
-            std::fs::copy(from, folder.join(format!("{part}-{name}-ubyte.gz"))).unwrap();
-        }
-    }
-}
+use crate::support::{advmod, make_data_set};
 
 #[test]
 fn the_dynamics_of_a_training_are_those_of_its_checkpoints() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    data(&folder.path().join("images"));
+    make_data_set(&folder.path().join("images"));
     let recipe = ["--arch", "resnet20", "--epochs", "2", "--lr", "0.05", "--crop-padding", "0", "--threads", "1"];
     let files =
         ["--data", &path("images"), "--out", &path("m.safetensors"), "--checkpoints", &path("epochs"), "--measure"];

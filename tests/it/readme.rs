@@ -7,7 +7,7 @@ use advmod::model::format::{Dtype, RawTensor, write_safetensors};
 use advmod::model::weights::FreshWeights;
 use advmod::model::zoo;
 
-use crate::support::{advmod, root};
+use crate::support::{advmod, make_data_set, root};
 
 fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).unwrap()
@@ -52,13 +52,7 @@ fn make_files(folder: &Path) {
     std::fs::create_dir(folder.join("cifar-10-batches-py")).unwrap();
     std::fs::write(folder.join("cifar-10-batches-py/test_batch.bin"), &records).unwrap();
     std::fs::write(folder.join("images.npz"), &records).unwrap();
-    std::fs::create_dir(folder.join("fashion-mnist")).unwrap();
-    for part in ["train", "t10k"] {
-        for (name, fixture) in [("images-idx3", "images.idx3"), ("labels-idx1", "labels.idx1")] {
-            let from = root().join(format!("fixtures/fashion-mnist-1000-{fixture}.gz"));
-            std::fs::copy(from, folder.join(format!("fashion-mnist/{part}-{name}-ubyte.gz"))).unwrap();
-        }
-    }
+    make_data_set(&folder.join("fashion-mnist"));
 }
 
 #[test]

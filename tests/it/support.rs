@@ -35,6 +35,17 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The embedded images as a data set with a training and a test part, in a new folder.
+pub fn make_data_set(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    for part in ["train", "t10k"] {
+        for (name, fixture) in [("images-idx3", "images.idx3"), ("labels-idx1", "labels.idx1")] {
+            let from = root().join(format!("fixtures/fashion-mnist-1000-{fixture}.gz"));
+            std::fs::copy(from, folder.join(format!("{part}-{name}-ubyte.gz"))).unwrap();
+        }
+    }
+}
+
 /// The built program.
 pub fn advmod(arguments: &[&str]) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_advmod"));

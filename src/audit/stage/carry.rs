@@ -63,17 +63,9 @@ mod tests {
             sample,
             success,
             prediction: u32::from(success),
-            likeliest: Vec::new(),
-            target: None,
-            l0: 1,
-            l2: 0.1,
-            linf: 0.1,
             forwards,
-            backwards: 0,
-            zero_gradients: 0,
-            overshoot: 0.0,
             forwards_to_success: success.then_some(1),
-            carried_from: None,
+            ..SampleResult::default()
         }
     }
 

@@ -90,22 +90,7 @@ mod tests {
     use crate::modularity::Similarity;
 
     fn result(sample: usize) -> SampleResult {
-        SampleResult {
-            sample,
-            success: false,
-            prediction: 0,
-            likeliest: Vec::new(),
-            target: None,
-            l0: 0,
-            l2: 0.0,
-            linf: 0.0,
-            forwards: 0,
-            backwards: 0,
-            zero_gradients: 0,
-            overshoot: 0.0,
-            forwards_to_success: None,
-            carried_from: None,
-        }
+        SampleResult { sample, ..SampleResult::default() }
     }
 
     #[test]

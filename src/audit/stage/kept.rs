@@ -132,22 +132,7 @@ mod tests {
     use super::*;
 
     fn result(sample: usize) -> SampleResult {
-        SampleResult {
-            sample,
-            success: true,
-            prediction: 1,
-            likeliest: Vec::new(),
-            target: None,
-            l0: 1,
-            l2: 0.1,
-            linf: 0.1,
-            forwards: 1,
-            backwards: 0,
-            zero_gradients: 0,
-            overshoot: 0.0,
-            forwards_to_success: None,
-            carried_from: None,
-        }
+        SampleResult { sample, success: true, ..SampleResult::default() }
     }
 
     #[test]
