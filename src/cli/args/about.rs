@@ -1,0 +1,46 @@
+//! What advmod says of files, attacks and itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shared::{ModelArgs, OutputFormat};
+
+/// `advmod inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which taps to list: default, relu, all, or patterns.
+    #[arg(long, value_name = "PATTERNS", default_value = "default")]
+    pub taps: String,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `advmod attacks`.
+#[derive(Args, Debug)]
+pub struct AttacksArgs {
+    /// The attack to explain.
+    pub name: Option<String>,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `advmod completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// Which shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `advmod man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Folder for one page per command.
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}

@@ -1,0 +1,133 @@
+//! What several commands take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::model::device::DeviceChoice;
+use crate::modularity::Similarity;
+
+/// Which model, and how to read it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model file: torch.export (.pt2), TorchScript, a state_dict (.pt, .pth, .th) or .safetensors; content decides. Without it, the
+    /// embedded ResNet-20.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Architecture, where the file's names and shapes do not tell it (resnet20, vgg16-bn, …).
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// What the model expects: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
+    #[arg(long, value_name = "PRESET")]
+    pub normalize: Option<String>,
+    /// Image height and width that the model was trained at, where that differs from what its architecture suggests.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub input_size: Option<u32>,
+}
+
+/// Which images.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Images: IDX (MNIST, Fashion-MNIST), CIFAR-10/100 (binary or Python batches), .npz, or a folder of class folders. Without it,
+    /// the embedded Fashion-MNIST images.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Which part of the data set, where it has parts.
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<SplitArg>,
+    /// So many images, drawn by --seed [default: 500].
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true)]
+    pub samples: Option<usize>,
+    /// The first N images in file order.
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub first: Option<usize>,
+    /// Scale the shorter side of each image to this (image folders).
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub resize: Option<u32>,
+    /// Then cut the central square of this side (image folders).
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub crop: Option<u32>,
+}
+
+/// How the curve is measured.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Curve")]
+pub struct TapArgs {
+    /// Neighbours per sample [default: 3].
+    #[arg(long, value_name = "K", value_parser = positive, allow_negative_numbers = true)]
+    pub k: Option<usize>,
+    /// How representations are compared: cosine, pearson or sample-centred [default: cosine].
+    #[arg(long, value_name = "NAME")]
+    pub similarity: Option<Similarity>,
+    /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
+    #[arg(long, value_name = "PATTERNS")]
+    pub taps: Option<String>,
+}
+
+/// On what, and how it shows.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Of everything random: sampling, starts, groups [default: 0].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// auto, cpu, cuda or cuda:N [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// Images per batch; bounds memory, never changes results [default: 128].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub batch: Option<usize>,
+    /// Processor threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// Bars.
+    Bar,
+    /// Lines.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// `--split`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// Training images.
+    Train,
+    /// Test images.
+    Test,
+}
+
+/// A count of at least one.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("`{text}` is not a whole number")),
+    }
+}

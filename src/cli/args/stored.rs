@@ -1,0 +1,63 @@
+//! Stored runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shared::{OutputFormat, ProgressMode};
+
+/// `advmod report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The folder of a run (--out of an audit), its report.json or its run.jsonl.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// text, json, markdown, curves, samples, sarif, junit or github [default: by the ending of --output, else text]. github also adds
+    /// the Markdown to the file that GITHUB_STEP_SUMMARY names.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// File to write instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `advmod diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The earlier run: its folder, its report.json or its run.jsonl.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later run.
+    #[arg(value_name = "NOW")]
+    pub now: PathBuf,
+    /// A bound such as 'regression(asr.*) <= 2 %', or on the later run alone. Repeatable; the whole 95 % interval must be on the right side.
+    #[arg(long, value_name = "EXPR")]
+    pub gate: Vec<String>,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// `advmod export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The folder of a run (--out of an audit).
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// npz and safetensors: a file per attack with x, x_clean, y, indices, samples, predictions and success. png: 8 bits per value, in
+    /// folders of classes, with manifest.csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: String,
+    /// New folder for the files.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only this attack, as the report labels it [default: all]. Repeatable.
+    #[arg(long, value_name = "LABEL")]
+    pub attack: Vec<String>,
+    /// Do not ask the model again what it says of the pixels that png has rounded.
+    #[arg(long)]
+    pub unjudged: bool,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+}

@@ -1,0 +1,191 @@
+//! The experiments beside the audit.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shared::{DataArgs, ModelArgs, ProgressMode, RunArgs, TapArgs, positive};
+use crate::model::device::DeviceChoice;
+
+/// How curves of several model files are measured.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MeasureArgs {
+    /// How to read the files.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// Which images; --samples and --first count those of one repeat.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5 for curve, 1 for dynamics].
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
+    pub repeats: Option<usize>,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// How to read several model files alike.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ReadArgs {
+    /// Architecture, where the files' names and shapes do not tell it.
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// What the models expect: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
+    #[arg(long, value_name = "PRESET")]
+    pub normalize: Option<String>,
+    /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub input_size: Option<u32>,
+}
+
+impl ReadArgs {
+    /// These for one of the files.
+    pub fn of(&self, model: Option<PathBuf>) -> ModelArgs {
+        let Self { arch, normalize, input_size } = self.clone();
+        ModelArgs { model, arch, normalize, input_size }
+    }
+}
+
+/// `advmod similarity`.
+#[derive(Args, Debug)]
+pub struct SimilarityArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How Q is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// How CKA is estimated: full over all samples, or without bias over batches of N samples.
+    #[arg(long, value_name = "full|N", default_value = "full", help_heading = "Curve")]
+    pub cka: CkaArg,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for similarity.json, difference.csv, cka.csv and similarity.svg.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `--cka`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CkaArg {
+    /// All samples at once.
+    Full,
+    /// Batches of so many.
+    Batches(usize),
+}
+
+impl std::str::FromStr for CkaArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<usize>()) {
+            ("full", _) => Ok(Self::Full),
+            (_, Ok(n)) if n >= crate::modularity::cka::FEWEST => Ok(Self::Batches(n)),
+            _ => Err(format!("expected full, or a batch of at least {}", crate::modularity::cka::FEWEST)),
+        }
+    }
+}
+
+impl std::fmt::Display for CkaArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Batches(n) => write!(f, "unbiased, batches of {n}"),
+        }
+    }
+}
+
+/// `advmod dynamics`.
+#[derive(Args, Debug)]
+pub struct DynamicsArgs {
+    /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// How they are measured.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Folder for dynamics.json, dynamics.csv and dynamics.svg.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `advmod curve`.
+#[derive(Args, Debug)]
+pub struct CurveArgs {
+    /// Model files; several are compared. Without any, the embedded ResNet-20.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
+    pub model: Vec<PathBuf>,
+    /// How they are measured.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Folder for curve.json and curve.csv.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// `advmod train`.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Data set with a train and a test split.
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// What to train: resnet20, vgg16-bn, ….
+    #[arg(long, value_name = "NAME")]
+    pub arch: String,
+    /// File for the trained model (.safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What the model will expect, as for --normalize elsewhere.
+    #[arg(long, value_name = "PRESET", default_value = "none")]
+    pub normalize: String,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = positive)]
+    pub epochs: usize,
+    /// Learning rate of the first epoch.
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, allow_negative_numbers = true)]
+    pub lr: f64,
+    /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs].
+    #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
+    pub milestones: Option<Vec<usize>>,
+    /// SGD momentum.
+    #[arg(long, value_name = "M", default_value_t = 0.9, allow_negative_numbers = true)]
+    pub momentum: f64,
+    /// L2 penalty on every parameter.
+    #[arg(long, value_name = "W", default_value_t = 5e-4, allow_negative_numbers = true)]
+    pub weight_decay: f64,
+    /// Pixels of zero padding for random crops; 0 turns them off.
+    #[arg(long, value_name = "PIXELS", default_value_t = 4)]
+    pub crop_padding: usize,
+    /// Do not mirror images.
+    #[arg(long)]
+    pub no_flip: bool,
+    /// Folder for one checkpoint per epoch.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// After each epoch measure the curve on 500 test images; dynamics.json, dynamics.csv and dynamics.svg grow beside the checkpoints.
+    #[arg(long, requires = "checkpoints")]
+    pub measure: bool,
+    /// Images per step.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub batch: usize,
+    /// Of initialization, order and augmentation.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
+    /// Processor threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+}
