@@ -357,14 +357,15 @@ pub fn rows(changes: &Changes) -> Vec<[String; 5]> {
 }
 
 fn row(change: &Change) -> [String; 5] {
-    let is_rate = change.metric.starts_with("asr.") || change.metric.starts_with("accuracy.");
-    let show = |value: f64| if is_rate { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") };
+    let quantity = Metric::parse(&change.metric).map_or(Quantity::PeakQ, |metric| metric.quantity);
+    let show = |value: f64| quantity.show(value);
+    let bare = |value: f64| show(value).trim_end_matches(" %").to_owned();
     let value = |it: Option<Measured>| it.map_or_else(|| "–".to_owned(), |it| show(it.value));
     let difference = change.difference.map_or_else(
         || "–".to_owned(),
         |it| {
             let sign = if it.value > 0.0 { "+" } else { "" };
-            format!("{sign}{} [{}, {}]", show(it.value), show(it.low).trim_end_matches(" %"), show(it.high))
+            format!("{sign}{} [{}, {}]", show(it.value), bare(it.low), bare(it.high))
         },
     );
     let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));

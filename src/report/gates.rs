@@ -79,7 +79,8 @@ impl GateResult {
         match self.deciding() {
             Some(GateCheck { measured: Some(it), .. }) => {
                 let (low, high) = (quantity.show(it.low), quantity.show(it.high));
-                format!("{} [{}, {high}]", quantity.show(it.value), low.trim_end_matches(" %"))
+                let bare = |text: &str| text.trim_end_matches(" %").to_owned();
+                format!("{} [{}, {}]", quantity.show(it.value), bare(&low), bare(&high))
             }
             Some(check) => check.why.clone().unwrap_or_default(),
             None => String::new(),

@@ -331,9 +331,14 @@ fn saturation(sweeps: &[Sweep]) -> Found {
 }
 
 fn complete(report: &Report) -> Found {
-    match report.attacks.iter().find(|it| it.status != AttackStatus::Complete) {
+    let with = |status| report.attacks.iter().find(|it| it.status == status);
+    match with(AttackStatus::Failed).or(with(AttackStatus::Incomplete)) {
         None => found(ValidityState::Ok, format!("{} of {}", report.attacks.len(), report.attacks.len())),
-        Some(it) => found(ValidityState::Failed, format!("{} is not", it.attack.label)),
+        Some(it) if it.status == AttackStatus::Failed => {
+            found(ValidityState::Failed, format!("{} broke off", it.attack.label))
+        }
+        // What there is of it is right, and less than was asked for.
+        Some(it) => found(ValidityState::Suspicious, format!("{} was stopped before its end", it.attack.label)),
     }
 }
 
@@ -417,5 +422,7 @@ mod tests {
         let mut broken_off = report();
         broken_off.attacks[0].status = AttackStatus::Failed;
         assert_eq!(state(&broken_off, "complete"), ValidityState::Failed);
+        broken_off.attacks[0].status = AttackStatus::Incomplete;
+        assert_eq!(state(&broken_off, "complete"), ValidityState::Suspicious);
     }
 }
