@@ -18,6 +18,23 @@ pub fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder_of(path)).map(drop)
 }
 
+/// How the names of files that are being written begin and end.
+const PREFIX: &str = ".advmod-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes what a killed process was writing in a folder. Nobody else may be writing there.
+pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn folder_of(path: &Path) -> &Path {
     // The folder of a bare file name is the current one.
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -28,7 +45,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     check(path)?;
     let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".advmod-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // Temporary files are private by default; results are as readable as the user's other files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -59,7 +76,7 @@ impl Folder {
             Err(error) => return Err(error),
         }
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".advmod-").suffix(".tmp");
+        builder.prefix(PREFIX).suffix(SUFFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         Ok(Self { being_filled: builder.tempdir_in(folder_of(path))?, path: path.to_owned() })
@@ -91,6 +108,20 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_all_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [".advmod-cpckfJ.tmp", ".advmod-notes", "mine.tmp", "report.json"];
+        for name in names {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".advmod-folder.tmp")).unwrap();
+        remove_leftovers(folder.path()).unwrap();
+        let there = |name: &str| folder.path().join(name).exists();
+        assert_eq!(names.map(there), [false, true, true, true]);
+        assert!(there(".advmod-folder.tmp"));
     }
 
     #[test]

@@ -41,6 +41,8 @@ impl RunDir {
         fs::create_dir_all(&adversarial).map_err(fail(&adversarial))?;
         let journal_path = path.join("run.jsonl");
         let journal = Journal::create(&journal_path).map_err(fail(&journal_path))?;
+        // The journal is ours, so nobody else writes here.
+        remove_leftovers(path)?;
         let written = ATTACKS.iter().map(|attack| attack.id);
         let stale = fs::read_dir(&adversarial).map_err(fail(&adversarial))?.flatten().map(|entry| entry.path());
         let stale = stale.filter(|file| {
@@ -68,6 +70,7 @@ impl RunDir {
         let journal_path = path.join("run.jsonl");
         let (journal, events) =
             Journal::resume(&journal_path).map_err(|source| RunDirError { path: journal_path, source })?;
+        remove_leftovers(path)?;
         Ok((Self { journal, path: path.to_owned() }, events))
     }
 
@@ -91,6 +94,19 @@ impl RunDir {
         }
         Ok(())
     }
+}
+
+/// Removes what a killed run was writing.
+fn remove_leftovers(path: &Path) -> Result<(), RunDirError> {
+    for folder in [path.to_owned(), path.join(ADVERSARIAL_FOLDER)] {
+        match atomic_file::remove_leftovers(&folder) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RunDirError { path: folder, source });
+            }
+            _ => (),
+        }
+    }
+    Ok(())
 }
 
 /// Writes one file of a run, whole or not at all.
