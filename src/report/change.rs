@@ -361,7 +361,8 @@ fn row(change: &Change) -> [String; 5] {
     let show = |value: f64| quantity.show(value);
     let bare = |value: f64| show(value).trim_end_matches(" %").to_owned();
     let value = |it: Option<Measured>| it.map_or_else(|| "–".to_owned(), |it| show(it.value));
-    let difference = change.difference.map_or_else(
+    // Equal image by image: chance has no part in it.
+    let difference = change.difference.filter(|_| change.state != ChangeState::Same).map_or_else(
         || "–".to_owned(),
         |it| {
             let sign = if it.value > 0.0 { "+" } else { "" };

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::threat::Epsilon;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,7 @@ fn checks(report: &Report) -> Vec<ValidityCheck> {
         ("iterations break at least what one step breaks", against(report, &["fgsm"], &["pgd"])),
         ("black-box attacks break nothing that white-box attacks miss", masking(report)),
         ("gradients are not zero", zero_gradients(report)),
+        ("the steps can cross the budget", reach(report)),
         ("more steps would hardly break more", convergence(report)),
         ("success grows with ε", growth(&report.sweeps)),
         ("a large enough ε breaks every image", saturation(&report.sweeps)),
@@ -271,7 +273,10 @@ fn logits(report: &Report) -> Found {
 /// Where images still fall in the last tenth of the steps, more steps would break more. Doubling the steps would be the whole check.
 fn convergence(report: &Report) -> Found {
     let mut seen = None;
-    for attack in of(report, &["pgd"]) {
+    // Where everything is broken, nothing is left for more steps: that alone tells little.
+    let (whole, partly): (Vec<&AttackResult>, Vec<&AttackResult>) =
+        of(report, &["pgd"]).partition(|it| it.success_rate.count == it.success_rate.of);
+    for attack in if partly.is_empty() { whole } else { partly } {
         let budget = attack.samples.iter().map(|it| it.forwards).max().unwrap_or(0);
         let first: Vec<u64> = attack.samples.iter().filter_map(|it| it.forwards_to_success).collect();
         let late = first.iter().filter(|&&it| it * 10 > budget * 9).count();
@@ -287,6 +292,38 @@ fn convergence(report: &Report) -> Found {
         seen = Some(format!("{}: {late} of {} broke in the last tenth of the steps", attack.attack.label, first.len()));
     }
     seen.map_or_else(|| found(ValidityState::NotRun, "needs pgd"), |text| found(ValidityState::Ok, text))
+}
+
+/// Steps that together are shorter than the budget leave most of it to the random start.
+fn reach(report: &Report) -> Found {
+    let number = |it: &AttackResult, key: &str| -> Option<f64> {
+        let text = it.attack.params.get(key)?;
+        text.parse::<Epsilon>().map(Epsilon::value).ok()
+    };
+    let mut seen = 0;
+    for attack in of(report, &["pgd"]) {
+        let (Some(eps), Some(step), Some(steps)) =
+            (number(attack, "eps"), number(attack, "step"), number(attack, "steps"))
+        else {
+            continue;
+        };
+        seen += 1;
+        if steps * step < eps {
+            let text = |key: &str| attack.attack.params.get(key).cloned().unwrap_or_default();
+            let found_text = format!(
+                "{}: {} steps of {} do not cross ε {}",
+                attack.attack.label,
+                text("steps"),
+                text("step"),
+                text("eps")
+            );
+            return found(ValidityState::Suspicious, found_text);
+        }
+    }
+    match seen {
+        0 => found(ValidityState::NotRun, "needs pgd"),
+        n => found(ValidityState::Ok, format!("of {n} run{}", if n == 1 { "" } else { "s" })),
+    }
 }
 
 /// A sweep's own rates never fall, because results are carried over: what counts is how many had to be.
@@ -407,6 +444,9 @@ mod tests {
         let mut weak = report();
         weak.attacks[1].samples.iter_mut().for_each(|it| it.success = false);
         assert_eq!(state(&weak, "one step breaks"), ValidityState::Failed);
+        let mut short = report();
+        short.attacks[1].attack.params.insert("eps".to_owned(), "0.5".to_owned());
+        assert_eq!((state(&short, "cross"), state(&report(), "cross")), (ValidityState::Suspicious, ValidityState::Ok));
         let mut single = report();
         single.attacks.truncate(1);
         assert_eq!(state(&single, "iterated attack"), ValidityState::Suspicious);

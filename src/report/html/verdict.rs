@@ -175,7 +175,11 @@ fn figures(report: &Report) -> Vec<Figure> {
 fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
     let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
-    let labels: Vec<String> = report.attacks.iter().map(|it| name(&it.attack.label)).collect();
+    let sized = |it: &super::super::wire::AttackResult| {
+        let size = it.attack.params.get("eps").filter(|_| it.attack.sweep.is_some());
+        size.map_or_else(|| name(&it.attack.label), |size| format!("{} ε {}", name(&it.attack.label), name(size)))
+    };
+    let labels: Vec<String> = report.attacks.iter().map(sized).collect();
     let shown = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
     let attacks = match labels.len() {
         0 => "no attacks".to_owned(),
@@ -190,7 +194,7 @@ fn attacked(report: &Report) -> [String; 3] {
             model.classes
         ),
         format!("{} images of {}{split}", text::grouped(data.indices.len() as u64), name(&data.name)),
-        attacks,
+        format!("{attacks}; preset {}", name(&report.plan.preset)),
     ]
 }
 
