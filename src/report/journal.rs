@@ -11,6 +11,8 @@ use crate::audit::state::AuditState;
 #[derive(Debug)]
 pub struct Journal {
     file: File,
+    /// Where the readable part of a resumed journal ends; what follows is cut off when the run really goes on.
+    cut: Option<u64>,
 }
 
 impl Journal {
@@ -19,11 +21,11 @@ impl Journal {
         let file = File::options().create(true).write(true).truncate(false).open(path)?;
         lock(&file)?;
         file.set_len(0).or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) })?;
-        Ok(Self { file })
+        Ok(Self { file, cut: None })
     }
 
     /// Goes on with the journal of a run that has ended somehow. Its events come back; what a kill or a full disk left unreadable, and all
-    /// that follows it, is cut off.
+    /// that follows it, is cut off with the first event that is appended: until then the file stays as it is.
     pub fn resume(path: &Path) -> io::Result<(Self, Vec<AuditEvent>)> {
         let mut file = File::options().read(true).write(true).open(path)?;
         lock(&file)?;
@@ -37,15 +39,17 @@ impl Journal {
             events.push(event);
             whole += line.len() as u64;
         }
-        file.set_len(whole)?;
-        file.seek(SeekFrom::End(0))?;
-        Ok((Self { file }, events))
+        Ok((Self { file, cut: Some(whole) }, events))
     }
 
     /// Writes one event, if journals keep its kind.
     pub fn append(&mut self, event: &AuditEvent) -> io::Result<()> {
         if !event.is_kept() {
             return Ok(());
+        }
+        if let Some(end) = self.cut.take() {
+            self.file.set_len(end)?;
+            self.file.seek(SeekFrom::Start(end))?;
         }
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
@@ -93,6 +97,8 @@ mod tests {
             std::fs::write(&path, line(&first) + &rest).unwrap();
             let (mut journal, events) = Journal::resume(&path).unwrap();
             assert_eq!(events, std::slice::from_ref(&first));
+            // A run that is refused, or another program's file, loses nothing.
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), line(&first) + &rest);
             let busy = Journal::resume(&path).unwrap_err();
             assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
             journal.append(&second).unwrap();

@@ -170,6 +170,7 @@ fn a_run_that_cannot_go_on_says_why_and_stays_as_it_is() {
         std::fs::write(out.join("run.jsonl"), text).unwrap();
         let (code, _, error) = resumed(&out);
         assert!(code == 3 && error.contains(word), "{code} {error}");
+        assert_eq!(std::fs::read_to_string(out.join("run.jsonl")).unwrap(), text);
     }
     let (code, _, error) = resumed(&folder.path().join("nowhere"));
     assert!(code == 3 && error.contains("run.jsonl") && error.lines().count() == 1, "{code} {error}");
