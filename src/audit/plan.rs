@@ -367,6 +367,7 @@ impl AuditPlan {
                 normalization: normalization.map_err(PlanError::Setting)?,
                 input_size: self.model.input_size.map(i64::from),
                 taps: TapSelection::parse(&taps),
+                random_init: None,
             },
             data: self.data.path,
             open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop },

@@ -10,9 +10,9 @@ use clap::{Parser, Subcommand};
 
 pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
-pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, RunArgs, SplitArg, TapArgs};
+pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, RunArgs, SourceArgs, SplitArg, TapArgs};
 pub use stored::{DiffArgs, ExportArgs, ReportArgs};
-pub use study::{CkaArg, CurveArgs, DynamicsArgs, MeasureArgs, ReadArgs, SimilarityArgs, TrainArgs};
+pub use study::{CkaArg, CurveArgs, DynamicsArgs, MeasureArgs, ReadArgs, SimilarityArgs, SweepArgs, TrainArgs};
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
 #[derive(Debug, Parser)]

@@ -23,17 +23,17 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(how.run.threads)?;
     let device = how.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
-    let data = setup::open_data(&how.data)?;
+    let data = setup::open_data(&args.data.source)?;
     let plan = CurvePlan {
-        k: how.taps.k.unwrap_or(3),
-        similarity: how.taps.similarity.unwrap_or_default(),
+        k: args.taps.k.unwrap_or(3),
+        similarity: args.taps.similarity.unwrap_or_default(),
         repeats: how.repeats.unwrap_or(1),
-        samples: match (how.data.first, how.data.samples) {
+        samples: match (args.data.first, args.data.samples) {
             (Some(n), _) => Selection::First(n),
             (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: how.run.seed.unwrap_or(0) },
         },
     };
-    let options = setup::load_options(&how.read.of(None), setup::tap_selection(&how.taps))?;
+    let options = setup::load_options(&how.read.of(None), setup::tap_selection(args.taps.taps.as_deref()))?;
     let interrupt = Interrupt::listen()?;
     let mut progress = Progress::new(how.run.progress, quiet);
     let mut measured: Vec<Checkpoint> = Vec::new();

@@ -1,7 +1,7 @@
 //! From flags to loaded things, shared by the commands.
 
 use super::CliError;
-use super::args::{DataArgs, ModelArgs, SplitArg, TapArgs};
+use super::args::{ModelArgs, SourceArgs, SplitArg};
 use crate::audit::plan::check_threads;
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::model::load::LoadOptions;
@@ -24,16 +24,16 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
 pub(super) fn load_options(args: &ModelArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
     let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
     let input_size = args.input_size.map(i64::from);
-    Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps })
+    Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps, random_init: None })
 }
 
 /// The flag about taps.
-pub(super) fn tap_selection(args: &TapArgs) -> TapSelection {
-    args.taps.as_deref().map(TapSelection::parse).unwrap_or_default()
+pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
+    patterns.map(TapSelection::parse).unwrap_or_default()
 }
 
 /// Opens the data of the flags, or the embedded images.
-pub(super) fn open_data(args: &DataArgs) -> Result<Box<dyn Dataset>, CliError> {
+pub(super) fn open_data(args: &SourceArgs) -> Result<Box<dyn Dataset>, CliError> {
     let split = match args.split {
         Some(SplitArg::Train) => Split::Train,
         Some(SplitArg::Test) | None => Split::Test,

@@ -20,8 +20,8 @@ use crate::study::similarity::{CkaPlan, Matrix, difference, linear_cka};
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.data)?;
-    let options = setup::load_options(&args.model, setup::tap_selection(&args.taps))?;
+    let data = setup::open_data(&args.data.source)?;
+    let options = setup::load_options(&args.model, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     let samples = match (args.data.first, args.data.samples) {
         (Some(n), _) => Selection::First(n),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{DataArgs, SplitArg, TrainArgs};
+use super::args::{SourceArgs, SplitArg, TrainArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, dynamics, print, say, setup};
@@ -24,7 +24,7 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     let normalization = Normalization::parse(&args.normalize).map_err(CliError::Usage)?;
     let device = args.device.resolve().map_err(CliError::Runtime)?;
     let open = |split| {
-        setup::open_data(&DataArgs { data: Some(args.data.clone()), split: Some(split), ..DataArgs::default() })
+        setup::open_data(&SourceArgs { data: Some(args.data.clone()), split: Some(split), ..SourceArgs::default() })
     };
     let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
     let info = training.info();

@@ -13,7 +13,7 @@ use super::metadata::ModelMetadata;
 use super::normalize::Normalization;
 use super::program::TapSelection;
 use super::script::Script;
-use super::weights::FileWeights;
+use super::weights::{FileWeights, FreshWeights};
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
 
@@ -28,6 +28,8 @@ pub struct LoadOptions {
     pub input_size: Option<i64>,
     /// Where curves are measured.
     pub taps: TapSelection,
+    /// Seed of fresh weights in place of the file's, which then only tells the architecture (built-in ones).
+    pub random_init: Option<u64>,
 }
 
 /// Why a model cannot be loaded.
@@ -111,11 +113,8 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
             "its head has {classes} output(s) and its first layer {channels} channel(s); expected at least 2 classes and 1 channel"
         )));
     }
-    let program = architecture.build(&mut weights).map_err(|source| ModelError::Weights {
-        path: path.to_owned(),
-        architecture: architecture.name(),
-        source,
-    })?;
+    let wrong = |source| ModelError::Weights { path: path.to_owned(), architecture: architecture.name(), source };
+    let mut program = architecture.build(&mut weights).map_err(wrong)?;
     let unused = weights.unused();
     if let Some(first) = unused.first() {
         return Err(content(format!(
@@ -123,6 +122,12 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
             architecture.name(),
             unused.len()
         )));
+    }
+    if let Some(seed) = options.random_init {
+        program = architecture.build(&mut FreshWeights::new(seed)).map_err(wrong)?;
+        for weight in &mut program.weights {
+            weight.tensor = weight.tensor.detach();
+        }
     }
     let known_size = metadata.as_ref().map(|it| it.input_size).or(architecture.expected_size().map(|size| [size; 2]));
     let info = ModelInfo {
@@ -153,6 +158,7 @@ fn load_export(
     if options.architecture.is_some() {
         return Err(content("is an exported program and brings its own architecture; leave out --arch".to_owned()));
     }
+    no_random_init(options).map_err(content)?;
     let Imported { program, class, input_size } =
         import(export).map_err(|source| ModelError::Import { path: path.to_owned(), source })?;
     let version = export.torch_version.as_deref().unwrap_or("unknown version");
@@ -171,6 +177,18 @@ fn load_export(
     Model::new(info, program, &options.taps, device).map_err(content)
 }
 
+/// How the layers of a file with its own architecture were initialized is not in it.
+fn no_random_init(options: &LoadOptions) -> Result<(), String> {
+    let titles = || zoo::FAMILIES.iter().map(|family| family.title).collect::<Vec<_>>().join(", ");
+    match options.random_init {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "does not tell how it was initialized; leave out --random-init, or give weights of a built-in architecture ({})",
+            titles()
+        )),
+    }
+}
+
 /// Lets libtorch load a TorchScript module.
 fn load_script(
     file: &ScriptFile,
@@ -183,6 +201,7 @@ fn load_script(
     if options.architecture.is_some() {
         return Err(content("is TorchScript and brings its own architecture; leave out --arch".to_owned()));
     }
+    no_random_init(options).map_err(content)?;
     let script = Script::load(&file.bytes, options.input_size, device).map_err(content)?;
     let info = ModelInfo {
         name,

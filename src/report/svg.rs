@@ -47,20 +47,32 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-w
     .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}\
     @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
 
-/// The charts side by side in one file.
+/// Most charts beside each other.
+const ACROSS: usize = 3;
+
+/// The charts in one file, side by side and then below each other.
 pub fn charts(charts: &[LineChart], description: &str) -> String {
-    let width = WIDTH * charts.len() as f64;
-    let legend = charts.iter().map(|chart| shown(chart.lines.len()).len()).max().unwrap_or(0);
-    let height = HEIGHT + 18.0 * legend.div_ceil(3) as f64;
-    let mut svg = head(width, height, description);
+    let width = WIDTH * charts.len().min(ACROSS) as f64;
+    let rows = |chart: &LineChart| shown(chart.lines.len()).len().div_ceil(legend_columns(chart));
+    let row = HEIGHT + 18.0 * charts.iter().map(rows).max().unwrap_or(0) as f64;
+    let mut svg = head(width, row * charts.len().div_ceil(ACROSS) as f64, description);
     for (place, chart) in charts.iter().enumerate() {
-        writeln!(svg, "<g transform=\"translate({} 0)\">", WIDTH * place as f64)
-            .expect("writing to memory cannot fail");
+        let (x, y) = (WIDTH * (place % ACROSS) as f64, row * (place / ACROSS) as f64);
+        writeln!(svg, "<g transform=\"translate({x} {y})\">").expect("writing to memory cannot fail");
         draw(&mut svg, chart).expect("writing to memory cannot fail");
         svg.push_str("</g>\n");
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// Long names of lines need more room.
+fn legend_columns(chart: &LineChart) -> usize {
+    match chart.lines.iter().map(|line| line.name.chars().count()).max() {
+        Some(0..=20) | None => 3,
+        Some(21..=30) => 2,
+        Some(_) => 1,
+    }
 }
 
 fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
@@ -106,9 +118,11 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
     }
     for (cell, at) in shown(chart.lines.len()).into_iter().enumerate() {
         let line = &chart.lines[at];
-        let (x, y) = (LEFT + 135.0 * (cell % 3) as f64, HEIGHT + 18.0 * (cell / 3) as f64 - 6.0);
+        let columns = legend_columns(chart);
+        let width = 405.0 / columns as f64;
+        let (x, y) = (LEFT + width * (cell % columns) as f64, HEIGHT + 18.0 * (cell / columns) as f64 - 6.0);
         writeln!(svg, "<path class=\"line\" {} d=\"M{x} {y}h18\"/>", look(line.colour))?;
-        let name: String = line.name.chars().take(20).collect();
+        let name: String = line.name.chars().take(60 / columns).collect();
         writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", x + 23.0, y + 4.0, escape(&name))?;
     }
     Ok(())

@@ -1,12 +1,14 @@
-//! Clean curves over disjoint sets of samples.
+//! Clean curves over disjoint sets of samples, for one setting or a sweep over several.
 
 use std::ops::ControlFlow;
 
-use crate::audit::stage::curve::{CurveSettings, TraceError, measure as measure_taps, tap_neighbors};
+use crate::audit::stage::curve::{TraceError, visit_taps};
 use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
-use crate::modularity::{Curve, ModularityError, Similarity, TapModularity, TapPoint, class_note, curve_notes};
+use crate::modularity::{
+    Curve, ModularityError, Similarity, TapModularity, TapPoint, class_note, curve_notes, neighbors,
+};
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,19 @@ pub struct CurvePlan {
     pub repeats: usize,
     /// The samples of one set.
     pub samples: Selection,
+}
+
+/// A curve for each combination of settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepPlan {
+    /// Neighbours per sample.
+    pub ks: Vec<usize>,
+    /// How representations are compared.
+    pub similarities: Vec<Similarity>,
+    /// Disjoint sets wanted for each of `samples`.
+    pub repeats: usize,
+    /// The samples of one set.
+    pub samples: Vec<Selection>,
 }
 
 /// The mean curve of a model over the repeats, with every value, and warnings.
@@ -34,76 +49,152 @@ pub fn measure(
     plan: &CurvePlan,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Curve, Vec<String>), String> {
-    let info = data.info();
-    let classes = model.info().classes as usize;
-    let mut warnings = Vec::new();
-    model.check(info.channels, info.height, info.width)?;
-    let n = match plan.samples {
-        Selection::First(n) | Selection::Sample { n, .. } => n,
-        Selection::All => info.n,
+    let plan = SweepPlan {
+        ks: vec![plan.k],
+        similarities: vec![plan.similarity],
+        repeats: plan.repeats,
+        samples: vec![plan.samples],
     };
-    if n <= plan.k {
-        return Err(format!("N = {n} samples are too few for k = {}; lower --k or raise --samples", plan.k));
+    let (mut curves, warnings) = sweep(model, data, &plan, progress)?;
+    Ok((curves.remove(0), warnings))
+}
+
+/// The curves of a sweep, by samples, then similarity, then k, and warnings.
+///
+/// Every set of samples goes through the model once, whatever the number of similarities and k: the neighbours for the largest k
+/// hold those for the smaller ones. All else as for [`measure`].
+///
+/// # Errors
+/// One line, before anything is measured, when data, model and settings do not fit each other.
+pub fn sweep(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &SweepPlan,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Vec<Curve>, Vec<String>), String> {
+    let info = data.info();
+    model.check(info.channels, info.height, info.width)?;
+    let largest = plan.ks.iter().copied().max().unwrap_or(0);
+    for samples in &plan.samples {
+        let n = if *samples == Selection::All { info.n } else { samples.n() };
+        if n <= largest {
+            return Err(format!("N = {n} samples are too few for k = {largest}; lower --k or raise --samples"));
+        }
     }
-    let sets = sets(data, plan)?;
-    let repeats = sets.len();
-    if repeats < plan.repeats {
-        let held = info.n;
-        warnings.push(format!(
-            "{repeats} repeat(s) instead of {}: the data holds {held} images, {n} per repeat",
-            plan.repeats
+    let sets: Vec<Vec<Vec<usize>>> =
+        plan.samples.iter().map(|samples| sets(data, *samples, plan.repeats)).collect::<Result<_, _>>()?;
+    let classes = model.info().classes as usize;
+    let labels = data.labels();
+    if let Some(at) = sets.iter().flatten().flatten().find(|&&at| labels[at] as usize >= classes) {
+        return Err(format!(
+            "{}: image {at} has label {}, the model has {classes} classes; give data that it was trained for",
+            info.name, labels[*at]
         ));
     }
+    let n_taps = model.tap_paths().len();
+    let total = n_taps * sets.iter().flatten().map(Vec::len).sum::<usize>();
+    let mut before = 0;
+    let (mut curves, mut warnings) = (Vec::new(), Vec::new());
+    for sets in &sets {
+        let n = sets.first().map_or(0, Vec::len);
+        if sets.len() < plan.repeats {
+            warnings.push(format!(
+                "{} repeat(s) instead of {}: the data holds {} images, {n} per repeat",
+                sets.len(),
+                plan.repeats,
+                info.n
+            ));
+        }
+        let mut told = |done| progress(before as u64 + done, total as u64);
+        curves.extend(curves_of_sets(model, data, plan, sets, &mut told, &mut warnings)?);
+        before += n_taps * n * sets.len();
+    }
+    // What holds whatever the settings is said once.
+    for curve in &curves {
+        for note in curve_notes(curve) {
+            if !warnings.iter().any(|it| it.ends_with(&note)) {
+                let of = format!("N = {}, k = {}, {}: ", curve.n, curve.k, curve.similarity);
+                warnings.push(if curves.len() > 1 { of + &note } else { note });
+            }
+        }
+    }
+    Ok((curves, warnings))
+}
+
+/// The repeats of one setting, tap by tap.
+struct Measured {
+    similarity: Similarity,
+    k: usize,
+    per_tap: Vec<Vec<Result<TapModularity, ModularityError>>>,
+}
+
+/// The curves over sets of equal size. `progress(done)` counts taps × samples.
+fn curves_of_sets(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &SweepPlan,
+    sets: &[Vec<usize>],
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Curve>, String> {
+    let classes = model.info().classes as usize;
+    let largest = plan.ks.iter().copied().max().unwrap_or(0);
     let paths = model.tap_paths();
-    let settings = CurveSettings { k: plan.k, similarity: plan.similarity, classes };
-    let total = (paths.len() * n * sets.len()) as u64;
-    let mut per_tap: Vec<Vec<Result<TapModularity, ModularityError>>> = vec![Vec::new(); paths.len()];
+    let empty = |(similarity, k)| Measured { similarity, k, per_tap: vec![Vec::new(); paths.len()] };
+    let settings = plan.similarities.iter().flat_map(|&similarity| plan.ks.iter().map(move |&k| (similarity, k)));
+    let mut measured: Vec<Measured> = settings.map(empty).collect();
+    let mut before = 0;
     for (repeat, set) in sets.iter().enumerate() {
         let images = data.read(set).map_err(|error| error.to_string())?;
         let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
-        if let Some(at) = labels.iter().position(|&label| label >= classes) {
-            return Err(format!(
-                "{}: image {} has label {}, the model has {classes} classes; give data that it was trained for",
-                info.name, set[at], labels[at]
-            ));
-        }
         if repeat == 0 {
-            warnings.extend(class_note(&labels, classes, plan.k));
+            warnings.extend(plan.ks.iter().filter_map(|&k| class_note(&labels, classes, k)));
         }
         let places: Vec<usize> = (0..set.len()).collect();
         let source =
             ImagePixels { images: &images, places: &places, device: advmod_attacks::victim::Victim::device(model) };
-        let before = (repeat * n * paths.len()) as u64;
-        let found = tap_neighbors(model, &source, &settings, &mut |done| progress(before + done, total))
-            .map_err(|error: TraceError| error.to_string())?;
-        for (tap, measured) in per_tap.iter_mut().zip(measure_taps(&found, &settings, &labels)) {
-            tap.push(measured);
-        }
+        let mut tap = 0;
+        visit_taps(model, &source, &mut |done| progress(before + done), &mut |rows| {
+            for of_similarity in measured.chunk_by_mut(|a, b| a.similarity == b.similarity) {
+                let found = neighbors(rows, of_similarity[0].similarity, largest);
+                for it in of_similarity {
+                    let found = found.as_ref().map_err(Clone::clone);
+                    it.per_tap[tap].push(found.and_then(|found| TapModularity::measure(found, it.k, &labels, classes)));
+                }
+            }
+            tap += 1;
+            Ok(())
+        })
+        .map_err(|error: TraceError| error.to_string())?;
+        before += (paths.len() * set.len()) as u64;
     }
-    let taps = paths.into_iter().zip(&per_tap).map(|(path, repeats)| TapPoint::from_repeats(path, repeats)).collect();
-    let curve = Curve { n, k: plan.k, similarity: plan.similarity, taps };
-    warnings.extend(curve_notes(&curve));
-    Ok((curve, warnings))
+    let curve = |it: Measured| Curve {
+        n: sets.first().map_or(0, Vec::len),
+        k: it.k,
+        similarity: it.similarity,
+        taps: paths.iter().zip(&it.per_tap).map(|(path, repeats)| TapPoint::from_repeats(path, repeats)).collect(),
+    };
+    Ok(measured.into_iter().map(curve).collect())
 }
 
 /// The samples of each repeat: places in the data. Fewer repeats than asked for where the data does not hold so many.
 ///
 /// # Errors
 /// One line, when the data does not hold one set.
-pub fn sets(data: &dyn Dataset, plan: &CurvePlan) -> Result<Vec<Vec<usize>>, String> {
+pub fn sets(data: &dyn Dataset, samples: Selection, repeats: usize) -> Result<Vec<Vec<usize>>, String> {
     let held = data.info().n;
-    let n = match plan.samples {
+    let n = match samples {
         Selection::First(n) | Selection::Sample { n, .. } => n,
         Selection::All => held,
     };
-    let repeats = plan.repeats.min(held / n.max(1)).max(1);
-    let selection = match plan.samples {
+    let repeats = repeats.min(held / n.max(1)).max(1);
+    let selection = match samples {
         Selection::First(n) => Selection::First(n * repeats),
         Selection::Sample { n, seed } => Selection::Sample { n: n * repeats, seed },
         Selection::All => Selection::All,
     };
     let indices = select(&selection, held).map_err(|error| error.to_string())?;
-    Ok(split(&indices, n, &plan.samples))
+    Ok(split(&indices, n, &samples))
 }
 
 /// Disjoint sets of n. A drawn sample comes sorted, so it is dealt out in turn; consecutive parts would follow the file's order.

@@ -91,7 +91,7 @@ pub fn checkpoint(
 ) -> Result<(Checkpoint, Vec<String>), String> {
     let (curve, warnings) = measure(model, data, plan, progress)?;
     let (mut correct, mut of) = (0, 0);
-    for set in sets(data, plan)? {
+    for set in sets(data, plan.samples, plan.repeats)? {
         let images = data.read(&set).map_err(|error| error.to_string())?;
         let places: Vec<usize> = (0..set.len()).collect();
         let device = advmod_attacks::victim::Victim::device(model);

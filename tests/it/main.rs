@@ -6,6 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
+//! - `sweep`, `similarity`, `dynamics`: the paper's experiments.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -14,6 +15,7 @@
 mod resume;
 mod similarity;
 mod support;
+mod sweep;
 
 mod exports;
 mod golden;

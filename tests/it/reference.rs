@@ -9,6 +9,7 @@ use advmod::model::load::LoadOptions;
 use advmod::model::normalize::Normalization;
 use advmod::model::passes::count::count;
 use advmod::modularity::Similarity;
+use advmod::study::curve::{SweepPlan, sweep};
 use advmod::study::similarity::{CkaPlan, Matrix, linear_cka};
 use advmod_attacks::outcome::SampleOutcome;
 use advmod_attacks::victim::Victim as _;
@@ -95,6 +96,33 @@ fn modularity_is_networkxs_for_all_settings() {
         // Similarities that are equal up to f32 rounding may swap neighbours.
         assert!(difference < 0.005, "{key}: {difference}");
     }
+}
+
+#[test]
+fn a_sweep_is_networkxs_too() {
+    let (Some(reference), Some(data)) = (reference(), shared("data/cifar10-jpeg-test-4000.npz")) else { return };
+    let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
+    let plan = SweepPlan {
+        ks: vec![3, 5, 11, 100],
+        similarities: vec![Similarity::Cosine, Similarity::Pearson],
+        repeats: 1,
+        samples: vec![Selection::First(200), Selection::First(500)],
+    };
+    let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
+    let (curves, _) = sweep(&reference.model, data.as_ref(), &plan, go_on).unwrap();
+    assert_eq!(curves.len(), 2 * 2 * 4);
+    let mut compared = 0;
+    for curve in curves {
+        let key = format!("n={},k={},{}", curve.n, curve.k, curve.similarity);
+        if reference.json["modularity"].get(&key).is_none() {
+            continue;
+        }
+        let found: Vec<f64> = curve.taps.iter().map(|tap| tap.q.unwrap()).collect();
+        let difference = largest_difference(&found, &reference.floats(&format!("/modularity/{key}")));
+        assert!(difference < 0.005, "{key}: {difference}");
+        compared += 1;
+    }
+    assert_eq!(compared, 6);
 }
 
 #[test]

@@ -26,9 +26,12 @@ pub struct GateArgs {
 }
 
 /// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 16] = [
+const PLAN_FLAGS: [&str; 18] = [
     "ModelArgs",
-    "DataArgs",
+    "SourceArgs",
+    // clap leaves a group empty that has another one inside.
+    "samples",
+    "first",
     "TapArgs",
     "attacks",
     "attack",

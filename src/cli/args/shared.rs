@@ -26,10 +26,10 @@ pub struct ModelArgs {
     pub input_size: Option<u32>,
 }
 
-/// Which images.
+/// Which data.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
-pub struct DataArgs {
+pub struct SourceArgs {
     /// Images: IDX (MNIST, Fashion-MNIST), CIFAR-10/100 (binary or Python batches), .npz, or a folder of class folders. Without it,
     /// the embedded Fashion-MNIST images.
     #[arg(long, value_name = "PATH")]
@@ -37,18 +37,27 @@ pub struct DataArgs {
     /// Which part of the data set, where it has parts.
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<SplitArg>,
-    /// So many images, drawn by --seed [default: 500].
-    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true)]
-    pub samples: Option<usize>,
-    /// The first N images in file order.
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
-    pub first: Option<usize>,
     /// Scale the shorter side of each image to this (image folders).
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resize: Option<u32>,
     /// Then cut the central square of this side (image folders).
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub crop: Option<u32>,
+}
+
+/// Which images.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Of what.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// So many images, drawn by --seed [default: 500].
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true)]
+    pub samples: Option<usize>,
+    /// The first N images in file order.
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub first: Option<usize>,
 }
 
 /// How the curve is measured.

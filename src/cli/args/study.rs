@@ -4,21 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{DataArgs, ModelArgs, ProgressMode, RunArgs, TapArgs, positive};
+use super::shared::{DataArgs, ModelArgs, ProgressMode, RunArgs, SourceArgs, TapArgs, positive};
 use crate::model::device::DeviceChoice;
+use crate::modularity::Similarity;
 
-/// How curves of several model files are measured.
+/// What the commands have in common that measure curves of several model files.
 #[derive(Args, Clone, Debug, Default)]
 pub struct MeasureArgs {
     /// How to read the files.
     #[command(flatten)]
     pub read: ReadArgs,
-    /// Which images; --samples and --first count those of one repeat.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// How the curve is measured.
-    #[command(flatten)]
-    pub taps: TapArgs,
     /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5 for curve, 1 for dynamics].
     #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
     pub repeats: Option<usize>,
@@ -109,12 +104,41 @@ pub struct DynamicsArgs {
     /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// How they are measured.
+    /// Which images; --samples and --first count those of one repeat.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// How they are read and measured.
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Folder for dynamics.json, dynamics.csv and dynamics.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
+}
+
+/// The settings that a sweep varies: a curve for each combination.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Curve")]
+pub struct SweepArgs {
+    /// Neighbours per sample; several, as in 3,5,7, are a sweep [default: 3].
+    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true)]
+    pub k: Vec<usize>,
+    /// How representations are compared: cosine, pearson, sample-centred, or several of them [default: cosine].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub similarity: Vec<Similarity>,
+    /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
+    #[arg(long, value_name = "PATTERNS")]
+    pub taps: Option<String>,
+    /// So many images per repeat, drawn by --seed; several, as in 200,500, are a sweep [default: 500].
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "first", value_parser = positive,
+        allow_negative_numbers = true, help_heading = "Data")]
+    pub samples: Vec<usize>,
+    /// The first N images in file order per repeat; several are a sweep.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true,
+        help_heading = "Data")]
+    pub first: Vec<usize>,
 }
 
 /// `advmod curve`.
@@ -123,10 +147,19 @@ pub struct CurveArgs {
     /// Model files; several are compared. Without any, the embedded ResNet-20.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
     pub model: Vec<PathBuf>,
-    /// How they are measured.
+    /// Measure the same architectures with fresh random weights too, once for each seed [without a value: 0].
+    #[arg(long, value_name = "SEED,…", num_args = 0..=1, value_delimiter = ',', default_missing_value = "0", help_heading = "Model")]
+    pub random_init: Vec<u64>,
+    /// Of what.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// With which settings.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// How they are read and measured.
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Folder for curve.json and curve.csv.
+    /// Folder for curve.json, curve.csv and curve.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }

@@ -1,0 +1,89 @@
+//! Sweeps of `advmod curve` through the real executable.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{advmod, root};
+
+fn curves(folder: &Path, flags: &[&str]) -> Vec<Value> {
+    let out = folder.join("out");
+    let common = ["curve", "--taps", "conv1,layer3.?", "--repeats", "2", "--threads", "1", "--out"];
+    advmod(&[&common, &[out.to_str().unwrap()][..], flags].concat()).assert().success();
+    serde_json::from_slice(&std::fs::read(out.join("curve.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_sweep_is_its_curves_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let swept =
+        curves(folder.path(), &["--k", "3,7", "--samples", "60,100", "--similarity", "cosine,pearson", "--seed", "1"]);
+    assert_eq!(swept.len(), 8);
+    let mut expected = Vec::new();
+    for samples in ["60", "100"] {
+        for similarity in ["cosine", "pearson"] {
+            for k in ["3", "7"] {
+                let flags = ["--k", k, "--samples", samples, "--similarity", similarity, "--seed", "1"];
+                expected.extend(curves(folder.path(), &flags));
+            }
+        }
+    }
+    // Bit for bit: lists for the largest k hold those for the smaller ones.
+    assert_eq!(swept, expected);
+    let settings: Vec<String> = swept
+        .iter()
+        .map(|it| format!("{} {} {}", it["curve"]["n"], it["curve"]["similarity"], it["curve"]["k"]))
+        .collect();
+    assert_eq!(settings[1..4], [r#"60 "cosine" 7"#, r#"60 "pearson" 3"#, r#"60 "pearson" 7"#]);
+}
+
+#[test]
+fn a_sweep_has_a_row_per_setting_and_tap_and_a_line_per_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let flags = ["curve", "--k", "3,5,3", "--first", "50,100", "--taps", "conv1,layer3.2", "--out", &out];
+    let output = advmod(&flags).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(output).unwrap();
+    // k = 3 was given twice and is measured once.
+    assert_eq!(text.lines().count(), 1 + 2 * 2 * 2, "{text}");
+    let csv = std::fs::read_to_string(folder.path().join("curve.csv")).unwrap();
+    assert!(csv.starts_with("model,tap_index,tap,n,k,similarity,repeat,q,random_init\n"), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + 2 * 2 * 2 * 5);
+    let svg = std::fs::read_to_string(folder.path().join("curve.svg")).unwrap();
+    assert_eq!(svg.matches("class=\"line\"").count(), 2 * 4);
+    assert!(svg.contains("N = 50, k = 3") && svg.contains("cosine"), "{svg}");
+}
+
+#[test]
+fn random_weights_separate_less_and_their_seed_makes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = curves(folder.path(), &["--samples", "200", "--random-init", "0,1"]);
+    assert_eq!(found, curves(folder.path(), &["--samples", "200", "--random-init", "0,1"]));
+    let last = |it: &Value| it["curve"]["taps"].as_array().unwrap().last().unwrap()["q"].as_f64().unwrap();
+    assert_eq!(found.iter().map(|it| it["random_init"].as_u64()).collect::<Vec<_>>(), [None, Some(0), Some(1)]);
+    assert!(found[0]["sha256"].is_string() && found[1]["sha256"].is_null());
+    assert!(last(&found[0]) > 0.7 && last(&found[1]) < 0.5 && last(&found[2]) < 0.5, "{found:?}");
+    assert_ne!(found[1]["curve"], found[2]["curve"]);
+    // A bare flag is seed 0.
+    assert_eq!(curves(folder.path(), &["--samples", "200", "--random-init"])[..], found[..2]);
+}
+
+#[test]
+fn a_wrong_sweep_is_refused_in_one_line_before_anything_is_measured() {
+    let export = root().join("fixtures/tiny-resnet.pt2").display().to_string();
+    for (flags, code, word) in [
+        (vec!["--k", "3,0"], 2, "at least 1"),
+        (vec!["--k", "3,"], 2, "whole number"),
+        (vec!["--similarity", "cosine,euclid"], 2, "euclid"),
+        (vec!["--samples", "20", "--first", "20"], 2, "cannot be used with"),
+        (vec!["--random-init", "x"], 2, "--random-init"),
+        (vec!["--k", "3,30", "--samples", "100,30"], 3, "N = 30"),
+        (vec!["--samples", "100,2000"], 3, "1000"),
+        (vec!["--random-init", "--model", &export], 3, "tiny-resnet.pt2: does not tell"),
+    ] {
+        let output = advmod(&[&["curve"], &flags[..]].concat()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(code) && error.contains(word), "{flags:?} {error}");
+        assert!(error.lines().count() == 1 && output.stdout.is_empty(), "{error}");
+    }
+}
