@@ -17,6 +17,7 @@ mod train;
 mod tui;
 
 mod error;
+mod heatmap;
 mod interrupt;
 mod progress;
 mod recorder;
@@ -101,10 +102,21 @@ fn harmless(text: &str) -> String {
     text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "\u{fffd}")
 }
 
-/// Text on stdout. A reader that has gone away (`advmod … | head`) is no error, a full disk is.
+/// Whether the user lets us use colours (<https://no-color.org>: any value but an empty one says no).
+fn has_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Text on stdout.
 fn print(text: &str) -> Result<(), CliError> {
+    print_coloured(&harmless(text))
+}
+
+/// Text with our own colours in it: names from files must be [`harmless`] already. A reader that has gone away (`advmod … | head`) is no
+/// error, a full disk is.
+fn print_coloured(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::Runtime(format!("cannot write to stdout: {error}")))
         }

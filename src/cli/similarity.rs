@@ -1,21 +1,21 @@
 //! `advmod similarity`: how alike a model's taps are.
 
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use serde_json::json;
 
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
+use super::heatmap::{Look, heatmap};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::{CliError, Exit, print, say, setup};
+use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
 use crate::data::Selection;
 use crate::model::load::load;
 use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
 use crate::study::curve::{CurvePlan, measure};
-use crate::study::similarity::{CkaPlan, Matrix, difference, linear_cka};
+use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, linear_cka};
 
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(args.run.threads)?;
@@ -33,6 +33,12 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         repeats: 1,
         samples,
     };
+    let estimate = match args.cka {
+        CkaArg::Full => CkaPlan::Full,
+        CkaArg::Batches(n) => CkaPlan::Batches(n),
+    };
+    // Before the curve, which takes its time.
+    estimate.at_once(samples.n(), model.tap_paths().len()).map_err(CliError::Usage)?;
     let interrupt = Interrupt::listen()?;
     let mut progress = Progress::new(args.run.progress, quiet);
     let mut begun = "";
@@ -45,10 +51,6 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let measured = measure(&model, data.as_ref(), &plan, &mut |done, total| tell("curve", done, total));
-    let estimate = match args.cka {
-        CkaArg::Full => CkaPlan::Full,
-        CkaArg::Batches(n) => CkaPlan::Batches(n),
-    };
     let found = measured.and_then(|measured| {
         let cka = linear_cka(&model, data.as_ref(), &samples, estimate, &mut |done, total| tell("CKA", done, total))?;
         Ok((measured, cka))
@@ -58,7 +60,16 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         say("interrupted: nothing was written");
         return Ok(interrupt.exit());
     }
-    let ((curve, warnings), cka) = found.map_err(CliError::Runtime)?;
+    let ((curve, mut warnings), cka) = found.map_err(CliError::Runtime)?;
+    if cka.samples < curve.n {
+        warnings.push(format!("CKA is over {} of the {} samples: the rest is no whole batch", cka.samples, curve.n));
+    }
+    for (point, flaw) in curve.taps.iter().zip(&cka.flaws) {
+        warnings.extend(flaw.map(|flaw| format!("{} has no CKA: {flaw}", point.tap)));
+        let reason = point.reason.as_ref().filter(|_| point.q.is_none());
+        warnings.extend(reason.map(|reason| format!("{} has no Q: {reason}", point.tap)));
+    }
+    let Cka { matrix: cka, flaws, samples: cka_samples } = cka;
     for warning in warnings.iter().filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
     }
@@ -75,6 +86,9 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         "k": curve.k,
         "similarity": curve.similarity,
         "cka_estimate": args.cka.to_string(),
+        "cka_samples": cka_samples,
+        "cka_absent": flaws,
+        "q_absent": curve.taps.iter().map(|it| it.reason.as_ref().filter(|_| it.q.is_none())).collect::<Vec<_>>(),
         "taps": taps,
         "q": q,
         "difference": difference,
@@ -85,11 +99,11 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
             let of = format!("{} on {}, N = {}", info.name, data.info().name, curve.n);
-            let text = [
-                table(&format!("|Q_i − Q_j| of {of}, k = {}, {}", curve.k, curve.similarity), &taps, &difference),
-                table(&format!("linear CKA ({}) of {of}", args.cka), &taps, &cka),
+            let titles = [
+                format!("|Q_i − Q_j| of {of}, k = {}, {}", curve.k, curve.similarity),
+                format!("linear CKA ({}) of {of}", args.cka),
             ];
-            print(&text.join("\n"))?;
+            print_coloured(&text(titles, &taps, &difference, &cka))?;
         }
     }
     if let Some(folder) = &args.out {
@@ -98,50 +112,36 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         write_atomically(&folder.join("similarity.json"), json.as_bytes())?;
         write_atomically(&folder.join("difference.csv"), &csv(&taps, &difference))?;
         write_atomically(&folder.join("cka.csv"), &csv(&taps, &cka))?;
-        let map = |title: &str, matrix: &Matrix, largest: f64| Heatmap {
-            title: title.to_owned(),
-            names: taps.clone(),
-            values: matrix.0.clone(),
-            largest,
-        };
-        let largest = difference.0.iter().flatten().flatten().copied().fold(0.0, f64::max);
-        let maps = [map("|Q_i − Q_j|", &difference, largest), map("linear CKA", &cka, 1.0)];
-        let about = format!("Difference of modularity and linear CKA between the taps of {}", info.name);
-        write_atomically(&folder.join("similarity.svg"), heatmaps(&maps, &about).as_bytes())?;
+        let svg = picture(&info.name, &taps, &difference, &cka);
+        write_atomically(&folder.join("similarity.svg"), svg.as_bytes())?;
     }
     Ok(Exit::Pass)
 }
 
-/// Most taps of a table of numbers; more are drawn with blocks.
-const NUMBERS: usize = 16;
-
-/// A matrix for people: numbers, or a block per cell, the fuller the larger.
-fn table(title: &str, taps: &[String], Matrix(rows): &Matrix) -> String {
-    let width = taps.iter().map(|tap| tap.chars().count()).max().unwrap_or(0);
-    let mut text = format!("{title}\n");
-    for (tap, row) in taps.iter().zip(rows) {
-        write!(text, "  {tap:<width$} ").expect("writing to memory cannot fail");
-        for value in row {
-            match value {
-                Some(value) if taps.len() <= NUMBERS => write!(text, " {value:5.2}"),
-                None if taps.len() <= NUMBERS => write!(text, "     –"),
-                Some(value) => write!(text, "{}", block(*value)),
-                None => write!(text, "–"),
-            }
-            .expect("writing to memory cannot fail");
-        }
-        text.push('\n');
-    }
-    if taps.len() > NUMBERS {
-        text.push_str(
-            "  a cell per two taps: ' ' below 0.2, then ░ ▒ ▓ █ from 0.8; numbers are in --out and --format json\n",
-        );
-    }
-    text
+/// Both matrices with their titles, for stdout.
+fn text(titles: [String; 2], taps: &[String], difference: &Matrix, cka: &Matrix) -> String {
+    let look = Look::of_stdout();
+    let names: Vec<String> = taps.iter().map(|tap| harmless(tap)).collect();
+    let [of_difference, of_cka] = titles.map(|title| harmless(&title));
+    let (difference, cka) =
+        (heatmap(&names, &difference.0, largest(difference), look), heatmap(&names, &cka.0, 1.0, look));
+    format!("{of_difference}\n{difference}\n{of_cka}\n{cka}")
 }
 
-fn block(value: f64) -> char {
-    [' ', '░', '▒', '▓', '█'][(value.clamp(0.0, 1.0) * 5.0).min(4.0) as usize]
+/// Both matrices as a file.
+fn picture(model: &str, taps: &[String], difference: &Matrix, cka: &Matrix) -> String {
+    let map = |title: &str, matrix: &Matrix, largest: f64| Heatmap {
+        title: title.to_owned(),
+        names: taps.to_vec(),
+        values: matrix.0.clone(),
+        largest,
+    };
+    let maps = [map("|Q_i − Q_j|", difference, largest(difference)), map("linear CKA", cka, 1.0)];
+    heatmaps(&maps, &format!("Difference of modularity and linear CKA between the taps of {model}"))
+}
+
+fn largest(matrix: &Matrix) -> f64 {
+    matrix.0.iter().flatten().flatten().copied().fold(0.0, f64::max)
 }
 
 fn csv(taps: &[String], Matrix(rows): &Matrix) -> Vec<u8> {
@@ -154,19 +154,4 @@ fn csv(taps: &[String], Matrix(rows): &Matrix) -> Vec<u8> {
         record(std::iter::once(tap).chain(cells).collect());
     }
     writer.into_inner().expect("writing to memory cannot fail")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn few_taps_are_numbers_and_many_are_blocks() {
-        let names = |n: usize| (0..n).map(|it| format!("t{it}")).collect::<Vec<_>>();
-        let text = table("x", &names(2), &Matrix(vec![vec![Some(1.0), None], vec![Some(0.126), Some(-0.5)]]));
-        assert_eq!(text, "x\n  t0   1.00     –\n  t1   0.13 -0.50\n");
-        let many = Matrix(vec![vec![Some(0.5); 20]; 20]);
-        assert!(table("x", &names(20), &many).contains(&"▒".repeat(20)));
-        assert_eq!([0.0, 0.2, 0.79, 0.8, 1.0, 7.0].map(block), [' ', '░', '▓', '█', '█', '█']);
-    }
 }

@@ -33,8 +33,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         let instead = "advmod audit does the same without one";
         return Err(CliError::Usage(format!("tui needs a terminal for input and output; {instead}")));
     }
-    // https://no-color.org: any value but an empty one.
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let color = super::has_colours();
     let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
     let theme =
         Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker };

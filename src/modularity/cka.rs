@@ -5,6 +5,9 @@ use tch::{Kind, TchError, Tensor};
 /// Fewest samples of the unbiased estimator.
 pub const FEWEST: usize = 4;
 
+/// Share of a representation's squares below which what differs between samples is f32 rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// One tap's samples beside each other, in f64: what linear CKA needs of a representation, whatever its width.
 #[derive(Debug)]
 pub struct Gram {
@@ -22,8 +25,16 @@ impl Gram {
     /// N·N·M multiply-adds, and N·N numbers kept.
     pub fn centred(rows: &Tensor) -> Result<Self, TchError> {
         let _guard = tch::no_grad_guard();
-        let rows = rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?;
-        Self::of(&rows)
+        let centred = rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?;
+        let gram = Self::of(&centred)?;
+        let spread = f64::try_from(gram.products.f_diagonal(0, 0, 1)?.f_sum(Kind::Double)?)?;
+        let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?.f_to_kind(Kind::Double)?;
+        let squares = f64::try_from(norms.f_square()?.f_sum(Kind::Double)?)?;
+        if spread <= ROUNDING * squares {
+            // The mean of equal rows is not exactly their value: what is left would pass for a representation.
+            let _ = gram.products.shallow_clone().f_zero_()?;
+        }
+        Ok(gram)
     }
 
     /// With zeros on the diagonal, for the unbiased estimate.
@@ -48,13 +59,12 @@ impl Gram {
     }
 }
 
-/// Full linear CKA of every two taps; nothing where a tap gives all samples the same representation.
+/// `tr(K̃·L̃)` of every two taps on all samples; [`normalized`], it is full linear CKA.
 ///
 /// # Source
 /// Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. 4, in its Gram form.
-pub fn full(grams: &[Gram]) -> Result<Vec<Vec<Option<f64>>>, TchError> {
-    let inner = all_pairs(grams, Gram::inner)?;
-    Ok(normalized(&inner))
+pub fn full(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
+    all_pairs(grams, Gram::inner)
 }
 
 /// Unbiased HSIC of every two taps on one batch of at least [`FEWEST`] samples; batches are summed and then [`normalized`].
@@ -77,15 +87,30 @@ pub fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
     })
 }
 
-/// `h_ij / √(h_ii·h_jj)`: CKA out of HSIC. Nothing where a denominator is not positive.
+/// Why a tap whose own HSIC is `own` has no CKA, not even with itself; nothing where it has.
+pub fn flaw(own: f64) -> Option<&'static str> {
+    if own > 0.0 && own.is_finite() {
+        return None;
+    }
+    Some(match own {
+        0.0 => "all samples have the same representation",
+        _ if own.is_finite() => {
+            "the unbiased estimate of its own HSIC is negative; give larger batches or more samples"
+        }
+        _ => "representations are not finite, or too large; the model overflows",
+    })
+}
+
+/// `h_ij / √(h_ii·h_jj)`: CKA out of HSIC. Nothing where a tap has a [`flaw`].
 ///
 /// # Source
 /// Nguyen et al., "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021, eq. 3: a ratio of sums, not a mean of ratios.
 pub fn normalized(inner: &[Vec<f64>]) -> Vec<Vec<Option<f64>>> {
     let cell = |a: usize, b: usize| {
-        let scale = inner[a][a] * inner[b][b];
-        let is_defined = inner[a][a] > 0.0 && inner[b][b] > 0.0 && scale.is_normal();
-        is_defined.then(|| inner[a][b] / scale.sqrt()).filter(|value| value.is_finite())
+        let (own, other) = (inner[a][a], inner[b][b]);
+        // The product of the two may be out of range where its root is not.
+        let is_defined = flaw(own).is_none() && flaw(other).is_none();
+        is_defined.then(|| inner[a][b] / (own.sqrt() * other.sqrt())).filter(|value| value.is_finite())
     };
     (0..inner.len()).map(|a| (0..inner.len()).map(|b| cell(a, b)).collect()).collect()
 }
@@ -112,7 +137,7 @@ mod tests {
     }
 
     fn of(a: &Tensor, b: &Tensor) -> f64 {
-        full(&[Gram::centred(a).unwrap(), Gram::centred(b).unwrap()]).unwrap()[0][1].unwrap()
+        normalized(&full(&[Gram::centred(a).unwrap(), Gram::centred(b).unwrap()]).unwrap())[0][1].unwrap()
     }
 
     /// `‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖)` of centred columns, in f64.
@@ -136,7 +161,7 @@ mod tests {
             let rows = &rows - rows.mean_dim([0_i64].as_slice(), true, Kind::Double);
             Gram { products: rows.matmul(&rows.transpose(0, 1)), n: 40 }
         };
-        let gram = full(&[double(&a), double(&b)]).unwrap()[0][1].unwrap();
+        let gram = normalized(&full(&[double(&a), double(&b)]).unwrap())[0][1].unwrap();
         assert!((gram - by_features(&a, &b)).abs() < 1e-10);
     }
 
@@ -151,13 +176,34 @@ mod tests {
 
     #[test]
     fn a_tap_that_sees_no_difference_has_no_similarity() {
-        let same = Tensor::ones([10, 3], (Kind::Float, Device::Cpu));
-        let grams = [Gram::centred(&same).unwrap(), Gram::centred(&rows(10, 3, 0.0)).unwrap()];
-        let found = full(&grams).unwrap();
-        assert_eq!((found[0][0], found[0][1]), (None, None));
-        assert!((found[1][1].unwrap() - 1.0).abs() < 1e-12);
+        // The mean of 99 times 0.3 is not 0.3 in f32.
+        let same = Tensor::full([99, 3], 0.3, (Kind::Float, Device::Cpu));
+        for gram in [Gram::centred, Gram::hollow] {
+            let grams = [gram(&same).unwrap(), gram(&rows(99, 3, 0.0)).unwrap()];
+            for inner in [full(&grams).unwrap(), hsic(&grams).unwrap()] {
+                let found = normalized(&inner);
+                assert_eq!((found[0][0], found[0][1], found[1][0]), (None, None, None));
+                assert!((found[1][1].unwrap() - 1.0).abs() < 1e-12);
+                assert!(flaw(inner[0][0]).unwrap().contains("same") && flaw(inner[1][1]).is_none());
+            }
+        }
         // An unbiased estimate may be negative.
         assert_eq!(normalized(&[vec![-1.0, 0.5], vec![0.5, 1.0]])[0][1], None);
+        assert!(flaw(-1.0).unwrap().contains("negative"));
+    }
+
+    #[test]
+    fn what_is_not_finite_has_a_reason_and_what_is_small_or_large_a_value() {
+        let bad = rows(10, 3, 0.0);
+        let _ = bad.get(4).fill_(f64::NAN);
+        let good = rows(10, 3, 0.0);
+        let inner = full(&[Gram::centred(&bad).unwrap(), Gram::centred(&good).unwrap()]).unwrap();
+        assert!(flaw(inner[0][0]).unwrap().contains("finite"));
+        assert_eq!(normalized(&inner)[0], [None, None]);
+        for scale in [1e-15, 1e15] {
+            let inner = full(&[Gram::centred(&(&good * scale)).unwrap(), Gram::centred(&good).unwrap()]).unwrap();
+            assert!((normalized(&inner)[0][1].unwrap() - 1.0).abs() < 1e-5, "{scale}");
+        }
     }
 
     #[test]

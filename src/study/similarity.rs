@@ -20,8 +20,42 @@ pub enum CkaPlan {
     Batches(usize),
 }
 
-/// Most samples of the full estimate: it keeps N² numbers per tap.
-pub const MOST: usize = 4000;
+/// Bytes of the N² numbers per tap that are kept at once.
+const KEPT_BYTES: usize = 2 << 30;
+
+impl CkaPlan {
+    /// Samples that go into one estimate, of `n`, for so many taps.
+    ///
+    /// # Errors
+    /// One line, when these are too few, or too many for the memory that they take.
+    pub fn at_once(self, n: usize, n_taps: usize) -> Result<usize, String> {
+        let (length, fewest) = match self {
+            Self::Full => (n, 2),
+            Self::Batches(length) => (length.min(n), cka::FEWEST),
+        };
+        let most = (KEPT_BYTES / size_of::<f64>() / n_taps.max(1)).isqrt();
+        match length {
+            _ if length < fewest => Err(format!("{length} samples at once are too few for CKA; it needs {fewest}")),
+            _ if length > most => Err(format!(
+                "{length} samples at once are too many for CKA of {n_taps} taps, which has room for {most}; give --cka {} for batches, \
+                 or fewer taps",
+                most.min(500)
+            )),
+            _ => Ok(length),
+        }
+    }
+}
+
+/// Linear CKA of every two taps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cka {
+    /// The values.
+    pub matrix: Matrix,
+    /// Why a tap has none, not even with itself.
+    pub flaws: Vec<Option<&'static str>>,
+    /// Samples that went into it: whole batches only.
+    pub samples: usize,
+}
 
 /// A value for every two taps; nothing where it is not defined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,24 +77,14 @@ pub fn linear_cka(
     samples: &Selection,
     plan: CkaPlan,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Matrix, String> {
+) -> Result<Cka, String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(samples, info.n).map_err(|error| error.to_string())?;
     let n = indices.len();
-    let length = match plan {
-        CkaPlan::Full if n > MOST => {
-            return Err(format!("N = {n} samples are too many for --cka full, which takes {MOST}; use --cka batches"));
-        }
-        CkaPlan::Full => n,
-        CkaPlan::Batches(length) => length.min(n),
-    };
-    let fewest = if plan == CkaPlan::Full { 2 } else { cka::FEWEST };
-    if length < fewest {
-        return Err(format!("{length} samples at once are too few for CKA; it needs {fewest}"));
-    }
-    let images = data.read(&indices).map_err(|error| error.to_string())?;
     let n_taps = model.tap_paths().len();
+    let length = plan.at_once(n, n_taps)?;
+    let images = data.read(&indices).map_err(|error| error.to_string())?;
     // A rest that is shorter than a batch would weigh as much as a whole one.
     let batches = n / length;
     let total = (n_taps * batches * length) as u64;
@@ -77,19 +101,32 @@ pub fn linear_cka(
         })
         .map_err(|error: TraceError| error.to_string())?;
         let torch = |error: tch::TchError| format!("libtorch: {}", advmod_attacks::victim::first_line(&error));
-        if plan == CkaPlan::Full {
-            return cka::full(&grams).map(Matrix).map_err(torch);
-        }
-        for (sums, found) in sums.iter_mut().zip(cka::hsic(&grams).map_err(torch)?) {
+        let found = if plan == CkaPlan::Full { cka::full(&grams) } else { cka::hsic(&grams) };
+        for (sums, found) in sums.iter_mut().zip(found.map_err(torch)?) {
             sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
         }
     }
-    Ok(Matrix(cka::normalized(&sums)))
+    let flaws = (0..n_taps).map(|tap| cka::flaw(sums[tap][tap])).collect();
+    Ok(Cka { matrix: Matrix(cka::normalized(&sums)), flaws, samples: batches * length })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_at_once_are_bounded_from_both_sides() {
+        assert_eq!(CkaPlan::Full.at_once(500, 10), Ok(500));
+        assert_eq!(CkaPlan::Batches(100).at_once(50, 10), Ok(50));
+        assert!(CkaPlan::Batches(100).at_once(3, 10).unwrap_err().contains("needs 4"));
+        assert!(CkaPlan::Full.at_once(1, 10).unwrap_err().contains("needs 2"));
+        // 100 taps of 1,638² numbers are 2 GiB.
+        assert_eq!(CkaPlan::Full.at_once(1638, 100), Ok(1638));
+        for plan in [CkaPlan::Full, CkaPlan::Batches(50_000)] {
+            let message = plan.at_once(60_000, 100).unwrap_err();
+            assert!(message.contains("1638") && message.contains("--cka 500"), "{message}");
+        }
+    }
 
     #[test]
     fn differences_are_absolute_and_gaps_stay() {

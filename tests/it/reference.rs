@@ -254,7 +254,7 @@ fn linear_cka_is_that_of_an_independent_implementation() {
     let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
     let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
     let measure = |samples, plan, go_on: &mut dyn FnMut(u64, u64) -> std::ops::ControlFlow<()>| {
-        linear_cka(&reference.model, data.as_ref(), &Selection::First(samples), plan, go_on).unwrap()
+        linear_cka(&reference.model, data.as_ref(), &Selection::First(samples), plan, go_on).unwrap().matrix
     };
     let Matrix(found) = measure(500, CkaPlan::Full, go_on);
     let expected: Vec<Vec<f64>> = serde_json::from_value(reference.json["linear_cka"].clone()).unwrap();
@@ -266,6 +266,6 @@ fn linear_cka_is_that_of_an_independent_implementation() {
     let (Matrix(all), Matrix(batches)) =
         (measure(2000, CkaPlan::Batches(2000), go_on), measure(2000, CkaPlan::Batches(250), go_on));
     for (all, batches) in all.iter().flatten().zip(batches.iter().flatten()) {
-        assert!((all.unwrap() - batches.unwrap()).abs() < 0.02, "{all:?} {batches:?}");
+        assert!((all.unwrap() - batches.unwrap()).abs() < 0.01, "{all:?} {batches:?}");
     }
 }

@@ -1,5 +1,11 @@
 //! `advmod similarity` through the real executable.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use advmod::model::format::{Dtype, RawTensor, write_safetensors};
+use advmod::model::weights::FreshWeights;
+use advmod::model::zoo;
 use serde_json::Value;
 
 use crate::support::advmod;
@@ -10,7 +16,7 @@ fn taps_are_compared_and_written() {
     let out = folder.path().join("out");
     let flags = ["similarity", "--samples", "100", "--threads", "1", "--out", out.to_str().unwrap()];
     let text = String::from_utf8(advmod(&flags).output().unwrap().stdout).unwrap();
-    assert!(text.contains("linear CKA (full)") && text.contains("layer3.2"), "{text}");
+    assert!(text.contains("linear CKA (full)") && text.contains("layer3.2") && !text.contains('\u{1b}'), "{text}");
     let report: Value = serde_json::from_slice(&std::fs::read(out.join("similarity.json")).unwrap()).unwrap();
     let n = report["taps"].as_array().unwrap().len();
     let at = |matrix: &str, a: usize, b: usize| report[matrix][a][b].as_f64().unwrap();
@@ -34,10 +40,26 @@ fn taps_are_compared_and_written() {
 }
 
 #[test]
+fn samples_beyond_the_last_whole_batch_are_told_and_not_used() {
+    let flags = ["similarity", "--first", "70", "--cka", "30", "--taps", "conv1,layer3.2", "--format", "json"];
+    let output = advmod(&flags).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("over 60 of the 70 samples"), "{error}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["cka_samples"], &report["n"]), (&Value::from(60), &Value::from(70)));
+    assert_eq!(report["cka_absent"], serde_json::json!([null, null]));
+    let flags = ["similarity", "--first", "60", "--cka", "30", "--taps", "conv1,layer3.2", "--format", "json"];
+    let whole: Value = serde_json::from_slice(&advmod(&flags).output().unwrap().stdout).unwrap();
+    assert_eq!(report["cka"], whole["cka"]);
+}
+
+#[test]
 fn what_cannot_be_compared_is_said_in_one_line() {
     for (flags, code, word) in [
         (vec!["--cka", "3"], 2, "at least 4"),
         (vec!["--cka", "some"], 2, "expected full"),
+        (vec!["--cka", "100", "--samples", "3", "--k", "1"], 2, "it needs 4"),
+        (vec!["--samples", "20000"], 2, "too many for CKA of 10 taps, which has room for 5181; give --cka 500"),
         (vec!["--samples", "2000"], 3, "1000"),
         (vec!["--model", "nowhere.pt"], 3, "nowhere.pt"),
     ] {
@@ -45,5 +67,43 @@ fn what_cannot_be_compared_is_said_in_one_line() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(code) && error.contains(word), "{flags:?} {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+/// The embedded network with random weights and a first convolution of zeros: every image looks the same from there on.
+fn blind_model(path: &Path) {
+    let program = zoo::named("resnet20", 1, 10).unwrap().build(&mut FreshWeights::new(0)).unwrap();
+    let tensors: Vec<(String, RawTensor)> = (program.weights.iter())
+        .map(|weight| {
+            let mut values: Vec<f32> = Vec::try_from(weight.tensor.detach().view(-1)).unwrap();
+            if weight.name == "conv1.weight" {
+                values.fill(0.0);
+            }
+            let shape = weight.tensor.size().iter().map(|&size| size as usize).collect();
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (weight.name.clone(), RawTensor { dtype: Dtype::F32, shape, bytes })
+        })
+        .collect();
+    write_safetensors(path, &tensors, &BTreeMap::new()).unwrap();
+}
+
+#[test]
+fn a_model_that_sees_no_difference_has_reasons_instead_of_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (folder.path().join("blind.safetensors"), folder.path().join("out"));
+    blind_model(&model);
+    for cka in ["full", "20"] {
+        let flags = ["similarity", "--samples", "60", "--cka", cka, "--threads", "1"];
+        let files = ["--model", model.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let output = advmod(&[&flags[..], &files].concat()).output().unwrap();
+        let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success() && text.contains('–') && !text.contains("NaN"), "{text}{error}");
+        assert!(error.contains("conv1 has no CKA: all samples have the same representation"), "{error}");
+        let report: Value = serde_json::from_slice(&std::fs::read(out.join("similarity.json")).unwrap()).unwrap();
+        assert_eq!(
+            (&report["cka"][0][0], &report["q"][0], &report["difference"][0][0]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert!(report["cka_absent"][0].is_string() && report["q_absent"][0].is_string());
     }
 }

@@ -370,3 +370,29 @@ fn a_recorded_run_needs_no_model_and_gives_its_exit_code() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("success % [95 %]"), "{text}");
 }
+
+#[test]
+fn a_matrix_has_coloured_cells_unless_no_color_says_no() {
+    let folder = folder();
+    for (environment, is_coloured) in [(vec![], true), (vec![("NO_COLOR", "1")], false)] {
+        let command =
+            "\"$ADVMOD\" similarity --samples 40 --threads 1 --progress none 2> /dev/null; echo done; read line";
+        let mut terminal = Terminal::shell(command, folder.path(), &environment);
+        terminal.wait_for("done");
+        assert!(
+            terminal.text().contains("linear CKA (full)") && terminal.text().contains("1.00"),
+            "{}",
+            terminal.text()
+        );
+        let parser = terminal.screen.lock().unwrap();
+        let cells = (0..36).flat_map(|row| (0..120).map(move |column| (row, column)));
+        let grounds = cells.filter_map(|(row, column)| Some(parser.screen().cell(row, column)?.bgcolor()));
+        let coloured = grounds.filter(|colour| *colour != vt100::Color::Default).count();
+        // Ten by ten cells of six columns at least, in two matrices, of which the first may have left the screen.
+        assert_eq!(coloured >= 600, is_coloured, "{coloured}");
+        assert!(is_coloured || coloured == 0);
+        drop(parser);
+        terminal.press("\n");
+        terminal.ended();
+    }
+}
