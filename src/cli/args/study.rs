@@ -57,7 +57,7 @@ pub struct SimilarityArgs {
     /// How Q is measured.
     #[command(flatten)]
     pub taps: TapArgs,
-    /// How CKA is estimated: full over all samples, or without bias over batches of N samples.
+    /// How CKA is estimated: full over all samples (too high where these are few), or without bias over batches of N samples.
     #[arg(long, value_name = "full|N", default_value = "full", help_heading = "Curve")]
     pub cka: CkaArg,
     /// On what, and how it shows.
