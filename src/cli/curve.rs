@@ -252,7 +252,7 @@ const LINES: usize = 6;
 /// Longest title of a chart.
 const TITLE: usize = 52;
 
-/// A chart for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
+/// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
 fn picture(curves: &[ModelCurve]) -> String {
     let taps = |it: &ModelCurve| it.curve.taps.iter().map(|tap| tap.tap.clone()).collect::<Vec<_>>();
     let all: Vec<&ModelCurve> = curves.iter().collect();
@@ -302,6 +302,12 @@ fn chart(group: &[&ModelCurve], range: (f64, f64)) -> LineChart {
     let line = |(place, it): (usize, &&ModelCurve)| Line {
         name: named(&differing, it, !is_one_model, 56),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
+        // Many bands over each other tell nothing.
+        spread: if group.len() <= LINES {
+            it.curve.taps.iter().map(|point| point.std_dev).collect()
+        } else {
+            Vec::new()
+        },
         colour: if group.len() <= LINES { Colour::Own(place) } else { Colour::Step(place as f64 / steps) },
     };
     LineChart {

@@ -193,6 +193,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let curve = |(place, it): (usize, &Checkpoint)| Line {
         name: tail(&it.name),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
+        spread: Vec::new(),
         colour: Colour::Step(place as f64 / steps),
     };
     let by_tap = LineChart {
@@ -204,6 +205,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let mut lines = vec![Line {
         name: "accuracy".to_owned(),
         values: measured.iter().map(|it| it.accuracy.value).collect(),
+        spread: Vec::new(),
         colour: Colour::Own(1),
     }];
     let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
@@ -212,6 +214,7 @@ fn picture(measured: &[Checkpoint]) -> String {
         lines.push(Line {
             name: format!("Q {}", taps[tap]),
             values: measured.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q)).collect(),
+            spread: Vec::new(),
             colour: Colour::Own([0, 2, 3][number % 3]),
         });
     }

@@ -22,6 +22,8 @@ pub struct Line {
     pub name: String,
     /// One per place; a line has a gap where there is none.
     pub values: Vec<Option<f64>>,
+    /// Half the height of a band around each value; none where there is none.
+    pub spread: Vec<Option<f64>>,
     /// Its colour.
     pub colour: Colour,
 }
@@ -44,7 +46,7 @@ const BOTTOM: f64 = 78.0;
 const LABELS: usize = 16;
 
 const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-weight:600;font-size:13px;fill:#111}\
-    .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}\
+    .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}.band{stroke:none;opacity:.16}\
     @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
 
 /// Most charts beside each other.
@@ -95,6 +97,26 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{}</text>",
             escape(&chart.places[place])
         )?;
+    }
+    for line in &chart.lines {
+        let mut band = String::new();
+        let finite = |it: &[Option<f64>], place: usize| it.get(place).copied().flatten().filter(|it| it.is_finite());
+        let bounds = |place: usize| Some((finite(&line.values, place)?, finite(&line.spread, place)?));
+        let places: Vec<usize> = (0..line.values.len()).collect();
+        // A band under every stretch of places that have a spread.
+        for stretch in places.split(|place| bounds(*place).is_none()).filter(|stretch| stretch.len() > 1) {
+            let edge =
+                |place: &usize, sign: f64| bounds(*place).map(|(at, half)| (across(*place), up(at + sign * half)));
+            let above = stretch.iter().filter_map(|place| edge(place, 1.0));
+            let below = stretch.iter().rev().filter_map(|place| edge(place, -1.0));
+            for (at, (x, y)) in above.chain(below).enumerate() {
+                write!(band, "{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' })?;
+            }
+            band.push('Z');
+        }
+        if !band.is_empty() {
+            writeln!(svg, "<path class=\"band\" {} d=\"{band}\"/>", look(line.colour))?;
+        }
     }
     for line in &chart.lines {
         let mut path = String::new();
@@ -225,13 +247,14 @@ fn look(colour: Colour) -> String {
     match colour {
         Colour::Own(index) => {
             let dash = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"][index % 6];
-            format!("stroke=\"{}\" stroke-dasharray=\"{dash}\"", OWN[index % OWN.len()])
+            let colour = OWN[index % OWN.len()];
+            format!("stroke=\"{colour}\" fill=\"{colour}\" stroke-dasharray=\"{dash}\"")
         }
         Colour::Step(step) => {
             // From yellow over green and blue to violet, as viridis does.
             let step = if step.is_finite() { step.clamp(0.0, 1.0) } else { 0.0 };
             let (hue, light) = (50.0 + 235.0 * step, 52.0 - 12.0 * step);
-            format!("stroke=\"hsl({hue:.0} 65% {light:.0}%)\"")
+            format!("stroke=\"hsl({hue:.0} 65% {light:.0}%)\" fill=\"hsl({hue:.0} 65% {light:.0}%)\"")
         }
     }
 }
@@ -261,6 +284,7 @@ mod tests {
         let line = Line {
             name: "</svg><script>".to_owned(),
             values: vec![Some(0.0), None, Some(1.0), Some(f64::NAN)],
+            spread: Vec::new(),
             colour: Colour::Step(0.5),
         };
         let places = (0..4).map(|it| format!("\"{it}\u{0}")).collect();
@@ -273,6 +297,19 @@ mod tests {
         let third = LEFT + (right - LEFT) * 2.0 / 3.0;
         let drawn = format!("d=\"M{LEFT:.1} {:.1}M{third:.1} {TOP:.1}\"", HEIGHT - BOTTOM);
         assert!(svg.contains(&drawn), "{drawn} {svg}");
+    }
+
+    #[test]
+    fn a_band_ends_where_its_spread_does() {
+        let values = vec![Some(0.5); 6];
+        let spread = vec![Some(0.1), Some(0.1), Some(f64::NAN), Some(0.1), Some(0.2), Some(0.1)];
+        let line = Line { name: "a".to_owned(), values, spread, colour: Colour::Own(0) };
+        let chart =
+            LineChart { title: String::new(), places: vec![String::new(); 6], range: (0.0, 1.0), lines: vec![line] };
+        let svg = charts(&[chart], "");
+        let band = svg.lines().find(|line| line.contains("class=\"band\"")).unwrap();
+        // Two places, then three: each there and back.
+        assert_eq!((band.matches('Z').count(), band.matches('L').count()), (2, 3 + 5), "{band}");
     }
 
     #[test]
