@@ -326,7 +326,7 @@ mod tests {
         let config = build("pgd:eps=4/255,target=3").unwrap();
         assert_eq!(config.epsilon.unwrap().to_string(), "4/255");
         assert_eq!(config.goal, Goal::Targeted(Target::Class(3)));
-        assert_eq!(config.params["step"], Value::String("2/255".to_owned()));
+        assert_eq!(config.params["step"], Value::String("eps/4".to_owned()));
         assert_eq!(config.params["steps"], Value::Integer(40));
         assert_eq!(config.params["norm"], Value::String("linf".to_owned()));
     }

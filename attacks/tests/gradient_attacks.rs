@@ -69,10 +69,13 @@ fn without_random_start_the_last_iterate_is_that_of_the_plain_formula() {
         let gradient = Tensor::run_backward(&[loss], &[&leaf], false, false).remove(0);
         let change = (&expected + gradient.sign() * step - &pixels).clamp(-epsilon, epsilon);
         expected = (&pixels + change).clamp(0.0, 1.0);
-        let config = config(&format!("pgd:eps=8/255,step=2/255,steps={steps},random_start=false,iterate=last"));
-        let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
-        assert_eq!(bits(&outcome.adversarial), bits(&expected), "{steps} steps");
-        assert_eq!(outcome.samples[0].forwards, steps, "no forward is wasted");
+        // A share of ε is the same step.
+        for step in ["2/255", "eps/4"] {
+            let config = config(&format!("pgd:eps=8/255,step={step},steps={steps},random_start=false,iterate=last"));
+            let outcome = attack_all(&victim, &config, &pixels, &labels).unwrap();
+            assert_eq!(bits(&outcome.adversarial), bits(&expected), "{steps} steps of {step}");
+            assert_eq!(outcome.samples[0].forwards, steps, "no forward is wasted");
+        }
     }
 }
 

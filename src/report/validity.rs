@@ -302,12 +302,11 @@ fn reach(report: &Report) -> Found {
     };
     let mut seen = 0;
     for attack in of(report, &["pgd"]) {
-        let (Some(eps), Some(step), Some(steps)) =
-            (number(attack, "eps"), number(attack, "step"), number(attack, "steps"))
-        else {
-            continue;
-        };
         seen += 1;
+        // `auto` crosses by its definition; a share of ε is no number.
+        let share = attack.attack.params.get("step").and_then(|it| it.strip_prefix("eps/")?.parse::<f64>().ok());
+        let (Some(eps), Some(steps)) = (number(attack, "eps"), number(attack, "steps")) else { continue };
+        let Some(step) = share.map(|divisor| eps / divisor).or_else(|| number(attack, "step")) else { continue };
         if steps * step < eps {
             let text = |key: &str| attack.attack.params.get(key).cloned().unwrap_or_default();
             let found_text = format!(

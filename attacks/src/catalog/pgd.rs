@@ -32,8 +32,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         ParamDoc {
             name: "step",
             default: "auto",
-            range: "auto, or > 0: a number or a fraction such as 2/255",
-            help: "Step size in the norm; auto is 2.5 eps/steps, which can cross the ball and adapts to eps",
+            range: "auto, a share of eps such as eps/4, or > 0: a number or a fraction such as 2/255",
+            help: "Step size in the norm; auto is 2.5 eps/steps, which can cross the ball whatever eps is",
         },
         ParamDoc {
             name: "random_start",
@@ -70,15 +70,15 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         PresetValues {
             preset: Preset::Quick,
             norm: Norm::Linf,
-            values: "eps=8/255,step=2/255,steps=10",
+            values: "eps=8/255,step=eps/4,steps=10",
             source: "standard with fewer steps",
         },
         PresetValues { preset: Preset::Quick, norm: Norm::L2, values: "eps=0.5,steps=10", source: "as for linf" },
         PresetValues {
             preset: Preset::Standard,
             norm: Norm::Linf,
-            values: "eps=8/255,step=2/255,steps=40",
-            source: "RobustBench's CIFAR-10 budget, the paper's CIFAR-10 step",
+            values: "eps=8/255,step=eps/4,steps=40",
+            source: "RobustBench's CIFAR-10 budget, the paper's CIFAR-10 step of 2/255, which grows with the budget",
         },
         PresetValues {
             preset: Preset::Standard,
@@ -140,10 +140,46 @@ enum Auto {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected auto, a number or a fraction such as 2/255, greater than 0")]
+#[serde(
+    untagged,
+    expecting = "expected auto, a share such as eps/4, a number or a fraction such as 2/255, greater than 0"
+)]
 enum StepSize {
     Auto(Auto),
+    Share(Share),
     Fixed(Epsilon),
+}
+
+impl StepSize {
+    /// In units of the norm.
+    fn value(self, eps: f64, steps: u32) -> f64 {
+        match self {
+            Self::Auto(Auto::Auto) => 2.5 * eps / f64::from(steps),
+            Self::Share(Share(divisor)) => eps / divisor,
+            Self::Fixed(step) => step.value(),
+        }
+    }
+}
+
+/// `eps/4`: a fourth of ε.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct Share(f64);
+
+impl TryFrom<String> for Share {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let divisor = text.strip_prefix("eps").map(str::trim_start).and_then(|rest| rest.strip_prefix('/'));
+        let divisor: Option<f64> = divisor.and_then(|number| number.trim().parse().ok());
+        divisor.filter(|it| (1e-3..=1e6).contains(it)).map(Self).ok_or("expected a share such as eps/4")
+    }
+}
+
+impl From<Share> for String {
+    fn from(Share(divisor): Share) -> Self {
+        format!("eps/{divisor}")
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -266,10 +302,7 @@ impl Pgd {
 
     /// One projected step. The change is measured from the original before it is projected, as in the formula.
     fn next(&self, ball: Ball, original: &Tensor, pixels: &Tensor, gradient: Tensor) -> Tensor {
-        let step = match self.params.step {
-            StepSize::Auto(Auto::Auto) => 2.5 * ball.epsilon().value() / f64::from(self.params.steps),
-            StepSize::Fixed(step) => step.value(),
-        };
+        let step = self.params.step.value(ball.epsilon().value(), self.params.steps);
         let mut moved = ball.direction(gradient);
         let _ = moved.g_mul_scalar_(step);
         let _ = moved.g_add_(pixels);
@@ -289,7 +322,10 @@ mod tests {
         for (values, message) in [
             ("steps=0", "pgd.steps = 0: must be 1 to 100000"),
             ("steps=many", "pgd.steps = many: invalid type: string \"many\", expected u32"),
-            ("step=0", "pgd.step = 0: expected auto, a number or a fraction such as 2/255, greater than 0"),
+            (
+                "step=0",
+                "pgd.step = 0: expected auto, a share such as eps/4, a number or a fraction such as 2/255, greater than 0",
+            ),
             ("random_start=yes", "pgd.random_start = yes: invalid type: string \"yes\", expected a boolean"),
             ("restarts=0", "pgd.restarts = 0: must be 1 to 10000"),
             (
