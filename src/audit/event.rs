@@ -203,6 +203,9 @@ pub struct Tool {
     pub version: String,
     /// Version of libtorch that it binds.
     pub libtorch: String,
+    /// Processor and operating system, as `x86_64 linux`: another one may round another way.
+    #[serde(default)]
+    pub platform: String,
 }
 
 impl Tool {
@@ -212,6 +215,7 @@ impl Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             libtorch: crate::LIBTORCH_VERSION.to_owned(),
+            platform: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
         }
     }
 }

@@ -284,9 +284,12 @@ impl Job {
         Ok(())
     }
 
-    /// The plan as the text of a plan file, every attack's parameters written out; absent where a path has no text.
+    /// The plan as the text of a plan file that makes the same report: every attack's parameters written out, and what would else depend
+    /// on the machine or on defaults; absent where a path has no text.
     pub fn plan_file(&self) -> Option<String> {
-        with_attacks(None, &self.written, &self.plan.attacks).ok()
+        let (plan, mut written) = (&self.plan, self.written.clone());
+        (written.seed, written.threads, written.curve.k) = (Some(plan.seed), Some(plan.threads), Some(plan.k));
+        with_attacks(None, &written, &plan.attacks).ok()
     }
 }
 

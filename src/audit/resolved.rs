@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use advmod_attacks::config::AttackConfig;
-use advmod_attacks::threat::{Goal, Target};
+use advmod_attacks::threat::{Goal, Norm, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
+use super::gate::expr::Budget;
 use super::plan::AuditPlan;
 use crate::modularity::Similarity;
 
@@ -66,6 +67,29 @@ pub struct ResolvedAttack {
 }
 
 impl ResolvedAttack {
+    /// How far it may change an image. A minimal attack may have no such bound.
+    pub fn budget(&self) -> Option<Budget> {
+        Some(Budget { norm: self.norm()?, eps: self.params.get("eps")?.parse().ok()? })
+    }
+
+    /// How it measures changes.
+    pub fn norm(&self) -> Option<Norm> {
+        self.params.get("norm")?.parse().ok()
+    }
+
+    /// Whether it looks for changes within the budget alone, or for the smallest ones.
+    pub fn tries(&self, budget: &Budget) -> bool {
+        // Two ways to write one size differ in their last bits.
+        let is_smaller = |own: Budget| own.eps.value() <= budget.eps.value() * (1.0 + 1e-9);
+        self.norm() == Some(budget.norm) && self.budget().is_none_or(is_smaller)
+    }
+
+    /// Whether its success says how the model does within the budget: it may use all of it, and any wrong class will do.
+    pub fn measures(&self, budget: &Budget) -> bool {
+        let is_all = |own: Budget| own.eps.value() >= budget.eps.value() * (1.0 - 1e-9);
+        !self.targeted && self.tries(budget) && self.budget().is_none_or(is_all)
+    }
+
     /// `key=value` pairs in the order of the keys.
     pub fn parameters_text(&self) -> String {
         let pairs: Vec<String> = self.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -120,7 +144,7 @@ pub(super) fn label(attacks: &[AttackConfig], sweeps: &[Option<usize>]) -> Vec<R
 }
 
 /// The command line that runs the plan again, every attack's parameters written out.
-pub(super) fn command(
+pub(crate) fn command(
     plan: &AuditPlan,
     attacks: &[ResolvedAttack],
     n: usize,
@@ -148,6 +172,8 @@ pub(super) fn command(
     for sweep in attacks.chunk_by(|a, b| a.sweep.is_some() && a.sweep == b.sweep) {
         flag("attack", Some(spec(sweep)));
     }
+    // Every parameter is written out; the report still says where they came from.
+    flag("preset", plan.preset.clone());
     flag("baseline", path(&plan.baseline));
     flag("k", Some(k.to_string()));
     flag("similarity", plan.curve.similarity.map(|similarity| similarity.to_string()));

@@ -8,11 +8,10 @@ use super::report::{by_ending, render};
 use super::{CliError, Exit, print, say};
 use crate::atomic_file;
 use crate::audit::engine::EngineError;
-use crate::audit::event::{AuditEvent, Outcome};
+use crate::audit::event::AuditEvent;
 use crate::audit::state::AuditState;
-use crate::report::gates::{GateState, Verdict};
+use crate::report::conclusion::Conclusion as Concluded;
 use crate::report::run_dir::{RunDir, RunDirError, write_atomically};
-use crate::report::validity::ValidityVerdict;
 use crate::report::{Evidence, Format, Report, table};
 
 /// Writes the run's folder, where one was asked for.
@@ -153,31 +152,23 @@ impl Recorder {
             return Err(error.into());
         }
         finished?;
-        let verdict = report.as_ref().and_then(|report| Verdict::of(report).result);
-        let is_invalid = report.as_ref().is_some_and(|report| report.validity.verdict == ValidityVerdict::Invalid);
-        match report.map(|report| (report.outcome, report.clean.accuracy.map(|rate| rate.count))) {
-            Some((Outcome::Complete, Some(0))) => {
+        match report.as_ref().map_or(Concluded::Interrupted, Concluded::of) {
+            Concluded::NothingAttacked => {
                 say(
                     "inconclusive: the model classifies no clean image correctly, so nothing was attacked; check --normalize and --data",
                 );
                 Ok(Exit::Inconclusive)
             }
-            Some((Outcome::Complete, _)) => Ok(match verdict {
-                Some(GateState::Fail) if how.exit_zero => Exit::Pass,
-                Some(GateState::Fail) => Exit::GateFailed,
-                Some(GateState::Inconclusive | GateState::Pending) => Exit::Inconclusive,
-                Some(GateState::Pass | GateState::Waived) | None if is_invalid => {
-                    say(
-                        "inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above",
-                    );
-                    Exit::Inconclusive
-                }
-                Some(GateState::Pass | GateState::Waived) | None => Exit::Pass,
-            }),
-            Some((Outcome::Failed, _)) => {
-                Err(CliError::Runtime("at least one attack failed; its row says so".to_owned()))
+            Concluded::GateFailed if how.exit_zero => Ok(Exit::Pass),
+            Concluded::GateFailed => Ok(Exit::GateFailed),
+            Concluded::GateUndecided => Ok(Exit::Inconclusive),
+            Concluded::AttacksInvalid => {
+                say("inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above");
+                Ok(Exit::Inconclusive)
             }
-            Some((Outcome::Interrupted, _)) | None => {
+            Concluded::Passed | Concluded::NoGates => Ok(Exit::Pass),
+            Concluded::BrokeOff => Err(CliError::Runtime("at least one attack failed; its row says so".to_owned())),
+            Concluded::Interrupted => {
                 say("interrupted: what was done is marked incomplete");
                 Ok(how.stopped)
             }

@@ -6,7 +6,9 @@ use advmod_attacks::threat::Epsilon;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::wire::{AttackResult, AttackStatus};
+use super::metric::read;
+use super::wire::{AttackResult, AttackStatus, Report};
+use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
 use crate::audit::stats::Rate;
 
 /// An attacker who tries every attack of the audit and keeps, per sample, one that works, whatever its norm and ε.
@@ -50,6 +52,56 @@ impl WorstCase {
             broken: broken.into_iter().collect(),
         })
     }
+}
+
+/// What an attacker comes to who may change an image by at most ε in a norm, whichever attack of the audit that takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetResult {
+    /// `linf`, `l2` or `l0`.
+    pub norm: String,
+    /// As it was given: `8/255`.
+    pub eps: String,
+    /// Labels of the attacks that look for changes within the budget: of the norm, with this or a smaller ε, or for the smallest change.
+    pub attacks: Vec<String>,
+    /// Samples that any of them gets misclassified within the budget, of those that any attacked; absent unless all are complete.
+    pub success_rate: Option<Rate>,
+    /// Samples that none of them gets misclassified, of all samples; absent unless all are complete.
+    pub adversarial_accuracy: Option<Rate>,
+}
+
+impl BudgetResult {
+    /// As gates name it.
+    pub fn budget(&self) -> Option<Budget> {
+        Some(Budget { norm: self.norm.parse().ok()?, eps: self.eps.parse().ok()? })
+    }
+}
+
+/// Every budget that an untargeted attack of the audit was given, in the plan's order.
+pub(super) fn budgets(report: &Report) -> Vec<BudgetResult> {
+    let given = report.attacks.iter().filter(|it| !it.attack.targeted).filter_map(|it| it.attack.budget());
+    let mut budgets: Vec<Budget> = Vec::new();
+    for budget in given {
+        let is_same = |it: &Budget| it.norm == budget.norm && it.eps.value().total_cmp(&budget.eps.value()).is_eq();
+        if !budgets.iter().any(is_same) {
+            budgets.push(budget);
+        }
+    }
+    let result = |budget: Budget| {
+        let tried = report.attacks.iter().filter(|it| it.attack.tries(&budget));
+        let rate = |quantity| {
+            let metric = Metric { is_regression: false, quantity, subject: Subject::Within(budget), class: None };
+            let counted = read(report, None, &metric).into_iter().next()?.found.ok()?.counted?;
+            Some(Rate::new(counted.hits.len(), counted.of.len()))
+        };
+        BudgetResult {
+            norm: budget.norm.to_string(),
+            eps: budget.eps.to_string(),
+            attacks: tried.map(|it| it.attack.label.clone()).collect(),
+            success_rate: rate(Quantity::SuccessRate),
+            adversarial_accuracy: rate(Quantity::Accuracy),
+        }
+    };
+    budgets.into_iter().map(result).collect()
 }
 
 /// Success against ε: one attack at several sizes, where what a smaller size broke counts as broken at every larger one.

@@ -12,7 +12,7 @@ use crate::audit::event::SampleResult;
 /// Images of a run. Empty where there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Attack by attack, those with the smallest change first.
+    /// Attack by attack, kind by kind.
     pub pairs: Vec<Pair>,
     /// Of every block of so many pixels in a square one is kept, the one that changes most; 0 or 1 where all are.
     pub shrunk: usize,
@@ -40,6 +40,10 @@ pub struct Pair {
 pub enum Chosen {
     /// Among the broken samples its change is one of the smallest.
     SmallestChange,
+    /// Drawn by the seed from the broken samples.
+    Broken,
+    /// Drawn by the seed from the samples that held.
+    Held,
     /// Drawn by the seed from all attacked samples.
     Drawn,
 }
@@ -136,19 +140,30 @@ fn choose(attack: &AttackResult, seed: u64, each: usize) -> Vec<(usize, Chosen)>
         "linf" => it.linf,
         _ => it.l2,
     };
-    let mut broken: Vec<&SampleResult> = attack.samples.iter().filter(|it| it.success).collect();
-    // Inside a ball most changes are as large as it is: then the shorter one.
-    broken.sort_by(|a, b| size(a).total_cmp(&size(b)).then(a.l2.total_cmp(&b.l2)).then(a.sample.cmp(&b.sample)));
-    let smallest = broken.iter().take(each).map(|it| (it.sample, Chosen::SmallestChange));
     // A hash of seed, attack and sample orders the samples at random, and alike whichever of them are there.
     let ticket = |it: &SampleResult| {
         let text = format!("{seed} {} {}", attack.attack.label, it.sample);
         <[u8; 32]>::from(Sha256::digest(text.as_bytes()))
     };
-    let mut drawn: Vec<([u8; 32], usize)> = attack.samples.iter().map(|it| (ticket(it), it.sample)).collect();
-    drawn.sort_unstable();
-    let drawn = drawn.into_iter().take(each).map(|(_, sample)| (sample, Chosen::Drawn));
-    smallest.chain(drawn).collect()
+    let drawn = |keep: &dyn Fn(&SampleResult) -> bool, chosen: Chosen| {
+        let kept = attack.samples.iter().filter(|it| keep(it));
+        let mut drawn: Vec<([u8; 32], usize)> = kept.map(|it| (ticket(it), it.sample)).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().map(|(_, sample)| (sample, chosen)).collect::<Vec<_>>()
+    };
+    // With a budget nearly every change is as large as that: the smallest ones tell nothing.
+    if attack.attack.budget().is_some() {
+        let (mut broken, mut held) = (drawn(&|it| it.success, Chosen::Broken), drawn(&|it| !it.success, Chosen::Held));
+        // Where one kind has fewer, the other takes its place.
+        let (of_broken, of_held) = (broken.len(), held.len());
+        broken.truncate(2 * each - each.min(of_held));
+        held.truncate(2 * each - each.min(of_broken));
+        return [broken, held].concat();
+    }
+    let mut broken: Vec<&SampleResult> = attack.samples.iter().filter(|it| it.success).collect();
+    broken.sort_by(|a, b| size(a).total_cmp(&size(b)).then(a.l2.total_cmp(&b.l2)).then(a.sample.cmp(&b.sample)));
+    let smallest = broken.iter().take(each).map(|it| (it.sample, Chosen::SmallestChange));
+    smallest.chain(drawn(&|_| true, Chosen::Drawn).into_iter().take(each)).collect()
 }
 
 /// Of every block of `factor`² pixels the one that changes most, in both pictures: true values, and no change is lost.
@@ -197,8 +212,10 @@ mod tests {
 
     #[test]
     fn the_choice_depends_on_the_report_alone() {
-        let report = report();
-        let attack = &report.attacks[1];
+        let mut report = report();
+        let attack = &mut report.attacks[1];
+        attack.attack.params.remove("eps");
+        let attack = &*attack;
         let chosen = choose(attack, 7, EACH);
         assert_eq!(chosen, choose(attack, 7, EACH));
         assert_ne!(chosen[EACH..], choose(attack, 8, EACH)[EACH..]);
@@ -214,6 +231,27 @@ mod tests {
         fewer.samples.retain(|it| it.sample != chosen[EACH].0);
         let drawn: Vec<usize> = choose(&fewer, 7, EACH)[EACH..].iter().map(|it| it.0).collect();
         assert_eq!(drawn[..2], [chosen[EACH + 1].0, chosen[EACH + 2].0]);
+    }
+
+    #[test]
+    fn of_an_attack_with_a_budget_some_broken_and_some_that_held_are_drawn() {
+        let mut report = report();
+        let attack = &mut report.attacks[1];
+        let n = attack.samples.len();
+        for (broken, expected) in
+            [(n, (2 * EACH, 0)), (1, (1, 2 * EACH - 1)), (n / 2, (EACH, EACH)), (0, (0, 2 * EACH))]
+        {
+            attack.samples.iter_mut().enumerate().for_each(|(at, it)| it.success = at < broken);
+            let chosen = choose(attack, 7, EACH);
+            let count = |kind| chosen.iter().filter(|it| it.1 == kind).count();
+            assert_eq!((count(Chosen::Broken), count(Chosen::Held)), expected, "{broken}");
+            assert!(
+                chosen
+                    .iter()
+                    .all(|it| (it.1 == Chosen::Broken) == (it.0 < attack.samples[broken.min(n - 1)].sample)
+                        || broken == n)
+            );
+        }
     }
 
     #[test]

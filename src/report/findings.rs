@@ -7,14 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::threat::Norm;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use catalogues::{atlas, mapping, recommendation};
 use retest::retest;
 
 use super::gates::GateState;
+use super::metric::size;
 use super::validity::ValidityVerdict;
 use super::wire::{AttackResult, AttackStatus, Report};
+use super::{norm_sign, shown_label};
+use crate::audit::gate::expr::Subject;
 use crate::audit::resolved::ResolvedAttack;
 use crate::audit::stats::Rate;
 
@@ -31,9 +36,9 @@ pub const RULE: &str = "\
     nothing of the system that uses the model: adjust it to what a wrong answer costs there.";
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// The same in every audit that runs the attack under this label.
+    /// The same in every audit that finds this weakness.
     pub id: String,
     /// In one line.
     pub title: String,
@@ -52,7 +57,7 @@ pub struct Finding {
 }
 
 /// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// To be known.
@@ -78,7 +83,7 @@ impl Severity {
 }
 
 /// Whether somebody has accepted it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingStatus {
     /// Nobody has.
@@ -88,7 +93,7 @@ pub enum FindingStatus {
 }
 
 /// A number in a catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mapping {
     /// With its version.
     pub catalogue: String,
@@ -98,14 +103,66 @@ pub struct Mapping {
     pub name: String,
 }
 
-/// Of a report, the most severe first; a sweep is one finding.
-pub fn findings(report: &Report) -> Vec<Finding> {
-    let groups = report.attacks.chunk_by(|a, b| a.attack.sweep.is_some() && a.attack.sweep == b.attack.sweep);
-    let mut found: Vec<Finding> = groups.filter_map(|group| of_attack(report, group)).collect();
+/// Attacks that exploit one weakness: changes measured alike, with the same access, to the same end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Weakness {
+    norm: Norm,
+    is_black_box: bool,
+    is_targeted: bool,
+}
+
+impl Weakness {
+    fn of(attack: &ResolvedAttack) -> Option<Self> {
+        // An attack that the catalogue does not have is taken for the more usual kind.
+        let is_black_box = ATTACKS.iter().any(|it| it.id == attack.name && it.access == Access::Logits);
+        Some(Self { norm: attack.norm()?, is_black_box, is_targeted: attack.targeted })
+    }
+
+    fn id(self) -> String {
+        let access = if self.is_black_box { "SCORES" } else { "GRADIENTS" };
+        let aim = if self.is_targeted { "-TARGETED" } else { "" };
+        format!("ADV-{}-{access}{aim}", self.norm.to_string().to_uppercase())
+    }
+
+    fn access(self) -> &'static str {
+        if self.is_black_box { "class scores alone" } else { "the model's gradients" }
+    }
+
+    fn title(self) -> String {
+        let goal = if self.is_targeted { "taken for a chosen class" } else { "misclassified" };
+        let norm = norm_sign(&self.norm.to_string());
+        format!("Images {goal} after small changes in {norm}, made with {}", self.access())
+    }
+}
+
+/// Of a report, the most severe first: one per weakness, whichever attacks exploit it.
+pub(super) fn findings(report: &Report) -> Vec<Finding> {
+    let mut groups: Vec<(Weakness, Vec<&AttackResult>)> = Vec::new();
+    for attack in &report.attacks {
+        let Some(weakness) = Weakness::of(&attack.attack) else { continue };
+        match groups.iter_mut().find(|(other, _)| *other == weakness) {
+            Some((_, group)) => group.push(attack),
+            None => groups.push((weakness, vec![attack])),
+        }
+    }
+    let mut found: Vec<Finding> =
+        groups.iter().filter_map(|(weakness, group)| of_weakness(report, *weakness, group)).collect();
     found.extend(of_validity(report));
     // The sort is stable: equals stay in the plan's order.
     found.sort_by_key(|it| std::cmp::Reverse(it.severity));
     found
+}
+
+/// The attack that weighs most by [`RULE`], of equals the one with the higher success rate.
+pub(super) fn strongest(report: &Report) -> Option<&AttackResult> {
+    let weight = |attack: &AttackResult| {
+        let weakness = Weakness::of(&attack.attack)?;
+        let (severity, ..) = gravest(report, weakness, &[attack])?;
+        Some((severity, attack.success_rate.low))
+    };
+    let known = report.attacks.iter().filter_map(|attack| Some((weight(attack)?, attack)));
+    let heavier = |a: (Severity, f64), b: (Severity, f64)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt();
+    known.reduce(|best, next| if heavier(next.0, best.0) { next } else { best }).map(|it| it.1)
 }
 
 /// How large a change may be.
@@ -120,7 +177,7 @@ impl Size {
     const ALL: [Self; 3] = [Self::Small, Self::Usual, Self::Any];
 
     /// Of L∞, and per value of L2: in 255ths; of L0: a share of the pixels.
-    fn limit(self, norm: &str, [channels, height, width]: [usize; 3]) -> f64 {
+    fn limit(self, norm: Norm, [channels, height, width]: [usize; 3]) -> f64 {
         let (linf, share) = match self {
             Self::Small => (2.0 / 255.0, 0.005),
             Self::Usual => (8.0 / 255.0, 0.05),
@@ -128,18 +185,19 @@ impl Size {
         };
         let area = (height * width) as f64;
         match norm {
-            "l0" => (share * area).floor().max(1.0),
-            "l2" => linf * (channels as f64 * area).sqrt(),
-            _ => linf,
+            Norm::L0 => (share * area).floor().max(1.0),
+            Norm::L2 => linf * (channels as f64 * area).sqrt(),
+            Norm::Linf => linf,
         }
     }
 
-    fn words(self, norm: &str, shape: [usize; 3]) -> String {
+    /// `of at most 8/255 in L∞`.
+    fn words(self, norm: Norm, shape: [usize; 3]) -> String {
         let limit = self.limit(norm, shape);
         match (self, norm) {
-            (Self::Any, _) => "of any size that the attack was allowed".to_owned(),
-            (_, "l0") => format!("of at most {limit:.0} pixel{}", if limit > 1.0 { "s" } else { "" }),
-            (_, "l2") => format!("of at most {limit:.2} in L2"),
+            (Self::Any, _) => "of any size that was tried".to_owned(),
+            (_, Norm::L0) => format!("of at most {limit:.0} pixel{}", if limit > 1.0 { "s" } else { "" }),
+            (_, Norm::L2) => format!("of at most {limit:.2} in L2"),
             (Self::Small, _) => "of at most 2/255 in L∞".to_owned(),
             (Self::Usual, _) => "of at most 8/255 in L∞".to_owned(),
         }
@@ -159,71 +217,73 @@ fn severity(size: Size, is_black_box: bool, low: f64) -> Severity {
     steps[row + column]
 }
 
-/// Attacked samples that any of these attacks breaks with a change of at most `limit`, of those that any attacked.
-fn broken_within(attacks: &[AttackResult], norm: &str, limit: f64) -> Rate {
-    // Distances are sums of f32 values.
-    let limit = limit + 1e-6;
-    let samples = || attacks.iter().flat_map(|it| &it.samples);
-    let size = |it: &crate::audit::event::SampleResult| match norm {
-        "l0" => f64::from(it.l0),
-        "l2" => it.l2,
-        _ => it.linf,
-    };
-    let attacked: BTreeSet<usize> = samples().map(|it| it.sample).collect();
-    let broken: BTreeSet<usize> = samples().filter(|it| it.success && size(it) <= limit).map(|it| it.sample).collect();
-    Rate::new(broken.len(), attacked.len())
+/// What any of these attacks breaks with changes of a size.
+struct Broken {
+    size: Size,
+    /// Of the samples that any attacked.
+    rate: Rate,
+    /// The largest change among these.
+    largest: f64,
 }
 
-/// One attack, or all sizes of a sweep.
-fn of_attack(report: &Report, group: &[AttackResult]) -> Option<Finding> {
-    let attack = &group.first()?.attack;
+fn broken_within(size: Size, norm: Norm, shape: [usize; 3], attacks: &[&AttackResult]) -> Broken {
+    // Distances are sums of f32 values.
+    let limit = size.limit(norm, shape) + 1e-6;
+    let samples = || attacks.iter().flat_map(|it| &it.samples);
+    let attacked: BTreeSet<usize> = samples().map(|it| it.sample).collect();
+    let inside = || samples().filter(|it| it.success && self::size(it, norm) <= limit);
+    let broken: BTreeSet<usize> = inside().map(|it| it.sample).collect();
+    let largest = inside().map(|it| self::size(it, norm)).fold(0.0, f64::max);
+    Broken { size, rate: Rate::new(broken.len(), attacked.len()), largest }
+}
+
+/// The size that weighs most, of equals the smallest, and all three; nothing where nothing is broken.
+fn gravest(report: &Report, weakness: Weakness, attacks: &[&AttackResult]) -> Option<(Severity, usize, [Broken; 3])> {
+    let all = Size::ALL.map(|size| broken_within(size, weakness.norm, report.data.shape, attacks));
+    let graded = all.iter().enumerate().filter(|(_, it)| it.rate.count > 0);
+    let graded = graded.map(|(at, it)| (severity(it.size, weakness.is_black_box, it.rate.low), at));
+    let (severity, at) = graded.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+    Some((severity, at, all))
+}
+
+/// All attacks that exploit it.
+fn of_weakness(report: &Report, weakness: Weakness, group: &[&AttackResult]) -> Option<Finding> {
     let shape = report.data.shape;
-    let norm = attack.params.get("norm").map_or("", String::as_str);
-    // An attack that the catalogue does not have is taken for the more usual kind.
-    let is_black_box = ATTACKS.iter().any(|it| it.id == attack.name && it.access == Access::Logits);
-    let rates = Size::ALL.map(|size| (size, broken_within(group, norm, size.limit(norm, shape))));
-    let all = &rates[2].1;
-    if all.count == 0 {
-        return None;
+    let (severity, at, all) = gravest(report, weakness, group)?;
+    let sentence = |it: &Broken| {
+        // A limit in whole pixels that no change comes near to says little.
+        let largest = match weakness.norm {
+            Norm::L0 => format!(" (the largest has {:.0})", it.largest),
+            _ if it.size == Size::Any => format!(" (the largest has {:.3})", it.largest),
+            _ => String::new(),
+        };
+        let Rate { count, of, .. } = it.rate;
+        let words = it.size.words(weakness.norm, shape);
+        format!("Changes {words}{largest} break {count} of {of} attacked images: {}.", shown(&it.rate))
+    };
+    let mut evidence = vec![format!("{} The severity rests on the lower end of this.", sentence(&all[at]))];
+    let others = all.iter().enumerate().filter(|(other, it)| *other != at && it.rate.count != all[at].rate.count);
+    evidence.extend(others.filter(|(_, it)| it.rate.count > 0).map(|(_, it)| sentence(it)));
+    if group.len() > 1 {
+        let each = group.iter().map(|it| format!("{}: {}", shown_label(report, &it.attack), shown(&it.success_rate)));
+        evidence.push(format!("By attack: {}.", each.collect::<Vec<_>>().join("; ")));
     }
-    let graded = rates
-        .iter()
-        .filter(|(_, rate)| rate.count > 0)
-        .map(|(size, rate)| (severity(*size, is_black_box, rate.low), *size, rate));
-    // Of equal severities the smallest change.
-    let (severity, size, rate) = graded.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
-    let access = if is_black_box { "class scores alone" } else { "the model's gradients" };
-    let mut evidence = vec![format!(
-        "Changes {} break {} of {} attacked images: {}. The severity rests on the lower end.",
-        size.words(norm, shape),
-        rate.count,
-        rate.of,
-        shown(rate)
-    )];
-    let others = rates.iter().filter(|(other, it)| *other != size && it.count > 0 && it.count != rate.count);
-    evidence.extend(others.map(|(other, it)| format!("Changes {}: {}.", other.words(norm, shape), shown(it))));
-    evidence.push(format!("The attacker needs {access}."));
+    evidence.push(format!("The attacker needs {}.", weakness.access()));
     evidence.extend(classes(report, group));
     evidence.extend(location(report, group));
     if group.iter().any(|it| it.status != AttackStatus::Complete) {
         evidence.push("Not every attack of this finding is complete; more images may break.".to_owned());
     }
-    let goal = if attack.targeted { "images taken for a chosen class" } else { "images misclassified" };
-    let title = format!(
-        "{}: {goal} by an attacker with {}",
-        attack.title,
-        if is_black_box { "class scores alone" } else { "gradients" }
-    );
-    let places: Vec<ResolvedAttack> = group.iter().map(|it| it.attack.clone()).collect();
+    let attacks: Vec<ResolvedAttack> = group.iter().map(|it| it.attack.clone()).collect();
     Some(Finding {
-        id: format!("ADV-{}", attack.label.to_uppercase()),
-        title,
+        id: weakness.id(),
+        title: weakness.title(),
         severity,
         evidence,
         status: status(report, group),
-        mapping: mapping(is_black_box),
-        recommendation: recommendation(is_black_box).to_owned(),
-        retest: Some(retest(&report.plan.command, &places)),
+        mapping: mapping(weakness.is_black_box),
+        recommendation: recommendation(weakness.is_black_box, &all[at].size.words(weakness.norm, shape)),
+        retest: Some(retest(report, &attacks)),
     })
 }
 
@@ -233,7 +293,7 @@ fn shown(rate: &Rate) -> String {
 }
 
 /// The class that breaks most, by the lower end, where that tells something.
-fn classes(report: &Report, group: &[AttackResult]) -> Option<String> {
+fn classes(report: &Report, group: &[&AttackResult]) -> Option<String> {
     let mut by_class: BTreeMap<u32, (BTreeSet<usize>, BTreeSet<usize>)> = BTreeMap::new();
     for it in group.iter().flat_map(|it| &it.samples) {
         let (attacked, broken) = by_class.entry(*report.data.labels.get(it.sample)?).or_default();
@@ -254,24 +314,33 @@ fn classes(report: &Report, group: &[AttackResult]) -> Option<String> {
     })
 }
 
-/// Where in the network, of the largest size.
-fn location(report: &Report, group: &[AttackResult]) -> Option<String> {
-    let drops = &group.last()?.curves.as_ref()?.drops;
-    let known = drops.iter().enumerate().filter_map(|(tap, drop)| Some((tap, (*drop)?)));
-    let (tap, drop) = known.reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best })?;
+/// Where in the network, and by which attack, the classes come apart most.
+fn location(report: &Report, group: &[&AttackResult]) -> Option<String> {
+    let drops = group.iter().flat_map(|it| {
+        let drops = it.curves.iter().flat_map(|curves| curves.drops.iter().enumerate());
+        drops.filter_map(move |(tap, drop)| Some((&it.attack, tap, (*drop)?)))
+    });
+    let (attack, tap, drop) = drops.reduce(|best, next| if next.2.estimate > best.2.estimate { next } else { best })?;
     let name = report.taps.get(tap)?;
     (drop.low > 0.0).then(|| {
         format!(
-            "The classes come apart most at tap {name}: modularity falls by {:.3} [{:.3}, {:.3}].",
-            drop.estimate, drop.low, drop.high
+            "The classes come apart most at tap {name}, under {}: modularity falls by {:.3} [{:.3}, {:.3}].",
+            shown_label(report, attack),
+            drop.estimate,
+            drop.low,
+            drop.high
         )
     })
 }
 
-fn status(report: &Report, group: &[AttackResult]) -> FindingStatus {
+fn status(report: &Report, group: &[&AttackResult]) -> FindingStatus {
+    let is_meant = |subject: &Subject, attack: &ResolvedAttack| match subject {
+        Subject::Within(budget) => attack.tries(budget),
+        subject => subject.fits(&attack.label),
+    };
     let of_group = report.gates.iter().filter(|it| {
         let subject = &it.gate.expr.metric.subject;
-        group.iter().any(|attack| subject.fits(&attack.attack.label))
+        group.iter().any(|attack| is_meant(subject, &attack.attack))
     });
     let results: Vec<GateState> = of_group.map(|it| it.result).collect();
     let accepted = results.contains(&GateState::Waived)
@@ -351,10 +420,13 @@ mod tests {
     fn findings_say_what_where_and_how_to_look_again() {
         let report = report();
         let found = findings(&report);
-        let pgd = found.iter().find(|it| it.id == "ADV-PGD").unwrap();
+        // FGSM and PGD exploit one weakness.
+        assert_eq!(found.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["ADV-LINF-GRADIENTS"]);
+        let pgd = &found[0];
+        assert!(pgd.evidence.iter().any(|it| it.starts_with("By attack: fgsm: ")), "{:?}", pgd.evidence);
         assert!(pgd.mapping.iter().any(|it| it.id == "AML.T0043.000" && it.catalogue.ends_with(ATLAS_VERSION)));
         let retest = pgd.retest.as_ref().unwrap();
-        assert!(retest.starts_with("advmod audit --samples 40 --attack pgd:") && !retest.contains("fgsm"), "{retest}");
+        assert!(retest.starts_with("advmod audit --samples 40 --attack fgsm:"), "{retest}");
         assert!(retest.ends_with("--k 3 --seed 0 --threads 1"), "{retest}");
         let json = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), found);
@@ -374,16 +446,16 @@ mod tests {
             report.gates = crate::report::gates::evaluate(&report, &report.plan.gates, None, (Some(&day), false));
             findings(&report).iter().find(|it| it.id == id).map(|it| it.status)
         };
-        assert_eq!(status("2029-01-01", "ADV-PGD"), Some(FindingStatus::Waived));
-        assert_eq!(status("2029-01-01", "ADV-FGSM"), Some(FindingStatus::Open));
-        assert_eq!(status("2031-01-01", "ADV-PGD"), Some(FindingStatus::Open));
+        let id = "ADV-LINF-GRADIENTS";
+        assert_eq!(status("2029-01-01", id), Some(FindingStatus::Waived));
+        assert_eq!(status("2031-01-01", id), Some(FindingStatus::Open));
     }
 
     #[test]
     fn sizes_follow_the_shape_of_the_images() {
-        assert_eq!(Size::Small.limit("l0", [3, 32, 32]).to_bits(), 5.0_f64.to_bits());
-        assert_eq!(Size::Small.limit("l0", [1, 8, 8]).to_bits(), 1.0_f64.to_bits());
-        assert!((Size::Small.limit("l2", [3, 32, 32]) - 0.4347).abs() < 1e-4);
-        assert!(Size::Any.limit("linf", [3, 32, 32]).is_infinite());
+        assert_eq!(Size::Small.limit(Norm::L0, [3, 32, 32]).to_bits(), 5.0_f64.to_bits());
+        assert_eq!(Size::Small.limit(Norm::L0, [1, 8, 8]).to_bits(), 1.0_f64.to_bits());
+        assert!((Size::Small.limit(Norm::L2, [3, 32, 32]) - 0.4347).abs() < 1e-4);
+        assert!(Size::Any.limit(Norm::Linf, [3, 32, 32]).is_infinite());
     }
 }

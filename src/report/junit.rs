@@ -53,6 +53,7 @@ impl Home {
         match &gate.gate.expr.metric.subject {
             Subject::Clean => Self::Clean,
             Subject::Worst => Self::Worst,
+            Subject::Within(_) => Self::Several,
             subject @ Subject::Attacks(_) => {
                 let mut meant = (0..report.attacks.len()).filter(|&at| subject.fits(&report.attacks[at].attack.label));
                 match (meant.next(), meant.next()) {

@@ -47,6 +47,12 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
          the broken images, pixels in [0, 1]; queries are mean forward passes per attacked image. Success intervals are Wilson's; ± is the \
          half width of a 95 % delete-group jackknife interval.\n"
     )?;
+    for line in table::budget_lines(report) {
+        writeln!(out, "- {}", escape(&line))?;
+    }
+    if report.budgets.iter().any(|it| it.attacks.len() > 1) {
+        writeln!(out)?;
+    }
     write_worst_case(out, report)?;
     for attack in report.attacks.iter().filter(|attack| attack.status == AttackStatus::Failed) {
         let error = attack.error.as_deref().unwrap_or_default();
@@ -209,14 +215,14 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn write_findings(out: &mut String, report: &Report) -> std::fmt::Result {
-    let findings = findings::findings(report);
+    let findings = &report.findings;
     if findings.is_empty() {
         return Ok(());
     }
     writeln!(out, "## Findings\n\n{}\n", findings::RULE)?;
     row(out, &["id", "severity", "status", "finding", "evidence"].map(str::to_owned))?;
     row(out, &["---"; 5].map(str::to_owned))?;
-    for it in &findings {
+    for it in findings {
         let status = if it.status == FindingStatus::Waived { "waived" } else { "open" };
         let evidence = it.evidence.join(" ");
         row(out, &[it.id.clone(), it.severity.word().to_owned(), status.to_owned(), it.title.clone(), evidence])?;
@@ -287,6 +293,14 @@ fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
     for check in &report.validity.checks {
         row(out, &[check.check.clone(), check.state.word().to_owned(), check.found.clone()])?;
     }
+    if !report.validity.attacks.is_empty() {
+        writeln!(out)?;
+        row(out, &["attack alone", "result", "found"].map(str::to_owned))?;
+        row(out, &["---"; 3].map(str::to_owned))?;
+    }
+    for it in &report.validity.attacks {
+        row(out, &[it.attack.clone(), it.state.word().to_owned(), it.found.clone()])?;
+    }
     writeln!(out)
 }
 
@@ -328,8 +342,9 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
         ("judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }.to_owned()),
         ("device", plan.device.clone()),
         ("advmod", format!("{} with libtorch {}", report.tool.version, report.tool.libtorch)),
+        ("platform", report.tool.platform.clone()),
         ("started", report.timing.started.clone()),
-        ("took", format!("{:.1} s", report.timing.seconds)),
+        ("took", format!("{:.1} s{}", report.timing.seconds, report.timing.interruptions())),
     ] {
         writeln!(out, "- {name}: {}", escape(&value))?;
     }

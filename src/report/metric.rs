@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use advmod_attacks::threat::Norm;
+
 use super::change;
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
 use crate::audit::baseline::{Baseline, Counted};
-use crate::audit::gate::expr::{Metric, Quantity, Subject};
+use crate::audit::event::SampleResult;
+use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
 use crate::audit::stats::{Measured, Rate};
 
 /// One measurement that a metric means.
@@ -74,7 +77,10 @@ pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Ve
             peak(report.clean.peak.as_ref(), curves.is_some())
         }),
         (Subject::Clean, _) => of("clean", &|class| clean_accuracy(report, class)),
-        (Subject::Worst, quantity) => of("worst", &|class| worst(report, quantity, class)),
+        (Subject::Worst, quantity) => of("worst", &|class| together(report, None, quantity, class)),
+        (Subject::Within(budget), quantity) => {
+            of(&budget.to_string(), &|class| together(report, Some(budget), quantity, class));
+        }
         (Subject::Attacks(_), quantity) => {
             // Over a star, targeted attacks have no accuracy and are not meant.
             let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.targeted;
@@ -166,24 +172,57 @@ fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
     }
 }
 
-/// An attacker who tries every attack, also where there is one only.
-fn worst(report: &Report, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
-    let with = |status| report.attacks.iter().find(|it| it.status == status).map(|it| &it.attack.label);
+/// An attacker who tries every attack, also where there is one only; within a budget, what looks for changes as small as that.
+fn together(
+    report: &Report,
+    budget: Option<&Budget>,
+    quantity: Quantity,
+    class: Option<u32>,
+) -> Result<Found, Missing> {
+    let attacks = || report.attacks.iter().filter(|it| budget.is_none_or(|budget| it.attack.tries(budget)));
+    if let Some(budget) = budget
+        && !attacks().any(|it| it.attack.measures(budget))
+    {
+        return Err(Missing::NotMeasurable(format!("no untargeted attack tries {budget}")));
+    }
+    let with = |status| attacks().find(|it| it.status == status).map(|it| &it.attack.label);
     if let Some(label) = with(AttackStatus::Failed) {
         return Err(Missing::NotMeasurable(format!("{label} failed")));
     }
     if let Some(label) = with(AttackStatus::Incomplete) {
         return Err(Missing::NotDone(format!("{label} is incomplete")));
     }
-    let results = || report.attacks.iter().flat_map(|it| &it.samples).filter(|it| is_of(report, it.sample, class));
-    let places = |keep: &dyn Fn(&crate::audit::event::SampleResult) -> bool| -> BTreeSet<usize> {
-        results().filter(|it| keep(it)).map(|it| it.sample).collect()
+    let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
+        let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
+        let meant = results.filter(|(attack, it)| is_of(report, it.sample, class) && keep(attack, it));
+        meant.map(|(_, it)| it.sample).collect()
     };
+    let is_wrong = |it: &SampleResult| report.data.labels.get(it.sample) != Some(&it.prediction);
+    // What the smallest change is of an attack without a bound; the others keep theirs.
+    let is_inside = |attack: &AttackResult, it: &SampleResult| {
+        budget.is_none_or(|budget| attack.attack.budget().is_some() || size(it, budget.norm) <= limit(budget))
+    };
+    let wrong = places(&|attack, it| is_wrong(it) && is_inside(attack, it));
     if quantity == Quantity::SuccessRate {
+        // Within a budget any wrong class will do.
+        let broken = if budget.is_some() { wrong } else { places(&|_, it| it.success) };
         let listed = |places: BTreeSet<usize>| places.into_iter().collect();
-        return rate(listed(places(&|it| it.success)), listed(places(&|_| true)), "no image was attacked");
+        return rate(listed(broken), listed(places(&|_, _| true)), "no image was attacked");
     }
-    let wrong = places(&|it| report.data.labels.get(it.sample) != Some(&it.prediction));
     let whole = |&sample: &usize| is_correct(report, sample) && !wrong.contains(&sample);
     rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
+}
+
+/// Largest size that counts as within. Distances are sums of f32 values.
+fn limit(budget: &Budget) -> f64 {
+    budget.eps.value() + 1e-6
+}
+
+/// How far a sample was changed.
+pub(super) fn size(it: &SampleResult, norm: Norm) -> f64 {
+    match norm {
+        Norm::L0 => f64::from(it.l0),
+        Norm::L2 => it.l2,
+        Norm::Linf => it.linf,
+    }
 }

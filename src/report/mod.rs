@@ -3,6 +3,7 @@
 pub mod across;
 pub mod change;
 pub mod classes;
+pub mod conclusion;
 pub mod evidence;
 pub mod export;
 pub mod findings;
@@ -31,6 +32,8 @@ pub mod table;
 pub use curves_csv::safe as safe_cell;
 pub use evidence::Evidence;
 pub use wire::Report;
+
+use crate::audit::resolved::ResolvedAttack;
 
 /// A report format.
 pub struct Format {
@@ -69,6 +72,14 @@ fn count(value: Option<f64>) -> String {
 /// `L∞`, `L2`, `L0`.
 fn norm_sign(norm: &str) -> String {
     if norm == "linf" { "L∞".to_owned() } else { norm.to_uppercase() }
+}
+
+/// An attack's label, with its norm and size where the audit runs others of its name.
+fn shown_label(report: &Report, attack: &ResolvedAttack) -> String {
+    match report.attacks.iter().filter(|it| it.attack.name == attack.name).count() {
+        0 | 1 => attack.label.clone(),
+        _ => format!("{} ({})", attack.label, attack.summary),
+    }
 }
 
 /// A share in percent with one digit, or a dash.

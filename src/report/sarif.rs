@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::conclusion::Conclusion;
 use super::gates::{GateResult, GateState, Verdict};
 use super::validity::{ValidityState, ValidityVerdict};
 use super::wire::AttackStatus;
@@ -94,7 +95,7 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
                 "semanticVersion": report.tool.version,
                 "rules": RULES.each_ref().map(rule),
             } },
-            "invocations": [invocation(report, &verdict)],
+            "invocations": [invocation(report)],
             "artifacts": artifacts.0.iter().map(|(_, artifact)| artifact).collect::<Vec<_>>(),
             "results": results,
             "properties": {
@@ -172,7 +173,7 @@ impl Artifacts {
     }
 }
 
-fn invocation(report: &Report, verdict: &Verdict) -> Value {
+fn invocation(report: &Report) -> Value {
     let notification = |level: &str, text: &str| json!({ "level": level, "message": { "text": message(text) } });
     let failed = report.attacks.iter().filter(|it| it.status == AttackStatus::Failed).map(|it| {
         let error = it.error.as_deref().unwrap_or_default();
@@ -184,28 +185,12 @@ fn invocation(report: &Report, verdict: &Verdict) -> Value {
         "executionSuccessful": report.outcome == Outcome::Complete,
         "toolExecutionNotifications": failed.chain(warnings).collect::<Vec<_>>(),
     });
-    if let Some((code, text)) = exit_code(report, verdict) {
+    let conclusion = Conclusion::of(report);
+    if let Some(code) = conclusion.exit_code() {
         invocation["exitCode"] = code.into();
-        invocation["exitCodeDescription"] = text.into();
+        invocation["exitCodeDescription"] = conclusion.reason().into();
     }
     invocation
-}
-
-/// How an audit with this report ends; unknown where a signal ended it.
-fn exit_code(report: &Report, verdict: &Verdict) -> Option<(u8, &'static str)> {
-    let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
-    match report.outcome {
-        Outcome::Interrupted => None,
-        Outcome::Failed => Some((3, "an attack failed")),
-        Outcome::Complete if report.clean.accuracy.is_none_or(|it| it.count == 0) => Some((4, "nothing was attacked")),
-        Outcome::Complete => Some(match verdict.result {
-            Some(GateState::Fail) => (1, "a gate failed; 0 with --exit-zero"),
-            Some(GateState::Inconclusive | GateState::Pending) => (4, "a gate is inconclusive"),
-            _ if is_invalid => (4, "the attacks are not valid"),
-            Some(GateState::Pass | GateState::Waived) => (0, "every gate passed or is waived"),
-            None => (0, "no gates"),
-        }),
-    }
 }
 
 fn gate_result(report: &Report, gate: &GateResult, artifacts: &Artifacts) -> Value {

@@ -1,6 +1,6 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
-use super::across::{Sweep, SweepPoint};
+use super::across::{BudgetResult, Sweep, SweepPoint};
 use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
 use super::{change, count, gates, norm_sign, number, percent};
 use crate::audit::stats::Rate;
@@ -105,6 +105,22 @@ pub(super) fn point_success(point: &SweepPoint) -> String {
     }
 }
 
+/// What each budget comes to that several attacks tried: `within L∞ ε 8/255 (fgsm, pgd): success …, accuracy …`.
+pub(super) fn budget_lines(report: &Report) -> Vec<String> {
+    let line = |it: &BudgetResult| {
+        let (success, accuracy) = (it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()?);
+        Some(format!(
+            "within {} ε {} ({}): success {} %, accuracy {} %",
+            norm_sign(&it.norm),
+            it.eps,
+            it.attacks.join(", "),
+            rate(success),
+            rate(accuracy)
+        ))
+    };
+    report.budgets.iter().filter(|it| it.attacks.len() > 1).filter_map(line).collect()
+}
+
 /// The table in plain text, columns aligned, a line per sweep, and the gates.
 pub fn text(report: &Report) -> String {
     let rows = rows(report);
@@ -127,6 +143,9 @@ pub fn text(report: &Report) -> String {
     if let Some(worst) = &report.worst_case {
         let may_be_worse = if worst.status == AttackStatus::Failed { "; one failed, so it may be worse" } else { "" };
         text.extend(["worst case: images broken by any of the attacks", may_be_worse, "\n"]);
+    }
+    for line in budget_lines(report) {
+        text.extend([line.as_str(), "\n"]);
     }
     for sweep in &report.sweeps {
         text.push_str(&sweep_line(sweep));

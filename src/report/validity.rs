@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use advmod_attacks::attack::Access;
+use advmod_attacks::attack::{Access, Preset, Scale};
 use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::config::{AttackConfig, typed};
 use advmod_attacks::threat::Epsilon;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,20 @@ pub struct Validity {
     pub verdict: ValidityVerdict,
     /// Always the same ones, in the same order.
     pub checks: Vec<ValidityCheck>,
+    /// What speaks against each attack alone, in the plan's order.
+    #[serde(default)]
+    pub attacks: Vec<AttackValidity>,
+}
+
+/// One attack, looked at alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttackValidity {
+    /// Its label.
+    pub attack: String,
+    /// The worst of what was found.
+    pub state: ValidityState,
+    /// What speaks against it, or that nothing does.
+    pub found: String,
 }
 
 impl Validity {
@@ -98,7 +113,8 @@ impl Validity {
             Some(ValidityState::Suspicious) => ValidityVerdict::Suspicious,
             _ => ValidityVerdict::Valid,
         };
-        Self { verdict, checks }
+        let attacks = report.attacks.iter().map(|it| alone(report, it)).collect();
+        Self { verdict, checks, attacks }
     }
 
     /// How many checks came out like this.
@@ -132,6 +148,7 @@ fn checks(report: &Report) -> Vec<ValidityCheck> {
         ("gradients are not zero", zero_gradients(report)),
         ("the steps can cross the budget", reach(report)),
         ("more steps would hardly break more", convergence(report)),
+        ("no attack that leaves images has less effort than the standard preset", effort(report)),
         ("success grows with ε", growth(&report.sweeps)),
         ("a large enough ε breaks every image", saturation(&report.sweeps)),
     ];
@@ -235,8 +252,12 @@ fn masking(report: &Report) -> Found {
     }
 }
 
+fn zero_gradient_samples(attack: &AttackResult) -> usize {
+    attack.samples.iter().filter(|sample| sample.zero_gradients > 0).count()
+}
+
 fn zero_gradients(report: &Report) -> Found {
-    let zero = |it: &AttackResult| it.samples.iter().filter(|sample| sample.zero_gradients > 0).count();
+    let zero = zero_gradient_samples;
     let samples = || report.attacks.iter().flat_map(|it| &it.samples);
     match report.attacks.iter().find(|it| zero(it) > 0) {
         Some(it) => {
@@ -270,6 +291,69 @@ fn logits(report: &Report) -> Found {
     }
 }
 
+/// What counts against one attack, whatever the others do.
+fn alone(report: &Report, attack: &AttackResult) -> AttackValidity {
+    let mut against = Vec::new();
+    match attack.status {
+        AttackStatus::Complete => (),
+        AttackStatus::Incomplete => against.push(found(ValidityState::Suspicious, "it was stopped before its end")),
+        AttackStatus::Failed => against.push(found(ValidityState::Failed, "it broke off")),
+    }
+    let rate = attack.success_rate;
+    let is_whole = rate.count == rate.of && rate.of > 0;
+    let zero = zero_gradient_samples(attack);
+    if zero > 0 {
+        against.push(found(ValidityState::Suspicious, format!("{zero} of {} gradients are exactly zero", rate.of)));
+    }
+    against.extend(short_steps(attack).map(|text| found(ValidityState::Suspicious, text)));
+    // Where everything is broken, nothing is left for more effort.
+    if !is_whole {
+        against.extend(late(attack).map(|text| found(ValidityState::Suspicious, text)));
+        against.extend(weak(report, attack).map(|text| found(ValidityState::Suspicious, text)));
+    }
+    let state = against.iter().map(|it| it.0).max().unwrap_or(ValidityState::Ok);
+    let texts: Vec<String> = against.into_iter().map(|it| it.1).collect();
+    let found = match (texts.is_empty(), is_whole) {
+        (true, true) => "it breaks every image".to_owned(),
+        (true, false) => "nothing speaks against it".to_owned(),
+        (false, _) => texts.join("; "),
+    };
+    AttackValidity { attack: attack.attack.label.clone(), state, found }
+}
+
+/// Share of the standard preset's passes below which an attack is weak.
+const WEAK: f64 = 0.5;
+
+/// That the attack spends much less on an image than it does by the standard preset, if so.
+fn weak(report: &Report, attack: &AttackResult) -> Option<String> {
+    let params = &attack.attack.params;
+    let given: toml::Table = params.iter().map(|(key, value)| (key.clone(), typed(value))).collect();
+    let threat = ["norm", "target"].into_iter().filter_map(|key| Some((key.to_owned(), given.get(key)?.clone())));
+    let standard = AttackConfig::new(&attack.attack.name, Preset::Standard, &threat.collect()).ok()?;
+    let own = AttackConfig::new(&attack.attack.name, Preset::Standard, &given).ok()?;
+    let [channels, height, width] = report.data.shape.map(|size| size as u64);
+    let (classes, is_targeted) = (report.model.classes as u64, attack.attack.targeted);
+    let passes = |config: &AttackConfig| {
+        let most = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted });
+        most.forwards.saturating_add(most.backwards)
+    };
+    let (own, standard) = (passes(&own) as f64, passes(&standard).max(1) as f64);
+    (own < WEAK * standard)
+        .then(|| format!("{:.0} % of the passes of the standard preset", (100.0 * own / standard).max(1.0)))
+}
+
+fn effort(report: &Report) -> Found {
+    let left = |it: &&AttackResult| it.status == AttackStatus::Complete && it.success_rate.count < it.success_rate.of;
+    let weak: Vec<String> = (report.attacks.iter().filter(left))
+        .filter_map(|it| Some(format!("{}: {}", it.attack.label, weak(report, it)?)))
+        .collect();
+    match (weak.is_empty(), report.attacks.is_empty()) {
+        (_, true) => found(ValidityState::NotRun, "no attack ran"),
+        (true, _) => found(ValidityState::Ok, "of forward and backward passes per image"),
+        (false, _) => found(ValidityState::Suspicious, format!("{}; their failures say little", weak.join("; "))),
+    }
+}
+
 /// Where images still fall in the last tenth of the steps, more steps would break more. Doubling the steps would be the whole check.
 fn convergence(report: &Report) -> Found {
     let mut seen = None;
@@ -277,52 +361,64 @@ fn convergence(report: &Report) -> Found {
     let (whole, partly): (Vec<&AttackResult>, Vec<&AttackResult>) =
         of(report, &["pgd"]).partition(|it| it.success_rate.count == it.success_rate.of);
     for attack in if partly.is_empty() { whole } else { partly } {
-        let budget = attack.samples.iter().map(|it| it.forwards).max().unwrap_or(0);
-        let first: Vec<u64> = attack.samples.iter().filter_map(|it| it.forwards_to_success).collect();
-        let late = first.iter().filter(|&&it| it * 10 > budget * 9).count();
-        let rate = attack.success_rate;
-        if rate.count < rate.of && late * 20 > first.len().max(1) {
-            let text = format!(
-                "{}: {late} of {} first broke in the last tenth of the steps",
-                attack.attack.label,
-                first.len()
-            );
-            return found(ValidityState::Suspicious, text);
+        let label = &attack.attack.label;
+        if let Some(text) = late(attack) {
+            return found(ValidityState::Suspicious, format!("{label}: {text}"));
         }
-        seen = Some(format!("{}: {late} of {} broke in the last tenth of the steps", attack.attack.label, first.len()));
+        let (late, of) = last_tenth(attack);
+        seen = Some(format!("{label}: {late} of {of} broke in the last tenth of the steps"));
     }
     seen.map_or_else(|| found(ValidityState::NotRun, "needs pgd"), |text| found(ValidityState::Ok, text))
 }
 
+/// Samples that first broke in the last tenth of the steps, of those that broke.
+fn last_tenth(attack: &AttackResult) -> (usize, usize) {
+    let budget = attack.samples.iter().map(|it| it.forwards).max().unwrap_or(0);
+    let first = || attack.samples.iter().filter_map(|it| it.forwards_to_success);
+    (first().filter(|it| it * 10 > budget * 9).count(), first().count())
+}
+
+/// That PGD was still breaking images when it ended, if so.
+fn late(attack: &AttackResult) -> Option<String> {
+    let (late, of) = last_tenth(attack);
+    let is_late = attack.attack.name == "pgd" && attack.success_rate.count < attack.success_rate.of;
+    (is_late && late * 20 > of.max(1)).then(|| format!("{late} of {of} first broke in the last tenth of the steps"))
+}
+
 /// Steps that together are shorter than the budget leave most of it to the random start.
 fn reach(report: &Report) -> Found {
-    let number = |it: &AttackResult, key: &str| -> Option<f64> {
-        let text = it.attack.params.get(key)?;
-        text.parse::<Epsilon>().map(Epsilon::value).ok()
-    };
     let mut seen = 0;
     for attack in of(report, &["pgd"]) {
         seen += 1;
-        // `auto` crosses by its definition; a share of ε is no number.
-        let share = attack.attack.params.get("step").and_then(|it| it.strip_prefix("eps/")?.parse::<f64>().ok());
-        let (Some(eps), Some(steps)) = (number(attack, "eps"), number(attack, "steps")) else { continue };
-        let Some(step) = share.map(|divisor| eps / divisor).or_else(|| number(attack, "step")) else { continue };
-        if steps * step < eps {
-            let text = |key: &str| attack.attack.params.get(key).cloned().unwrap_or_default();
-            let found_text = format!(
-                "{}: {} steps of {} do not cross ε {}",
-                attack.attack.label,
-                text("steps"),
-                text("step"),
-                text("eps")
-            );
-            return found(ValidityState::Suspicious, found_text);
+        if let Some(text) = short_steps(attack) {
+            return found(ValidityState::Suspicious, format!("{}: {text}", attack.attack.label));
         }
     }
     match seen {
         0 => found(ValidityState::NotRun, "needs pgd"),
         n => found(ValidityState::Ok, format!("of {n} run{}", if n == 1 { "" } else { "s" })),
     }
+}
+
+/// That PGD's steps do not reach across its budget, if so.
+fn short_steps(attack: &AttackResult) -> Option<String> {
+    let text = |key: &str| attack.attack.params.get(key).map(String::as_str);
+    let number = |key: &str| text(key)?.parse().ok().map(Epsilon::value);
+    if attack.attack.name != "pgd" {
+        return None;
+    }
+    // `auto` crosses by its definition; a share of ε is no number.
+    let (eps, steps) = (number("eps")?, number("steps")?);
+    let share = text("step").and_then(|it| it.strip_prefix("eps/")?.parse::<f64>().ok());
+    let step = share.map(|divisor| eps / divisor).or_else(|| number("step"))?;
+    (steps * step < eps).then(|| {
+        format!(
+            "{} steps of {} do not cross ε {}",
+            text("steps").unwrap_or_default(),
+            text("step").unwrap_or_default(),
+            text("eps").unwrap_or_default()
+        )
+    })
 }
 
 /// A sweep's own rates never fall, because results are carried over: what counts is how many had to be.
@@ -379,89 +475,4 @@ fn complete(report: &Report) -> Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::stats::Rate;
-    use crate::report::across::SweepPoint;
-    use crate::report::journal::replay;
-
-    fn report() -> Report {
-        Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap()
-    }
-
-    fn state(report: &Report, word: &str) -> ValidityState {
-        checks(report).into_iter().find(|it| it.check.contains(word)).unwrap().state
-    }
-
-    #[test]
-    fn a_plain_run_has_nothing_against_it() {
-        let report = report();
-        assert!(checks(&report).iter().all(|it| matches!(it.state, ValidityState::Ok | ValidityState::NotRun)));
-        assert_eq!(state(&report, "one step breaks"), ValidityState::Ok);
-        assert_eq!(state(&report, "black-box"), ValidityState::NotRun);
-        assert_eq!(state(&report, "grows"), ValidityState::NotRun);
-    }
-
-    #[test]
-    fn a_sweep_must_grow_until_nothing_is_left() {
-        let point = |eps_value: f64, count: usize, carried: usize| SweepPoint {
-            label: "pgd".to_owned(),
-            eps: eps_value.to_string(),
-            eps_value,
-            status: AttackStatus::Complete,
-            success_rate: Rate::new(count, 100),
-            carried,
-        };
-        let sweep = |attack: &str, points: Vec<SweepPoint>| Sweep {
-            attack: attack.to_owned(),
-            norm: "linf".to_owned(),
-            goal: "untargeted".to_owned(),
-            points,
-        };
-        let whole = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 100, 1)]);
-        assert_eq!(
-            (growth(std::slice::from_ref(&whole)).0, saturation(&[whole]).0),
-            (ValidityState::Ok, ValidityState::Ok)
-        );
-        let weak = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
-        assert_eq!(
-            (growth(std::slice::from_ref(&weak)).0, saturation(&[weak]).0),
-            (ValidityState::Suspicious, ValidityState::Failed)
-        );
-        // One step only, or no large ε, is no test.
-        let single = sweep("fgsm", vec![point(0.1, 60, 0), point(0.5, 90, 10)]);
-        assert_eq!(
-            (growth(std::slice::from_ref(&single)).0, saturation(&[single]).0),
-            (ValidityState::NotRun, ValidityState::NotRun)
-        );
-        let small = sweep("pgd", vec![point(0.01, 10, 0), point(0.02, 20, 0)]);
-        assert_eq!(saturation(&[small]).0, ValidityState::NotRun);
-    }
-
-    #[test]
-    fn what_understates_the_weakness_is_seen() {
-        let mut weak = report();
-        weak.attacks[1].samples.iter_mut().for_each(|it| it.success = false);
-        assert_eq!(state(&weak, "one step breaks"), ValidityState::Failed);
-        let mut short = report();
-        short.attacks[1].attack.params.insert("eps".to_owned(), "0.5".to_owned());
-        assert_eq!((state(&short, "cross"), state(&report(), "cross")), (ValidityState::Suspicious, ValidityState::Ok));
-        let mut single = report();
-        single.attacks.truncate(1);
-        assert_eq!(state(&single, "iterated attack"), ValidityState::Suspicious);
-        let mut masked = report();
-        masked.attacks[1].attack.name = "one-pixel".to_owned();
-        masked.attacks[1].samples.iter_mut().for_each(|it| it.success = true);
-        masked.attacks[1].samples.iter_mut().for_each(|it| it.success = true);
-        masked.attacks[0].samples.iter_mut().for_each(|it| it.success = false);
-        assert_eq!(state(&masked, "black-box"), ValidityState::Failed);
-        let mut zero = report();
-        zero.attacks[1].samples[0].zero_gradients = 2;
-        assert_eq!(state(&zero, "gradients are not"), ValidityState::Suspicious);
-        let mut broken_off = report();
-        broken_off.attacks[0].status = AttackStatus::Failed;
-        assert_eq!(state(&broken_off, "complete"), ValidityState::Failed);
-        broken_off.attacks[0].status = AttackStatus::Incomplete;
-        assert_eq!(state(&broken_off, "complete"), ValidityState::Suspicious);
-    }
-}
+mod tests;

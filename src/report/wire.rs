@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::across::{self, Sweep, WorstCase};
+use super::across::{self, BudgetResult, Sweep, WorstCase};
 use super::change::{self, Changes};
 use super::classes::{self, ClassResult};
+use super::findings::{self, Finding};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
 use crate::audit::event::{
@@ -46,6 +47,9 @@ pub struct Report {
     /// All attacks together, where there are at least two.
     #[serde(default)]
     pub worst_case: Option<WorstCase>,
+    /// What comes of each budget (norm and ε) that was tried, whichever attack that takes.
+    #[serde(default)]
+    pub budgets: Vec<BudgetResult>,
     /// Success against ε, for each attack that ran at several sizes.
     #[serde(default)]
     pub sweeps: Vec<Sweep>,
@@ -57,6 +61,9 @@ pub struct Report {
     pub changes: Option<Changes>,
     /// Whether the attacks were strong enough for their failures to mean anything.
     pub validity: Validity,
+    /// Weaknesses for a security review, the most severe first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// Things that a reader must know.
     pub warnings: Vec<String>,
     /// The only part that differs between two runs.
@@ -164,6 +171,17 @@ pub struct Timing {
     pub attack_seconds: Vec<Option<f64>>,
 }
 
+impl Timing {
+    /// What there is to say of interruptions after the time, if anything.
+    pub(super) fn interruptions(&self) -> String {
+        match self.resumed {
+            0 => String::new(),
+            1 => " since it was resumed; interrupted once".to_owned(),
+            n => format!(" since it was last resumed; interrupted {n} times"),
+        }
+    }
+}
+
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
@@ -195,12 +213,14 @@ impl Report {
                 curves: state.clean_curves.clone(),
             },
             worst_case: WorstCase::of(&attacks, &labels, accuracy.as_ref()),
+            budgets: Vec::new(),
             sweeps: across::sweeps(&attacks),
             attacks,
             classes: Vec::new(),
             gates: Vec::new(),
             changes: None,
             validity: Validity::default(),
+            findings: Vec::new(),
             warnings,
             timing: Timing {
                 started,
@@ -209,11 +229,13 @@ impl Report {
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
             },
         };
+        report.budgets = across::budgets(&report);
         report.classes = classes::results(&report);
         report.validity = Validity::of(&report);
         report.changes = baseline.as_ref().map(|baseline| change::changes(&report, baseline));
         let when = (today.as_ref(), state.finished.is_none());
         report.gates = gates::evaluate(&report, &report.plan.gates, baseline.as_deref(), when);
+        report.findings = findings::findings(&report);
         Some(report)
     }
 }

@@ -1,8 +1,10 @@
-//! The language of gates: `asr.pgd <= 50 %`, `peak_drop.* < 0.2`, `accuracy.clean.class.3 >= 0.9`, `regression(asr.*) <= 2 %`.
+//! The language of gates: `asr.pgd <= 50 %`, `accuracy.linf:8/255 >= 0.3`, `peak_drop.* < 0.2`, `accuracy.clean.class.3 >= 0.9`,
+//! `regression(asr.*) <= 2 %`.
 
 use std::fmt;
 
 use advmod_attacks::config::did_you_mean;
+use advmod_attacks::threat::{Epsilon, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +21,24 @@ pub struct GateExpr {
     pub limit: f64,
 }
 
+/// How far an attacker may change an image: at most ε in a norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// How the change is measured.
+    pub norm: Norm,
+    /// In pixel units.
+    pub eps: Epsilon,
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}:{}", self.norm, self.eps)
+    }
+}
+
 /// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`; or by how much that has become worse than
 /// in the baseline, `regression(…)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// Whether the change for the worse is meant, not the value.
     pub is_regression: bool,
@@ -47,12 +64,14 @@ pub enum Quantity {
 }
 
 /// Whose measurement is bounded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// The clean images.
     Clean,
     /// All attacks together, per image.
     Worst,
+    /// All attacks of a norm together, per image, whatever they change within ε.
+    Within(Budget),
     /// The attacks whose label fits; `*` stands for any characters.
     Attacks(String),
 }
@@ -215,17 +234,25 @@ impl Metric {
                 false => Ok(Self { is_regression: true, ..metric }),
             };
         }
-        let mut parts = text.splitn(4, '.');
-        let name = parts.next().unwrap_or_default();
+        let (name, rest) = text.split_once('.').unwrap_or((text, ""));
         let names = || Quantity::ALL.map(Quantity::name);
         let quantity = Quantity::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| {
             let hint = did_you_mean(name, names().into_iter());
             format!("no metric is called {name:?}{hint}; known: {}", names().join(", "))
         })?;
-        let subject = match parts.next() {
-            Some("clean") => Subject::Clean,
-            Some("worst") => Subject::Worst,
-            Some(label) if !label.is_empty() && !label.contains(char::is_whitespace) => {
+        // An ε such as 0.5 has a point of its own.
+        let norm = rest.split_once(':').and_then(|(norm, _)| norm.parse::<Norm>().ok());
+        let end = if norm.is_some() { rest.find(".class.") } else { rest.find('.') };
+        let (subject, class) = rest.split_at(end.unwrap_or(rest.len()));
+        let subject = match (subject, norm) {
+            ("clean", _) => Subject::Clean,
+            ("worst", _) => Subject::Worst,
+            (budget, Some(norm)) => {
+                let eps = budget.split_once(':').map_or("", |(_, eps)| eps);
+                let eps = eps.parse().map_err(|why| format!("{text}: ε = {eps:?}: {why}"))?;
+                Subject::Within(Budget { norm, eps })
+            }
+            (label, None) if !label.is_empty() && !label.contains(char::is_whitespace) => {
                 Subject::Attacks(label.to_owned())
             }
             _ => return Err(format!("{name} of what? Expected {name}.ATTACK or {name}.*{}", also(quantity))),
@@ -233,11 +260,12 @@ impl Metric {
         let misfit = matches!(
             (quantity, &subject),
             (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean)
-                | (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst)
+                | (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst | Subject::Within(_))
         );
         if misfit {
             return Err(format!("{text} does not exist; expected {name}.ATTACK or {name}.*{}", also(quantity)));
         }
+        let mut parts = class.splitn(3, '.').skip(1);
         let class = match (parts.next(), parts.next()) {
             (None, _) => None,
             (Some("class"), Some(class)) if quantity.is_rate() && !unquoted(class).is_empty() => {
@@ -275,8 +303,8 @@ impl Metric {
 /// What a quantity can be of besides attacks.
 fn also(quantity: Quantity) -> &'static str {
     match quantity {
-        Quantity::SuccessRate => " or asr.worst",
-        Quantity::Accuracy => ", accuracy.clean or accuracy.worst",
+        Quantity::SuccessRate => ", asr.worst or asr.NORM:ε",
+        Quantity::Accuracy => ", accuracy.clean, accuracy.worst or accuracy.NORM:ε",
         Quantity::PeakDrop => "",
         Quantity::PeakQ => " or peak_q.clean",
     }
@@ -310,9 +338,10 @@ fn matches(pattern: &str, text: &str) -> bool {
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let subject = match &self.subject {
-            Subject::Clean => "clean",
-            Subject::Worst => "worst",
-            Subject::Attacks(pattern) => pattern,
+            Subject::Clean => "clean".to_owned(),
+            Subject::Worst => "worst".to_owned(),
+            Subject::Within(budget) => budget.to_string(),
+            Subject::Attacks(pattern) => pattern.clone(),
         };
         let mut name = format!("{}.{subject}", self.quantity.name());
         match &self.class {
@@ -363,6 +392,10 @@ mod tests {
             ("asr.worst <= 7%", "asr.worst <= 0.07"),
             ("asr.one-pixel.class.T-shirt/top v1.0 <= 1", "asr.one-pixel.class.T-shirt/top v1.0 <= 1"),
             ("accuracy.pgd-2.class.\"a<b\" >= 0", "accuracy.pgd-2.class.\"a<b\" >= 0"),
+            ("asr.linf:8/255<=0.5", "asr.linf:8/255 <= 0.5"),
+            ("accuracy.l2:0.5.class.dr. who >= 0.5", "accuracy.l2:0.5.class.dr. who >= 0.5"),
+            ("regression(accuracy.L0:3) <= 2 %", "regression(accuracy.l0:3) <= 0.02"),
+            ("asr.pgd.class.linf:1 <= 1", "asr.pgd.class.linf:1 <= 1"),
             ("regression(asr.*) <= 2 %", "regression(asr.*) <= 0.02"),
             ("regression( accuracy.clean ) < -1 %", "regression(accuracy.clean) < -0.01"),
             ("regression(asr.pgd.class.a (b)) <= 0", "regression(asr.pgd.class.a (b)) <= 0"),
@@ -395,6 +428,10 @@ mod tests {
             ("peak_drop.pgd.class.3 <= 0.2", "no classes"),
             ("asr.pgd.class. <= 0.2", ".class.CLASS"),
             ("asr.pgd.3 <= 0.2", ".class.CLASS"),
+            ("asr.linf:8/0 <= 0.2", "ε = \"8/0\""),
+            ("asr.l2: <= 0.2", "such as 8/255"),
+            ("peak_q.l2:0.5 <= 0.2", "peak_q.*"),
+            ("asr.l2:0.5.3 <= 0.2", "such as 8/255"),
             ("regression(asr.pgd <= 0.2", "no closing parenthesis"),
             ("regression(regression(asr.pgd)) <= 0.2", "expected a metric"),
             ("regression(asr.clean) <= 0.2", "asr.worst"),

@@ -160,6 +160,15 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
     let meant: Vec<&ResolvedAttack> = match &metric.subject {
         Subject::Clean => return Ok(()),
         Subject::Worst => attacks.iter().collect(),
+        Subject::Within(budget) => {
+            if !attacks.iter().any(|attack| attack.measures(budget)) {
+                let mut tried: Vec<String> = attacks.iter().filter_map(|it| Some(it.budget()?.to_string())).collect();
+                tried.dedup();
+                let tried = if tried.is_empty() { "no ε".to_owned() } else { tried.join(", ") };
+                return Err(format!("no untargeted attack of this audit tries {budget}; they try {tried}"));
+            }
+            return Ok(());
+        }
         Subject::Attacks(pattern) => {
             let meant: Vec<_> = attacks.iter().filter(|attack| metric.subject.fits(&attack.label)).collect();
             if meant.is_empty() {

@@ -88,7 +88,7 @@ pub struct AuditArgs {
     /// Go on with the interrupted run in this folder: same plan, same report in the end as without the interruption.
     #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = PLAN_FLAGS)]
     pub resume: Option<PathBuf>,
-    /// Folder for report.json, report.md, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
+    /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
     /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, … Repeatable.
@@ -100,13 +100,13 @@ pub struct AuditArgs {
 #[derive(Args, Debug)]
 pub struct TuiArgs {
     /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
     pub replay: Option<PathBuf>,
     /// Replay so many times faster than it happened; without it, the end is shown at once.
     #[arg(long, value_name = "X", requires = "replay", value_parser = speed, allow_negative_numbers = true, help_heading = "Watch")]
     pub speed: Option<f64>,
     /// Follow the run that another process writes to this folder (its --out).
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
     pub attach: Option<PathBuf>,
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]

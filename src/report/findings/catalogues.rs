@@ -43,15 +43,15 @@ pub(super) fn mapping(is_black_box: bool) -> Vec<Mapping> {
     ]
 }
 
-/// Against attacks with gradients, or without.
-pub(super) fn recommendation(is_black_box: bool) -> &'static str {
-    if is_black_box {
-        "Train with adversarial examples of this norm and size (ATLAS AML.M0003 Model Hardening). At the interface, limit queries per client \
-         (AML.M0004) and give labels or rounded scores instead of full ones (AML.M0002); both slow this attacker down and stop no one who \
-         has the weights. Detect such inputs before they reach the model (AML.M0015)."
+/// Against attacks with gradients, or without, whose changes are `of at most 8/255 in L∞`.
+pub(super) fn recommendation(is_black_box: bool, size: &str) -> String {
+    let train = format!("Train with adversarial examples whose changes are {size} (ATLAS AML.M0003 Model Hardening)");
+    let rest = if is_black_box {
+        ". At the interface, limit queries per client (AML.M0004) and give labels or rounded scores instead of full ones (AML.M0002); both \
+         slow this attacker down and stop no one who has the weights. Detect such inputs before they reach the model (AML.M0015)."
     } else {
-        "Train with adversarial examples of this norm and size (ATLAS AML.M0003 Model Hardening), and keep the weights from attackers: without \
-         them this attack needs a substitute model. Restore or detect changed inputs (AML.M0010, AML.M0015) only as a second line: attacks \
-         adapt to both."
-    }
+        ", and keep the weights from attackers: without them this attack needs a substitute model. Restore or detect changed inputs \
+         (AML.M0010, AML.M0015) only as a second line: attacks adapt to both."
+    };
+    train + rest
 }

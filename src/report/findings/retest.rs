@@ -1,62 +1,41 @@
 //! The command that looks at a finding again.
 
-use crate::audit::resolved::{ResolvedAttack, quoted, spec};
+use crate::audit::plan::AuditPlan;
+use crate::audit::resolved::{ResolvedAttack, command};
+use crate::report::Report;
 
-/// The command of the audit with these attacks alone and without gates, which may ask for others.
-pub(super) fn retest(command: &str, attacks: &[ResolvedAttack]) -> String {
-    let mut kept = Vec::new();
-    let mut words = words(command).into_iter().peekable();
-    let mut is_placed = false;
-    while let Some(word) = words.next() {
-        match word {
-            "--attack" => {
-                words.next();
-                if !is_placed {
-                    kept.extend(["--attack".to_owned(), quoted(&spec(attacks))]);
-                    is_placed = true;
-                }
-            }
-            "--gate" => drop(words.next()),
-            word => kept.push(word.to_owned()),
-        }
-    }
-    kept.join(" ")
-}
-
-/// The words of a command as they stand there, quotes included: spaces inside of quotes part nothing.
-fn words(command: &str) -> Vec<&str> {
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    let is_end = |letter: char| {
-        if is_escaped {
-            is_escaped = false;
-            return false;
-        }
-        match letter {
-            '\'' => is_quoted = !is_quoted,
-            '\\' => is_escaped = !is_quoted,
-            _ => (),
-        }
-        letter == ' ' && !is_quoted
-    };
-    command.split(is_end).filter(|word| !word.is_empty()).collect()
+/// The command of the audit with these attacks alone, and without gates and baseline, which may ask for others; of an audit whose plan has
+/// no text, the whole command.
+pub(super) fn retest(report: &Report, attacks: &[ResolvedAttack]) -> String {
+    let plan = &report.plan;
+    let written = report.plan_file.as_ref().and_then(|text| toml::from_str::<AuditPlan>(text).ok());
+    written.map_or_else(
+        || plan.command.clone(),
+        |written| {
+            let alone = AuditPlan { gate: Vec::new(), waiver: Vec::new(), baseline: None, ..written };
+            command(&alone, attacks, report.data.indices.len(), plan.seed, plan.k, plan.threads)
+        },
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Report;
     use crate::report::journal::replay;
 
     #[test]
-    fn a_command_falls_into_its_words() {
-        let command = "advmod --model 'it'\\''s a --gate b' --gate 'asr <= 1 %' --seed 1";
-        assert_eq!(words(command).len(), 7);
-        assert_eq!(words(command)[2], "'it'\\''s a --gate b'");
-        let report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
+    fn the_command_has_the_attacks_of_the_finding_and_no_gate() {
+        let mut report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
         let attacks = [report.attacks[0].attack.clone()];
-        let command = "advmod audit --attack a --attack 'b c' --gate 'asr.b <= 1 %' --k 3";
-        let fgsm = "advmod audit --attack fgsm:eps=8/255,goal=untargeted,norm=linf --k 3";
-        assert_eq!(retest(command, &attacks), fgsm);
+        let text =
+            "[model]\nfile = \"it's a --gate b.pt\"\n[[attack]]\nname = \"cw\"\n[[gate]]\nexpr = \"asr.cw <= 0.1\"\n";
+        report.plan_file = Some(text.to_owned());
+        assert_eq!(
+            retest(&report, &attacks),
+            "advmod audit --model 'it'\\''s a --gate b.pt' --samples 40 --attack fgsm:eps=8/255,goal=untargeted,norm=linf --k 3 --seed 0 \
+             --threads 1"
+        );
+        report.plan_file = None;
+        assert_eq!(retest(&report, &attacks), report.plan.command);
     }
 }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::super::norm_sign;
 use super::super::table::point_success;
 use super::super::wire::{AttackResult, AttackStatus, Report};
+use super::super::{norm_sign, shown_label};
 use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
@@ -14,6 +14,8 @@ use crate::modularity::{Curve, Interval, TapPoint};
 pub(super) struct Modularity {
     intro: String,
     clean: Option<Figure>,
+    /// Attack by attack: success, largest drop, its tap, peak drop.
+    summary: Vec<[String; 5]>,
     figures: Vec<Figure>,
     /// More of them, out of the way.
     further: Vec<Figure>,
@@ -38,18 +40,25 @@ pub(super) fn modularity(report: &Report) -> Modularity {
     let intro = format!(
         "Each sample is joined to its {} nearest by {} similarity of their representations at a tap. Q is the modularity of that graph under \
          the true labels: near 0 where neighbours do not share a class more often than chance, higher the better the classes keep apart. \
-         Clean and attacked curves of an attack are over the same samples. Bands and whiskers are 95 % delete-group jackknife intervals.",
-        report.plan.k, report.plan.similarity
+         Clean and attacked curves of an attack are over the images that it attacked, those that held included, so they have another N and \
+         another peak than the curve of all clean images. Bands and whiskers are 95 % delete-group jackknife intervals of each tap alone: of \
+         {} taps without a drop, {:.1} would show one above 0 by chance.",
+        report.plan.k,
+        report.plan.similarity,
+        report.taps.len(),
+        0.025 * report.taps.len() as f64
     );
     let taps: Vec<String> = report.taps.iter().map(|tap| name(tap)).collect();
     let (range, drops) = (range(report), drops(report));
     let mut figures: Vec<Figure> =
         report.attacks.iter().filter_map(|attack| attack_figure(attack, &taps, range, drops)).collect();
+    let without_curve = |it: &AttackResult| name(&shown_label(report, &it.attack));
     let further = figures.split_off(figures.len().min(OPEN));
     let without = report.attacks.iter().filter(|it| it.curves.is_none());
     Modularity {
         intro,
         clean: report.clean.curves.as_ref().map(|curves| clean_figure(report, &curves.true_labels, &taps, range)),
+        summary: report.attacks.iter().filter_map(|attack| summary(report, attack)).collect(),
         figures,
         further,
         missing: without
@@ -58,7 +67,7 @@ pub(super) fn modularity(report: &Report) -> Modularity {
                     AttackStatus::Failed => "it failed",
                     _ => "it did not come that far",
                 };
-                format!("{}: no curves, {why}.", name(&it.attack.label))
+                format!("{}: no curves, {why}.", without_curve(it))
             })
             .collect(),
     }
@@ -177,14 +186,30 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
     })
 }
 
+/// The tap with the largest drop that has an interval.
+fn largest_drop(attack: &AttackResult) -> Option<(usize, Interval)> {
+    let drops = attack.curves.as_ref()?.drops.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?)));
+    drops.reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best })
+}
+
+fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
+    attack.curves.as_ref()?;
+    let (tap, drop) = largest_drop(attack).map_or_else(
+        || ("–".to_owned(), "–".to_owned()),
+        |(at, it)| (report.taps.get(at).map_or_else(|| "–".to_owned(), |tap| name(tap)), text::interval(&it)),
+    );
+    let peak = attack.peak_drop.map_or_else(|| "–".to_owned(), |it| text::interval(&it));
+    Some([name(&shown_label(report, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
+}
+
 /// Where the attack bites.
 fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     let Some(curves) = &attack.curves else { return String::new() };
     let tap = |at: usize| taps.get(at).map_or("", String::as_str);
     let drops: Vec<(usize, Interval)> =
         curves.drops.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))).collect();
-    let most = drops.iter().reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best });
-    let mut parts = vec![match most {
+    let most = largest_drop(attack);
+    let mut parts = vec![match &most {
         None => "No tap has a drop with an interval.".to_owned(),
         Some((_, it)) if it.low <= 0.0 => "Even the largest drop is not told apart from 0.".to_owned(),
         Some((at, it)) => {
@@ -192,7 +217,7 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
         }
     }];
     let first = drops.iter().find(|(_, it)| it.low > 0.0);
-    if let (Some((at, _)), Some((largest, it))) = (first, most)
+    if let (Some((at, _)), Some((largest, it))) = (first, &most)
         && it.low > 0.0
         && at != largest
     {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::super::evidence::Evidence;
-use super::super::findings::{self, Finding, Mapping, Severity};
+use super::super::findings::{self, Finding, FindingStatus, Mapping, Severity};
+use super::super::validity::AttackValidity;
 use super::super::wire::{AttackStatus, Report};
 use super::changes::{ChangesView, changes};
 use super::classes::{Classes, classes};
@@ -22,6 +23,9 @@ pub(super) struct Page {
     tool: String,
     overall: Overall,
     validity: Vec<CheckRow>,
+    /// Attack, result, found.
+    attack_validity: Vec<[String; 3]>,
+    fix_first: Vec<FixFirst>,
     target: Vec<Fact>,
     threats: Vec<Threat>,
     results: Results,
@@ -63,6 +67,17 @@ struct CheckRow {
     found: String,
 }
 
+/// A finding at the top of the page.
+#[derive(Debug, Serialize)]
+struct FixFirst {
+    title: String,
+    evidence: String,
+    advice: String,
+}
+
+/// Most findings at the top of the page.
+const FIX_FIRST: usize = 3;
+
 #[derive(Debug, Serialize)]
 struct FindingView {
     #[serde(flatten)]
@@ -88,10 +103,10 @@ struct Reproduce {
 
 impl Page {
     pub(super) fn new(report: &Report, evidence: &Evidence, encode: Encode) -> Self {
-        let found = findings::findings(report);
+        let found = report.findings.clone();
         let view = |finding: Finding| FindingView {
             severity_word: finding.severity.word(),
-            is_waived: finding.status == findings::FindingStatus::Waived,
+            is_waived: finding.status == FindingStatus::Waived,
             catalogues: finding
                 .mapping
                 .chunk_by(|a, b| a.catalogue == b.catalogue)
@@ -108,12 +123,26 @@ impl Page {
             word: it.state.word(),
             found: clip(&it.found, text::SENTENCE),
         };
+        // The findings come with the gravest first.
+        let grave = found.iter().filter(|it| it.severity >= Severity::Medium && it.status == FindingStatus::Open);
+        let fix_first = |it: &Finding| FixFirst {
+            title: clip(&it.title, 200),
+            evidence: it.evidence.first().map_or(String::new(), |it| clip(it, text::SENTENCE)),
+            advice: it
+                .recommendation
+                .split_once(". ")
+                .map_or(it.recommendation.clone(), |(first, _)| format!("{first}.")),
+        };
+        let alone =
+            |it: &AttackValidity| [name(&it.attack), it.state.word().to_owned(), clip(&it.found, text::SENTENCE)];
         Self {
             title: name(&report.model.name),
             started: report.timing.started.clone(),
             tool: format!("{} {}", report.tool.name, report.tool.version),
             overall: overall(report, found.iter().filter(|it| it.severity >= Severity::Medium).count()),
             validity: report.validity.checks.iter().map(check).collect(),
+            attack_validity: report.validity.attacks.iter().map(alone).collect(),
+            fix_first: grave.take(FIX_FIRST).map(fix_first).collect(),
             target: target(report),
             threats: threats(report),
             results: results(report),
@@ -180,8 +209,9 @@ fn reproduce(report: &Report) -> Reproduce {
         facts: vec![
             Fact::new("Tool", format!("{} {}", report.tool.name, report.tool.version)),
             Fact::new("libtorch", report.tool.libtorch.clone()),
+            Fact::new("Platform", name(&report.tool.platform)),
             Fact::new("Started", format!("{} (UTC)", report.timing.started)),
-            Fact::new("Took", text::duration(report.timing.seconds)),
+            Fact::new("Took", text::duration(report.timing.seconds) + &report.timing.interruptions()),
             Fact::new("Seed", plan.seed.to_string()),
             Fact::new("Device", format!("{}, {} threads, batches of {}", plan.device, plan.threads, plan.batch)),
             Fact::new("Preset", name(&plan.preset)),

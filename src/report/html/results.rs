@@ -4,6 +4,7 @@ use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
 use serde::Serialize;
 
+use super::super::across::BudgetResult;
 use super::super::wire::{AttackResult, AttackStatus, Report};
 use super::super::{count, norm_sign};
 use super::page::status_word;
@@ -33,6 +34,8 @@ struct PaperView {
 #[derive(Debug, Serialize)]
 pub(super) struct Results {
     rows: Vec<Row>,
+    /// The attacks of each budget together, where there are several.
+    budgets: Vec<Row>,
     /// Every attack together.
     worst: Option<Row>,
     worst_note: String,
@@ -121,14 +124,14 @@ pub(super) fn results(report: &Report) -> Results {
     let seconds = report.timing.attack_seconds.iter().copied().chain(std::iter::repeat(None));
     let rows: Vec<Row> = report.attacks.iter().zip(seconds).map(|(it, seconds)| row(it, seconds)).collect();
     let dash = || "–".to_owned();
-    let worst = report.worst_case.as_ref().map(|worst| Row {
-        label: "worst case".to_owned(),
-        summary: format!("any of {}", report.attacks.len()),
-        status: status_word(worst.status),
+    let together = |label: String, summary: String, status, rate: &Rate, accuracy: Option<&Rate>| Row {
+        label,
+        summary,
+        status: status_word(status),
         error: None,
-        success: Bar::new(&worst.success_rate),
-        n: worst.success_rate.of,
-        accuracy: worst.adversarial_accuracy.as_ref().map_or_else(dash, text::rate),
+        success: Bar::new(rate),
+        n: rate.of,
+        accuracy: accuracy.map_or_else(dash, text::rate),
         l0: dash(),
         l2: dash(),
         linf: dash(),
@@ -137,7 +140,18 @@ pub(super) fn results(report: &Report) -> Results {
         to_success: dash(),
         carried: 0,
         seconds: dash(),
+    };
+    let worst = report.worst_case.as_ref().map(|it| {
+        let summary = format!("any of {}, whatever norm and ε", report.attacks.len());
+        together("worst case".to_owned(), summary, it.status, &it.success_rate, it.adversarial_accuracy.as_ref())
     });
+    let budget = |it: &BudgetResult| {
+        let label = format!("within {} ε {}", norm_sign(&it.norm), name(&it.eps));
+        let accuracy = it.adversarial_accuracy.as_ref();
+        let summary = format!("any of {}", clip(&it.attacks.join(", "), 200));
+        Some(together(label, summary, AttackStatus::Complete, it.success_rate.as_ref()?, accuracy))
+    };
+    let budgets = report.budgets.iter().filter(|it| it.attacks.len() > 1).filter_map(budget).collect();
     let bound = match report.worst_case.as_ref().map(|it| it.status) {
         Some(AttackStatus::Incomplete) => " Attacks are missing, so its success is a lower bound.",
         Some(AttackStatus::Failed) => {
@@ -153,6 +167,7 @@ pub(super) fn results(report: &Report) -> Results {
     };
     Results {
         rows,
+        budgets,
         worst,
         worst_note: format!("{targeted}{bound}"),
         attacked: report.clean.accuracy.as_ref().map_or_else(

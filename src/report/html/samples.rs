@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::evidence::{Chosen, EACH, Evidence, Pair};
 use super::super::pixels::Picture;
+use super::super::shown_label;
 use super::super::wire::{AttackResult, Report};
 use super::Encode;
 use super::text::{clip, name};
@@ -54,11 +55,16 @@ pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> S
             let pairs = evidence.pairs.iter().filter(|it| it.attack == place && it.chosen == chosen);
             pairs.filter_map(|pair| triplet(report, attack, pair, encode)).collect()
         };
-        let kinds = [("Smallest change", Chosen::SmallestChange), ("Drawn by the seed", Chosen::Drawn)];
+        let kinds = [
+            ("Smallest change", Chosen::SmallestChange),
+            ("Drawn from the broken", Chosen::Broken),
+            ("Drawn from those that held", Chosen::Held),
+            ("Drawn from all attacked", Chosen::Drawn),
+        ];
         let kinds = kinds.map(|(title, chosen)| Kind { title, triplets: of(chosen) });
         let kinds: Vec<Kind> = kinds.into_iter().filter(|it| !it.triplets.is_empty()).collect();
         if !kinds.is_empty() {
-            groups.push(Group { label: name(&attack.attack.label), kinds });
+            groups.push(Group { label: name(&shown_label(report, &attack.attack)), kinds });
         }
     }
     let mut notes = Vec::new();

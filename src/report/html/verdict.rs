@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
+use super::super::across::BudgetResult;
+use super::super::conclusion::Conclusion;
+use super::super::findings::strongest;
 use super::super::gates::{GateResult, GateState, Verdict};
+use super::super::norm_sign;
 use super::super::validity::ValidityVerdict;
 use super::super::wire::{AttackStatus, Report};
 use super::text::{self, clip, name};
@@ -32,7 +36,7 @@ pub(super) struct Overall {
 /// A number that stands for itself.
 #[derive(Debug, Serialize)]
 struct Figure {
-    name: &'static str,
+    name: String,
     value: String,
     interval: String,
 }
@@ -90,33 +94,29 @@ fn word(report: &Report, verdict: &Verdict) -> (&'static str, &'static str, Vec<
         }
         Outcome::Failed => notes.push("At least one attack broke off: its row says why.".to_owned()),
     }
-    let nothing_attacked = report.clean.accuracy.is_some_and(|it| it.count == 0);
-    if nothing_attacked {
+    let conclusion = Conclusion::of(report);
+    if report.clean.accuracy.is_some_and(|it| it.count == 0) {
         notes.push("The model classifies no clean image correctly, so nothing was attacked.".to_owned());
     }
-    let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
-    let is_whole = report.outcome == Outcome::Complete && !nothing_attacked && !is_invalid;
-    if is_invalid && verdict.result != Some(GateState::Fail) {
+    if report.validity.verdict == ValidityVerdict::Invalid && verdict.result != Some(GateState::Fail) {
         notes.push(
             "The attacks are not valid: that they fail on an image means nothing. See attack validity.".to_owned(),
         );
     }
-    let (word, class) = match verdict.result {
-        Some(GateState::Fail) => ("FAIL", "fail"),
-        Some(GateState::Pass | GateState::Waived) if is_whole => ("PASS", "pass"),
-        None if is_whole => ("NO GATES", "none"),
+    let (word, class) = match (conclusion, verdict.result) {
+        // What was measured before the end may be enough to fail.
+        (Conclusion::GateFailed | Conclusion::Interrupted | Conclusion::BrokeOff, Some(GateState::Fail)) => {
+            ("FAIL", "fail")
+        }
+        (Conclusion::Passed, _) => ("PASS", "pass"),
+        (Conclusion::NoGates, _) => ("NO GATES", "none"),
         _ => ("INCONCLUSIVE", "unclear"),
     };
     (word, class, notes)
 }
 
 fn sentence(report: &Report, verdict: &Verdict) -> String {
-    let measured = match headline(report) {
-        Some((rate, what)) if rate.of > 0 => {
-            format!(" {what} {} of {} attacked images: {}.", rate.count, rate.of, text::rate(rate))
-        }
-        _ => " No image was attacked.".to_owned(),
-    };
+    let measured = headline(report);
     if verdict.gates.is_empty() {
         let none = "No gates were set: nothing was required of the model, so it neither passes nor fails.";
         return format!("{none}{measured}");
@@ -135,23 +135,28 @@ fn sentence(report: &Report, verdict: &Verdict) -> String {
     format!("{}.{measured}", parts.join(", "))
 }
 
-/// The success rate to look at first, and who reaches it.
-fn headline(report: &Report) -> Option<(&Rate, String)> {
-    match (&report.worst_case, &report.attacks[..]) {
-        (Some(worst), attacks) => {
-            let least = if worst.status == AttackStatus::Complete { "" } else { "at least " };
-            Some((
-                &worst.success_rate,
-                format!("Together the {} attacks break {least}", attacks.len()).trim_end().to_owned(),
-            ))
-        }
-        (None, [attack]) => Some((&attack.success_rate, format!("{} breaks", name(&attack.attack.title)))),
-        (None, _) => None,
+/// The strongest attack, and all together where there are several.
+fn headline(report: &Report) -> String {
+    let counted = |rate: &Rate| format!("{} of {} attacked images: {}.", rate.count, rate.of, text::rate(rate));
+    let mut parts = Vec::new();
+    let strongest = strongest(report).or(report.attacks.first()).filter(|it| it.success_rate.of > 0);
+    if let Some(it) = strongest {
+        let (title, summary) = (name(&it.attack.title), name(&it.attack.summary));
+        parts.push(format!(" {title} ({summary}) breaks {}", counted(&it.success_rate)));
     }
+    if let Some(worst) = report.worst_case.as_ref().filter(|it| it.success_rate.of > 0) {
+        let least = if worst.status == AttackStatus::Complete { "" } else { "at least " };
+        let n = report.attacks.len();
+        parts.push(format!(
+            " Whatever norm and size, the {n} attacks together break {least}{}",
+            counted(&worst.success_rate)
+        ));
+    }
+    if parts.is_empty() { " No image was attacked.".to_owned() } else { parts.concat() }
 }
 
 fn figures(report: &Report) -> Vec<Figure> {
-    let figure = |name: &'static str, rate: Option<&Rate>| {
+    let figure = |name: String, rate: Option<&Rate>| {
         let interval = rate.filter(|it| it.of > 0).map_or_else(
             || "not measured".to_owned(),
             |it| format!("[{:.1}, {:.1}] · {} of {}", 100.0 * it.low, 100.0 * it.high, it.count, it.of),
@@ -159,17 +164,23 @@ fn figures(report: &Report) -> Vec<Figure> {
         let value = rate.and_then(|it| it.value).map_or_else(|| "–".to_owned(), |it| format!("{:.1} %", 100.0 * it));
         Figure { name, value, interval }
     };
-    let (success, accuracy) = match (&report.worst_case, report.attacks.first()) {
-        (Some(worst), _) => (Some(&worst.success_rate), worst.adversarial_accuracy.as_ref()),
-        (None, Some(attack)) => (Some(&attack.success_rate), attack.adversarial_accuracy.as_ref()),
-        (None, None) => (None, None),
-    };
-    let many = report.worst_case.is_some();
-    vec![
-        figure("Clean accuracy", report.clean.accuracy.as_ref()),
-        figure(if many { "Accuracy under all attacks" } else { "Accuracy under attack" }, accuracy),
-        figure(if many { "Broken by any attack" } else { "Attack success" }, success),
-    ]
+    let mut figures = vec![figure("Clean accuracy".to_owned(), report.clean.accuracy.as_ref())];
+    let Some(strongest) = strongest(report).or(report.attacks.first()) else { return figures };
+    let own = strongest.attack.budget().map(|it| it.to_string());
+    let is_own = |it: &&BudgetResult| it.budget().map(|it| it.to_string()) == own && own.is_some();
+    match report.budgets.iter().find(is_own) {
+        Some(it) => {
+            let within = format!("{} ε {}", norm_sign(&it.norm), name(&it.eps));
+            figures.push(figure(format!("Accuracy within {within}"), it.adversarial_accuracy.as_ref()));
+            figures.push(figure(format!("Broken within {within}"), it.success_rate.as_ref()));
+        }
+        None => {
+            let label = name(&strongest.attack.label);
+            figures.push(figure(format!("Accuracy under {label}"), strongest.adversarial_accuracy.as_ref()));
+            figures.push(figure(format!("Broken by {label}"), Some(&strongest.success_rate)));
+        }
+    }
+    figures
 }
 
 fn attacked(report: &Report) -> [String; 3] {
@@ -286,6 +297,7 @@ mod tests {
         let worst = report.worst_case.as_ref().unwrap().success_rate;
         let sentence = overall(&report, 0).sentence;
         assert!(sentence.starts_with("No gates were set"), "{sentence}");
-        assert!(sentence.contains(&format!("break {} of {} attacked", worst.count, worst.of)), "{sentence}");
+        assert!(sentence.contains(&format!("together break {} of {} attacked", worst.count, worst.of)), "{sentence}");
+        assert!(sentence.contains("(L∞ ε 8/255) breaks "), "{sentence}");
     }
 }
