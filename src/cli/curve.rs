@@ -150,12 +150,13 @@ fn numbers(point: &TapPoint) -> String {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
     let hub = point.hubness.map_or("–".to_owned(), |hub| hub.largest_in_degree.to_string());
     let (q, sd, null) = (number(point.q), number(point.std_dev), number(point.null));
+    let z = point.z.map_or("–".to_owned(), |z| format!("{z:.1}"));
     let overlap = point.label_overlap.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     let reason = point.reason.as_ref().filter(|_| point.q.is_none()).map_or(String::new(), |it| format!("  {it}"));
-    format!("  {q:>7} {sd:>7} {null:>7}  {overlap:>10}  {hub:>11}{reason}\n")
+    format!("  {q:>7} {sd:>7} {null:>7} {z:>6}  {overlap:>10}  {hub:>11}{reason}\n")
 }
 
-const NUMBERS: &str = "   mean Q      sd    null  same label  largest hub\n";
+const NUMBERS: &str = "   mean Q      sd    null      z  same label  largest hub\n";
 
 fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
     let curve = &it.curve;

@@ -47,6 +47,12 @@ pub struct TapPoint {
     pub q: Option<f64>,
     /// Mean over the repeats of Q's mean under shuffled labels.
     pub null: Option<f64>,
+    /// Mean over the repeats of Q's standard deviation under shuffled labels.
+    #[serde(default)]
+    pub null_std_dev: Option<f64>,
+    /// How many of these one set's Q lies above that mean; mean over the repeats. Absent where shuffling changes nothing.
+    #[serde(default)]
+    pub z: Option<f64>,
     /// 95 % jackknife interval of Q, where one was computed.
     pub interval: Option<Interval>,
     /// Q of every repeat that has one, in order.
@@ -87,10 +93,13 @@ impl TapPoint {
         let sum_of = |count: fn(&TapModularity) -> usize| measured.iter().map(|tap| count(tap)).sum();
         let largest_in_degree = measured.iter().map(|tap| tap.hubness.largest_in_degree).max().unwrap_or(0);
         let values: Vec<f64> = measured.iter().map(|tap| tap.modularity.q).collect();
+        let z: Option<Vec<f64>> = measured.iter().map(|tap| tap.modularity.z()).collect();
         Self {
             tap: tap.into(),
             q: mean_of(|tap| tap.modularity.q),
             null: mean_of(|tap| tap.modularity.null),
+            null_std_dev: mean_of(|tap| tap.modularity.null_std_dev),
+            z: z.and_then(|z| mean(&z)).filter(|_| complete),
             interval: None,
             std_dev: std_dev(&values).filter(|_| complete),
             repeats: values,
@@ -186,8 +195,15 @@ mod tests {
     use super::*;
 
     fn measured(q: f64, largest_in_degree: usize) -> TapModularity {
-        let modularity =
-            Modularity { q, null: -0.01, per_class: vec![q], total_weight: 1.0, label_overlap: 0.5, negative_edges: 2 };
+        let modularity = Modularity {
+            q,
+            null: -0.1,
+            null_std_dev: 0.05,
+            per_class: vec![q],
+            total_weight: 1.0,
+            label_overlap: 0.5,
+            negative_edges: 2,
+        };
         let hubness = Hubness { largest_in_degree, skewness: 1.0 };
         TapModularity { modularity, hubness, zero_rows: 1, duplicates: 3 }
     }
@@ -208,6 +224,8 @@ mod tests {
         assert!((point.q.unwrap() - 0.3).abs() < 1e-15);
         assert!((point.std_dev.unwrap() - 0.07_f64.sqrt()).abs() < 1e-15);
         assert_eq!(point.repeats, [0.1, 0.2, 0.6]);
+        // (4 + 6 + 14) / 3
+        assert!((point.z.unwrap() - 8.0).abs() < 1e-12 && (point.null_std_dev.unwrap() - 0.05).abs() < 1e-12);
         assert_eq!(point.hubness, Some(Hubness { largest_in_degree: 9, skewness: 1.0 }));
         assert_eq!((point.negative_edges, point.zero_rows, point.duplicates), (6, 3, 9));
         assert_eq!(point.reason, None);

@@ -19,6 +19,8 @@ pub struct Modularity {
     pub q: f64,
     /// Mean of Q when the labels are shuffled over the same graph ([`random_label_null`]).
     pub null: f64,
+    /// Standard deviation of Q when the labels are shuffled ([`random_label_null`]).
+    pub null_std_dev: f64,
     /// Each class's share of Q: `L_c/T − (S_c/T)²`.
     pub per_class: Vec<f64>,
     /// T, the sum of the edge weights.
@@ -27,6 +29,13 @@ pub struct Modularity {
     pub label_overlap: f64,
     /// Edges of negative weight; with any, Q may leave its bounds.
     pub negative_edges: usize,
+}
+
+impl Modularity {
+    /// How many standard deviations Q lies above its mean under shuffled labels; none where shuffling changes nothing.
+    pub fn z(&self) -> Option<f64> {
+        (self.null_std_dev > 0.0).then(|| (self.q - self.null) / self.null_std_dev)
+    }
 }
 
 /// The directed k-nearest-neighbour edges, N · k of them, weighted by similarity.
@@ -66,7 +75,8 @@ pub fn modularity_of_edges(
     check_labels(labels, n, n_classes)?;
     let mut sums = Sums::new(n_classes);
     let mut strengths = vec![0.0; n];
-    for (index, (from, to, weight)) in edges.into_iter().enumerate() {
+    let edges: Vec<Edge> = edges.into_iter().collect();
+    for (index, &(from, to, weight)) in edges.iter().enumerate() {
         let (i, j) = (from as usize, to as usize);
         if i >= n || j >= n || i == j || !weight.is_finite() {
             return Err(ModularityError::BadEdge { index, from, to, weight, n });
@@ -80,9 +90,11 @@ pub fn modularity_of_edges(
     for &label in labels {
         class_sizes[label] += 1;
     }
+    let null = random_label_null(&edges, &strengths, sums.total, &class_sizes);
     Ok(Modularity {
         q: per_class.iter().sum(),
-        null: random_label_null(&strengths, sums.total, &class_sizes),
+        null: null.mean,
+        null_std_dev: null.std_dev,
         per_class,
         total_weight: sums.total,
         label_overlap: sums.inside_edges as f64 / sums.edges as f64,

@@ -6,7 +6,7 @@
 //!    sample keeps its best k + margin others: [`Neighbors`]. Nothing after this step needs the device.
 //! 2. The first k of each row are the directed edges ([`knn_edges`]). One pass over them gives Newman's modularity
 //!    `Q = Σ_c [L_c/T − (S_c/T)²]` under the labels, its class shares and the label overlap ([`modularity`]).
-//! 3. Next to Q stand its exact mean under random labels ([`random_label_null`]), a delete-group jackknife interval that
+//! 3. Next to Q stand its exact mean and standard deviation under random labels ([`random_label_null`]), a delete-group jackknife interval that
 //!    recomputes the neighbours from the longer lists ([`jackknife`]), and the hubness of the graph ([`hubness`]).
 //! 4. The taps in forward order form a [`Curve`], with its peak; two matched curves give the curve drop and peak drop.
 //!
@@ -38,7 +38,7 @@ pub use hubness::{Hubness, hubness};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference};
 pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
-pub use null::random_label_null;
+pub use null::{Null, random_label_null};
 pub use similarity::neighbors;
 
 /// Why a modularity, or its interval, has no value.

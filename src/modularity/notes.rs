@@ -56,6 +56,7 @@ mod tests {
         let modularity = Modularity {
             q: 0.5,
             null: 0.0,
+            null_std_dev: 0.0,
             per_class: vec![0.5],
             total_weight: 1.0,
             label_overlap: 0.5,
