@@ -4,32 +4,16 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use super::args::{CurveArgs, OutputFormat, SweepArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::data::Selection;
 use crate::model::load::{LoadOptions, load};
-use crate::modularity::{Curve, Similarity, TapPoint};
+use crate::modularity::{Similarity, TapDetails, TapPoint};
+use crate::report::measured::{ModelCurve, classes_csv, curve_csv, picture, tail};
 use crate::report::run_dir::write_atomically;
-use crate::report::safe_cell;
-use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::study::curve::{SweepPlan, sweep};
-
-/// One model's curve, as `--format json` prints it.
-#[derive(Clone, Serialize)]
-struct ModelCurve {
-    model: String,
-    architecture: String,
-    /// Of the file; random weights have none.
-    sha256: Option<String>,
-    /// Seed of random weights.
-    random_init: Option<u64>,
-    data: String,
-    curve: Curve,
-}
 
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
@@ -85,24 +69,30 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             }
             warned.push((file, warning));
         }
-        curves.extend(found.into_iter().map(|curve| ModelCurve {
+        curves.extend(found.into_iter().map(|it| ModelCurve {
             // As typed: two files may have the same name.
             model: file.map_or_else(|| info.name.clone(), |file| file.display().to_string()),
             architecture: info.architecture.clone(),
             sha256: random_init.is_none().then(|| info.sha256.clone()),
             random_init,
             data: data.info().name.clone(),
-            curve,
+            class_names: data.info().classes.clone(),
+            curve: it.curve,
+            details: it.details,
         }));
     }
     let json = || serde_json::to_string_pretty(&curves).expect("plain data always has a JSON form") + "\n";
     let is_sweep = plan.ks.len() * plan.similarities.len() * plan.samples.len() > 1 || !args.random_init.is_empty();
     match how.run.format {
         OutputFormat::Json => print(&json())?,
-        OutputFormat::Text if is_sweep => print(&table(&curves))?,
         OutputFormat::Text => {
+            if is_sweep {
+                print(&table(&curves))?;
+            }
             for it in &curves {
-                print(&text(it).expect("writing to memory cannot fail"))?;
+                let text = if is_sweep { Ok(String::new()) } else { text(it) };
+                let more = if args.details { details(it, is_sweep) } else { Ok(String::new()) };
+                print(&(text.and_then(|text| Ok(text + &more?)).expect("writing to memory cannot fail")))?;
             }
         }
     }
@@ -110,7 +100,8 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
         write_atomically(&folder.join("curve.json"), json().as_bytes())?;
-        write_atomically(&folder.join("curve.csv"), &csv(&curves))?;
+        write_atomically(&folder.join("curve.csv"), &curve_csv(&curves))?;
+        write_atomically(&folder.join("classes.csv"), &classes_csv(&curves))?;
         write_atomically(&folder.join("curve.svg"), picture(&curves).as_bytes())?;
     }
     Ok(Exit::Pass)
@@ -160,11 +151,7 @@ const NUMBERS: &str = "   mean Q      sd    null      z  same label  largest hub
 
 fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
     let curve = &it.curve;
-    let repeats = repeats(curve);
-    let mut text = format!(
-        "{} ({}) on {}: N = {}, k = {}, {}, {repeats} repeat(s)\n",
-        it.model, it.architecture, it.data, curve.n, curve.k, curve.similarity
-    );
+    let mut text = format!("{}\n", it.heading());
     let width = curve.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
     write!(text, "  {:<width$}{NUMBERS}", "tap")?;
     for point in &curve.taps {
@@ -174,10 +161,6 @@ fn text(it: &ModelCurve) -> Result<String, std::fmt::Error> {
         writeln!(text, "  peak {:.4} at {}", peak.q, peak.tap)?;
     }
     Ok(text)
-}
-
-fn repeats(curve: &Curve) -> usize {
-    curve.taps.iter().map(|tap| tap.repeats.len()).max().unwrap_or(0)
 }
 
 /// The table of a sweep: a row for each model, setting and tap.
@@ -198,7 +181,7 @@ fn table(curves: &[ModelCurve]) -> String {
             write!(
                 text,
                 "{model:<width$}  {:>7} {:>5} {:>4}  {:<14}  {:<tap_width$}{}",
-                repeats(curve),
+                it.repeats(),
                 curve.n,
                 curve.k,
                 curve.similarity,
@@ -211,110 +194,51 @@ fn table(curves: &[ModelCurve]) -> String {
     text
 }
 
-/// The end of a long path, which tells files apart.
-fn tail(name: &str, most: usize) -> String {
-    let length = name.chars().count();
-    if length <= most {
-        return name.to_owned();
-    }
-    format!("…{}", name.chars().skip(length + 1 - most).collect::<String>())
-}
-
-fn csv(curves: &[ModelCurve]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
-    row(&["model", "tap_index", "tap", "n", "k", "similarity", "repeat", "q", "random_init"].map(str::to_owned));
-    for it in curves {
-        for (index, point) in it.curve.taps.iter().enumerate() {
-            for (repeat, q) in point.repeats.iter().enumerate() {
-                row(&[
-                    safe_cell(&it.model),
-                    index.to_string(),
-                    safe_cell(&point.tap),
-                    it.curve.n.to_string(),
-                    it.curve.k.to_string(),
-                    it.curve.similarity.to_string(),
-                    repeat.to_string(),
-                    q.to_string(),
-                    it.random_init.map_or(String::new(), |seed| seed.to_string()),
-                ]);
-            }
-        }
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
-}
-
-/// What lines of weights that are not random are called.
-const LOADED: &str = "as loaded";
-
-/// Most lines of a chart before it is split by samples and similarity.
-const LINES: usize = 6;
-
-/// Longest title of a chart.
-const TITLE: usize = 52;
-
-/// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
-fn picture(curves: &[ModelCurve]) -> String {
-    let taps = |it: &ModelCurve| it.curve.taps.iter().map(|tap| tap.tap.clone()).collect::<Vec<_>>();
-    let all: Vec<&ModelCurve> = curves.iter().collect();
-    let drawn: Vec<Vec<&ModelCurve>> = (grouped(&all, &taps).into_iter())
-        .flat_map(|group| match group.len() {
-            0..=LINES => vec![group],
-            _ => grouped(&group, &|it| (it.curve.n, it.curve.similarity)),
-        })
-        .collect();
-    let lowest = curves.iter().flat_map(|it| &it.curve.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
-    // To the next tenth below.
-    let range = ((10.0 * lowest).floor() / 10.0, 1.0);
-    let drawn: Vec<LineChart> = drawn.iter().map(|group| chart(group, range)).collect();
-    charts(&drawn, "Modularity by tap, a line for each model and setting")
-}
-
-/// Those of equal keys together, in the order of their first ones.
-fn grouped<'a, K: PartialEq>(curves: &[&'a ModelCurve], key: &dyn Fn(&ModelCurve) -> K) -> Vec<Vec<&'a ModelCurve>> {
-    let mut groups: Vec<Vec<&ModelCurve>> = Vec::new();
-    for &it in curves {
-        match groups.iter_mut().find(|group| key(group[0]) == key(it)) {
-            Some(group) => group.push(it),
-            None => groups.push(vec![it]),
-        }
-    }
-    groups
-}
-
-fn chart(group: &[&ModelCurve], range: (f64, f64)) -> LineChart {
-    let what: [fn(&ModelCurve) -> String; 4] = [
-        |it| it.random_init.map_or(LOADED.to_owned(), |seed| format!("random {seed}")),
-        |it| format!("N = {}", it.curve.n),
-        |it| format!("k = {}", it.curve.k),
-        |it| it.curve.similarity.to_string(),
-    ];
-    let is_one_model = group.iter().all(|it| it.model == group[0].model);
-    let (mut same, differing): (Vec<_>, Vec<_>) =
-        what.into_iter().partition(|of| group.iter().all(|it| of(it) == of(group[0])));
-    same.retain(|of| of(group[0]) != LOADED);
-    let named = |parts: &[fn(&ModelCurve) -> String], it: &ModelCurve, has_model: bool, most: usize| {
-        let mut words: Vec<String> = parts.iter().map(|of| of(it)).collect();
-        let taken: usize = words.iter().map(|word| word.chars().count() + 2).sum();
-        words.extend(has_model.then(|| tail(&it.model, most.saturating_sub(taken).max(8))));
-        words.join(", ")
+/// What the graphs say beyond Q, tap by tap, and the classes at the last tap.
+fn details(it: &ModelCurve, has_heading: bool) -> Result<String, std::fmt::Error> {
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let percent = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1} %", 100.0 * value));
+    let mut text = match has_heading {
+        true => format!("\n{}\n", it.heading()),
+        false => String::new(),
     };
-    let steps = (group.len().max(2) - 1) as f64;
-    let line = |(place, it): (usize, &&ModelCurve)| Line {
-        name: named(&differing, it, !is_one_model, 56),
-        values: it.curve.taps.iter().map(|point| point.q).collect(),
-        // Many bands over each other tell nothing.
-        spread: if group.len() <= LINES {
-            it.curve.taps.iter().map(|point| point.std_dev).collect()
-        } else {
-            Vec::new()
-        },
-        colour: if group.len() <= LINES { Colour::Own(place) } else { Colour::Step(place as f64 / steps) },
-    };
-    LineChart {
-        title: format!("Q: {}", named(&same, group[0], is_one_model, TITLE)),
-        places: group[0].curve.taps.iter().map(|tap| tap.tap.clone()).collect(),
-        range,
-        lines: group.iter().enumerate().map(line).collect(),
+    let width = it.details.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
+    let head = "tap";
+    writeln!(text, "  {head:<width$}  kNN accuracy  hub skewness  never chosen  weakest class")?;
+    for (point, tap) in it.curve.taps.iter().zip(&it.details) {
+        let (accuracy, never) = (percent(tap.knn_accuracy), percent(tap.never_chosen));
+        let skewness = number(point.hubness.map(|hub| hub.skewness));
+        let weakest = tap.weakest().map_or("–".to_owned(), |class| {
+            format!("{} (separation {})", it.class_name(class.class), number(class.separation))
+        });
+        writeln!(text, "  {:<width$}  {accuracy:>12}  {skewness:>12}  {never:>12}  {weakest}", tap.tap)?;
     }
+    if let Some(tap) = it.details.last() {
+        text += &classes(it, tap)?;
+    }
+    Ok(text)
+}
+
+/// Most classes of a table for people; `classes.csv` has them all.
+const CLASSES: usize = 20;
+
+fn classes(it: &ModelCurve, tap: &TapDetails) -> Result<String, std::fmt::Error> {
+    let mut classes: Vec<_> = tap.classes.iter().collect();
+    let by_separation = |separation: Option<f64>| separation.unwrap_or(f64::INFINITY);
+    classes.sort_by(|a, b| by_separation(a.separation).total_cmp(&by_separation(b.separation)));
+    let more = classes.len().saturating_sub(CLASSES);
+    classes.truncate(CLASSES);
+    let names: Vec<String> = classes.iter().map(|class| it.class_name(class.class)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!("  classes at {}, the weakest first; their shares sum to Q\n", tap.tap);
+    let head = "class";
+    writeln!(text, "  {head:<width$}  share of Q  separation")?;
+    for (class, name) in classes.iter().zip(names) {
+        let separation = class.separation.map_or("–".to_owned(), |value| format!("{value:.3}"));
+        writeln!(text, "  {name:<width$}  {:>10.4}  {separation:>10}", class.q)?;
+    }
+    if more > 0 {
+        writeln!(text, "  and {more} more: --out DIR writes classes.csv")?;
+    }
+    Ok(text)
 }

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Hubness, Interval, Modularity, ModularityError, Neighbors, Similarity, hubness, modularity};
+use super::{
+    Hubness, Interval, Modularity, ModularityError, Neighbors, Similarity, hubness, knn_accuracy, modularity,
+    never_chosen,
+};
 
 /// One tap measured on one set of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +15,10 @@ pub struct TapModularity {
     pub modularity: Modularity,
     /// Hubs of the graph.
     pub hubness: Hubness,
+    /// Share of the samples that are nobody's neighbour.
+    pub never_chosen: f64,
+    /// Share of the samples whose neighbours vote for their label ([`knn_accuracy`]).
+    pub knn_accuracy: f64,
     /// Representations that are all zero.
     pub zero_rows: usize,
     /// Samples whose representation another sample repeats.
@@ -32,6 +39,8 @@ impl TapModularity {
         Ok(Self {
             modularity: modularity(neighbors, k, labels, n_classes)?,
             hubness: hubness(neighbors, k)?,
+            never_chosen: never_chosen(neighbors, k)?,
+            knn_accuracy: knn_accuracy(neighbors, k, labels, n_classes)?,
             zero_rows: neighbors.zero_rows(),
             duplicates: neighbors.duplicates(),
         })
@@ -200,12 +209,13 @@ mod tests {
             null: -0.1,
             null_std_dev: 0.05,
             per_class: vec![q],
+            class_weights: vec![1.0],
             total_weight: 1.0,
             label_overlap: 0.5,
             negative_edges: 2,
         };
         let hubness = Hubness { largest_in_degree, skewness: 1.0 };
-        TapModularity { modularity, hubness, zero_rows: 1, duplicates: 3 }
+        TapModularity { modularity, hubness, never_chosen: 0.25, knn_accuracy: 0.5, zero_rows: 1, duplicates: 3 }
     }
 
     fn curve(qs: &[Option<f64>]) -> Curve {

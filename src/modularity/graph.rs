@@ -23,6 +23,8 @@ pub struct Modularity {
     pub null_std_dev: f64,
     /// Each class's share of Q: `L_c/T − (S_c/T)²`.
     pub per_class: Vec<f64>,
+    /// Each class's share of the weight, `S_c/T`.
+    pub class_weights: Vec<f64>,
     /// T, the sum of the edge weights.
     pub total_weight: f64,
     /// Share of the edges, unweighted, that join two samples of the same label.
@@ -96,6 +98,7 @@ pub fn modularity_of_edges(
         null: null.mean,
         null_std_dev: null.std_dev,
         per_class,
+        class_weights: sums.strength.iter().map(|strength| strength / sums.total).collect(),
         total_weight: sums.total,
         label_overlap: sums.inside_edges as f64 / sums.edges as f64,
         negative_edges: sums.negative_edges,
@@ -224,6 +227,7 @@ mod tests {
             close(found.q, 1.0 - 1.0 / classes as f64);
             close(found.label_overlap, 1.0);
             close(found.per_class[0], found.q / classes as f64);
+            close(found.class_weights[0], 1.0 / classes as f64);
         }
         let (edges, labels) = cliques(&[3, 5, 2]);
         // Strengths of the blocks: 3·2, 5·4, 2·1 of 28.

@@ -28,13 +28,16 @@ mod hubness;
 
 mod curve;
 
+mod details;
+
 pub mod cka;
 
 mod notes;
 
 pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_drop, std_dev};
+pub use details::{ClassQ, TapDetails, knn_accuracy};
 pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
-pub use hubness::{Hubness, hubness};
+pub use hubness::{Hubness, hubness, never_chosen};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference};
 pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};

@@ -58,12 +58,14 @@ mod tests {
             null: 0.0,
             null_std_dev: 0.0,
             per_class: vec![0.5],
+            class_weights: vec![1.0],
             total_weight: 1.0,
             label_overlap: 0.5,
             negative_edges,
         };
         let hubness = Hubness { largest_in_degree: 1, skewness: 0.0 };
-        let measured = TapModularity { modularity, hubness, zero_rows, duplicates };
+        let measured =
+            TapModularity { modularity, hubness, never_chosen: 0.0, knn_accuracy: 1.0, zero_rows, duplicates };
         let point = TapPoint::from_repeats("conv1", &[Ok::<_, ModularityError>(measured)]);
         Curve { n: 10, k: 3, similarity: Similarity::Cosine, taps: vec![point] }
     }

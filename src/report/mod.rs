@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod export;
 pub mod findings;
 pub mod gates;
+pub mod measured;
 pub mod metric;
 pub mod schema;
 pub mod svg;

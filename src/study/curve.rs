@@ -7,8 +7,17 @@ use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
 use crate::modularity::{
-    Curve, ModularityError, Similarity, TapModularity, TapPoint, class_note, curve_notes, neighbors,
+    Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
 };
+
+/// A curve and what its graphs say beyond Q.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetailedCurve {
+    /// Q per tap.
+    pub curve: Curve,
+    /// By tap.
+    pub details: Vec<TapDetails>,
+}
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +65,7 @@ pub fn measure(
         samples: vec![plan.samples],
     };
     let (mut curves, warnings) = sweep(model, data, &plan, progress)?;
-    Ok((curves.remove(0), warnings))
+    Ok((curves.remove(0).curve, warnings))
 }
 
 /// The curves of a sweep, by samples, then similarity, then k, and warnings.
@@ -71,7 +80,7 @@ pub fn sweep(
     data: &dyn Dataset,
     plan: &SweepPlan,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<(Vec<Curve>, Vec<String>), String> {
+) -> Result<(Vec<DetailedCurve>, Vec<String>), String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let largest = plan.ks.iter().copied().max().unwrap_or(0);
@@ -110,7 +119,7 @@ pub fn sweep(
         before += n_taps * n * sets.len();
     }
     // What holds whatever the settings is said once.
-    for curve in &curves {
+    for DetailedCurve { curve, .. } in &curves {
         for note in curve_notes(curve) {
             if !warnings.iter().any(|it| it.ends_with(&note)) {
                 let of = format!("N = {}, k = {}, {}: ", curve.n, curve.k, curve.similarity);
@@ -136,7 +145,7 @@ fn curves_of_sets(
     sets: &[Vec<usize>],
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Curve>, String> {
+) -> Result<Vec<DetailedCurve>, String> {
     let classes = model.info().classes as usize;
     let largest = plan.ks.iter().copied().max().unwrap_or(0);
     let paths = model.tap_paths();
@@ -168,11 +177,12 @@ fn curves_of_sets(
         .map_err(|error: TraceError| error.to_string())?;
         before += (paths.len() * set.len()) as u64;
     }
-    let curve = |it: Measured| Curve {
-        n: sets.first().map_or(0, Vec::len),
-        k: it.k,
-        similarity: it.similarity,
-        taps: paths.iter().zip(&it.per_tap).map(|(path, repeats)| TapPoint::from_repeats(path, repeats)).collect(),
+    let curve = |it: Measured| {
+        let (taps, details) = (paths.iter().zip(&it.per_tap))
+            .map(|(path, repeats)| (TapPoint::from_repeats(path, repeats), TapDetails::from_repeats(path, repeats)))
+            .unzip();
+        let n = sets.first().map_or(0, Vec::len);
+        DetailedCurve { curve: Curve { n, k: it.k, similarity: it.similarity, taps }, details }
     };
     Ok(measured.into_iter().map(curve).collect())
 }

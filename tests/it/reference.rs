@@ -9,7 +9,7 @@ use advmod::model::load::LoadOptions;
 use advmod::model::normalize::Normalization;
 use advmod::model::passes::count::count;
 use advmod::modularity::Similarity;
-use advmod::study::curve::{SweepPlan, sweep};
+use advmod::study::curve::{DetailedCurve, SweepPlan, sweep};
 use advmod::study::similarity::{CkaPlan, Matrix, linear_cka};
 use advmod_attacks::outcome::SampleOutcome;
 use advmod_attacks::victim::Victim as _;
@@ -112,7 +112,7 @@ fn a_sweep_is_networkxs_too() {
     let (curves, _) = sweep(&reference.model, data.as_ref(), &plan, go_on).unwrap();
     assert_eq!(curves.len(), 2 * 2 * 4);
     let mut compared = 0;
-    for curve in curves {
+    for DetailedCurve { curve, .. } in curves {
         let key = format!("n={},k={},{}", curve.n, curve.k, curve.similarity);
         if reference.json["modularity"].get(&key).is_none() {
             continue;

@@ -47,7 +47,7 @@ fn a_sweep_has_a_row_per_setting_and_tap_and_a_line_per_curve() {
     // k = 3 was given twice and is measured once.
     assert_eq!(text.lines().count(), 1 + 2 * 2 * 2, "{text}");
     let csv = std::fs::read_to_string(folder.path().join("curve.csv")).unwrap();
-    assert!(csv.starts_with("model,tap_index,tap,n,k,similarity,repeat,q,random_init\n"), "{csv}");
+    assert!(csv.starts_with("model,tap_index,tap,n,k,similarity,repeat,q,random_init,q_null,"), "{csv}");
     assert_eq!(csv.lines().count(), 1 + 2 * 2 * 2 * 5);
     let svg = std::fs::read_to_string(folder.path().join("curve.svg")).unwrap();
     assert_eq!(svg.matches("class=\"line\"").count(), 2 * 4);
@@ -86,4 +86,34 @@ fn a_wrong_sweep_is_refused_in_one_line_before_anything_is_measured() {
         assert!(output.status.code() == Some(code) && error.contains(word), "{flags:?} {error}");
         assert!(error.lines().count() == 1 && output.stdout.is_empty(), "{error}");
     }
+}
+
+#[test]
+fn details_name_the_weakest_class_and_classes_sum_to_q() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let flags = ["curve", "--samples", "200", "--taps", "conv1,layer3.2", "--threads", "1", "--details", "--out", &out];
+    let text = String::from_utf8(advmod(&flags).output().unwrap().stdout).unwrap();
+    assert!(text.contains("kNN accuracy") && text.contains("classes at layer3.2, the weakest first"), "{text}");
+    let found: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
+    let read = |name: &str| csv::Reader::from_path(folder.path().join(name)).unwrap();
+    let rows: Vec<_> = read("classes.csv").into_records().map(Result::unwrap).collect();
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    for (index, (point, details)) in
+        (found[0]["curve"]["taps"].as_array().unwrap().iter()).zip(found[0]["details"].as_array().unwrap()).enumerate()
+    {
+        let of_tap = || rows.iter().filter(|row| row[1] == index.to_string());
+        let sum: f64 = of_tap().map(|row| number(&row[8])).sum();
+        assert!((sum - point["q"].as_f64().unwrap()).abs() < 1e-12 && of_tap().count() == 10, "{index}");
+        let weakest = of_tap().min_by(|a, b| number(&a[9]).total_cmp(&number(&b[9]))).unwrap();
+        let line =
+            text.lines().find(|line| line.contains("separation") && line.contains(point["tap"].as_str().unwrap()));
+        assert!(line.unwrap().contains(&weakest[7]), "{line:?} {weakest:?}");
+        // The neighbours' vote is right about as often as they have the same label.
+        let accuracy = details["knn_accuracy"].as_f64().unwrap();
+        assert!((accuracy - point["label_overlap"].as_f64().unwrap()).abs() < 0.1, "{details}");
+    }
+    let repeats: Vec<_> = read("curve.csv").into_records().map(Result::unwrap).collect();
+    assert_eq!(repeats.len(), 2 * 5);
+    assert!(repeats.iter().all(|row| number(&row[11]) > 20.0 && (0.0..1.0).contains(&number(&row[16]))), "{repeats:?}");
 }

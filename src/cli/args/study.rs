@@ -159,7 +159,10 @@ pub struct CurveArgs {
     /// How they are read and measured.
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Folder for curve.json, curve.csv and curve.svg.
+    /// Print more for each tap: accuracy of the neighbours' vote, hubs, the weakest class; and the classes at the last tap.
+    #[arg(long, help_heading = "Run")]
+    pub details: bool,
+    /// Folder for curve.json, curve.csv, classes.csv and curve.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }
