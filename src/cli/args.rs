@@ -12,7 +12,9 @@ pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
 pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, RunArgs, SourceArgs, SplitArg, TapArgs};
 pub use stored::{DiffArgs, ExportArgs, ReportArgs};
-pub use study::{CkaArg, CurveArgs, DynamicsArgs, MeasureArgs, ReadArgs, SimilarityArgs, SweepArgs, TrainArgs};
+pub use study::{
+    CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, ReadArgs, SimilarityArgs, SweepArgs, TrainArgs,
+};
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub enum Command {
     Curve(Box<CurveArgs>),
     /// Compare a model's taps with each other: difference of Q, and linear CKA.
     Similarity(Box<SimilarityArgs>),
+    /// List the images whose neighbours disagree with their label: which may be labelled wrongly.
+    Labels(Box<LabelsArgs>),
     /// Measure curve and accuracy of every checkpoint of a training.
     Dynamics(Box<DynamicsArgs>),
     /// Train a built-in architecture.

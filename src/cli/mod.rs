@@ -10,6 +10,7 @@ mod dynamics;
 mod export;
 mod export_help;
 mod inspect;
+mod labels;
 mod report;
 mod shell;
 mod similarity;
@@ -44,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::Tui(args) => tui::run(args, cli.quiet),
         Command::Curve(args) => curve::run(args, cli.quiet),
         Command::Similarity(args) => similarity::run(args, cli.quiet),
+        Command::Labels(args) => labels::run(args, cli.quiet),
         Command::Dynamics(args) => dynamics::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),

@@ -30,6 +30,8 @@ mod curve;
 
 mod details;
 
+mod samples;
+
 pub mod cka;
 
 mod notes;
@@ -42,6 +44,7 @@ pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackkni
 pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
 pub use null::{Null, random_label_null};
+pub use samples::{SampleQ, sample_q};
 pub use similarity::neighbors;
 
 /// Why a modularity, or its interval, has no value.

@@ -92,14 +92,7 @@ pub fn sweep(
     }
     let sets: Vec<Vec<Vec<usize>>> =
         plan.samples.iter().map(|samples| sets(data, *samples, plan.repeats)).collect::<Result<_, _>>()?;
-    let classes = model.info().classes as usize;
-    let labels = data.labels();
-    if let Some(at) = sets.iter().flatten().flatten().find(|&&at| labels[at] as usize >= classes) {
-        return Err(format!(
-            "{}: image {at} has label {}, the model has {classes} classes; give data that it was trained for",
-            info.name, labels[*at]
-        ));
-    }
+    check_labels(model, data, sets.iter().flatten().flatten())?;
     let n_taps = model.tap_paths().len();
     let total = n_taps * sets.iter().flatten().map(Vec::len).sum::<usize>();
     let mut before = 0;
@@ -128,6 +121,23 @@ pub fn sweep(
         }
     }
     Ok((curves, warnings))
+}
+
+/// Checks that the model has a class for the labels at these places in the data.
+pub(super) fn check_labels<'a>(
+    model: &Model,
+    data: &dyn Dataset,
+    places: impl IntoIterator<Item = &'a usize>,
+) -> Result<(), String> {
+    let (classes, labels) = (model.info().classes as usize, data.labels());
+    match places.into_iter().find(|&&at| labels[at] as usize >= classes) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "{}: image {at} has label {}, the model has {classes} classes; give data that it was trained for",
+            data.info().name,
+            labels[*at]
+        )),
+    }
 }
 
 /// The repeats of one setting, tap by tap.

@@ -2,5 +2,6 @@
 
 pub mod curve;
 pub mod dynamics;
+pub mod labels;
 pub mod similarity;
 pub mod train;

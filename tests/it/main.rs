@@ -6,7 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
-//! - `sweep`, `similarity`, `dynamics`: the paper's experiments.
+//! - `sweep`, `similarity`, `dynamics`: the paper's experiments; `labels`: beyond them.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -19,6 +19,7 @@ mod sweep;
 
 mod exports;
 mod golden;
+mod labels;
 mod live;
 mod reference;
 

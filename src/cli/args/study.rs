@@ -63,7 +63,7 @@ pub struct SimilarityArgs {
     /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for similarity.json, difference.csv, cka.csv and similarity.svg.
+    /// Folder for similarity.json, difference.csv, change.csv, cka.csv and similarity.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }
@@ -96,6 +96,43 @@ impl std::fmt::Display for CkaArg {
             Self::Batches(n) => write!(f, "unbiased, batches of {n}"),
         }
     }
+}
+
+/// `advmod labels`.
+#[derive(Args, Debug)]
+pub struct LabelsArgs {
+    /// Whose representations.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Of what.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// So many images, drawn by --seed [default: all, 10000 of more].
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true,
+        help_heading = "Data")]
+    pub samples: Option<usize>,
+    /// The first N images in file order.
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Data")]
+    pub first: Option<usize>,
+    /// Neighbours per sample.
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true,
+        help_heading = "Curve")]
+    pub k: usize,
+    /// How representations are compared: cosine, pearson or sample-centred.
+    #[arg(long, value_name = "NAME", default_value_t, help_heading = "Curve")]
+    pub similarity: Similarity,
+    /// Where: module paths such as 'layer3.*', default, relu or all; several count alike [default: the last one of default].
+    #[arg(long, value_name = "PATTERNS", help_heading = "Curve")]
+    pub taps: Option<String>,
+    /// On what, and how it shows.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// So many images are printed.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, allow_negative_numbers = true, help_heading = "Run")]
+    pub top: usize,
+    /// Folder for labels.json and labels.csv, which have all images.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
 }
 
 /// `advmod dynamics`.

@@ -1,0 +1,159 @@
+//! `advmod labels`: images whose neighbours disagree with their label.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+
+use serde_json::json;
+
+use super::args::{LabelsArgs, OutputFormat};
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::{CliError, Exit, print, say, setup};
+use crate::data::{Dataset, Selection};
+use crate::model::load::load;
+use crate::model::program::TapSelection;
+use crate::report::run_dir::write_atomically;
+use crate::report::safe_cell;
+use crate::study::labels::{LabelPlan, RankedSample, rank};
+
+/// Most images that are compared where the flags do not say how many.
+const MOST: usize = 10_000;
+
+pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
+    setup::set_threads(args.run.threads)?;
+    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
+    let data = setup::open_data(&args.source)?;
+    let mut options = setup::load_options(&args.model, setup::tap_selection(args.taps.as_deref()))?;
+    let mut model = load(args.model.model.as_deref(), &options, device)?;
+    if let (None, Some(last)) = (&args.taps, model.tap_paths().last()) {
+        options.taps = TapSelection::Globs(vec![last.clone()]);
+        model = load(args.model.model.as_deref(), &options, device)?;
+    }
+    let seed = args.run.seed.unwrap_or(0);
+    let samples = match (args.first, args.samples) {
+        (Some(n), _) => Selection::First(n),
+        (None, Some(n)) => Selection::Sample { n, seed },
+        (None, None) if data.info().n <= MOST => Selection::All,
+        (None, None) => Selection::Sample { n: MOST, seed },
+    };
+    let plan = LabelPlan { k: args.k, similarity: args.similarity, samples };
+    let interrupt = Interrupt::listen()?;
+    let mut progress = Progress::new(args.run.progress, quiet);
+    progress.begin("labels", 0);
+    let mut is_begun = false;
+    let ranked = rank(&model, data.as_ref(), &plan, &mut |done, total| {
+        if !is_begun {
+            progress.begin("labels", total);
+            is_begun = true;
+        }
+        progress.update(done, None);
+        if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    progress.finish();
+    if interrupt.asked() {
+        say("interrupted: nothing was written");
+        return Ok(interrupt.exit());
+    }
+    let ranked = ranked.map_err(CliError::Runtime)?;
+    if samples == (Selection::Sample { n: MOST, seed }) && args.samples.is_none() && !quiet {
+        let n = data.info().n;
+        say(&format!("warning: {MOST} of {n} images, drawn by --seed; --samples {n} compares all, which takes longer"));
+    }
+    let info = model.info();
+    let document = json!({
+        "model": info.name,
+        "architecture": info.architecture,
+        "sha256": info.sha256,
+        "data": data.info().name,
+        "data_sha256": data.info().sha256,
+        "classes": data.info().classes,
+        "n": ranked.len(),
+        "k": plan.k,
+        "similarity": plan.similarity,
+        "taps": model.tap_paths(),
+        "samples": ranked,
+    });
+    let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
+    match args.run.format {
+        OutputFormat::Json => print(&json)?,
+        OutputFormat::Text => {
+            let taps = model.tap_paths().join(", ");
+            let heading = format!(
+                "{} ({}) on {}: N = {}, k = {}, {}, {taps}",
+                info.name,
+                info.architecture,
+                data.info().name,
+                ranked.len(),
+                plan.k,
+                plan.similarity
+            );
+            print(&text(&heading, &ranked, plan.k, args.top, data.as_ref()).expect("writing to memory cannot fail"))?;
+        }
+    }
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
+        write_atomically(&folder.join("labels.json"), json.as_bytes())?;
+        write_atomically(&folder.join("labels.csv"), &csv(&ranked, data.as_ref()))?;
+    }
+    Ok(Exit::Pass)
+}
+
+/// A class's name, or else its label.
+fn class_name(data: &dyn Dataset, class: usize) -> String {
+    data.info().classes.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+fn text(
+    heading: &str,
+    ranked: &[RankedSample],
+    k: usize,
+    top: usize,
+    data: &dyn Dataset,
+) -> Result<String, std::fmt::Error> {
+    let other = ranked.iter().filter(|it| it.suggested != it.label).count();
+    let shown = &ranked[..top.min(ranked.len())];
+    let name = |class| class_name(data, class);
+    let n = ranked.len() as f64;
+    let width = |of: fn(&RankedSample) -> usize, least: usize| {
+        shown.iter().map(|it| name(of(it)).chars().count()).max().unwrap_or(0).max(least)
+    };
+    let (label, suggested) = (width(|it| it.label, 5), width(|it| it.suggested, 14));
+    let mut text = format!("{heading}\n{other} of {} images would suit another class better\n", ranked.len());
+    writeln!(text, "   image  {:<label$}  {:<suggested$}  same label  agreement     N·q", "label", "neighbours say")?;
+    for it in shown {
+        let same = format!("{} of {k}", it.same_label);
+        let (own, better) = (name(it.label), name(it.suggested));
+        writeln!(
+            text,
+            "{:>8}  {own:<label$}  {better:<suggested$}  {same:>10}  {:>9.3}  {:>6.2}",
+            it.index,
+            it.agreement,
+            n * it.q
+        )?;
+    }
+    Ok(text)
+}
+
+fn csv(ranked: &[RankedSample], data: &dyn Dataset) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
+    let header =
+        ["rank", "index", "label", "label_name", "suggested", "suggested_name", "q", "agreement", "gain", "same_label"];
+    row(&header.map(str::to_owned));
+    for (rank, it) in ranked.iter().enumerate() {
+        row(&[
+            (rank + 1).to_string(),
+            it.index.to_string(),
+            it.label.to_string(),
+            safe_cell(&class_name(data, it.label)),
+            it.suggested.to_string(),
+            safe_cell(&class_name(data, it.suggested)),
+            it.q.to_string(),
+            it.agreement.to_string(),
+            it.gain.to_string(),
+            it.same_label.to_string(),
+        ]);
+    }
+    writer.into_inner().expect("writing to memory cannot fail")
+}

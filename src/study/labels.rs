@@ -1,0 +1,87 @@
+//! Labels that the network's representations disagree with: which images may be labelled wrongly.
+
+use std::ops::ControlFlow;
+
+use advmod_attacks::victim::Victim as _;
+use serde::Serialize;
+
+use super::curve::check_labels;
+use crate::audit::stage::curve::{TraceError, visit_taps};
+use crate::audit::stage::pixels::ImagePixels;
+use crate::data::{Dataset, Selection, select};
+use crate::model::Model;
+use crate::modularity::{SampleQ, Similarity, mean, neighbors, sample_q};
+
+/// How labels are compared with neighbours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelPlan {
+    /// Neighbours per sample.
+    pub k: usize,
+    /// How representations are compared.
+    pub similarity: Similarity,
+    /// Which images.
+    pub samples: Selection,
+}
+
+/// A sample and what its neighbours say.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RankedSample {
+    /// Place in the data.
+    pub index: usize,
+    /// As the data has it.
+    pub label: usize,
+    /// The class among its neighbours' that raises Q most at the last tap; the label itself where no other does.
+    pub suggested: usize,
+    /// The sample's part in Q, by which samples are ranked; mean over the taps.
+    pub q: f64,
+    /// Share of the sample's weight inside its class beyond chance ([`SampleQ::agreement`]) at the last tap.
+    pub agreement: f64,
+    /// How much Q would grow at the last tap with the suggested label.
+    pub gain: f64,
+    /// Neighbours of the same label, of k, at the last tap.
+    pub same_label: usize,
+}
+
+/// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
+///
+/// All taps of the model count alike. `progress(done, total)` counts taps × samples.
+///
+/// # Errors
+/// One line, when data and model do not fit each other, and where a tap has no Q.
+pub fn rank(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &LabelPlan,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Vec<RankedSample>, String> {
+    let info = data.info();
+    model.check(info.channels, info.height, info.width)?;
+    let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
+    check_labels(model, data, &indices)?;
+    let images = data.read(&indices).map_err(|error| error.to_string())?;
+    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+    let classes = model.info().classes as usize;
+    let places: Vec<usize> = (0..indices.len()).collect();
+    let source = ImagePixels { images: &images, places: &places, device: model.device() };
+    let total = (model.tap_paths().len() * indices.len()) as u64;
+    let mut found = Vec::new();
+    visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows| {
+        let neighbors = neighbors(rows, plan.similarity, plan.k);
+        found.push(neighbors.and_then(|neighbors| sample_q(&neighbors, plan.k, &labels, classes)));
+        Ok(())
+    })
+    .map_err(|error: TraceError| error.to_string())?;
+    let named = model.tap_paths().into_iter().zip(found);
+    let taps: Vec<Vec<SampleQ>> =
+        named.map(|(tap, found)| found.map_err(|error| format!("{tap}: {error}"))).collect::<Result<_, _>>()?;
+    let last = taps.last().ok_or("the model has no taps")?;
+    let ranked = |at: usize| {
+        let parts: Vec<f64> = taps.iter().map(|tap| tap[at].q).collect();
+        let SampleQ { agreement, suggested, gain, same_label, .. } = last[at];
+        let q = mean(&parts).unwrap_or(0.0);
+        RankedSample { index: indices[at], label: labels[at], suggested, q, agreement, gain, same_label }
+    };
+    let mut ranking: Vec<RankedSample> = places.iter().map(|&at| ranked(at)).collect();
+    ranking.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.index.cmp(&b.index)));
+    Ok(ranking)
+}
