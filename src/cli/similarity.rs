@@ -1,5 +1,6 @@
 //! `advmod similarity`: how alike a model's taps are.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use serde_json::json;
@@ -11,11 +12,12 @@ use super::progress::Progress;
 use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
 use crate::data::Selection;
 use crate::model::load::load;
+use crate::modularity::{Curve, Interval};
 use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
-use crate::study::curve::{CurvePlan, measure};
-use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, linear_cka};
+use crate::study::curve::CurvePlan;
+use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, differs, linear_cka, paired_curve};
 
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(args.run.threads)?;
@@ -23,10 +25,9 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     let data = setup::open_data(&args.data.source)?;
     let options = setup::load_options(&args.model, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
-    let samples = match (args.data.first, args.data.samples) {
-        (Some(n), _) => Selection::First(n),
-        (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: args.run.seed.unwrap_or(0) },
-    };
+    let seed = args.run.seed.unwrap_or(0);
+    let samples =
+        args.data.first.map_or(Selection::Sample { n: args.data.samples.unwrap_or(500), seed }, Selection::First);
     let plan = CurvePlan {
         k: args.taps.k.unwrap_or(3),
         similarity: args.taps.similarity.unwrap_or_default(),
@@ -50,7 +51,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         progress.update(done, None);
         if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let measured = measure(&model, data.as_ref(), &plan, &mut |done, total| tell("curve", done, total));
+    let measured = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| tell("curve", done, total));
     let found = measured.and_then(|measured| {
         let cka = linear_cka(&model, data.as_ref(), &samples, estimate, &mut |done, total| tell("CKA", done, total))?;
         Ok((measured, cka))
@@ -60,15 +61,10 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         say("interrupted: nothing was written");
         return Ok(interrupt.exit());
     }
-    let ((curve, mut warnings), cka) = found.map_err(CliError::Runtime)?;
-    if cka.samples < curve.n {
-        warnings.push(format!("CKA is over {} of the {} samples: the rest is no whole batch", cka.samples, curve.n));
-    }
-    for (point, flaw) in curve.taps.iter().zip(&cka.flaws) {
-        warnings.extend(flaw.map(|flaw| format!("{} has no CKA: {flaw}", point.tap)));
-        let reason = point.reason.as_ref().filter(|_| point.q.is_none());
-        warnings.extend(reason.map(|reason| format!("{} has no Q: {reason}", point.tap)));
-    }
+    let (paired, cka) = found.map_err(CliError::Runtime)?;
+    let changes = paired.changes();
+    let (curve, mut warnings) = (paired.curve, paired.warnings);
+    warnings.extend(notes(&curve, &cka));
     let Cka { matrix: cka, flaws, samples: cka_samples } = cka;
     for warning in warnings.iter().filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
@@ -92,6 +88,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         "taps": taps,
         "q": q,
         "difference": difference,
+        "change": changes,
         "cka": cka,
     });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
@@ -103,45 +100,117 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
                 format!("|Q_i − Q_j| of {of}, k = {}, {}", curve.k, curve.similarity),
                 format!("linear CKA ({}) of {of}", args.cka),
             ];
-            print_coloured(&text(titles, &taps, &difference, &cka))?;
+            print_coloured(&text(titles, &taps, (&difference, &changes), &cka))?;
         }
     }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)
             .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
         write_atomically(&folder.join("similarity.json"), json.as_bytes())?;
-        write_atomically(&folder.join("difference.csv"), &csv(&taps, &difference))?;
-        write_atomically(&folder.join("cka.csv"), &csv(&taps, &cka))?;
-        let svg = picture(&info.name, &taps, &difference, &cka);
-        write_atomically(&folder.join("similarity.svg"), svg.as_bytes())?;
+        let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
+        let files = [
+            ("difference.csv", csv(&taps, &difference)),
+            ("change.csv", changes_csv(&taps, &changes)),
+            ("cka.csv", csv(&taps, &cka)),
+            ("similarity.svg", svg.into_bytes()),
+        ];
+        for (name, bytes) in files {
+            write_atomically(&folder.join(name), &bytes)?;
+        }
     }
     Ok(Exit::Pass)
 }
 
+/// Why numbers are absent, or over fewer samples.
+fn notes(curve: &Curve, cka: &Cka) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if cka.samples < curve.n {
+        warnings.push(format!("CKA is over {} of the {} samples: the rest is no whole batch", cka.samples, curve.n));
+    }
+    for (point, flaw) in curve.taps.iter().zip(&cka.flaws) {
+        warnings.extend(flaw.map(|flaw| format!("{} has no CKA: {flaw}", point.tap)));
+        let reason = point.reason.as_ref().filter(|_| point.q.is_none());
+        warnings.extend(reason.map(|reason| format!("{} has no Q: {reason}", point.tap)));
+    }
+    let mut without = curve.taps.iter().filter(|point| point.q.is_some() && point.interval.is_none());
+    if let Some((tap, reason)) = without.find_map(|point| Some((&point.tap, point.reason.as_ref()?))) {
+        warnings.push(format!("differences from {tap} have no interval: {reason}"));
+    }
+    warnings
+}
+
+/// From tap (row) to tap (column).
+type Changes = [Vec<Option<Interval>>];
+
 /// Both matrices with their titles, for stdout.
-fn text(titles: [String; 2], taps: &[String], difference: &Matrix, cka: &Matrix) -> String {
+fn text(titles: [String; 2], taps: &[String], (difference, changes): (&Matrix, &Changes), cka: &Matrix) -> String {
     let look = Look::of_stdout();
     let names: Vec<String> = taps.iter().map(|tap| harmless(tap)).collect();
     let [of_difference, of_cka] = titles.map(|title| harmless(&title));
     let (difference, cka) =
         (heatmap(&names, &difference.0, largest(difference), look), heatmap(&names, &cka.0, 1.0, look));
-    format!("{of_difference}\n{difference}\n{of_cka}\n{cka}")
+    let steps = steps(&names, changes);
+    format!("{of_difference}\n{difference}\n{steps}\n{of_cka}\n{cka}")
+}
+
+/// How Q changes from each tap to the next.
+fn steps(names: &[String], changes: &Changes) -> String {
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let mut text = "change of Q from tap to tap, 95 % paired jackknife intervals\n".to_owned();
+    for (at, pair) in names.windows(2).enumerate() {
+        let line = match &changes[at][at + 1] {
+            None => "–".to_owned(),
+            Some(it) => {
+                let word = if differs(it) { "" } else { "  not told apart" };
+                format!("{:>+8.4} [{:+.4}, {:+.4}]{word}", it.estimate, it.low, it.high)
+            }
+        };
+        writeln!(text, "  {:<width$} → {:<width$}  {line}", pair[0], pair[1]).expect("writing to memory cannot fail");
+    }
+    text
 }
 
 /// Both matrices as a file.
-fn picture(model: &str, taps: &[String], difference: &Matrix, cka: &Matrix) -> String {
-    let map = |title: &str, matrix: &Matrix, largest: f64| Heatmap {
+fn picture(model: &str, taps: &[String], (difference, changes): (&Matrix, &Changes), cka: &Matrix) -> String {
+    let covers = |it: &Option<Interval>| it.as_ref().is_some_and(|it| !differs(it));
+    let marks = changes.iter().map(|row| row.iter().map(covers).collect()).collect();
+    let map = |title: &str, matrix: &Matrix, largest: f64, marks: Vec<Vec<bool>>| Heatmap {
+        marks,
         title: title.to_owned(),
         names: taps.to_vec(),
         values: matrix.0.clone(),
         largest,
     };
-    let maps = [map("|Q_i − Q_j|", difference, largest(difference)), map("linear CKA", cka, 1.0)];
+    let maps = [
+        map("|Q_i − Q_j|, · where 0 is in the 95 % interval", difference, largest(difference), marks),
+        map("linear CKA", cka, 1.0, Vec::new()),
+    ];
     heatmaps(&maps, &format!("Difference of modularity and linear CKA between the taps of {model}"))
 }
 
 fn largest(matrix: &Matrix) -> f64 {
     matrix.0.iter().flatten().flatten().copied().fold(0.0, f64::max)
+}
+
+/// A row for every two taps, the earlier one first.
+fn changes_csv(taps: &[String], changes: &Changes) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut record = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
+    record(&["from", "to", "is_adjacent", "change", "se", "low_95", "high_95", "differs"].map(str::to_owned));
+    for (a, row) in changes.iter().enumerate() {
+        for (b, change) in row.iter().enumerate().skip(a + 1) {
+            let mut cells = vec![safe_cell(&taps[a]), safe_cell(&taps[b]), (b == a + 1).to_string()];
+            match change {
+                None => cells.extend(std::iter::repeat_n(String::new(), 5)),
+                Some(it) => {
+                    cells.extend([it.estimate, it.se, it.low, it.high].map(|value| value.to_string()));
+                    cells.push(differs(it).to_string());
+                }
+            }
+            record(&cells);
+        }
+    }
+    writer.into_inner().expect("writing to memory cannot fail")
 }
 
 fn csv(taps: &[String], Matrix(rows): &Matrix) -> Vec<u8> {

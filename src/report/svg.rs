@@ -46,7 +46,7 @@ const BOTTOM: f64 = 78.0;
 const LABELS: usize = 16;
 
 const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-weight:600;font-size:13px;fill:#111}\
-    .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}.band{stroke:none;opacity:.16}\
+    .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}.band{stroke:none;opacity:.16}.mark{fill:#fff;stroke:#0006;stroke-width:.5}\
     @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
 
 /// Most charts beside each other.
@@ -161,6 +161,8 @@ pub struct Heatmap {
     pub values: Vec<Vec<Option<f64>>>,
     /// The value of the brightest colour.
     pub largest: f64,
+    /// Cells with a dot in them; none where it is empty.
+    pub marks: Vec<Vec<bool>>,
 }
 
 /// Of a heatmap, in pixels.
@@ -193,6 +195,10 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
                 "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a} and {b}: \
                  {value:.3}</title></rect>"
             )?;
+            if map.marks.get(row).and_then(|marks| marks.get(column)) == Some(&true) {
+                let (x, y, radius) = (x + cell / 2.0, y + cell / 2.0, (cell / 9.0).min(3.0));
+                writeln!(svg, "<circle class=\"mark\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius:.2}\"/>")?;
+            }
         }
     }
     for at in shown(map.names.len()) {
@@ -316,7 +322,10 @@ mod tests {
     fn a_matrix_has_a_cell_for_each_value() {
         let names = vec!["<a>".to_owned(), "b".to_owned()];
         let values = vec![vec![Some(1.0), None], vec![Some(0.5), Some(f64::NAN)]];
-        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values, largest: 1.0 }], "d");
+        let marks = vec![vec![false, true], vec![true, false]];
+        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values, largest: 1.0, marks }], "d");
+        // Where there is no value there is nothing to mark.
+        assert_eq!(svg.matches("<circle").count(), 1);
         assert_eq!(svg.matches("</rect>").count(), 2);
         assert!(svg.contains("b and &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
     }

@@ -5,11 +5,13 @@ use std::ops::ControlFlow;
 use advmod_attacks::victim::Victim as _;
 use serde::Serialize;
 
-use crate::audit::stage::curve::{TraceError, visit_taps};
+use super::curve::{CurvePlan, check_labels};
+use crate::audit::stage::curve::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
 use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
+use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
 
 /// How CKA is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,70 @@ pub struct Matrix(pub Vec<Vec<Option<f64>>>);
 pub fn difference(q: &[Option<f64>]) -> Matrix {
     let row = |a: &Option<f64>| q.iter().map(|b| Some((a.as_ref()? - b.as_ref()?).abs())).collect();
     Matrix(q.iter().map(row).collect())
+}
+
+/// A curve whose taps can be told apart or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairedCurve {
+    /// Over one set of samples, with intervals.
+    pub curve: Curve,
+    /// What a reader must know.
+    pub warnings: Vec<String>,
+    /// By tap; none where Q or its interval is absent.
+    replicates: Vec<Option<Jackknife>>,
+}
+
+impl PairedCurve {
+    /// `Q_b − Q_a` with its 95 % interval, of the same samples and groups: what both taps share cancels. Nothing where either has none.
+    pub fn change(&self, a: usize, b: usize) -> Option<Interval> {
+        paired_difference(self.replicates.get(b)?.as_ref()?, self.replicates.get(a)?.as_ref()?).ok()
+    }
+
+    /// [`Self::change`] from every tap (row) to every other (column); none to itself.
+    pub fn changes(&self) -> Vec<Vec<Option<Interval>>> {
+        let taps = 0..self.replicates.len();
+        taps.clone().map(|a| taps.clone().map(|b| self.change(a, b).filter(|_| a != b)).collect()).collect()
+    }
+}
+
+/// Whether an interval leaves 0 out.
+pub fn differs(interval: &Interval) -> bool {
+    interval.low > 0.0 || interval.high < 0.0
+}
+
+/// A model's curve over the first set of the plan, with what intervals of differences between its taps need. `seed` makes the groups.
+/// `progress(done, total)` counts taps × samples.
+///
+/// # Errors
+/// One line, when data, model and settings do not fit each other.
+pub fn paired_curve(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &CurvePlan,
+    seed: u64,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<PairedCurve, String> {
+    let info = data.info();
+    model.check(info.channels, info.height, info.width)?;
+    let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
+    let n = indices.len();
+    if n <= plan.k {
+        return Err(format!("N = {n} samples are too few for k = {}; lower --k or raise --samples", plan.k));
+    }
+    check_labels(model, data, &indices)?;
+    let images = data.read(&indices).map_err(|error| error.to_string())?;
+    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+    let settings = CurveSettings { k: plan.k, similarity: plan.similarity, classes: model.info().classes as usize };
+    let places: Vec<usize> = (0..n).collect();
+    let source = ImagePixels { images: &images, places: &places, device: model.device() };
+    let paths = model.tap_paths();
+    let total = (paths.len() * n) as u64;
+    let found = tap_neighbors(model, &source, &settings, &mut |done| progress(done, total))
+        .map_err(|error: TraceError| error.to_string())?;
+    let (curve, replicates) = curve_with_intervals(&paths, &found, &settings, &labels, &Groups::new(n, seed));
+    let mut warnings: Vec<String> = class_note(&labels, settings.classes, plan.k).into_iter().collect();
+    warnings.extend(curve_notes(&curve));
+    Ok(PairedCurve { curve, warnings, replicates })
 }
 
 /// Linear CKA of every two taps on these samples. `progress(done, total)` counts taps × samples.

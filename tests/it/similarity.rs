@@ -31,6 +31,24 @@ fn taps_are_compared_and_written() {
     }
     // Neighbouring taps are more alike than the two ends.
     assert!(at("cka", 0, 1) > at("cka", 0, n - 1));
+    // The change from tap to tap has the sign that the curve shows, and an interval around it.
+    assert!(text.contains("change of Q from tap to tap"), "{text}");
+    for a in 0..n {
+        assert!(report["change"][a][a].is_null());
+        for b in (0..n).filter(|b| *b != a) {
+            let part = |name: &str| report["change"][a][b][name].as_f64().unwrap();
+            assert!((part("estimate") - (q(b) - q(a))).abs() < 1e-12 && part("low") < part("estimate"));
+            let back = report["change"][b][a]["se"].as_f64().unwrap();
+            assert!((part("se") - back).abs() < 1e-12 && part("se") > 0.0);
+        }
+    }
+    let rows: Vec<_> =
+        csv::Reader::from_path(out.join("change.csv")).unwrap().into_records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), n * (n - 1) / 2);
+    // The whole network tells classes apart better than its stem does; the first block is no better or worse than that.
+    let row = |from: &str, to: &str| rows.iter().find(|row| &row[0] == from && &row[1] == to).unwrap();
+    assert_eq!(&row("conv1", "layer3.2")[7], "true");
+    assert_eq!((&row("conv1", "layer1.0")[2], &row("conv1", "layer1.0")[7]), ("true", "false"));
     for file in ["difference.csv", "cka.csv"] {
         let csv = std::fs::read_to_string(out.join(file)).unwrap();
         assert!(csv.lines().count() == n + 1 && csv.lines().all(|line| line.split(',').count() == n + 1), "{csv}");
