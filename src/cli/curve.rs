@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{CurveArgs, OutputFormat, SweepArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
+use crate::audit::resolved::quoted;
 use crate::data::Selection;
 use crate::model::load::{LoadOptions, load};
 use crate::modularity::{Similarity, TapDetails, TapPoint};
+use crate::report::curve_page;
 use crate::report::measured::{ModelCurve, classes_csv, curve_csv, picture, tail};
 use crate::report::run_dir::write_atomically;
 use crate::study::curve::{SweepPlan, sweep};
@@ -37,7 +39,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     let variants = || std::iter::once(None).chain(seeds.iter().copied().map(Some));
     let mut curves = Vec::new();
-    let mut warned = Vec::new();
+    let (mut warned, mut told) = (Vec::new(), Vec::new());
     for (file, random_init) in files.iter().flat_map(|file| variants().map(move |seed| (*file, seed))) {
         let model = open(file, random_init)?;
         let info = model.info();
@@ -64,8 +66,11 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         for warning in warnings {
             // Of random weights only what their file has not had.
             let is_new = random_init.is_none() || !warned.contains(&(file, warning.clone()));
-            if is_new && !quiet {
-                progress.line(&format!("warning: {name}: {warning}"));
+            if is_new {
+                told.push(format!("{name}: {warning}"));
+                if !quiet {
+                    progress.line(&format!("warning: {name}: {warning}"));
+                }
             }
             warned.push((file, warning));
         }
@@ -81,10 +86,9 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             details: it.details,
         }));
     }
-    let json = || serde_json::to_string_pretty(&curves).expect("plain data always has a JSON form") + "\n";
     let is_sweep = plan.ks.len() * plan.similarities.len() * plan.samples.len() > 1 || !args.random_init.is_empty();
     match how.run.format {
-        OutputFormat::Json => print(&json())?,
+        OutputFormat::Json => print(&json(&curves))?,
         OutputFormat::Text => {
             if is_sweep {
                 print(&table(&curves))?;
@@ -97,14 +101,32 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         }
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write_atomically(&folder.join("curve.json"), json().as_bytes())?;
-        write_atomically(&folder.join("curve.csv"), &curve_csv(&curves))?;
-        write_atomically(&folder.join("classes.csv"), &classes_csv(&curves))?;
-        write_atomically(&folder.join("curve.svg"), picture(&curves).as_bytes())?;
+        write(folder, &curves, &told)?;
     }
     Ok(Exit::Pass)
+}
+
+fn json(curves: &[ModelCurve]) -> String {
+    serde_json::to_string_pretty(curves).expect("plain data always has a JSON form") + "\n"
+}
+
+fn write(folder: &Path, curves: &[ModelCurve], warnings: &[String]) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
+    // As typed, but for the name of the program.
+    let flags = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    let command: Vec<String> = std::iter::once("advmod".to_owned()).chain(flags).collect();
+    let files = [
+        ("curve.json", json(curves).into_bytes()),
+        ("curve.csv", curve_csv(curves)),
+        ("classes.csv", classes_csv(curves)),
+        ("curve.svg", picture(curves).into_bytes()),
+        ("curve.html", curve_page(curves, warnings, &command.join(" "))),
+    ];
+    for (name, bytes) in files {
+        write_atomically(&folder.join(name), &bytes)?;
+    }
+    Ok(())
 }
 
 /// The flags with their defaults; a value that is given twice counts once.

@@ -32,6 +32,7 @@ pub mod table;
 
 pub use curves_csv::safe as safe_cell;
 pub use evidence::Evidence;
+pub use html::curve_page;
 pub use wire::Report;
 
 use crate::audit::resolved::ResolvedAttack;

@@ -52,6 +52,9 @@ fn a_sweep_has_a_row_per_setting_and_tap_and_a_line_per_curve() {
     let svg = std::fs::read_to_string(folder.path().join("curve.svg")).unwrap();
     assert_eq!(svg.matches("class=\"line\"").count(), 2 * 4);
     assert!(svg.contains("N = 50, k = 3") && svg.contains("cosine"), "{svg}");
+    let html = std::fs::read_to_string(folder.path().join("curve.html")).unwrap();
+    let command = "advmod curve --k 3,5,3 --first 50,100 --taps conv1,layer3.2 --out ";
+    assert!(html.contains(command) && html.contains("N = 50, k = 3") && html.trim_end().ends_with("</html>"), "{html}");
 }
 
 #[test]

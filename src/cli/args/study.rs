@@ -199,7 +199,7 @@ pub struct CurveArgs {
     /// Print more for each tap: accuracy of the neighbours' vote, hubs, the weakest class; and the classes at the last tap.
     #[arg(long, help_heading = "Run")]
     pub details: bool,
-    /// Folder for curve.json, curve.csv, classes.csv and curve.svg.
+    /// Folder for curve.html (one page with all of it), curve.json, curve.csv, classes.csv and curve.svg.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@ mod about;
 mod changes;
 mod chart;
 mod classes;
+mod curve_page;
 mod curves;
 mod page;
 mod results;
@@ -17,6 +18,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::Evidence;
+use super::measured::ModelCurve;
 use super::wire::Report;
 use page::Page;
 
@@ -24,8 +26,9 @@ use page::Page;
 type Encode = fn(&[u8]) -> Value;
 
 /// Every template, by the name under which others include it. The ending decides how text is escaped.
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("page.html", include_str!("templates/page.html")),
+    ("curves.html", include_str!("templates/curves.html")),
     ("head.html", include_str!("templates/head.html")),
     ("results.html", include_str!("templates/results.html")),
     ("evidence.html", include_str!("templates/evidence.html")),
@@ -35,8 +38,20 @@ const TEMPLATES: [(&str, &str); 6] = [
 
 const STYLE: &str = include_str!("templates/style.css");
 
+/// What the page of clean curves has beyond that.
+const CURVE_STYLE: &str = include_str!("templates/curves.css");
+
 pub(super) fn render(report: &Report, evidence: &Evidence) -> Vec<u8> {
-    let page = Page::new(report, evidence, data_uri);
+    fill("page.html", &Page::new(report, evidence, data_uri), STYLE)
+}
+
+/// `curve.html`: clean curves with their tables in one file that needs nothing else. `command` makes them again.
+pub fn curve_page(curves: &[ModelCurve], warnings: &[String], command: &str) -> Vec<u8> {
+    let style = format!("{STYLE}\n{CURVE_STYLE}");
+    fill("curves.html", &curve_page::CurvePage::new(curves, warnings, command), &style)
+}
+
+fn fill(template: &str, page: &impl serde::Serialize, style: &str) -> Vec<u8> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -52,8 +67,8 @@ pub(super) fn render(report: &Report, evidence: &Evidence) -> Vec<u8> {
         environment.add_template(name, source).expect("the templates are part of the program, and tested");
     }
     let context =
-        minijinja::context! { page => Value::from(Serde(&page)), style => Value::from_safe_string(STYLE.to_owned()) };
-    let template = environment.get_template("page.html").expect("it was added");
+        minijinja::context! { page => Value::from(Serde(page)), style => Value::from_safe_string(style.to_owned()) };
+    let template = environment.get_template(template).expect("it was added");
     template.render(context).expect("the templates are part of the program, and tested").into_bytes()
 }
 

@@ -1,4 +1,4 @@
-//! Clean curves of one or several models and settings, as files: JSON, CSV, SVG.
+//! Clean curves of one or several models and settings, as files: JSON, CSV, SVG (the page is in `html/`).
 
 mod picture;
 mod tables;
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::modularity::{Curve, TapDetails};
 
+pub(super) use picture::groups;
 pub use picture::picture;
 pub use tables::{classes_csv, curve_csv};
 

@@ -9,24 +9,38 @@ const LOADED: &str = "as loaded";
 /// Most lines of a chart before it is split by samples and similarity.
 const LINES: usize = 6;
 
-/// Longest title of a chart.
+/// Longest title of a chart, and longest name of a line.
 const TITLE: usize = 52;
+const NAME: usize = 56;
 
 /// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
 pub fn picture(curves: &[ModelCurve]) -> String {
+    let lowest = curves.iter().flat_map(|it| &it.curve.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
+    // To the next tenth below.
+    let range = ((10.0 * lowest).floor() / 10.0, 1.0);
+    let drawn: Vec<LineChart> = groups(curves).iter().map(|group| chart(group, range)).collect();
+    charts(&drawn, "Modularity by tap, a line for each model and setting")
+}
+
+/// Curves over the same taps that stand in one chart.
+pub(in crate::report) struct Group<'a> {
+    /// What all of them share.
+    pub(in crate::report) title: String,
+    /// Each with what it differs in.
+    pub(in crate::report) lines: Vec<(String, &'a ModelCurve)>,
+}
+
+/// The curves by their taps; many of them also by N and similarity.
+pub(in crate::report) fn groups(curves: &[ModelCurve]) -> Vec<Group<'_>> {
     let taps = |it: &ModelCurve| it.curve.taps.iter().map(|tap| tap.tap.clone()).collect::<Vec<_>>();
     let all: Vec<&ModelCurve> = curves.iter().collect();
-    let drawn: Vec<Vec<&ModelCurve>> = (grouped(&all, &taps).into_iter())
+    (grouped(&all, &taps).into_iter())
         .flat_map(|group| match group.len() {
             0..=LINES => vec![group],
             _ => grouped(&group, &|it| (it.curve.n, it.curve.similarity)),
         })
-        .collect();
-    let lowest = curves.iter().flat_map(|it| &it.curve.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
-    // To the next tenth below.
-    let range = ((10.0 * lowest).floor() / 10.0, 1.0);
-    let drawn: Vec<LineChart> = drawn.iter().map(|group| chart(group, range)).collect();
-    charts(&drawn, "Modularity by tap, a line for each model and setting")
+        .map(|group| named(&group))
+        .collect()
 }
 
 /// Those of equal keys together, in the order of their first ones.
@@ -41,7 +55,7 @@ fn grouped<'a, K: PartialEq>(curves: &[&'a ModelCurve], key: &dyn Fn(&ModelCurve
     groups
 }
 
-fn chart(group: &[&ModelCurve], range: (f64, f64)) -> LineChart {
+fn named<'a>(group: &[&'a ModelCurve]) -> Group<'a> {
     let what: [fn(&ModelCurve) -> String; 4] = [
         |it| it.random_init.map_or(LOADED.to_owned(), |seed| format!("random {seed}")),
         |it| format!("N = {}", it.curve.n),
@@ -52,28 +66,33 @@ fn chart(group: &[&ModelCurve], range: (f64, f64)) -> LineChart {
     let (mut same, differing): (Vec<_>, Vec<_>) =
         what.into_iter().partition(|of| group.iter().all(|it| of(it) == of(group[0])));
     same.retain(|of| of(group[0]) != LOADED);
-    let named = |parts: &[fn(&ModelCurve) -> String], it: &ModelCurve, has_model: bool, most: usize| {
+    let name = |parts: &[fn(&ModelCurve) -> String], it: &ModelCurve, has_model: bool, most: usize| {
         let mut words: Vec<String> = parts.iter().map(|of| of(it)).collect();
         let taken: usize = words.iter().map(|word| word.chars().count() + 2).sum();
         words.extend(has_model.then(|| tail(&it.model, most.saturating_sub(taken).max(8))));
         words.join(", ")
     };
-    let steps = (group.len().max(2) - 1) as f64;
-    let line = |(place, it): (usize, &&ModelCurve)| Line {
-        name: named(&differing, it, !is_one_model, 56),
+    Group {
+        title: name(&same, group[0], is_one_model, TITLE),
+        lines: group.iter().map(|it| (name(&differing, it, !is_one_model, NAME), *it)).collect(),
+    }
+}
+
+fn chart(group: &Group<'_>, range: (f64, f64)) -> LineChart {
+    let n = group.lines.len();
+    let is_few = n <= LINES;
+    let steps = (n.max(2) - 1) as f64;
+    let line = |(place, (name, it)): (usize, &(String, &ModelCurve))| Line {
+        name: name.clone(),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
         // Many bands over each other tell nothing.
-        spread: if group.len() <= LINES {
-            it.curve.taps.iter().map(|point| point.std_dev).collect()
-        } else {
-            Vec::new()
-        },
-        colour: if group.len() <= LINES { Colour::Own(place) } else { Colour::Step(place as f64 / steps) },
+        spread: if is_few { it.curve.taps.iter().map(|point| point.std_dev).collect() } else { Vec::new() },
+        colour: if is_few { Colour::Own(place) } else { Colour::Step(place as f64 / steps) },
     };
     LineChart {
-        title: format!("Q: {}", named(&same, group[0], is_one_model, TITLE)),
-        places: group[0].curve.taps.iter().map(|tap| tap.tap.clone()).collect(),
+        title: format!("Q: {}", group.title),
+        places: group.lines[0].1.curve.taps.iter().map(|tap| tap.tap.clone()).collect(),
         range,
-        lines: group.iter().enumerate().map(line).collect(),
+        lines: group.lines.iter().enumerate().map(line).collect(),
     }
 }

@@ -1,0 +1,421 @@
+//! The page of clean curves: what it says, before it is laid out.
+
+use serde::Serialize;
+
+use super::super::measured::{ModelCurve, groups};
+use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
+use super::page::Fact;
+use super::text::{clip, distinct, name, signed};
+use crate::audit::event::Tool;
+use crate::modularity::{ClassQ, TapPoint};
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub(super) struct CurvePage {
+    title: String,
+    subtitle: String,
+    figures: Vec<Drawn>,
+    sentences: Vec<String>,
+    tables: Vec<Table>,
+    classes: Vec<ClassPanel>,
+    hubs: Vec<Drawn>,
+    warnings: Vec<String>,
+    command: String,
+    facts: Vec<Fact>,
+    tool: String,
+}
+
+/// A chart and what its lines are.
+#[derive(Debug, Serialize)]
+struct Drawn {
+    title: String,
+    chart: Chart,
+    legend: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    class: &'static str,
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Table {
+    title: String,
+    head: [&'static str; 12],
+    rows: Vec<[String; 12]>,
+}
+
+/// Separation of classes at taps, as a table whose colours say where it is small.
+#[derive(Debug, Serialize)]
+struct ClassPanel {
+    title: String,
+    taps: Vec<String>,
+    rows: Vec<ClassRow>,
+    note: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ClassRow {
+    name: String,
+    cells: Vec<Cell>,
+    /// At the last tap.
+    share: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Cell {
+    text: String,
+    /// From 0 to 100.
+    heat: u32,
+}
+
+/// Looks of a chart's lines; so many stand in one chart.
+const LOOKS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
+
+/// Most sentences and panels of classes; a sweep may have hundreds of curves.
+const MOST: usize = 12;
+
+/// Most classes and taps of a panel.
+const CLASSES: usize = 30;
+const TAPS: usize = 12;
+
+impl CurvePage {
+    pub(super) fn new(curves: &[ModelCurve], warnings: &[String], command: &str) -> Self {
+        let tool = Tool::this();
+        Self {
+            title: title(curves),
+            subtitle: subtitle(curves),
+            figures: figures(curves, "Q", &[Measure { title: "Q", height: 220.0, is_share: false, value: q }], true),
+            sentences: sentences(curves),
+            tables: curves.iter().map(table).collect(),
+            classes: curves.iter().take(MOST).map(classes).collect(),
+            hubs: figures(curves, "neighbours", &HUBS, false),
+            warnings: warnings.iter().map(|it| clip(it, super::text::SENTENCE)).collect(),
+            command: command.to_owned(),
+            facts: facts(curves, &tool),
+            tool: format!("{} {}", tool.name, tool.version),
+        }
+    }
+}
+
+/// A model's file without its folders.
+fn file_name(it: &ModelCurve) -> String {
+    let file = it.model.rsplit(['/', '\\']).next().unwrap_or(&it.model);
+    name(file)
+}
+
+fn title(curves: &[ModelCurve]) -> String {
+    let mut names: Vec<String> = curves.iter().map(file_name).collect();
+    names.dedup();
+    match names.len() {
+        0..=3 => names.join(", "),
+        n => format!("{n} models"),
+    }
+}
+
+fn subtitle(curves: &[ModelCurve]) -> String {
+    let Some(first) = curves.first() else { return String::new() };
+    let count = match curves.len() {
+        1 => format!("N = {}, k = {}, {}", first.curve.n, first.curve.k, first.curve.similarity),
+        n => format!("{n} curves"),
+    };
+    format!("On {} · {count} · up to {} disjoint sets of samples", name(&first.data), sets(curves))
+}
+
+fn sets(curves: &[ModelCurve]) -> usize {
+    curves.iter().map(ModelCurve::repeats).max().unwrap_or(0)
+}
+
+/// A value per tap.
+type Value = fn(&ModelCurve, usize) -> Option<Point>;
+
+/// A panel of a chart.
+struct Measure {
+    title: &'static str,
+    height: f64,
+    is_share: bool,
+    value: Value,
+}
+
+const HUBS: [Measure; 3] = [
+    Measure { title: "kNN accuracy", height: 90.0, is_share: true, value: |it, at| plain(it.details[at].knn_accuracy) },
+    Measure {
+        title: "largest hub",
+        height: 90.0,
+        is_share: false,
+        value: |it, at| plain(it.curve.taps[at].hubness.map(|hub| hub.largest_in_degree as f64)),
+    },
+    Measure { title: "never chosen", height: 70.0, is_share: true, value: |it, at| plain(it.details[at].never_chosen) },
+];
+
+fn plain(value: Option<f64>) -> Option<Point> {
+    value.map(|value| Point { value, interval: None })
+}
+
+fn q(it: &ModelCurve, at: usize) -> Option<Point> {
+    let point = &it.curve.taps[at];
+    let value = point.q?;
+    Some(Point { value, interval: point.std_dev.map(|sd| (value - sd, value + sd)) })
+}
+
+fn null(it: &ModelCurve, at: usize) -> Option<Point> {
+    plain(it.curve.taps[at].null)
+}
+
+/// A chart for every group of curves, with a panel for each measure over the same taps.
+fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bool) -> Vec<Drawn> {
+    // One scale for all charts, so that they can be compared.
+    let range = |measure: &Measure| {
+        let values = curves.iter().flat_map(|it| (0..it.curve.taps.len()).map(move |at| (measure.value)(it, at)));
+        let ends = values.flatten().flat_map(|it| it.interval.map_or([it.value; 2], |(low, high)| [low, high]));
+        let (low, high) = bounds(ends);
+        (low.min(0.0), high)
+    };
+    let ranges: Vec<(f64, f64)> = measures.iter().map(range).collect();
+    let draw = |title: &str, lines: &[(String, &ModelCurve)]| {
+        let paths: Vec<String> = lines[0].1.curve.taps.iter().map(|tap| name(&tap.tap)).collect();
+        let of = |value: Value| -> Vec<Vec<Option<Point>>> {
+            lines.iter().map(|(_, it)| (0..paths.len()).map(|at| value(it, at)).collect()).collect()
+        };
+        let nulls = if has_null { of(null) } else { Vec::new() };
+        let values: Vec<Vec<Vec<Option<Point>>>> = measures.iter().map(|measure| of(measure.value)).collect();
+        let plots: Vec<Plot<'_>> = (measures.iter().zip(&values).zip(&ranges))
+            .map(|((measure, values), range)| {
+                let null = nulls.iter().map(|points| Series { class: "null", points, peak: None });
+                let peak = |at: usize| if has_null { lines[at].1.curve.peak().map(|peak| peak.index) } else { None };
+                let own =
+                    values.iter().enumerate().map(|(at, points)| Series { class: LOOKS[at], points, peak: peak(at) });
+                Plot {
+                    title: measure.title,
+                    height: measure.height,
+                    range: *range,
+                    is_share: measure.is_share,
+                    content: Content::Lines(null.chain(own).collect()),
+                }
+            })
+            .collect();
+        let legend = lines.iter().zip(LOOKS).map(|((line, it), class)| {
+            let line = if line.is_empty() { file_name(it) } else { name(line) };
+            Entry { class, name: line }
+        });
+        let null = has_null.then(|| Entry { class: "null", name: "by chance".to_owned() });
+        let names: Vec<String> =
+            lines.iter().map(|(line, it)| if line.is_empty() { file_name(it) } else { name(line) }).collect();
+        Drawn {
+            title: name(title),
+            chart: chart(
+                format!(
+                    "Line chart of {what} over the taps for {}; the numbers are in the tables.",
+                    clip(&names.join("; "), 300)
+                ),
+                &Axis::Names(&distinct(&paths)),
+                &plots,
+            ),
+            legend: legend.chain(null).collect(),
+        }
+    };
+    let groups = groups(curves);
+    groups.iter().flat_map(|group| group.lines.chunks(LOOKS.len()).map(|lines| draw(&group.title, lines))).collect()
+}
+
+/// Where each curve begins, peaks and ends.
+fn sentences(curves: &[ModelCurve]) -> Vec<String> {
+    let sentence = |it: &ModelCurve| {
+        let taps: Vec<(&TapPoint, f64)> = it.curve.taps.iter().filter_map(|tap| Some((tap, tap.q?))).collect();
+        let (Some(first), Some(last), Some(peak)) = (taps.first(), taps.last(), it.curve.peak()) else {
+            return format!("{}: no tap has a Q.", clip(&it.heading(), 200));
+        };
+        let z = taps.iter().find(|(tap, _)| tap.tap == peak.tap).and_then(|(tap, _)| tap.z);
+        let z = z.map_or(String::new(), |z| format!(", z = {z:.0}"));
+        let end = match peak.tap == last.0.tap {
+            true => String::new(),
+            false => format!(", and ends with {:.3} at {}", last.1, name(&last.0.tap)),
+        };
+        let text = format!(
+            "Q begins with {:.3} at {} and peaks with {:.3} at {}{z}{end}",
+            first.1,
+            name(&first.0.tap),
+            peak.q,
+            name(&peak.tap)
+        );
+        format!("{}: {}.", clip(&it.heading(), 200), signed(&text))
+    };
+    let mut sentences: Vec<String> = curves.iter().take(MOST).map(sentence).collect();
+    if curves.len() > MOST {
+        sentences.push(format!("And {} more curves: see the numbers.", curves.len() - MOST));
+    }
+    sentences
+}
+
+fn table(it: &ModelCurve) -> Table {
+    let number = |value: Option<f64>, digits: usize| signed(&super::super::number(value, digits));
+    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1}\u{a0}%", 100.0 * value));
+    let rows = it.curve.taps.iter().zip(&it.details).map(|(point, details)| {
+        let weakest =
+            |class: &ClassQ| format!("{} ({})", name(&it.class_name(class.class)), number(class.separation, 2));
+        let reason = || point.reason.clone().map_or("–".to_owned(), |reason| clip(&reason, 200));
+        [
+            name(&point.tap),
+            number(point.q, 4),
+            number(point.std_dev, 4),
+            number(point.null, 4),
+            number(point.null_std_dev, 4),
+            number(point.z, 1),
+            share(point.label_overlap),
+            share(details.knn_accuracy),
+            point.hubness.map_or("–".to_owned(), |hub| hub.largest_in_degree.to_string()),
+            number(point.hubness.map(|hub| hub.skewness), 2),
+            share(details.never_chosen),
+            details.weakest().map_or_else(reason, weakest),
+        ]
+    });
+    let head = [
+        "tap",
+        "mean Q",
+        "sd",
+        "by chance",
+        "sd by chance",
+        "z",
+        "same label",
+        "kNN accuracy",
+        "largest hub",
+        "hub skewness",
+        "never chosen",
+        "weakest (separation)",
+    ];
+    Table { title: clip(&it.heading(), 200), head, rows: rows.collect() }
+}
+
+fn classes(it: &ModelCurve) -> ClassPanel {
+    let n = it.details.len();
+    let taps: Vec<usize> = match n {
+        0..=TAPS => (0..n).collect(),
+        _ => (0..TAPS).map(|at| at * (n - 1) / (TAPS - 1)).collect(),
+    };
+    let mut order: Vec<&ClassQ> = it.details.last().map_or(Vec::new(), |last| last.classes.iter().collect());
+    order.sort_by(|a, b| {
+        let key = |it: &ClassQ| it.separation.unwrap_or(f64::INFINITY);
+        key(a).total_cmp(&key(b))
+    });
+    let n_classes = order.len();
+    let row = |class: &ClassQ| {
+        let cell = |&tap: &usize| {
+            let found = it.details[tap].classes.iter().find(|it| it.class == class.class);
+            let separation = found.and_then(|it| it.separation);
+            Cell {
+                text: signed(&super::super::number(separation, 2)),
+                heat: separation.map_or(0, |it| (100.0 * (1.0 - it).clamp(0.0, 1.0)).round() as u32),
+            }
+        };
+        ClassRow {
+            name: name(&it.class_name(class.class)),
+            cells: taps.iter().map(cell).collect(),
+            share: signed(&format!("{:.4}", class.q)),
+        }
+    };
+    let paths: Vec<String> = it.details.iter().map(|tap| name(&tap.tap)).collect();
+    let names = distinct(&paths);
+    let mut note = Vec::new();
+    if n_classes > CLASSES {
+        note.push(format!("The {CLASSES} weakest of {n_classes} classes at the last tap; classes.csv has all."));
+    }
+    if n > TAPS {
+        note.push(format!("{TAPS} of {n} taps; classes.csv has all."));
+    }
+    ClassPanel {
+        title: clip(&it.heading(), 200),
+        taps: taps.iter().map(|&tap| names[tap].clone()).collect(),
+        rows: order.into_iter().take(CLASSES).map(row).collect(),
+        note: note.join(" "),
+    }
+}
+
+fn facts(curves: &[ModelCurve], tool: &Tool) -> Vec<Fact> {
+    let mut facts = vec![
+        Fact::new("Tool", format!("{} {}, libtorch {}", tool.name, tool.version, tool.libtorch)),
+        Fact::new("Data", curves.first().map_or(String::new(), |it| name(&it.data))),
+    ];
+    let mut seen: Vec<&str> = Vec::new();
+    for it in curves {
+        let Some(sha256) = it.sha256.as_deref().filter(|sha256| !seen.contains(sha256)) else { continue };
+        if seen.len() < MOST {
+            facts.push(Fact::new("Model", format!("{} ({}), SHA-256 {sha256}", file_name(it), name(&it.architecture))));
+        }
+        seen.push(sha256);
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::curve_page;
+    use super::*;
+    use crate::modularity::{Curve, ModularityError, Neighbors, Similarity, TapDetails, TapModularity};
+
+    /// Two classes on a line, measured at so many taps; the last one has no Q.
+    fn measured(model: &str, k: usize, taps: usize) -> ModelCurve {
+        let value = |at: usize| 1.0 - (at / 8).abs_diff(at % 8) as f32 / 10.0;
+        let neighbors = Neighbors::from_dense(8, &(0..64).map(value).collect::<Vec<_>>(), 7).unwrap();
+        let found = TapModularity::measure(&neighbors, k, &[0, 0, 0, 0, 1, 1, 1, 1], 2);
+        let failed = Err(ModularityError::Undefined { edges: 3, total: 0.0 });
+        let repeats = |tap: usize| vec![if tap + 1 == taps { failed.clone() } else { found.clone() }; 2];
+        let path = |tap: usize| format!("{model}.block{tap}");
+        ModelCurve {
+            model: model.to_owned(),
+            architecture: model.to_owned(),
+            sha256: Some("ab".repeat(32)),
+            random_init: None,
+            data: model.to_owned(),
+            class_names: vec![model.to_owned(); 2],
+            curve: Curve {
+                n: 8,
+                k,
+                similarity: Similarity::Cosine,
+                taps: (0..taps).map(|tap| TapPoint::from_repeats(path(tap), &repeats(tap))).collect(),
+            },
+            details: (0..taps).map(|tap| TapDetails::from_repeats(path(tap), &repeats(tap))).collect(),
+        }
+    }
+
+    fn html(curves: &[ModelCurve], command: &str) -> String {
+        String::from_utf8(curve_page(curves, &["a <b>".to_owned()], command)).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_loaded_and_nothing_runs() {
+        let html = html(&[measured("m", 2, 4), measured("m", 3, 4)], "advmod curve --k 2,3");
+        let policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">";
+        assert!(html.contains(policy) && html.starts_with("<!doctype html>"));
+        for word in
+            ["<script", "<link", "@import", "url(", "src=\"http", "srcset", "<iframe", "onload", "{{", "{%", "NaN"]
+        {
+            assert!(!html.contains(word), "{word}");
+        }
+        assert!(html.contains("advmod curve --k 2,3") && html.contains("a &lt;b&gt;"));
+        assert_eq!(html.matches("role=\"img\"").count(), html.matches("role=\"img\" aria-label=\"").count());
+        // Two curves in one chart, each with its band, and what comes by chance.
+        assert!(html.contains("band-s0") && html.contains("band-s1") && html.contains("line-null"));
+        assert!(html.contains("k = 2") && html.contains("modularity is undefined"), "{html}");
+    }
+
+    #[test]
+    fn hostile_names_stay_text() {
+        let plain = html(&[measured("m", 2, 3)], "c");
+        for name in ["<script>alert(1)</script>", "\"'`|&]]>", "\u{1b}[2J\u{0}", "\u{202e}x", &"x".repeat(10_000)] {
+            let html = html(&[measured(name, 2, 3)], name);
+            assert!(!html.contains("<script") && !html.contains('\u{1b}') && !html.contains('\u{202e}'), "{name:?}");
+            assert_eq!(html.matches("<svg").count(), plain.matches("<svg").count(), "{name:?}");
+            assert_eq!(html.matches('"').count(), plain.matches('"').count(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn many_curves_taps_and_no_curve_at_all_still_render() {
+        let many: Vec<ModelCurve> = (1..=7).map(|k| measured("m", k, 60)).cycle().take(70).collect();
+        let html = html(&many, "c");
+        assert!(html.len() < 5_000_000 && html.contains("And 58 more curves") && html.contains("12 of 60 taps"));
+        assert!(self::html(&[], "c").contains("</html>"));
+        assert!(self::html(&[measured("m", 2, 1)], "c").contains("no tap has a Q"));
+    }
+}
