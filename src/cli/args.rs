@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
 pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, RunArgs, SourceArgs, SplitArg, TapArgs};
-pub use stored::{DiffArgs, ExportArgs, ReportArgs};
+pub use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
 pub use study::{
     CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, ReadArgs, SimilarityArgs, SweepArgs, TrainArgs,
 };
@@ -62,6 +62,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Compare two stored runs, metric by metric.
     Diff(DiffArgs),
+    /// Show where the adversarial images of a stored run lie among the clean ones: class flow, and how well neighbours give them away.
+    Flow(FlowArgs),
     /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
     Export(ExportArgs),
     /// Print the JSON Schema of report.json.

@@ -99,7 +99,7 @@ fn format(name: &str) -> Result<&'static ExportFormat, CliError> {
 }
 
 /// Places in the plan, in its order.
-fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, CliError> {
+pub(super) fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, CliError> {
     let known = || report.attacks.iter().map(|attack| attack.attack.label.as_str());
     for label in labels {
         if !known().any(|other| other == label) {

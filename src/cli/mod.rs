@@ -9,6 +9,7 @@ mod diff;
 mod dynamics;
 mod export;
 mod export_help;
+mod flow;
 mod inspect;
 mod labels;
 mod report;
@@ -53,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Flow(args) => flow::run(args, cli.quiet),
         Command::Export(args) => export::run(args, cli.quiet),
         Command::Schema => shell::schema(),
         Command::Completions(args) => shell::completions(args),

@@ -39,11 +39,7 @@ fn neighbors_in_blocks(
         // The constructor has the message.
         return Neighbors::new(n as usize, candidates, Vec::new(), Vec::new());
     }
-    let rows = match similarity {
-        Similarity::Cosine => rows.shallow_clone(),
-        Similarity::Pearson => rows.f_sub(&rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?)?,
-        Similarity::SampleCentred => rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?,
-    };
+    let rows = transformed(rows, rows, similarity)?;
     let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
     let zero_rows;
     if n * n <= budget {
@@ -67,6 +63,54 @@ fn neighbors_in_blocks(
     }
     let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
     Ok(found.with_zero_rows(zero_rows))
+}
+
+/// The `candidates` most similar rows of `reference` to each row of `queries`, but for the row in the same place: a reference sample may be
+/// what a query was made from. Samples are centred by the mean of the reference.
+///
+/// # Shapes and units
+/// `queries`, `reference`: f32 `[N, M]`.
+/// # Errors
+/// As [`neighbors`]; another number of queries than of reference rows.
+pub fn neighbors_among(
+    queries: &Tensor,
+    reference: &Tensor,
+    similarity: Similarity,
+    candidates: usize,
+) -> Result<Neighbors, ModularityError> {
+    let _guard = tch::no_grad_guard();
+    let n = reference.size()[0];
+    super::neighbors::check_length("queries", n as usize, queries.size()[0] as usize)?;
+    if candidates == 0 || candidates as i64 >= n {
+        return Neighbors::new(n as usize, candidates, Vec::new(), Vec::new());
+    }
+    let (queries, reference) =
+        (transformed(queries, reference, similarity)?, transformed(reference, reference, similarity)?);
+    let inverse = |rows: &Tensor| -> Result<(Tensor, usize), ModularityError> {
+        let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
+        let zero_rows = check(&norms)?;
+        Ok((inverse_of(&norms)?, zero_rows))
+    };
+    let ((of_queries, zero_rows), (of_reference, _)) = (inverse(&queries)?, inverse(&reference)?);
+    let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
+    let transposed = reference.f_transpose(0, 1)?;
+    let block = (BLOCK_BUDGET / n).max(1);
+    for start in (0..n).step_by(block as usize) {
+        let length = block.min(n - start);
+        let products = queries.f_narrow(0, start, length)?.f_matmul(&transposed)?;
+        best.extend(&scaled(&products, &of_queries.f_narrow(0, start, length)?, &of_reference)?, start)?;
+    }
+    let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
+    Ok(found.with_zero_rows(zero_rows))
+}
+
+/// Rows of which the cosine is the similarity; `reference` has the mean that samples are centred by.
+fn transformed(rows: &Tensor, reference: &Tensor, similarity: Similarity) -> Result<Tensor, TchError> {
+    match similarity {
+        Similarity::Cosine => Ok(rows.shallow_clone()),
+        Similarity::Pearson => rows.f_sub(&rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?),
+        Similarity::SampleCentred => rows.f_sub(&reference.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?),
+    }
 }
 
 /// `R·Rᵀ`, of which only the blocks on and above the diagonal are multiplied.
@@ -163,6 +207,23 @@ mod tests {
         let repeated = base.narrow(0, 0, n / 4);
         base.slice(0, n - n / 4, n, 1).copy_(&repeated);
         base
+    }
+
+    #[test]
+    fn neighbours_among_others_are_those_of_one_set_and_leave_the_own_place_out() {
+        // Squares: without them rows would be near ties, which the two ways to multiply round differently.
+        let distinct = (Tensor::arange(40 * 9, (Kind::Float, tch::Device::Cpu)).square() * 0.37).sin().view([40, 9]);
+        for similarity in Similarity::ALL {
+            let among = neighbors_among(&distinct, &distinct, similarity, 4).unwrap();
+            assert_eq!(edges(&among), edges(&neighbors(&distinct, similarity, 4).unwrap()), "{similarity}");
+            // Queries are the reference one place on: the nearest is the place that they come from.
+            let moved = neighbors_among(&distinct.roll([1_i64], [0_i64]), &distinct, similarity, 1).unwrap();
+            let expected: Vec<Vec<u32>> = (0..40).map(|at| vec![(at + 39) % 40]).collect();
+            assert_eq!(edges(&moved), expected, "{similarity}");
+        }
+        let length = ModularityError::Length { what: "queries", expected: 40, found: 39 };
+        assert_eq!(neighbors_among(&distinct.narrow(0, 0, 39), &distinct, Similarity::Cosine, 1), Err(length));
+        assert!(neighbors_among(&distinct, &distinct, Similarity::Cosine, 40).is_err());
     }
 
     fn edges(neighbors: &Neighbors) -> Vec<Vec<u32>> {

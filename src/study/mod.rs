@@ -2,6 +2,7 @@
 
 pub mod curve;
 pub mod dynamics;
+pub mod flow;
 pub mod labels;
 pub mod similarity;
 pub mod train;

@@ -6,7 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
-//! - `sweep`, `similarity`, `dynamics`: the paper's experiments; `labels`: beyond them.
+//! - `sweep`, `similarity`, `dynamics`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -30,6 +30,7 @@ mod commands;
 mod dynamics;
 mod errors;
 mod export;
+mod flow;
 mod formats;
 mod gates;
 mod names;

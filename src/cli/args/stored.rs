@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{OutputFormat, ProgressMode};
+use super::shared::{OutputFormat, ProgressMode, positive};
+use crate::modularity::Similarity;
 
 /// `advmod report`.
 #[derive(Args, Debug)]
@@ -60,4 +61,30 @@ pub struct ExportArgs {
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub progress: ProgressMode,
+}
+
+/// `advmod flow`.
+#[derive(Args, Debug)]
+pub struct FlowArgs {
+    /// The folder of a run (--out of an audit).
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Only this attack, as the report labels it [default: all]. Repeatable.
+    #[arg(long, value_name = "LABEL")]
+    pub attack: Vec<String>,
+    /// Clean neighbours of each image.
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true)]
+    pub k: usize,
+    /// How representations are compared: cosine, pearson or sample-centred [default: the run's].
+    #[arg(long, value_name = "NAME")]
+    pub similarity: Option<Similarity>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+    /// What is printed on stdout.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+    /// Folder for flow.json, flow.csv, detection.csv and flow.svg.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }

@@ -1,0 +1,278 @@
+//! Where adversarial images go among clean ones: which classes they come to lie in, tap by tap how well that gives them away.
+
+use std::ops::{ControlFlow, Range};
+
+use advmod_attacks::victim::Victim as _;
+use serde::Serialize;
+use tch::{TchError, Tensor};
+
+use crate::audit::plan::Job;
+use crate::audit::stage::curve::{TraceError, visit_taps};
+use crate::audit::stage::pixels::{KeptPixels, PixelSource};
+use crate::model::Model;
+use crate::model::load::load;
+use crate::modularity::{ModularityError, Neighbors, Similarity, neighbors_among};
+
+/// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
+#[derive(Clone, Debug, Default)]
+pub struct AttackedImages {
+    /// Before, `[N, C, H, W]` row-major.
+    pub clean: Vec<f32>,
+    /// After.
+    pub adversarial: Vec<f32>,
+    /// True classes, which the model finds on the clean images.
+    pub labels: Vec<usize>,
+    /// What the model says after the attack.
+    pub predictions: Vec<usize>,
+    /// Whether the attack met its goal.
+    pub is_broken: Vec<bool>,
+}
+
+/// How an attack moves images among the clean ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Flow {
+    /// Clean images that neighbours are taken from.
+    pub reference: usize,
+    /// Images that the attack broke: those that everything here is about.
+    pub broken: usize,
+    /// Neighbours per image.
+    pub k: usize,
+    /// How representations are compared.
+    pub similarity: Similarity,
+    /// In forward order.
+    pub taps: Vec<TapDetection>,
+    /// Where the class flow is measured: the last tap.
+    pub tap: String,
+    /// Row: true class of the broken images, column: share of their clean images' neighbours of that class. Absent for classes without any.
+    pub clean: Vec<Vec<Option<f64>>>,
+    /// The same of their adversarial images.
+    pub adversarial: Vec<Vec<Option<f64>>>,
+}
+
+/// How well neighbours tell adversarial images from clean ones at a tap.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TapDetection {
+    /// Where.
+    pub tap: String,
+    /// Chance that more neighbours disagree with the prediction of an adversarial image than with that of a clean one, ties by half. Below
+    /// one half adversarial images agree *more* with their neighbours than clean ones do.
+    pub auc: Option<f64>,
+    /// The larger of `auc` and `1 − auc`: for one who knows which way it goes.
+    pub auc_two_sided: Option<f64>,
+    /// Mean share of the neighbours that disagree with the prediction, clean images.
+    pub clean_disagreement: Option<f64>,
+    /// Likewise, adversarial images.
+    pub adversarial_disagreement: Option<f64>,
+    /// Why there is nothing.
+    pub reason: Option<String>,
+}
+
+/// The model of a stored run.
+pub struct FlowModel {
+    model: Model,
+    shape: [usize; 3],
+}
+
+impl FlowModel {
+    /// Loads it by the run's plan, for images of `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// The device is not there, the model cannot be loaded, or is not the one with this sha256; one line.
+    pub fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
+        let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
+        let found = &model.info().sha256;
+        if found != sha256 {
+            return Err(format!(
+                "{} is another model than the run's: its sha256 is {found}, the report's {sha256}",
+                model.info().name
+            ));
+        }
+        Ok(Self { model, shape })
+    }
+
+    /// Points of the network and images that [`FlowModel::flow`] works off: its steps.
+    pub fn steps(&self, images: &AttackedImages) -> u64 {
+        (2 * images.labels.len() * self.model.tap_paths().len()) as u64
+    }
+
+    /// Finds the `k` nearest clean images of each image, clean and adversarial, its own original left out.
+    ///
+    /// # Errors
+    /// One line, from model or libtorch, and where there are not more than k images.
+    pub fn flow(
+        &self,
+        images: &AttackedImages,
+        (k, similarity): (usize, Similarity),
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Flow, String> {
+        let n = images.labels.len();
+        if n <= k {
+            return Err(ModularityError::TooFewSamples { n, k }.to_string());
+        }
+        let [channels, height, width] = self.shape.map(|size| size as i64);
+        let tensor = |pixels: &[f32]| {
+            let tensor = Tensor::f_from_slice(pixels).and_then(|it| it.f_view([n as i64, channels, height, width]));
+            tensor.map_err(|error| TraceError::from(error).to_string())
+        };
+        let (clean, adversarial) = (tensor(&images.clean)?, tensor(&images.adversarial)?);
+        let kept = |pixels| KeptPixels { pixels, device: self.model.device() };
+        let both = Both { n, parts: [kept(&clean), kept(&adversarial)] };
+        let mut found: Vec<[Result<Neighbors, ModularityError>; 2]> = Vec::new();
+        visit_taps(&self.model, &both, progress, &mut |rows| {
+            let (clean, adversarial) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
+            found.push([&clean, &adversarial].map(|queries| neighbors_among(queries, &clean, similarity, k)));
+            Ok(())
+        })
+        .map_err(|error| error.to_string())?;
+        let taps = self.model.tap_paths();
+        let classes = self.model.info().classes as usize;
+        let flow = |at: usize| match found.last() {
+            Some(last) => last[at].as_ref().map_or(Vec::new(), |it| class_flow(it, images, classes)),
+            None => Vec::new(),
+        };
+        Ok(Flow {
+            reference: n,
+            broken: images.is_broken.iter().filter(|it| **it).count(),
+            k,
+            similarity,
+            clean: flow(0),
+            adversarial: flow(1),
+            tap: taps.last().cloned().unwrap_or_default(),
+            taps: taps.into_iter().zip(&found).map(|(tap, found)| detection(tap, found, images)).collect(),
+        })
+    }
+}
+
+/// Clean pixels, then adversarial ones.
+struct Both<'a> {
+    n: usize,
+    parts: [KeptPixels<'a>; 2],
+}
+
+impl PixelSource for Both<'_> {
+    fn len(&self) -> usize {
+        2 * self.n
+    }
+
+    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError> {
+        let [clean, adversarial] = &self.parts;
+        let (start, end) = (range.start, range.end);
+        match self.n {
+            n if end <= n => clean.pixels(range),
+            n if start >= n => adversarial.pixels(start - n..end - n),
+            n => Tensor::f_cat(&[clean.pixels(start..n)?, adversarial.pixels(0..end - n)?], 0),
+        }
+    }
+}
+
+/// Which classes the neighbours of each class's broken images have.
+fn class_flow(neighbors: &Neighbors, images: &AttackedImages, classes: usize) -> Vec<Vec<Option<f64>>> {
+    let mut counts = vec![vec![0_usize; classes]; classes];
+    for sample in broken(images) {
+        for (other, _) in neighbors.row(sample) {
+            counts[images.labels[sample]][images.labels[other as usize]] += 1;
+        }
+    }
+    let shares = |row: Vec<usize>| {
+        let sum: usize = row.iter().sum();
+        row.into_iter().map(|count| (sum > 0).then(|| count as f64 / sum as f64)).collect()
+    };
+    counts.into_iter().map(shares).collect()
+}
+
+fn broken(images: &AttackedImages) -> impl Iterator<Item = usize> {
+    images.is_broken.iter().enumerate().filter(|(_, is_broken)| **is_broken).map(|(sample, _)| sample)
+}
+
+fn detection(tap: String, found: &[Result<Neighbors, ModularityError>; 2], images: &AttackedImages) -> TapDetection {
+    let mut detection = TapDetection {
+        tap,
+        auc: None,
+        auc_two_sided: None,
+        clean_disagreement: None,
+        adversarial_disagreement: None,
+        reason: None,
+    };
+    let [Ok(clean), Ok(adversarial)] = found else {
+        detection.reason = found.iter().find_map(|it| Some(it.as_ref().err()?.to_string()));
+        return detection;
+    };
+    let disagreements = |neighbors: &Neighbors, predictions: &[usize]| -> Vec<usize> {
+        let disagree = |sample: usize| {
+            neighbors.row(sample).filter(|(other, _)| images.labels[*other as usize] != predictions[sample]).count()
+        };
+        broken(images).map(disagree).collect()
+    };
+    let k = clean.candidates() as f64;
+    let share = |counts: &[usize]| counts.iter().sum::<usize>() as f64 / (k * counts.len() as f64);
+    // Only images that the model classifies correctly are attacked: before, their labels are what it says.
+    let (clean, adversarial) = (disagreements(clean, &images.labels), disagreements(adversarial, &images.predictions));
+    if clean.is_empty() {
+        detection.reason = Some("the attack broke no image".to_owned());
+        return detection;
+    }
+    let auc = auc(&clean, &adversarial);
+    detection.auc = Some(auc);
+    detection.auc_two_sided = Some(auc.max(1.0 - auc));
+    detection.clean_disagreement = Some(share(&clean));
+    detection.adversarial_disagreement = Some(share(&adversarial));
+    detection
+}
+
+/// Chance that one of `high` is larger than one of `low`, ties by half. Neither is empty.
+fn auc(low: &[usize], high: &[usize]) -> f64 {
+    let most = low.iter().chain(high).copied().max().unwrap_or(0);
+    let mut counts = vec![0_usize; most + 1];
+    for &value in low {
+        counts[value] += 1;
+    }
+    let below: Vec<usize> = counts
+        .iter()
+        .scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum - count)
+        })
+        .collect();
+    let won: f64 = high.iter().map(|&value| below[value] as f64 + counts[value] as f64 / 2.0).sum();
+    won / (low.len() * high.len()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_counts_ties_by_half() {
+        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-15, "{found} {expected}");
+        close(auc(&[0, 1], &[2, 3]), 1.0);
+        close(auc(&[2, 3], &[0, 1]), 0.0);
+        close(auc(&[1], &[1, 1]), 0.5);
+        // Pairs by hand: (1 > 0), (1 = 1), (3 > 0), (3 > 1).
+        close(auc(&[0, 1], &[1, 3]), 3.5 / 4.0);
+    }
+
+    #[test]
+    fn broken_images_are_counted_where_they_land() {
+        // Four references of classes 0 0 1 1; two neighbours each. Image 0 is broken and lies among class 1.
+        let neighbors = |rows: [[u32; 2]; 4]| Neighbors::new(4, 2, rows.concat(), vec![0.5; 8]);
+        let images = AttackedImages {
+            labels: vec![0, 0, 1, 1],
+            predictions: vec![1, 0, 1, 0],
+            is_broken: vec![true, false, false, true],
+            ..AttackedImages::default()
+        };
+        let clean = neighbors([[1, 2], [0, 2], [3, 0], [2, 0]]);
+        let adversarial = neighbors([[2, 3], [0, 2], [3, 0], [2, 1]]);
+        let flow = class_flow(adversarial.as_ref().unwrap(), &images, 3);
+        assert_eq!(flow[0], [Some(0.0), Some(1.0), Some(0.0)]);
+        assert_eq!(flow[1], [Some(0.5), Some(0.5), Some(0.0)]);
+        assert_eq!(flow[2], [None; 3]);
+        let found = detection("fc".to_owned(), &[clean, adversarial], &images);
+        // Clean: of 0 one disagrees (2), of 3 one (0). Adversarial: of 0 none, of 3, predicted 0, one (2).
+        assert_eq!((found.clean_disagreement, found.adversarial_disagreement), (Some(0.5), Some(0.25)));
+        assert_eq!((found.auc, found.auc_two_sided), (Some(0.25), Some(0.75)));
+        let nobody = AttackedImages { is_broken: vec![false; 4], ..images };
+        let none = detection("fc".to_owned(), &[Err(ModularityError::ZeroK), Err(ModularityError::ZeroK)], &nobody);
+        assert!(none.auc.is_none() && none.reason.unwrap().contains("k = 0"));
+    }
+}
