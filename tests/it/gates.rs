@@ -26,6 +26,29 @@ fn the_exit_code_says_what_the_gates_say() {
 }
 
 #[test]
+fn a_gate_on_a_budget_counts_what_all_its_attacks_break() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    let gates = ["asr.linf:8/255 >= 10 %", "accuracy.linf:8/255.class.* >= 0", "asr.l2:0.5 >= 0"];
+    let flags = [&["--attack", "pgd:norm=l2,steps=3", "--out", &out][..], &gates.map(|gate| ["--gate", gate]).concat()]
+        .concat();
+    let (code, text, _) = exit(&flags);
+    assert!(code == 0 && text.contains("within L∞ ε 8/255 (fgsm, pgd): success "), "{code} {text}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(format!("{out}/report.json")).unwrap()).unwrap();
+    let budgets = report["budgets"].as_array().unwrap();
+    assert_eq!((&budgets[0]["attacks"], budgets.len()), (&serde_json::json!(["fgsm", "pgd"]), 2));
+    let broken = |attack: usize| -> std::collections::BTreeSet<u64> {
+        let samples = report["attacks"][attack]["samples"].as_array().unwrap().iter();
+        samples.filter(|it| it["success"] == true).map(|it| it["sample"].as_u64().unwrap()).collect()
+    };
+    let together = broken(0).union(&broken(1)).count();
+    assert_eq!(budgets[0]["success_rate"]["count"], together);
+    assert_eq!(budgets[1]["success_rate"]["count"], broken(2).len());
+    let clean = report["clean"]["accuracy"]["count"].as_u64().unwrap();
+    assert_eq!(budgets[0]["adversarial_accuracy"]["count"], clean - together as u64);
+}
+
+#[test]
 fn what_does_not_exist_is_said_before_anything_runs() {
     for (gate, word) in [
         ("asr.pdg <= 0.5", "did you mean pgd?"),
@@ -34,6 +57,7 @@ fn what_does_not_exist_is_said_before_anything_runs() {
         ("asr.pgd", "no comparison"),
         ("asr.pgd.class.Sneker <= 0.5", "did you mean Sneaker?"),
         ("asr.pgd.class.10 <= 0.5", "expected 0 to 9"),
+        ("asr.linf:4/255 <= 0.5", "no untargeted attack of this audit tries linf:4/255; they try linf:8/255"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");

@@ -62,7 +62,10 @@ fn what_understates_the_weakness_is_seen() {
     weak.attacks[1].samples.iter_mut().for_each(|it| it.success = false);
     assert_eq!(state(&weak, "one step breaks"), ValidityState::Failed);
     let mut short = report();
-    short.attacks[1].attack.params.insert("eps".to_owned(), "0.5".to_owned());
+    short.attacks[1]
+        .attack
+        .params
+        .extend([("eps", "0.5"), ("step", "2/255")].map(|(key, value)| (key.to_owned(), value.to_owned())));
     assert_eq!((state(&short, "cross"), state(&report(), "cross")), (ValidityState::Suspicious, ValidityState::Ok));
     let mut single = report();
     single.attacks.truncate(1);
