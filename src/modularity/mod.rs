@@ -16,6 +16,8 @@
 
 mod neighbors;
 
+mod best;
+
 mod similarity;
 
 mod graph;
@@ -45,7 +47,7 @@ pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
 pub use null::{Null, random_label_null};
 pub use samples::{SampleQ, sample_q};
-pub use similarity::{neighbors, neighbors_among};
+pub use similarity::{neighbors, neighbors_among, neighbors_with_progress};
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -174,6 +176,9 @@ pub enum ModularityError {
         /// Candidates kept per sample.
         candidates: usize,
     },
+    /// Stopped by the caller.
+    #[error("the measurement was stopped")]
+    Stopped,
     /// Two jackknives were made with different groups.
     #[error(
         "clean and adversarial replicates use different groups, expected the same; use one seed and the same samples"

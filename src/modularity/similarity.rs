@@ -1,37 +1,44 @@
 //! The device half: a representation `[N, M]` to each row's most similar other rows, as plain data.
 
-use tch::{Kind, TchError, Tensor};
+use std::ops::ControlFlow;
 
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::best::Best;
 use super::{ModularityError, Neighbors, Similarity};
 
-/// Similarities held at once, as f32: 256 MiB. More samples than its square root are worked off in blocks of rows.
+/// Similarities held at once on an accelerator, as f32: 256 MiB.
 const BLOCK_BUDGET: i64 = 1 << 26;
 
-/// Rows of the similarity matrix per product while it fits the budget: its other half is mirrored, not computed.
-const MIRRORED_ROWS: i64 = 64;
+/// Products held at once on the processor, as f32: 64 MiB.
+const PRODUCTS_BUDGET: i64 = 1 << 24;
 
 /// Norms below this count as zero.
 const ZERO_NORM: f64 = 1e-8;
 
 /// The `candidates` most similar other rows of each row, ordered by similarity descending, then index ascending.
 ///
-/// `S_ij = r_i·r_j / (‖r_i‖‖r_j‖)` after the transform of `similarity`. At most a block budget of S is held, never all N × N.
+/// `S_ij = r_i·r_j / (‖r_i‖‖r_j‖)` after the transform of `similarity`. Only a block of rows of S is held, never all N × N.
 ///
 /// # Shapes and units
 /// `rows`: f32 `[N, M]`.
 /// # Errors
 /// Non-finite rows, or `candidates` not in 1..N.
 /// # Cost
-/// One matrix product of N·N·M multiply-adds, half of them while S fits the budget.
+/// N·N·M multiply-adds, on the processor half of them: S is symmetric.
 pub fn neighbors(rows: &Tensor, similarity: Similarity, candidates: usize) -> Result<Neighbors, ModularityError> {
-    neighbors_in_blocks(rows, similarity, candidates, BLOCK_BUDGET)
+    neighbors_with_progress(rows, similarity, candidates, &mut |_| ControlFlow::Continue(()))
 }
 
-fn neighbors_in_blocks(
+/// As [`neighbors`]; `progress(share)` hears which share of the work is done.
+///
+/// # Errors
+/// As [`neighbors`], and [`ModularityError::Stopped`] where `progress` says so.
+pub fn neighbors_with_progress(
     rows: &Tensor,
     similarity: Similarity,
     candidates: usize,
-    budget: i64,
+    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
 ) -> Result<Neighbors, ModularityError> {
     let _guard = tch::no_grad_guard();
     let n = rows.size()[0];
@@ -40,28 +47,80 @@ fn neighbors_in_blocks(
         return Neighbors::new(n as usize, candidates, Vec::new(), Vec::new());
     }
     let rows = transformed(rows, rows, similarity)?;
-    let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
-    let zero_rows;
-    if n * n <= budget {
-        let products = mirrored_products(&rows)?;
-        // The diagonal holds the squared norms already.
-        let norms = products.f_diagonal(0, 0, 1)?.f_sqrt()?;
-        zero_rows = check(&norms)?;
-        let inverse = inverse_of(&norms)?;
-        best.extend(&scaled(&products, &inverse, &inverse)?, 0)?;
-    } else {
-        let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
-        zero_rows = check(&norms)?;
-        let inverse = inverse_of(&norms)?;
-        let transposed = rows.f_transpose(0, 1)?;
-        let block = (budget / n).max(1);
-        for start in (0..n).step_by(block as usize) {
-            let length = block.min(n - start);
-            let products = rows.f_narrow(0, start, length)?.f_matmul(&transposed)?;
-            best.extend(&scaled(&products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
+    match rows.device() {
+        Device::Cpu => on_processor(&rows, candidates, processor_block(n), progress),
+        _ => on_accelerator(&rows, candidates, BLOCK_BUDGET, progress),
+    }
+}
+
+/// Rows of S per product: wide products are faster, narrow ones compute less above the diagonal.
+fn processor_block(n: i64) -> i64 {
+    let fast = if n <= 2048 { 64 } else { 256 };
+    fast.min(PRODUCTS_BUDGET / n).max(1)
+}
+
+/// Blocks of rows of S up to the diagonal; each similarity is offered to both of its rows while the block is in the cache.
+fn on_processor(
+    rows: &Tensor,
+    candidates: usize,
+    block: i64,
+    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+) -> Result<Neighbors, ModularityError> {
+    let n = rows.size()[0];
+    let room = Tensor::f_empty([block.min(n) * n], (Kind::Float, Device::Cpu))?;
+    let mut plain = vec![0.0_f32; (block.min(n) * n) as usize];
+    let mut inverse = Vec::with_capacity(n as usize);
+    let mut best = Best::new(n as usize, candidates);
+    let mut zero_rows = 0;
+    for start in (0..n).step_by(block as usize) {
+        let length = block.min(n - start);
+        let end = start + length;
+        let products = room.f_narrow(0, 0, length * end)?.f_view([length, end])?;
+        let right = rows.f_narrow(0, 0, end)?.f_transpose(0, 1)?;
+        let _ = rows.f_narrow(0, start, length)?.f_mm_out(&products, &right)?;
+        // The diagonal holds the squared norms.
+        let norms = products.f_diagonal(start, 0, 1)?.f_sqrt()?;
+        if i64::try_from(norms.f_isfinite()?.f_sum(Kind::Int64)?)? < length {
+            check(&norms_of(rows)?)?;
+        }
+        zero_rows += check(&norms)?;
+        inverse.extend(Vec::<f32>::try_from(inverse_of(&norms)?)?);
+        let plain = &mut plain[..(length * end) as usize];
+        products.f_copy_data(plain, plain.len())?;
+        for (i, products) in (start as usize..).zip(plain.chunks_exact(end as usize)) {
+            best.take(i, products, &inverse);
+        }
+        if progress((end as f64 / n as f64).powi(2)).is_break() {
+            return Err(ModularityError::Stopped);
         }
     }
-    let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
+    let (indices, similarities) = best.finish();
+    Ok(Neighbors::new(n as usize, candidates, indices, similarities)?.with_zero_rows(zero_rows))
+}
+
+/// Whole rows of S in blocks, and the choice on the device too: N × N similarities would be slow to fetch.
+fn on_accelerator(
+    rows: &Tensor,
+    candidates: usize,
+    budget: i64,
+    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+) -> Result<Neighbors, ModularityError> {
+    let n = rows.size()[0];
+    let norms = norms_of(rows)?;
+    let zero_rows = check(&norms)?;
+    let inverse = inverse_of(&norms)?;
+    let transposed = rows.f_transpose(0, 1)?;
+    let block = (budget / n).clamp(1, n);
+    let mut chosen = Chosen { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
+    for start in (0..n).step_by(block as usize) {
+        let length = block.min(n - start);
+        let products = rows.f_narrow(0, start, length)?.f_matmul(&transposed)?;
+        chosen.extend(&scaled(products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
+        if progress((start + length) as f64 / n as f64).is_break() {
+            return Err(ModularityError::Stopped);
+        }
+    }
+    let found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
     Ok(found.with_zero_rows(zero_rows))
 }
 
@@ -87,20 +146,20 @@ pub fn neighbors_among(
     let (queries, reference) =
         (transformed(queries, reference, similarity)?, transformed(reference, reference, similarity)?);
     let inverse = |rows: &Tensor| -> Result<(Tensor, usize), ModularityError> {
-        let norms = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)?;
+        let norms = norms_of(rows)?;
         let zero_rows = check(&norms)?;
         Ok((inverse_of(&norms)?, zero_rows))
     };
     let ((of_queries, zero_rows), (of_reference, _)) = (inverse(&queries)?, inverse(&reference)?);
-    let mut best = Best { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
+    let mut chosen = Chosen { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
     let transposed = reference.f_transpose(0, 1)?;
     let block = (BLOCK_BUDGET / n).max(1);
     for start in (0..n).step_by(block as usize) {
         let length = block.min(n - start);
         let products = queries.f_narrow(0, start, length)?.f_matmul(&transposed)?;
-        best.extend(&scaled(&products, &of_queries.f_narrow(0, start, length)?, &of_reference)?, start)?;
+        chosen.extend(&scaled(products, &of_queries.f_narrow(0, start, length)?, &of_reference)?, start)?;
     }
-    let found = Neighbors::new(n as usize, candidates, best.indices, best.similarities)?;
+    let found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
     Ok(found.with_zero_rows(zero_rows))
 }
 
@@ -113,20 +172,8 @@ fn transformed(rows: &Tensor, reference: &Tensor, similarity: Similarity) -> Res
     }
 }
 
-/// `R·Rᵀ`, of which only the blocks on and above the diagonal are multiplied.
-fn mirrored_products(rows: &Tensor) -> Result<Tensor, TchError> {
-    let n = rows.size()[0];
-    if n <= MIRRORED_ROWS {
-        return rows.f_matmul(&rows.f_transpose(0, 1)?);
-    }
-    let products = Tensor::f_zeros([n, n], (Kind::Float, rows.device()))?;
-    for start in (0..n).step_by(MIRRORED_ROWS as usize) {
-        let length = MIRRORED_ROWS.min(n - start);
-        let right = rows.f_narrow(0, start, n - start)?.f_transpose(0, 1)?;
-        let block = rows.f_narrow(0, start, length)?.f_matmul(&right)?;
-        products.f_narrow(0, start, length)?.f_narrow(1, start, n - start)?.f_copy_(&block)?;
-    }
-    products.f_triu(0)?.f_add(&products.f_triu(1)?.f_transpose(0, 1)?)
+fn norms_of(rows: &Tensor) -> Result<Tensor, TchError> {
+    rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), false)
 }
 
 /// Dividing the products by the norms is cheaper than dividing the rows, and needs no copy of them.
@@ -135,19 +182,19 @@ fn inverse_of(norms: &Tensor) -> Result<Tensor, TchError> {
 }
 
 /// Cosines out of products; rounding outside ±1 is clamped and −0 becomes 0, so that equal values are equal.
-fn scaled(products: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor, TchError> {
-    let scaled = products.f_mul(&rows.f_unsqueeze(1)?)?.f_mul(&columns.f_unsqueeze(0)?)?;
-    scaled.f_clamp(-1.0, 1.0)?.f_add_scalar(0.0)
+fn scaled(mut products: Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor, TchError> {
+    let _ = products.f_mul_(&rows.f_unsqueeze(1)?)?.f_mul_(&columns.f_unsqueeze(0)?)?;
+    products.f_clamp_(-1.0, 1.0)?.f_add_scalar_(0.0)
 }
 
 /// The best so far, row after row.
-struct Best {
+struct Chosen {
     indices: Vec<u32>,
     similarities: Vec<f32>,
     candidates: i64,
 }
 
-impl Best {
+impl Chosen {
     /// Selects from rows `[B, N]` of S, the first of which is row `start`.
     fn extend(&mut self, block: &Tensor, start: i64) -> Result<(), TchError> {
         let (length, n) = (block.size()[0], block.size()[1]);
@@ -265,26 +312,35 @@ mod tests {
         // Small integers: every product is exact in f32 whatever the order of summation, so ties are real ties.
         let rows = (Tensor::arange(60 * 8, (Kind::Float, tch::Device::Cpu)) * 37.0).remainder(5.0).view([60, 8]);
         let whole = neighbors(&rows, Similarity::Cosine, 9).unwrap();
+        let go_on = &mut |_| ControlFlow::Continue(());
         for block_rows in [1, 7, 64] {
-            let blocked = neighbors_in_blocks(&rows, Similarity::Cosine, 9, block_rows * 60).unwrap();
+            let blocked = on_processor(&rows, 9, block_rows, go_on).unwrap();
             assert_eq!(edges(&blocked), edges(&whole), "{block_rows} rows per block");
+            let chosen = on_accelerator(&rows, 9, block_rows * 60, go_on).unwrap();
+            assert_eq!(edges(&chosen), edges(&whole), "{block_rows} rows per block, as an accelerator");
         }
     }
 
     #[test]
-    fn more_rows_than_one_mirrored_block_give_a_symmetric_matrix() {
-        let rows = rows(300, 20);
-        let products = mirrored_products(&rows).unwrap();
-        let expected = rows.matmul(&rows.transpose(0, 1));
-        assert!((&products - expected).abs().max().double_value(&[]) < 1e-4);
-        assert_eq!(products, products.transpose(0, 1));
+    fn the_work_is_told_and_can_be_stopped() {
+        let rows = rows(300, 5);
+        let mut shares = Vec::new();
+        let mut told = |share| {
+            shares.push(share);
+            if share > 0.5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        assert_eq!(neighbors_with_progress(&rows, Similarity::Cosine, 3, &mut told), Err(ModularityError::Stopped));
+        assert_eq!(shares.len(), 4);
     }
 
     #[test]
     fn ties_across_the_end_of_a_list_go_to_the_lowest_index() {
         let same = Tensor::ones([200, 5], (Kind::Float, tch::Device::Cpu));
-        let found = edges(&neighbors(&same, Similarity::Cosine, 3).unwrap());
-        assert_eq!((&found[0], &found[1], &found[150]), (&vec![1, 2, 3], &vec![0, 2, 3], &vec![0, 1, 2]));
+        let chosen = on_accelerator(&same, 3, 1000, &mut |_| ControlFlow::Continue(())).unwrap();
+        for found in [neighbors(&same, Similarity::Cosine, 3).unwrap(), chosen] {
+            let found = edges(&found);
+            assert_eq!((&found[0], &found[1], &found[150]), (&vec![1, 2, 3], &vec![0, 2, 3], &vec![0, 1, 2]));
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
 use crate::modularity::{
-    Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
+    Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes,
+    neighbors_with_progress,
 };
 
 /// A curve and what its graphs say beyond Q.
@@ -173,9 +174,14 @@ fn curves_of_sets(
         let source =
             ImagePixels { images: &images, places: &places, device: advmod_attacks::victim::Victim::device(model) };
         let mut tap = 0;
-        visit_taps(model, &source, &mut |done| progress(before + done), &mut |rows| {
-            for of_similarity in measured.chunk_by_mut(|a, b| a.similarity == b.similarity) {
-                let found = neighbors(rows, of_similarity[0].similarity, largest);
+        let n_similarities = plan.similarities.len() as f64;
+        visit_taps(model, &source, &mut |done| progress(before + done), &mut |rows, share_done| {
+            for (place, of_similarity) in measured.chunk_by_mut(|a, b| a.similarity == b.similarity).enumerate() {
+                let mut tell = |share| share_done((place as f64 + share) / n_similarities);
+                let found = neighbors_with_progress(rows, of_similarity[0].similarity, largest, &mut tell);
+                if found == Err(ModularityError::Stopped) {
+                    return Err(TraceError::Stopped);
+                }
                 for it in of_similarity {
                     let found = found.as_ref().map_err(Clone::clone);
                     it.per_tap[tap].push(found.and_then(|found| TapModularity::measure(found, it.k, &labels, classes)));

@@ -118,7 +118,7 @@ impl FlowModel {
         let kept = |pixels| KeptPixels { pixels, device: self.model.device() };
         let both = Both { n, parts: [kept(&clean), kept(&adversarial)] };
         let mut found: Vec<[Result<Neighbors, ModularityError>; 2]> = Vec::new();
-        visit_taps(&self.model, &both, progress, &mut |rows| {
+        visit_taps(&self.model, &both, progress, &mut |rows, _| {
             let (clean, adversarial) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
             found.push([&clean, &adversarial].map(|queries| neighbors_among(queries, &clean, similarity, k)));
             Ok(())

@@ -65,7 +65,7 @@ pub fn rank(
     let source = ImagePixels { images: &images, places: &places, device: model.device() };
     let total = (model.tap_paths().len() * indices.len()) as u64;
     let mut found = Vec::new();
-    visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows| {
+    visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows, _| {
         let neighbors = neighbors(rows, plan.similarity, plan.k);
         found.push(neighbors.and_then(|neighbors| sample_q(&neighbors, plan.k, &labels, classes)));
         Ok(())

@@ -161,7 +161,7 @@ pub fn linear_cka(
         let before = (batch * length * n_taps) as u64;
         let mut grams = Vec::with_capacity(n_taps);
         let gram = if plan == CkaPlan::Full { Gram::centred } else { Gram::hollow };
-        visit_taps(model, &source, &mut |done| progress(before + done, total), &mut |rows| {
+        visit_taps(model, &source, &mut |done| progress(before + done, total), &mut |rows, _| {
             grams.push(gram(rows)?);
             Ok(())
         })

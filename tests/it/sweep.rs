@@ -1,10 +1,15 @@
 //! Sweeps of `advmod curve` through the real executable.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use advmod::data::Selection;
+use advmod::model::load::LoadOptions;
+use advmod::modularity::Similarity;
+use advmod::study::curve::{CurvePlan, measure};
 use serde_json::Value;
 
-use crate::support::{advmod, root};
+use crate::support::{advmod, model, root};
 
 fn curves(folder: &Path, flags: &[&str]) -> Vec<Value> {
     let out = folder.join("out");
@@ -119,4 +124,26 @@ fn details_name_the_weakest_class_and_classes_sum_to_q() {
     let repeats: Vec<_> = read("curve.csv").into_records().map(Result::unwrap).collect();
     assert_eq!(repeats.len(), 2 * 5);
     assert!(repeats.iter().all(|row| number(&row[11]) > 20.0 && (0.0..1.0).contains(&number(&row[16]))), "{repeats:?}");
+}
+
+#[test]
+fn the_progress_of_samples_of_several_batches_only_grows_and_ends_in_the_total() {
+    let taps = advmod::model::program::TapSelection::parse("layer3.2,layer3.1");
+    let model = model(None, &LoadOptions { taps, ..LoadOptions::default() });
+    let data = advmod::data::open(None, &advmod::data::OpenOptions::default()).unwrap();
+    let plan = CurvePlan { k: 3, similarity: Similarity::Cosine, repeats: 1, samples: Selection::First(600) };
+    let mut told = Vec::new();
+    let (curve, _) = measure(&model, data.as_ref(), &plan, &mut |done, total| {
+        told.push((done, total));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!((curve.n, curve.taps.len()), (600, 2));
+    assert!(told.is_sorted() && told.len() > 10 && told.last() == Some(&(1200, 1200)), "{told:?}");
+    let stopped = measure(&model, data.as_ref(), &plan, &mut |done, _| match done {
+        // Within the first tap.
+        300.. => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert_eq!(stopped, Err("stopped".to_owned()));
 }

@@ -10,7 +10,7 @@ use crate::audit::event::AttackCurves;
 use crate::model::Model;
 use crate::modularity::{
     Curve, Groups, Interval, Jackknife, ModularityError, Neighbors, Similarity, TapModularity, TapPoint,
-    candidates_for, jackknife, neighbors, paired_difference,
+    candidates_for, jackknife, neighbors_with_progress, paired_difference,
 };
 
 /// Most samples per forward pass of a trace.
@@ -21,6 +21,9 @@ const TRACE_PIXELS: usize = 512 * 64 * 64;
 
 /// Bytes of representations kept at once where one pass does not hold all samples.
 const KEPT_BYTES: usize = 2 << 30;
+
+/// Share of a group's first tap that its forward passes count as, in what is told of the progress.
+const FORWARD_SHARE: f64 = 0.25;
 
 /// Each tap's neighbours, or why it has none.
 pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
@@ -64,12 +67,18 @@ pub fn tap_neighbors(
     }
     let candidates = candidates_for(n, settings.k);
     let mut found = Vec::with_capacity(n_taps);
-    visit_taps(model, source, progress, &mut |rows| {
-        found.push(neighbors(rows, settings.similarity, candidates));
+    visit_taps(model, source, progress, &mut |rows, share_done| {
+        match neighbors_with_progress(rows, settings.similarity, candidates, share_done) {
+            Err(ModularityError::Stopped) => return Err(TraceError::Stopped),
+            neighbors => found.push(neighbors),
+        }
         Ok(())
     })?;
     Ok(found)
 }
+
+/// What is done with a tap's rows `[N, M]`; its second argument is told the share of this that is done.
+pub type Visit<'a> = dyn FnMut(&Tensor, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<(), TraceError> + 'a;
 
 /// Feeds all samples forward and hands each tap's rows `[N, M]` over, tap by tap in forward order.
 ///
@@ -79,30 +88,36 @@ pub fn visit_taps(
     model: &Model,
     source: &dyn PixelSource,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    visit: &mut dyn FnMut(&Tensor) -> Result<(), TchError>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), TraceError> {
     let n = source.len();
     let n_taps = model.tap_paths().len();
     let batch = trace_batch(&source.pixels(0..1)?);
     let mut visited = 0;
+    // `begun` is the share of the tap that counts as done.
+    let mut visit_next = |rows: &Tensor, begun: f64, progress: &mut dyn FnMut(u64) -> ControlFlow<()>| {
+        let mut tell = |done: f64| progress((done * n as f64) as u64);
+        visit(rows, &mut |share| tell(visited as f64 + begun + (1.0 - begun) * share))?;
+        visited += 1;
+        if tell(visited as f64).is_break() { Err(TraceError::Stopped) } else { Ok(visited) }
+    };
     if n <= batch {
         let pixels = padded(&source.pixels(0..n)?)?;
-        let mut stopped = false;
+        let mut failed = None;
         let _logits = model.trace(&pixels, &mut |_, rows| {
-            visit(&rows.f_narrow(0, 0, n as i64)?)?;
-            visited += 1;
-            stopped |= progress((visited * n) as u64).is_break();
+            if failed.is_none() {
+                failed = visit_next(&rows.f_narrow(0, 0, n as i64)?, 0.0, progress).err();
+            }
             Ok(())
         })?;
-        return if stopped { Err(TraceError::Stopped) } else { Ok(()) };
+        return failed.map_or(Ok(()), Err);
     }
-    while visited < n_taps {
-        for rows in keep_rows(model, source, (visited, batch), progress)? {
-            visit(&rows)?;
-            visited += 1;
-            if progress((visited * n) as u64).is_break() {
-                return Err(TraceError::Stopped);
-            }
+    let mut first = 0;
+    while first < n_taps {
+        let mut begun = FORWARD_SHARE;
+        for rows in keep_rows(model, source, (first, batch), progress)? {
+            first = visit_next(&rows, begun, progress)?;
+            begun = 0.0;
         }
     }
     Ok(())
@@ -144,7 +159,8 @@ fn keep_rows(
             }
             Ok(())
         })?;
-        if progress((first * n) as u64).is_break() {
+        let share = FORWARD_SHARE * (start + length) as f64;
+        if progress((first * n) as u64 + share as u64).is_break() {
             return Err(TraceError::Stopped);
         }
     }
