@@ -14,6 +14,8 @@ pub mod state;
 
 pub mod stats;
 
+pub mod dynamics;
+
 pub mod baseline;
 
 pub mod resume;

@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::args::{DynamicsArgs, OutputFormat};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
@@ -16,7 +14,7 @@ use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::study::curve::CurvePlan;
-use crate::study::dynamics::{Checkpoint, checkpoint, checkpoints, trends};
+use crate::study::dynamics::{Checkpoint, Dynamics, checkpoint, checkpoints, trends};
 
 pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
@@ -96,7 +94,7 @@ pub(super) fn write(folder: &Path, measured: &[Checkpoint], data: &str) -> Resul
 }
 
 fn json(measured: &[Checkpoint], data: &str) -> String {
-    let document = json!({ "data": data, "checkpoints": measured, "taps": trends(measured) });
+    let document = Dynamics { checkpoints: measured.to_vec(), data: data.to_owned(), taps: trends(measured) };
     serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n"
 }
 

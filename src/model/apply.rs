@@ -1,9 +1,12 @@
 //! Runs one [`Op`] on libtorch.
 
-use tch::{TchError, Tensor};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, TchError, Tensor};
 
 use super::interpreter::Mode;
 use super::op::{Op, Size, Unary, WeightId};
+use super::upload::to_device;
 
 /// What an operator needs to know besides its inputs.
 pub struct Context<'a> {
@@ -15,6 +18,8 @@ pub struct Context<'a> {
     pub batch: i64,
     /// Whether the result may be written over the first input.
     pub in_place: bool,
+    /// The operator's place in its program.
+    pub node: usize,
 }
 
 /// The operator's result.
@@ -22,7 +27,7 @@ pub struct Context<'a> {
 /// # Errors
 /// libtorch's message, when the inputs do not fit.
 pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tensor, TchError> {
-    let Context { mode, batch, in_place, .. } = *context;
+    let Context { mode, batch, in_place, node, .. } = *context;
     let weight = |id: WeightId| (context.weight)(id);
     if let Op::Constant { weight: id } = op {
         return Ok(weight(*id).shallow_clone());
@@ -32,13 +37,15 @@ pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tenso
     match op {
         Op::Normalize { mean, std } => first.f_sub(weight(*mean))?.f_div(weight(*std)),
         Op::Conv2d { weight: w, bias, geometry: g } => {
-            first.f_conv2d(weight(*w), bias.map(weight), g.stride, g.padding, g.dilation, g.groups)
+            in_bf16(mode, first, weight(*w), bias.map(weight), |x, w, bias| {
+                x.f_conv2d(w, bias, g.stride, g.padding, g.dilation, g.groups)
+            })
         }
-        Op::Linear { weight: w, bias } => first.f_linear(weight(*w), bias.map(weight)),
+        Op::Linear { weight: w, bias } => in_bf16(mode, first, weight(*w), bias.map(weight), Tensor::f_linear),
         Op::BatchNorm { weight: w, bias, mean, variance, eps } => {
             let (training, momentum) = match mode {
                 Mode::Evaluate => (false, 0.0),
-                Mode::Train { momentum } => (true, momentum),
+                Mode::Train { momentum, .. } => (true, momentum),
             };
             let (mean, variance) = (Some(weight(*mean)), Some(weight(*variance)));
             first.f_batch_norm(Some(weight(*w)), Some(weight(*bias)), mean, variance, training, momentum, *eps, true)
@@ -76,10 +83,36 @@ pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tenso
         Op::VectorNorm { order, dims, keep } => first.f_norm_scalaropt_dim(*order, dims.as_slice(), *keep),
         Op::Dropout { p } => match mode {
             Mode::Evaluate => Ok(first.shallow_clone()),
-            Mode::Train { .. } => first.f_dropout(*p, true),
+            Mode::Train { seed, .. } => dropout(first, *p, seed, node),
         },
         _ => rearranged(op, first, inputs, batch),
     }
+}
+
+/// A product on its inputs rounded to bf16 where the mode says so; what comes out is f32 again, and so are the gradients of the weights.
+fn in_bf16(
+    mode: Mode,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    product: impl Fn(&Tensor, &Tensor, Option<Tensor>) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    if !matches!(mode, Mode::Train { bf16: true, .. }) {
+        return product(x, weight, bias.map(Tensor::shallow_clone));
+    }
+    let rounded = |tensor: &Tensor| tensor.f_to_kind(Kind::BFloat16);
+    let bias = bias.map(rounded).transpose()?;
+    product(&rounded(x)?, &rounded(weight)?, bias)?.f_to_kind(Kind::Float)
+}
+
+/// Drops a share `p` of the values and scales the others up. Which ones depends on seed and place in the program alone: libtorch's own draws
+/// come from a generator of the whole process, which a training that goes on could not put back.
+fn dropout(x: &Tensor, p: f64, seed: u64, node: usize) -> Result<Tensor, TchError> {
+    let mut stream = ChaCha8Rng::seed_from_u64(seed);
+    stream.set_stream(node as u64);
+    let kept = (1.0 / (1.0 - p)) as f32;
+    let mask: Vec<f32> = (0..x.numel()).map(|_| if stream.random::<f64>() < p { 0.0 } else { kept }).collect();
+    x.f_mul(&to_device(&Tensor::f_from_slice(&mask)?.f_view(&x.size()[..])?, x.device())?)
 }
 
 /// Operators that compute nothing: they move, repeat, leave out or join elements.
@@ -146,4 +179,37 @@ fn unary(function: Unary, x: &Tensor) -> Result<Tensor, TchError> {
 
 fn too_few(op: &Op) -> TchError {
     TchError::Torch(format!("{op:?} has too few inputs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_the_mean_and_goes_by_seed_and_node() {
+        let ones = Tensor::ones([100, 200], (Kind::Float, Device::Cpu));
+        let drop = |seed, node| dropout(&ones, 0.25, seed, node).unwrap();
+        let dropped = drop(1, 2);
+        let zeros = i64::try_from(dropped.eq(0.0).sum(Kind::Int64)).unwrap();
+        // 20,000 draws: four standard deviations are 245.
+        assert!((zeros - 5000).abs() < 245, "{zeros}");
+        assert!((dropped.max().double_value(&[]) - 4.0 / 3.0).abs() < 1e-6);
+        assert_eq!(dropped, drop(1, 2));
+        assert!(dropped != drop(1, 3) && dropped != drop(2, 2));
+    }
+
+    #[test]
+    fn bf16_rounds_what_is_multiplied_and_gives_f32_and_its_gradients() {
+        let weight = Tensor::from_slice(&[1.0_f32 / 3.0, 2.0]).view([1, 2]).set_requires_grad(true);
+        let x = Tensor::from_slice(&[3.0_f32, 0.1]).view([1, 2]);
+        let mode = |bf16| Mode::Train { momentum: 0.1, seed: 0, bf16 };
+        let product = |bf16| in_bf16(mode(bf16), &x, &weight, None, Tensor::f_linear).unwrap();
+        // 1/3 and 0.1 are 0.333984375 and 0.10009765625 in bf16; their products' sum 1.2021484375 rounds to 1.203125.
+        assert!((product(true).double_value(&[0, 0]) - 1.203_125).abs() < 1e-12);
+        assert!((product(false).double_value(&[0, 0]) - 1.2).abs() < 1e-6);
+        product(true).sum(Kind::Float).backward();
+        assert_eq!(weight.grad(), Tensor::from_slice(&[3.0_f32, 0.100_097_656]).view([1, 2]));
+    }
 }

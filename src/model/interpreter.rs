@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::apply::{Context, apply};
-use super::program::{Node, Op, Program, Tap, WeightId};
+use super::program::{Op, Program, Tap, WeightId};
 
 /// Whether batch statistics are used and dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +14,10 @@ pub enum Mode {
     Train {
         /// Share of the batch's statistics in the new running ones.
         momentum: f64,
+        /// Of what dropout drops.
+        seed: u64,
+        /// Whether convolutions and matrix products round their inputs and weights to bf16.
+        bf16: bool,
     },
 }
 
@@ -77,7 +81,7 @@ impl Interpreter {
         let mut values: Vec<Option<Tensor>> = (0..self.program.value_count()).map(|_| None).collect();
         values[self.program.input.index()] = Some(pixels.shallow_clone());
         for (idx, node) in self.program.nodes.iter().enumerate() {
-            let output = self.apply(node, &values, self.in_place[idx], mode, batch)?;
+            let output = self.apply(idx, &values, mode, batch)?;
             for (tap_idx, tap) in taps.iter().enumerate() {
                 if tap.value == node.output {
                     visit(tap_idx, &output)?;
@@ -128,19 +132,13 @@ impl Interpreter {
         Tensor::f_cat(&logits, 0)
     }
 
-    fn apply(
-        &self,
-        node: &Node,
-        values: &[Option<Tensor>],
-        in_place: bool,
-        mode: Mode,
-        batch: i64,
-    ) -> Result<Tensor, TchError> {
+    fn apply(&self, idx: usize, values: &[Option<Tensor>], mode: Mode, batch: i64) -> Result<Tensor, TchError> {
+        let (node, in_place) = (&self.program.nodes[idx], self.in_place[idx]);
         let inputs: Vec<&Tensor> = (node.inputs.iter())
             .map(|input| values[input.index()].as_ref().expect("values live until their last use"))
             .collect();
         let weight = |id: WeightId| &self.program.weight(id).tensor;
-        apply(&node.op, &inputs, &Context { weight: &weight, mode, batch, in_place })
+        apply(&node.op, &inputs, &Context { weight: &weight, mode, batch, in_place, node: idx })
     }
 }
 

@@ -3,44 +3,16 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::curve::{CurvePlan, measure, sets};
+pub use crate::audit::dynamics::{Checkpoint, Dynamics, TapTrend};
 use crate::audit::stage::clean::predict;
 use crate::audit::stage::pixels::ImagePixels;
 use crate::audit::stats::Rate;
 use crate::data::Dataset;
 use crate::model::Model;
-use crate::modularity::Curve;
 
 /// Endings of files that are taken for checkpoints.
 const ENDINGS: [&str; 5] = ["safetensors", "pt", "pth", "th", "pt2"];
-
-/// One checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Checkpoint {
-    /// File name.
-    pub name: String,
-    /// Of the file.
-    pub sha256: String,
-    /// On the samples of the curve, all repeats together.
-    pub accuracy: Rate,
-    /// Clean curve.
-    pub curve: Curve,
-}
-
-/// How a tap's Q goes with the accuracy over the checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TapTrend {
-    /// Where.
-    pub tap: String,
-    /// Q of the first checkpoint.
-    pub first: Option<f64>,
-    /// Q of the last one.
-    pub last: Option<f64>,
-    /// Spearman's rank correlation of Q and accuracy; absent for fewer than three checkpoints, and where one of the two never changes.
-    pub rank_correlation: Option<f64>,
-}
 
 /// The checkpoints of a folder, `epoch-9` before `epoch-10`.
 ///

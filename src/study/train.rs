@@ -1,28 +1,39 @@
 //! Trains a built-in architecture with SGD.
 
+mod sgd;
+mod state;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use tch::nn::OptimizerConfig as _;
-use tch::{Device, Kind, TchError, Tensor, nn};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, TchError, Tensor};
+
+pub use state::{Interrupted, Standing};
 
 use crate::atomic_file;
 use crate::data::{DataError, Dataset, Images};
-use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
+use crate::model::format::{FormatError, write_safetensors};
 use crate::model::interpreter::{Interpreter, Mode};
 use crate::model::metadata::ModelMetadata;
 use crate::model::normalize::Normalization;
+use crate::model::program::Weight;
 use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
 use advmod_attacks::victim::first_line;
+use sgd::Sgd;
 
-/// The recipe.
-#[derive(Clone, Debug, PartialEq)]
+/// The recipe, and where its results go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {
+    /// Where the images were opened.
+    pub data: PathBuf,
+    /// For the last epoch's weights.
+    pub output: PathBuf,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images per step; a last, smaller batch is used too.
@@ -43,8 +54,34 @@ pub struct TrainPlan {
     pub seed: u64,
     /// Applied inside the network.
     pub normalization: Normalization,
-    /// A folder for one file per epoch.
+    /// Whether convolutions and matrix products round their inputs to bf16; weights and all else stay f32.
+    pub bf16: bool,
+    /// A folder for one file per epoch, and the state from which an interrupted training goes on.
     pub checkpoints: Option<PathBuf>,
+    /// Whether the curve of each checkpoint is measured beside the training.
+    pub measure: bool,
+}
+
+impl TrainPlan {
+    /// Numbers that their types cannot hold back.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub fn check(&self) -> Result<(), String> {
+        let refuse = |flag: &str, value: f64, wanted: &str| Err(format!("--{flag} {value}: must be {wanted}"));
+        match self {
+            it if !(it.learning_rate.is_finite() && it.learning_rate > 0.0) => {
+                refuse("lr", it.learning_rate, "above 0")
+            }
+            it if !(0.0..1.0).contains(&it.momentum) => refuse("momentum", it.momentum, "at least 0 and below 1"),
+            it if !(it.weight_decay.is_finite() && it.weight_decay >= 0.0) => {
+                refuse("weight-decay", it.weight_decay, "at least 0")
+            }
+            it if it.epochs == 0 => refuse("epochs", 0.0, "at least 1"),
+            it if it.batch == 0 => refuse("batch", 0.0, "at least 1"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What happens during training.
@@ -98,60 +135,69 @@ pub enum TrainError {
     Torch(#[from] TchError),
 }
 
-/// Trains on `train`, measures on `test` after each epoch, and writes the last epoch's weights to `output`.
+/// Trains on `train`, measures on `test` after each epoch, and writes the last epoch's weights to the plan's output.
 ///
 /// The last epoch is kept, not the best one on the test images: choosing by the test images would flatter the number.
+/// A training that goes on where an `interrupted` one was ends, with the same number of threads, in the same weights as without the interruption.
 /// Returns the test accuracy of what was written.
 pub fn train(
     architecture: &dyn Architecture,
     (train, test): (&dyn Dataset, &dyn Dataset),
     plan: &TrainPlan,
     device: Device,
-    output: &Path,
+    interrupted: Option<&Interrupted>,
     report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<f64, TrainError> {
     check(architecture, train)?;
     check(architecture, test)?;
+    let output = plan.output.as_path();
     // Before hours of training, not after them.
     atomic_file::check(output).map_err(|source| FormatError::Write { path: output.to_owned(), source })?;
+    let hashes = [train, test].map(|dataset| dataset.info().sha256.as_str());
+    if interrupted.is_some_and(|it| it.standing.images != hashes) {
+        let name = &train.info().name;
+        return Err(TrainError::Unsuitable(format!(
+            "{name}: not the images that the training began with; give --data"
+        )));
+    }
     let all = |dataset: &dyn Dataset| dataset.read(&(0..dataset.info().n).collect::<Vec<_>>());
     let (train_images, test_images) = (all(train)?, all(test)?);
 
     let mut program = architecture
         .build(&mut FreshWeights::new(plan.seed))
         .map_err(|error| TrainError::Unsuitable(format!("cannot initialize {}: {error}", architecture.name())))?;
-    let store = nn::VarStore::new(device);
     for weight in &mut program.weights {
-        // The store's names may not hold dots.
-        let name = weight.name.replace('.', "/");
-        weight.tensor = match weight.trainable {
-            true => store.root().f_var_copy(&name, &weight.tensor)?,
-            false => to_device(&weight.tensor, device)?,
-        };
+        let there = to_device(&weight.tensor.detach(), device)?.f_detach_copy()?;
+        weight.tensor = there.f_set_requires_grad(weight.trainable)?;
     }
     let network = Interpreter::new(program);
-    let config = nn::Sgd { momentum: plan.momentum, dampening: 0.0, wd: plan.weight_decay, nesterov: false };
-    let mut optimizer = config.build(&store, plan.learning_rate)?;
+    let mut sgd = Sgd::new(named(&network).filter(|it| it.1.requires_grad()), plan.momentum, plan.weight_decay)?;
     let normalization = Normalizer::new(plan, architecture.channels(), device)?;
+    let (mut done, mut test_accuracy) = (0, 0.0);
+    if let Some(interrupted) = interrupted {
+        interrupted.restore(named(&network), sgd.buffers())?;
+        (done, test_accuracy) = (interrupted.standing.epoch, interrupted.standing.test_accuracy);
+    }
 
     let n = train_images.labels.len();
     let steps = n.div_ceil(plan.batch);
-    let mut test_accuracy = 0.0;
-    for epoch in 1..=plan.epochs {
+    for epoch in done + 1..=plan.epochs {
         let decays = plan.milestones.iter().filter(|&&milestone| epoch >= milestone).count();
         let learning_rate = plan.learning_rate * 0.1_f64.powi(decays as i32);
-        optimizer.set_lr(learning_rate);
         let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
         random.set_stream(epoch as u64);
+        let mut dropped = ChaCha8Rng::seed_from_u64(plan.seed);
+        dropped.set_stream(DROPOUT | epoch as u64);
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut random);
         let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
         for (step, indices) in order.chunks(plan.batch).enumerate() {
             let batch = augmented(&train_images, indices, plan, &mut random);
             let (pixels, labels) = upload(&batch, device)?;
-            let logits = network.run(&normalization.apply(&pixels)?, Mode::Train { momentum: 0.1 })?;
+            let mode = Mode::Train { momentum: 0.1, seed: dropped.random(), bf16: plan.bf16 };
+            let logits = network.run(&normalization.apply(&pixels)?, mode)?;
             let loss = logits.f_cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, 0.0)?;
-            optimizer.backward_step(&loss);
+            sgd.step(&loss, learning_rate)?;
             loss_sum += f64::try_from(&loss)? * indices.len() as f64;
             correct += count_correct(&logits, &labels)?;
             seen += indices.len();
@@ -178,6 +224,8 @@ pub fn train(
         if let Some(folder) = &plan.checkpoints {
             let path = checkpoint_file(folder, epoch);
             save(&path, &network, architecture, plan, test, &format!("epoch {epoch} of {}", plan.epochs))?;
+            let standing = Standing::new(&architecture.name(), plan, (epoch, test_accuracy), hashes);
+            state::write(folder, &standing, named(&network), sgd.buffers())?;
         }
         let done = TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy };
         if report(done).is_break() && epoch < plan.epochs {
@@ -185,7 +233,7 @@ pub fn train(
         }
     }
     let training = format!(
-        "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}; \
+        "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}; \
          test accuracy {test_accuracy:.4}",
         plan.epochs,
         plan.learning_rate,
@@ -195,10 +243,19 @@ pub fn train(
         plan.batch,
         plan.crop_padding,
         plan.flip,
-        plan.seed
+        plan.seed,
+        if plan.bf16 { ", bf16" } else { "" }
     );
     save(output, &network, architecture, plan, test, &training)?;
     Ok(test_accuracy)
+}
+
+/// Streams of the seed for dropout; those for order and augmentation are the epochs'.
+const DROPOUT: u64 = 1 << 63;
+
+/// A network's weights with their names.
+fn named(network: &Interpreter) -> impl Iterator<Item = (&str, &Tensor)> {
+    network.program().weights.iter().map(|weight: &Weight| (weight.name.as_str(), &weight.tensor))
 }
 
 /// Where the checkpoint of an epoch is.
@@ -315,11 +372,7 @@ fn save(
 ) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
     for weight in &network.program().weights {
-        let tensor = to_device(&weight.tensor.detach(), Device::Cpu)?.f_contiguous()?;
-        let values: Vec<f32> = Vec::try_from(tensor.f_view(-1)?)?;
-        let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        tensors.push((weight.name.clone(), RawTensor { dtype: Dtype::F32, shape, bytes }));
+        tensors.push((weight.name.clone(), state::raw(&weight.tensor)?));
     }
     let info = data.info();
     let metadata = ModelMetadata {

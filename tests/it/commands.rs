@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{advmod, root};
-
-fn stdout(arguments: &[&str]) -> String {
-    String::from_utf8(advmod(arguments).assert().success().get_output().stdout.clone()).unwrap()
-}
+use crate::support::{advmod, root, stdout};
 
 #[test]
 fn inspect_shows_the_embedded_model() {
@@ -61,79 +57,6 @@ fn attacks_are_listed_and_explained() {
     for line in [list, one].concat().lines().filter(|line| !line.contains("https://")) {
         assert!(line.chars().count() <= 80, "{line}");
     }
-}
-
-/// An IDX data set of bright and dark images, which one epoch learns.
-fn little_data(folder: &std::path::Path) {
-    for (part, n) in [("train", 256_u32), ("t10k", 64)] {
-        let mut images = vec![0, 0, 8, 3];
-        images.extend([n, 8, 8].map(u32::to_be_bytes).concat());
-        let mut labels = vec![0, 0, 8, 1];
-        labels.extend(n.to_be_bytes());
-        for image in 0..n {
-            images.extend((0..64_u32).map(|pixel| (image % 2 * 180 + (image * 31 + pixel * 7) % 50) as u8));
-            labels.push((image % 2) as u8);
-        }
-        std::fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
-        std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
-    }
-}
-
-#[test]
-fn train_makes_a_model_that_audit_takes_without_flags() {
-    let folder = tempfile::tempdir().unwrap();
-    little_data(folder.path());
-    let data = folder.path().display().to_string();
-    let file = folder.path().join("model.safetensors").display().to_string();
-    let checkpoints = folder.path().join("epochs");
-    let text = stdout(&[
-        "train",
-        "--data",
-        &data,
-        "--arch",
-        "resnet20",
-        "--epochs",
-        "2",
-        "--batch",
-        "32",
-        "--no-flip",
-        "--crop-padding",
-        "1",
-        "--normalize",
-        "mnist",
-        "--out",
-        &file,
-        "--checkpoints",
-        &checkpoints.display().to_string(),
-    ]);
-    assert!(text.contains("epoch   2/2") && text.contains("100.00 % on the test images"), "{text}");
-    assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), 2);
-    let inspected: Value = serde_json::from_str(&stdout(&["inspect", "--model", &file, "--format", "json"])).unwrap();
-    assert_eq!(
-        (&inspected["architecture"], &inspected["normalization"]["name"]),
-        (&"resnet20".into(), &"mnist".into())
-    );
-    let table = stdout(&["audit", "--model", &file, "--data", &data, "--first", "64", "--attacks", "fgsm"]);
-    assert!(table.contains("100.0"), "{table}");
-}
-
-#[test]
-fn the_same_seed_trains_the_same_weights() {
-    let folder = tempfile::tempdir().unwrap();
-    little_data(folder.path());
-    let data = folder.path().display().to_string();
-    let train = |name: &str, seed: &str| {
-        let file = folder.path().join(name);
-        let out = file.display().to_string();
-        let flags = [
-            "train", "--data", &data, "--arch", "resnet20", "--epochs", "1", "--batch", "64", "--seed", seed, "--out",
-            &out,
-        ];
-        stdout(&flags);
-        advmod::model::format::read_weights(&file).unwrap().tensors
-    };
-    assert_eq!(train("a", "1"), train("b", "1"));
-    assert_ne!(train("a", "1"), train("c", "2"));
 }
 
 #[test]

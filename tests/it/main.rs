@@ -6,7 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
-//! - `sweep`, `similarity`, `dynamics`: the paper's experiments; `labels`, `flow`: beyond them.
+//! - `sweep`, `similarity`, `dynamics`, `train`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -38,3 +38,4 @@ mod readme;
 mod terminal;
 
 mod tidy;
+mod train;

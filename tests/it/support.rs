@@ -54,6 +54,11 @@ pub fn advmod(arguments: &[&str]) -> assert_cmd::Command {
     command
 }
 
+/// What it prints when all is well.
+pub fn stdout(arguments: &[&str]) -> String {
+    String::from_utf8(advmod(arguments).assert().success().get_output().stdout.clone()).unwrap()
+}
+
 /// Loads a model for the processor.
 pub fn model(path: Option<&Path>, options: &LoadOptions) -> Model {
     load(path, options, Device::Cpu).unwrap()

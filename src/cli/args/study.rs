@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::shared::{DataArgs, ModelArgs, ProgressMode, RunArgs, SourceArgs, TapArgs, positive};
 use crate::model::device::DeviceChoice;
@@ -208,50 +208,61 @@ pub struct CurveArgs {
 #[derive(Args, Debug)]
 pub struct TrainArgs {
     /// Data set with a train and a test split.
-    #[arg(long, value_name = "PATH")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "resume")]
+    pub data: Option<PathBuf>,
     /// What to train: resnet20, vgg16-bn, ….
-    #[arg(long, value_name = "NAME")]
-    pub arch: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "resume")]
+    pub arch: Option<String>,
     /// File for the trained model (.safetensors).
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// What the model will expect, as for --normalize elsewhere.
-    #[arg(long, value_name = "PRESET", default_value = "none")]
-    pub normalize: String,
-    /// Passes over the training images.
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = positive)]
-    pub epochs: usize,
-    /// Learning rate of the first epoch.
-    #[arg(long, value_name = "RATE", default_value_t = 0.1, allow_negative_numbers = true)]
-    pub lr: f64,
-    /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs].
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    pub out: Option<PathBuf>,
+    /// Go on with the interrupted training whose --checkpoints are in this folder, behind its last whole epoch: same recipe, and the same
+    /// weights in the end as without the interruption. --data and --out say where these are now, if they have moved.
+    #[arg(long, value_name = "DIR", conflicts_with_all = RECIPE_FLAGS)]
+    pub resume: Option<PathBuf>,
+    /// Where what is not given comes from; paper is that of the modularity curve's authors.
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    pub preset: TrainPreset,
+    /// What the model will expect, as for --normalize elsewhere [default: none].
+    #[arg(long, value_name = "PRESET")]
+    pub normalize: Option<String>,
+    /// Passes over the training images [default: 12; paper: 150].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub epochs: Option<usize>,
+    /// Learning rate of the first epoch [default: 0.1; paper: 0.01].
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs; paper: 50,100].
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
     pub milestones: Option<Vec<usize>>,
-    /// SGD momentum.
-    #[arg(long, value_name = "M", default_value_t = 0.9, allow_negative_numbers = true)]
-    pub momentum: f64,
-    /// L2 penalty on every parameter.
-    #[arg(long, value_name = "W", default_value_t = 5e-4, allow_negative_numbers = true)]
-    pub weight_decay: f64,
-    /// Pixels of zero padding for random crops; 0 turns them off.
-    #[arg(long, value_name = "PIXELS", default_value_t = 4)]
-    pub crop_padding: usize,
+    /// SGD momentum [default: 0.9].
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    pub momentum: Option<f64>,
+    /// L2 penalty on every parameter [default: 0.0005; paper: 0.005].
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Pixels of zero padding for random crops; 0 turns them off [default: 4].
+    #[arg(long, value_name = "PIXELS")]
+    pub crop_padding: Option<usize>,
     /// Do not mirror images.
     #[arg(long)]
     pub no_flip: bool,
-    /// Folder for one checkpoint per epoch.
+    /// Round what goes into convolutions and matrix products to bf16; weights, their sums and all else stay f32. Faster on GPUs and on
+    /// processors with AMX or AVX512-BF16 units, slower on others.
+    #[arg(long)]
+    pub bf16: bool,
+    /// Folder for one checkpoint per epoch, and for what --resume needs.
     #[arg(long, value_name = "DIR")]
     pub checkpoints: Option<PathBuf>,
     /// After each epoch measure the curve on 500 test images; dynamics.json, dynamics.csv and dynamics.svg grow beside the checkpoints.
     #[arg(long, requires = "checkpoints")]
     pub measure: bool,
-    /// Images per step.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
-    pub batch: usize,
-    /// Of initialization, order and augmentation.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    /// Images per step [default: 128; paper: 256].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub batch: Option<usize>,
+    /// Of initialization, order, augmentation and dropout [default: 0].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,
@@ -261,4 +272,32 @@ pub struct TrainArgs {
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub progress: ProgressMode,
+}
+
+/// The flags that make a recipe: a training that goes on has its own.
+const RECIPE_FLAGS: [&str; 14] = [
+    "arch",
+    "preset",
+    "normalize",
+    "epochs",
+    "lr",
+    "milestones",
+    "momentum",
+    "weight_decay",
+    "crop_padding",
+    "no_flip",
+    "bf16",
+    "checkpoints",
+    "batch",
+    "seed",
+];
+
+/// `--preset` of `advmod train`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TrainPreset {
+    /// A dozen epochs at a high learning rate.
+    #[default]
+    Standard,
+    /// As the paper's code: 150 epochs at 0.01, divided by ten before epochs 50 and 100, weight decay 0.005, batches of 256.
+    Paper,
 }

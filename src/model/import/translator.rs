@@ -296,7 +296,7 @@ impl<'a> Translator<'a> {
         if let (Some(tensors), false) = (constants, op.names_the_batch()) {
             let weights = &self.weights;
             let weight = |id: WeightId| &weights[id.0 as usize].tensor;
-            let context = Context { weight: &weight, mode: Mode::Evaluate, batch: 1, in_place: false };
+            let context = Context { weight: &weight, mode: Mode::Evaluate, batch: 1, in_place: false, node: 0 };
             check_size(&op, &tensors, &context).map_err(|reason| self.error(reason))?;
             let result = tch::no_grad(|| apply(&op, &tensors, &context));
             let tensor = result.map_err(|error| self.error(advmod_attacks::victim::first_line(&error)))?;

@@ -26,7 +26,7 @@ pub(super) fn run(
 ) -> Result<(), ImportError> {
     let _guard = tch::no_grad_guard();
     let weight = |id: WeightId| &program.weight(id).tensor;
-    let context = Context { weight: &weight, mode: Mode::Evaluate, batch: image[0], in_place: false };
+    let context = Context { weight: &weight, mode: Mode::Evaluate, batch: image[0], in_place: false, node: 0 };
     let mut readers = vec![0_usize; program.value_count()];
     for input in program.nodes.iter().flat_map(|node| &node.inputs) {
         readers[input.index()] += 1;
