@@ -59,8 +59,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         });
         progress.finish();
         if interrupt.asked() {
-            say("interrupted: nothing was written");
-            return Ok(interrupt.exit());
+            break;
         }
         let (checkpoint, warnings) =
             found.map_err(|error| CliError::Runtime(format!("{}: {error}", file.display())))?;
@@ -73,6 +72,10 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         }
         measured.push(checkpoint);
     }
+    if measured.is_empty() {
+        say(&format!("interrupted: none of {} checkpoints was measured; nothing was written", files.len()));
+        return Ok(interrupt.exit());
+    }
     match how.run.format {
         OutputFormat::Json => print(&json(&measured, &data.info().name))?,
         OutputFormat::Text => print(&trend_table(&measured))?,
@@ -81,6 +84,12 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
         write(folder, &measured, &data.info().name)?;
+    }
+    if measured.len() < files.len() {
+        let written =
+            args.out.as_ref().map_or(String::new(), |folder| format!(", and written to {}", folder.display()));
+        say(&format!("interrupted: {} of {} checkpoints are measured{written}", measured.len(), files.len()));
+        return Ok(interrupt.exit());
     }
     Ok(Exit::Pass)
 }

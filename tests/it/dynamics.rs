@@ -1,8 +1,11 @@
 //! `advmod dynamics` and `advmod train --measure` through the real executable.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
-use crate::support::{advmod, make_data_set};
+use crate::support::{advmod, make_data_set, root};
 
 #[test]
 fn the_dynamics_of_a_training_are_those_of_its_checkpoints() {
@@ -51,4 +54,40 @@ fn a_folder_without_checkpoints_is_an_error_in_one_line() {
     }
     let output = advmod(&["train", "--data", "x", "--arch", "y", "--out", "z", "--measure"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_measured_before_an_interruption_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for epoch in 1..=60 {
+        let to = folder.path().join(format!("epoch-{epoch}.safetensors"));
+        std::fs::copy(root().join("fixtures/resnet20-fashion-mnist.safetensors"), to).unwrap();
+    }
+    let out = folder.path().join("out");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_advmod"))
+        .args(["dynamics", folder.path().to_str().unwrap(), "--samples", "64", "--taps", "layer3.?", "--threads", "1"])
+        .args(["--out", out.to_str().unwrap()])
+        .env_remove("LD_LIBRARY_PATH")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("epoch-2.")));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let table: Vec<String> = lines.collect();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(table.iter().any(|line| line.contains("rank correlation")), "{table:?}");
+    let written: Value = serde_json::from_slice(&std::fs::read(out.join("dynamics.json")).unwrap()).unwrap();
+    let measured = written["checkpoints"].as_array().unwrap().len();
+    assert!((2..60).contains(&measured));
+    assert!(
+        said.contains(&format!("interrupted: {measured} of 60 checkpoints are measured, and written to")),
+        "{said}"
+    );
+    assert!(out.join("dynamics.csv").exists() && out.join("dynamics.svg").exists());
 }
