@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
+use crate::tui::theme::{BRIGHT_HEAT as BRIGHT, HEAT as SCALE};
+
 /// How a matrix is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -28,12 +30,6 @@ impl Look {
 
 /// Most rows of a table of numbers for people.
 const NUMBERS: usize = 16;
-
-/// Of the terminal's 256 colours, from dark violet over blue and green to yellow: readable for colour-blind people.
-const SCALE: [u8; 10] = [53, 55, 61, 25, 31, 30, 36, 71, 149, 220];
-
-/// From here on text on the colour is black.
-const BRIGHT: usize = 6;
 
 /// Rows and columns have the same names; a cell without a value is a dash. Blocks and colours span 0 to `largest`.
 pub(super) fn heatmap(names: &[String], rows: &[Vec<Option<f64>>], largest: f64, look: Look) -> String {

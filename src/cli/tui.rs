@@ -14,6 +14,7 @@ use super::audit::{Prepared, prepare};
 use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
+use crate::audit::dynamics;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
 use crate::audit::plan::Job;
@@ -37,6 +38,9 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
     let theme =
         Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker };
+    if let Some(folder) = &args.dynamics {
+        return watch_training(folder, theme);
+    }
     let graphics = args.graphics;
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
@@ -123,6 +127,25 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
     };
     let spawned = std::thread::Builder::new().name("audit".to_owned()).spawn(work);
     spawned.map_err(|error| CliError::Runtime(format!("cannot start a thread: {error}")))
+}
+
+/// Shows a training until the user leaves. The file may appear later, the folder may not.
+fn watch_training(folder: &Path, theme: Theme) -> Result<Exit, CliError> {
+    if !folder.is_dir() {
+        let expected = "give the --checkpoints of advmod train --measure, or the --out of advmod dynamics";
+        return Err(CliError::Runtime(format!("{}: not a folder; {expected}", folder.display())));
+    }
+    let file = folder.join(dynamics::FILE);
+    if file.exists() {
+        dynamics::read(&file).map_err(CliError::Runtime)?;
+    }
+    let ended = catch_unwind(AssertUnwindSafe(|| crate::tui::dynamics::runtime::run(folder, theme)));
+    let ended = ended.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
+    match ended.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))? {
+        None => Ok(Exit::Pass),
+        Some(SIGTERM | SIGHUP) => Ok(Exit::Terminated),
+        Some(_) => Ok(Exit::Interrupted),
+    }
 }
 
 /// Follows the journal in a folder. It may appear later, the folder may not.

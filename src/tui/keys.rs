@@ -148,11 +148,11 @@ pub struct Binding {
     pub footer: &'static str,
 }
 
-const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
+pub(super) const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
     (code, KeyModifiers::NONE)
 }
 
-const fn control(letter: char) -> (KeyCode, KeyModifiers) {
+pub(super) const fn control(letter: char) -> (KeyCode, KeyModifiers) {
     (KeyCode::Char(letter), KeyModifiers::CONTROL)
 }
 
@@ -176,7 +176,7 @@ const fn in_attacks(
     Binding { keys, shown, command, screens: &[Screen::Attacks], group: Group::Attacks, help, footer }
 }
 
-const fn everywhere(
+pub(super) const fn everywhere(
     keys: &'static [(KeyCode, KeyModifiers)],
     shown: &'static str,
     command: Command,
@@ -491,14 +491,20 @@ pub static BINDINGS: &[Binding] = &[
 
 /// The command of a key on a screen.
 pub fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
+    find(BINDINGS, key, |binding| binding.screens.is_empty() || binding.screens.contains(&screen))
+}
+
+/// The command of a key in a table without screens.
+pub fn command_in(bindings: &'static [Binding], key: KeyEvent) -> Option<Command> {
+    find(bindings, key, |_| true)
+}
+
+fn find(bindings: &'static [Binding], key: KeyEvent, is_here: impl Fn(&Binding) -> bool) -> Option<Command> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
-    let fits = |binding: &&Binding| {
-        (binding.screens.is_empty() || binding.screens.contains(&screen))
-            && binding.keys.contains(&(key.code, key.modifiers))
-    };
-    BINDINGS.iter().find(fits).map(|binding| binding.command)
+    let fits = |binding: &&Binding| is_here(binding) && binding.keys.contains(&(key.code, key.modifiers));
+    bindings.iter().find(fits).map(|binding| binding.command)
 }
 
 /// The bindings that the footer of a screen names.

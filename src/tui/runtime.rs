@@ -78,7 +78,7 @@ pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Re
 }
 
 /// Signals, as they come.
-fn listen() -> io::Result<Receiver<i32>> {
+pub(super) fn listen() -> io::Result<Receiver<i32>> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])?;
     let (sender, receiver) = unbounded();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
@@ -16,6 +15,7 @@ use ratatui::crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
 };
+use ratatui::{Frame, Terminal};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -83,6 +83,16 @@ impl Session {
                 graphics.draw(frame, app, theme);
             }
         })?;
+        execute!(io::stdout(), EndSynchronizedUpdate)
+    }
+
+    /// Draws a frame of another interface than the audit's.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub fn paint(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        execute!(io::stdout(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(paint)?;
         execute!(io::stdout(), EndSynchronizedUpdate)
     }
 

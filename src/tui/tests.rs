@@ -135,7 +135,7 @@ fn frame(app: &App, theme: Theme, (columns, rows): (u16, u16)) -> Buffer {
 }
 
 /// The letters, without blanks at line ends.
-fn glyphs(buffer: &Buffer) -> String {
+pub(super) fn glyphs(buffer: &Buffer) -> String {
     let mut text = String::new();
     for y in 0..buffer.area.height {
         let line: String = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect();

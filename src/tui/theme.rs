@@ -129,6 +129,12 @@ impl Palette {
     }
 }
 
+/// From few to much, of the 256 colours of xterm: dark violet over blue and green to yellow, told apart by colour-blind people too.
+pub const HEAT: [u8; 10] = [53, 55, 61, 25, 31, 30, 36, 71, 149, 220];
+
+/// The first of these on which text is black.
+pub const BRIGHT_HEAT: usize = 6;
+
 /// Letters of curves where colours or dots cannot tell them apart; the first is the clean one.
 const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
 
@@ -146,6 +152,16 @@ impl Theme {
             return style;
         }
         self.palette.color(role).map_or(style, |color| style.fg(color))
+    }
+
+    /// The look of a cell of a heatmap that stands at this share of the range.
+    pub fn heat(self, share: f64) -> Style {
+        if !self.color {
+            return Style::new();
+        }
+        let step = ((share.clamp(0.0, 1.0) * HEAT.len() as f64) as usize).min(HEAT.len() - 1);
+        let ink = if step < BRIGHT_HEAT { 15 } else { 16 };
+        Style::new().bg(Color::Indexed(HEAT[step])).fg(Color::Indexed(ink))
     }
 
     /// The next palette.

@@ -396,3 +396,33 @@ fn a_matrix_has_coloured_cells_unless_no_color_says_no() {
         terminal.ended();
     }
 }
+
+#[test]
+fn a_training_is_watched_from_before_its_first_checkpoint() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let mut terminal = Terminal::tui("--dynamics out", folder.path());
+    terminal.wait_for("No checkpoint has been measured here yet");
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let model = root().join("fixtures/resnet20-fashion-mnist.safetensors");
+    for epoch in 1..=2 {
+        std::fs::copy(&model, models.join(format!("epoch-{epoch}.safetensors"))).unwrap();
+        let measure = ["dynamics", "models", "--samples", "50", "--taps", "layer3.?", "--threads", "1", "--out", "out"];
+        advmod(&measure).current_dir(folder.path()).assert().success();
+        terminal.wait_for(&format!("{epoch} checkpoint"));
+    }
+    terminal.wait_for("epoch-2.safetensors: accuracy");
+    terminal.press("\x1b[D");
+    terminal.wait_for("epoch-1.safetensors: accuracy");
+    terminal.press("?");
+    terminal.wait_for("another checkpoint");
+    terminal.press("qq");
+    assert_eq!(terminal.ended().0, 0);
+    std::fs::write(out.join("dynamics.json"), "{}").unwrap();
+    for (folder_name, word) in [("out", "not a dynamics.json"), ("nowhere", "not a folder")] {
+        let (code, text) = Terminal::tui(&format!("--dynamics {folder_name}"), folder.path()).ended();
+        assert!(code == 3 && text.contains(word), "{code} {text}");
+    }
+}

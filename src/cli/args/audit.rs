@@ -108,6 +108,9 @@ pub struct TuiArgs {
     /// Follow the run that another process writes to this folder (its --out).
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
     pub attach: Option<PathBuf>,
+    /// Watch a training instead: the folder that advmod train --measure writes its checkpoints to, or the --out of advmod dynamics.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["replay", "attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
+    pub dynamics: Option<PathBuf>,
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]
     pub ascii: bool,

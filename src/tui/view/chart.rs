@@ -204,7 +204,7 @@ pub(super) fn plot_curves(
     tap_labels(Rect { y: plot.bottom() + 1, height: 1, ..plot }, buffer, &labels, app.ui.cursor);
 }
 
-fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) {
+pub(super) fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) {
     let style = theme.style(Role::Dim);
     // The fixed ranges are multiples of 0.2: one digit says these ticks exactly.
     let fifths = ((high - low) * 5.0).round();
@@ -237,7 +237,7 @@ fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) 
 }
 
 /// The names that fit, each under its tap; the one under the cursor first, then the last and the first.
-fn tap_labels(area: Rect, buffer: &mut Buffer, labels: &[(u16, String)], cursor: Option<usize>) {
+pub(super) fn tap_labels(area: Rect, buffer: &mut Buffer, labels: &[(u16, String)], cursor: Option<usize>) {
     let mut taken: Vec<(u16, u16)> = Vec::new();
     let ends = [cursor, labels.len().checked_sub(1), Some(0)];
     let order = ends.into_iter().flatten().chain(0..labels.len());

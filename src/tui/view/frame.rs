@@ -133,24 +133,32 @@ pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         fit_line(keys.into_iter().flat_map(pair).collect(), usize::from(area.width)).render(area, buffer);
         return;
     }
+    footer_of(in_footer(app), area.width, theme).render(area, buffer);
+}
+
+/// The words of these bindings that there is room for.
+pub(super) fn footer_of(bindings: impl Iterator<Item = &'static Binding>, columns: u16, theme: Theme) -> Line<'static> {
     let mut spans = Vec::new();
-    for binding in in_footer(app, area.width) {
+    for binding in that_fit(bindings, columns) {
         spans.push(Span::styled(format!(" {}", binding.shown), theme.style(Role::Title)));
         spans.push(Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim)));
     }
-    Line::from(spans).render(area, buffer);
+    Line::from(spans)
 }
 
-/// The bindings that the footer has room for.
-fn in_footer(app: &App, columns: u16) -> impl Iterator<Item = &'static Binding> {
+/// The bindings for the footer.
+fn in_footer(app: &App) -> impl Iterator<Item = &'static Binding> {
     let is_busy = app.is_busy();
+    keys::footer(app.ui.screen).filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)
+}
+
+/// Those that have a word, as many as there is room for.
+fn that_fit(bindings: impl Iterator<Item = &'static Binding>, columns: u16) -> impl Iterator<Item = &'static Binding> {
     let mut left = usize::from(columns);
-    keys::footer(app.ui.screen)
-        .filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)
-        .map_while(move |binding| {
-            left = left.checked_sub(footer_width(binding))?;
-            Some(binding)
-        })
+    bindings.filter(|it| !it.footer.is_empty()).map_while(move |binding| {
+        left = left.checked_sub(footer_width(binding))?;
+        Some(binding)
+    })
 }
 
 fn footer_width(binding: &Binding) -> usize {
@@ -164,7 +172,7 @@ pub(super) fn command_at(app: &App, columns: u16, column: u16) -> Option<Command
         return None;
     }
     let mut end = 0;
-    in_footer(app, columns).find_map(|binding| {
+    that_fit(in_footer(app), columns).find_map(|binding| {
         end += footer_width(binding);
         (usize::from(column) < end).then_some(binding.command)
     })

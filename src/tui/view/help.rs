@@ -6,21 +6,38 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget as _};
 
 use super::super::app::App;
-use super::super::keys::{BINDINGS, Group};
+use super::super::keys::{BINDINGS, Binding, Group};
 use super::super::theme::{Role, Theme};
 use super::text::{fit_line, framed};
 
 /// Draws the overlay.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+    let mouse = ["Mouse: click a screen, a pane or an attack; the wheel scrolls.", "Shift and drag selects text."];
+    table(area, buffer, theme, BINDINGS, app.ui.help_down, &mouse);
+}
+
+/// A table of keys, so many lines scrolled down, and what is to be said about the mouse.
+pub(super) fn table(
+    area: Rect,
+    buffer: &mut Buffer,
+    theme: Theme,
+    bindings: &[Binding],
+    down: usize,
+    mouse: &[&'static str],
+) {
     let width = area.width.min(72);
     let columns = usize::from(width.saturating_sub(2));
     let mut lines = Vec::new();
     for group in Group::ALL {
+        let mut named = bindings.iter().filter(|it| it.group == group && !it.help.is_empty()).peekable();
+        if named.peek().is_none() {
+            continue;
+        }
         if !lines.is_empty() {
             lines.push(Line::default());
         }
         lines.push(Line::styled(format!(" {}", group.title()), theme.style(Role::Title)));
-        for binding in BINDINGS.iter().filter(|it| it.group == group && !it.help.is_empty()) {
+        for binding in named {
             let pad = " ".repeat(11_usize.saturating_sub(Span::raw(binding.shown).width()));
             let spans = vec![
                 Span::raw(format!("  {}{pad}", binding.shown)),
@@ -30,13 +47,12 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         }
     }
     lines.push(Line::default());
-    lines.push(Line::raw(" Mouse: click a screen, a pane or an attack; the wheel scrolls."));
-    lines.push(Line::raw(" Shift and drag selects text."));
+    lines.extend(mouse.iter().map(|line| Line::raw(format!(" {line}"))));
     let height = (lines.len() as u16 + 2).min(area.height);
     let shape = area.centered(Constraint::Length(width), Constraint::Length(height));
     Clear.render(shape, buffer);
     let room = usize::from(shape.height.saturating_sub(2));
-    let down = app.ui.help_down.min(lines.len().saturating_sub(room));
+    let down = down.min(lines.len().saturating_sub(room));
     let title = if lines.len() > room { "Help: ↑ ↓ for more, Esc closes" } else { "Help: Esc closes" };
     let inner = framed(shape, buffer, theme, true, title);
     for (at, line) in lines.iter().skip(down).take(room).enumerate() {

@@ -4,6 +4,7 @@ pub mod layout;
 
 mod attacks;
 mod chart;
+mod dynamics;
 mod facets;
 mod form;
 mod frame;
@@ -18,6 +19,8 @@ mod raster;
 mod results;
 mod samples;
 mod text;
+
+pub use dynamics::dynamics;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;

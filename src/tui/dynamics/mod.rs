@@ -1,0 +1,134 @@
+//! A training as it goes on: Q of each tap at each checkpoint, and the accuracy. A screen of its own, on the file that the training writes.
+
+pub mod runtime;
+
+mod file;
+mod keys;
+
+pub use keys::BINDINGS;
+
+use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
+
+use super::keys::{Command, command_in};
+use super::theme::Theme;
+use crate::audit::dynamics::Dynamics;
+
+/// Everything that a frame is drawn from.
+#[derive(Clone, Debug, Default)]
+pub struct App {
+    /// The folder, as the user gave it.
+    pub folder: String,
+    /// What has been measured; nothing before the file is there.
+    pub dynamics: Option<Dynamics>,
+    /// Why the file could not be read the last time.
+    pub problem: Option<String>,
+    /// Which tap is selected.
+    pub tap: usize,
+    /// Which checkpoint is selected; the newest, where none is.
+    pub checkpoint: Option<usize>,
+    /// Whether the help lies over it, and how far it is scrolled down.
+    pub help: Option<usize>,
+    /// Colours and markers.
+    pub theme: Theme,
+}
+
+/// What happens to it.
+#[derive(Debug)]
+pub enum Msg {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse.
+    Mouse(MouseEvent),
+    /// The file, read anew.
+    Read(Result<Dynamics, String>),
+}
+
+/// What is to be done outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Leave.
+    Quit,
+    /// Give the shell its terminal.
+    Suspend,
+    /// Draw everything anew.
+    Redraw,
+}
+
+impl App {
+    /// Taps of the first checkpoint.
+    pub fn taps(&self) -> usize {
+        self.dynamics.as_ref().and_then(|it| it.checkpoints.first()).map_or(0, |first| first.curve.taps.len())
+    }
+
+    /// Checkpoints so far.
+    pub fn checkpoints(&self) -> usize {
+        self.dynamics.as_ref().map_or(0, |it| it.checkpoints.len())
+    }
+
+    /// The selected checkpoint.
+    pub fn selected(&self) -> usize {
+        let newest = self.checkpoints().saturating_sub(1);
+        self.checkpoint.map_or(newest, |it| it.min(newest))
+    }
+}
+
+/// Takes in one message.
+pub fn update(app: &mut App, msg: Msg) -> Option<Effect> {
+    match msg {
+        Msg::Key(key) => command_in(BINDINGS, key).and_then(|command| obey(app, command)),
+        Msg::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::ScrollUp => obey(app, Command::Up),
+            MouseEventKind::ScrollDown => obey(app, Command::Down),
+            _ => None,
+        },
+        Msg::Read(Ok(dynamics)) => {
+            (app.dynamics, app.problem) = (Some(dynamics), None);
+            app.tap = app.tap.min(app.taps().saturating_sub(1));
+            None
+        }
+        // What was read before stays on the screen.
+        Msg::Read(Err(problem)) => {
+            app.problem = Some(problem);
+            None
+        }
+    }
+}
+
+fn obey(app: &mut App, command: Command) -> Option<Effect> {
+    match command {
+        Command::Quit | Command::Close if app.help.is_some() => app.help = None,
+        Command::Quit | Command::Interrupt => return Some(Effect::Quit),
+        Command::Suspend => return Some(Effect::Suspend),
+        Command::Redraw => return Some(Effect::Redraw),
+        Command::Help => app.help = if app.help.is_some() { None } else { Some(0) },
+        Command::Theme => app.theme.next_palette(),
+        Command::Close => app.checkpoint = None,
+        Command::Up => travel(app, -1),
+        Command::Down => travel(app, 1),
+        Command::PageUp => travel(app, -10),
+        Command::PageDown => travel(app, 10),
+        Command::Left => sideways(app, -1),
+        Command::Right => sideways(app, 1),
+        Command::First => sideways(app, isize::MIN),
+        Command::Last => sideways(app, isize::MAX),
+        _ => (),
+    }
+    None
+}
+
+fn travel(app: &mut App, by: isize) {
+    match &mut app.help {
+        Some(down) => *down = down.saturating_add_signed(by).min(BINDINGS.len()),
+        None => app.tap = app.tap.saturating_add_signed(by).min(app.taps().saturating_sub(1)),
+    }
+}
+
+fn sideways(app: &mut App, by: isize) {
+    let newest = app.checkpoints().saturating_sub(1);
+    let place = app.selected().saturating_add_signed(by).min(newest);
+    // At the newest one the selection goes along with the training.
+    app.checkpoint = Some(place).filter(|&it| it < newest);
+}
+
+#[cfg(test)]
+mod tests;
