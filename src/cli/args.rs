@@ -10,12 +10,10 @@ use clap::{Parser, Subcommand};
 
 pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
-pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, RunArgs, SourceArgs, SplitArg, TapArgs};
-pub use stored::{
-    DiffArgs, ExportArgs, FlowArgs, ReportArgs,
-};
+pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TapArgs};
+pub use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
 pub use study::{
-    CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, ReadArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,
+    CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,
 };
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.

@@ -123,9 +123,9 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
     let flags = AuditPlan {
         model: ModelPlan {
             file: model.model.clone(),
-            arch: model.arch.clone(),
-            normalize: model.normalize.clone(),
-            input_size: model.input_size,
+            arch: model.read.arch.clone(),
+            normalize: model.read.normalize.clone(),
+            input_size: model.read.input_size,
         },
         data: DataPlan {
             path: data.source.data.clone(),

@@ -28,10 +28,9 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let files: Vec<_> = if args.model.is_empty() { vec![None] } else { args.model.iter().map(Some).collect() };
     let seeds = once(args.random_init.clone());
     let open = |file: Option<&PathBuf>, random_init| {
-        let model = how.read.of(file.cloned());
         let taps = setup::tap_selection(args.sweep.taps.as_deref());
-        let options = LoadOptions { random_init, ..setup::load_options(&model, taps)? };
-        load(model.model.as_deref(), &options, device).map_err(CliError::from)
+        let options = LoadOptions { random_init, ..setup::load_options(&how.read, taps)? };
+        load(file.map(PathBuf::as_path), &options, device).map_err(CliError::from)
     };
     // What cannot be initialized is said before anything is measured.
     for file in files.iter().filter(|_| !seeds.is_empty()) {

@@ -31,7 +31,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
             (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: how.run.seed.unwrap_or(0) },
         },
     };
-    let options = setup::load_options(&how.read.of(None), setup::tap_selection(args.taps.taps.as_deref()))?;
+    let options = setup::load_options(&how.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let interrupt = Interrupt::listen()?;
     let mut progress = Progress::new(how.run.progress, quiet);
     let mut measured: Vec<Checkpoint> = Vec::new();

@@ -38,7 +38,7 @@ struct TapInspection {
 
 pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
     let selection = TapSelection::parse(&args.taps);
-    let options = setup::load_options(&args.model, selection)?;
+    let options = setup::load_options(&args.model.read, selection)?;
     let model = load(args.model.model.as_deref(), &options, tch::Device::Cpu)?;
     let info = model.info();
     // Without a hint, 32×32 for small stems and 224×224 for the rest.

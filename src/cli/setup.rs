@@ -1,7 +1,7 @@
 //! From flags to loaded things, shared by the commands.
 
 use super::CliError;
-use super::args::{ModelArgs, SourceArgs, SplitArg};
+use super::args::{ReadArgs, SourceArgs, SplitArg};
 use crate::audit::plan::check_threads;
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::model::load::LoadOptions;
@@ -20,8 +20,8 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The flags about a model.
-pub(super) fn load_options(args: &ModelArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
+/// The flags about reading a model.
+pub(super) fn load_options(args: &ReadArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
     let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
     let input_size = args.input_size.map(i64::from);
     Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps, random_init: None })

@@ -23,7 +23,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let data = setup::open_data(&args.data.source)?;
-    let options = setup::load_options(&args.model, setup::tap_selection(args.taps.taps.as_deref()))?;
+    let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     let seed = args.run.seed.unwrap_or(0);
     let samples =

@@ -26,8 +26,9 @@ pub struct GateArgs {
 }
 
 /// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 18] = [
-    "ModelArgs",
+const PLAN_FLAGS: [&str; 19] = [
+    "model",
+    "ReadArgs",
     "SourceArgs",
     // clap leaves a group empty that has another one inside.
     "samples",

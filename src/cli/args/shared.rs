@@ -15,7 +15,16 @@ pub struct ModelArgs {
     /// embedded ResNet-20.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// Architecture, where the file's names and shapes do not tell it (resnet20, vgg16-bn, …).
+    /// How to read it.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// How to read model files.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ReadArgs {
+    /// Architecture, where a file's names and shapes do not tell it (resnet20, vgg16-bn, …).
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
     /// What the model expects: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….

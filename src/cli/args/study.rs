@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::shared::{DataArgs, ModelArgs, ProgressMode, RunArgs, SourceArgs, TapArgs, positive};
+use super::shared::{DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, positive};
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 
@@ -20,29 +20,6 @@ pub struct MeasureArgs {
     /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// How to read several model files alike.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Model")]
-pub struct ReadArgs {
-    /// Architecture, where the files' names and shapes do not tell it.
-    #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
-    /// What the models expect: cifar10, cifar100, imagenet, mnist, fashion-mnist, none, or MEAN,…/STD,….
-    #[arg(long, value_name = "PRESET")]
-    pub normalize: Option<String>,
-    /// Image height and width that the models were trained at, where that differs from what their architecture suggests.
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub input_size: Option<u32>,
-}
-
-impl ReadArgs {
-    /// These for one of the files.
-    pub fn of(&self, model: Option<PathBuf>) -> ModelArgs {
-        let Self { arch, normalize, input_size } = self.clone();
-        ModelArgs { model, arch, normalize, input_size }
-    }
 }
 
 /// `advmod similarity`.
