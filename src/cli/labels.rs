@@ -23,7 +23,7 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let data = setup::open_data(&args.source)?;
-    let mut options = setup::load_options(&args.model, setup::tap_selection(args.taps.as_deref()))?;
+    let mut options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.as_deref()))?;
     let mut model = load(args.model.model.as_deref(), &options, device)?;
     if let (None, Some(last)) = (&args.taps, model.tap_paths().last()) {
         options.taps = TapSelection::Globs(vec![last.clone()]);
