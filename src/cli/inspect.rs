@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::{InspectArgs, OutputFormat};
 use super::{CliError, Exit, print, setup};
 use crate::model::load::load;
+use crate::model::passes::count::Convention;
 use crate::model::program::TapSelection;
 
 /// What `--format json` prints.
@@ -26,7 +27,17 @@ struct Inspection {
     parameters: u64,
     /// Unknown for TorchScript.
     macs: Option<u64>,
+    /// By each convention; empty for TorchScript.
+    counts: Vec<Count>,
     taps: Vec<TapInspection>,
+}
+
+#[derive(Serialize)]
+struct Count {
+    convention: Convention,
+    macs: u64,
+    /// Two per multiply-accumulate: what other tools call FLOPs.
+    flops: u64,
 }
 
 #[derive(Serialize)]
@@ -65,6 +76,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
         normalization: info.normalization.clone(),
         parameters: cost.parameters,
         macs: cost.macs,
+        counts: counts(cost.by_convention),
         taps: taps.collect(),
     };
     match args.format {
@@ -97,9 +109,19 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
         normalization.name, normalization.mean, normalization.std
     )?;
     writeln!(out, "parameters     {}", thousands(it.parameters))?;
-    match it.macs {
-        Some(macs) => writeln!(out, "MACs           {} per image (convolutions and matrix products)", thousands(macs))?,
-        None => writeln!(out, "MACs           unknown: libtorch runs TorchScript; export to .pt2 to count them")?,
+    if it.counts.is_empty() {
+        writeln!(out, "MACs           unknown: libtorch runs TorchScript; export to .pt2 to count them")?;
+    } else {
+        writeln!(
+            out,
+            "MACs           of one image, and 2·MACs, which many call FLOPs, by the convention for counting"
+        )?;
+    }
+    let widest = it.counts.iter().map(|count| thousands(count.flops).len()).max().unwrap_or(0);
+    for count in &it.counts {
+        let (macs, flops) = (thousands(count.macs), thousands(count.flops));
+        let convention = count.convention;
+        writeln!(out, "  {:<11}  {macs:>widest$}  {flops:>widest$}  {}", convention.name(), convention.what())?;
     }
     writeln!(out, "taps           {}", it.taps.len())?;
     let width = it.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0);
@@ -110,8 +132,13 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
     Ok(out)
 }
 
+fn counts(by_convention: Option<[u64; Convention::ALL.len()]>) -> Vec<Count> {
+    let count = |(convention, macs): (Convention, u64)| Count { convention, macs, flops: 2 * macs };
+    by_convention.into_iter().flat_map(|macs| Convention::ALL.into_iter().zip(macs)).map(count).collect()
+}
+
 /// 269722 as `269,722`.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (idx, digit) in digits.chars().enumerate() {

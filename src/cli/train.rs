@@ -43,10 +43,8 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     let classes = labels.max(info.classes.len());
     let name =
         interrupted.as_ref().map(|it| &it.standing.architecture).or(args.arch.as_ref()).map_or("", String::as_str);
-    let architecture = zoo::named(name, info.channels as i64, classes as i64).ok_or_else(|| {
-        let known: Vec<&str> = zoo::names().collect();
-        CliError::Usage(format!("unknown architecture `{name}`; known are {}", known.join(", ")))
-    })?;
+    let architecture = zoo::named(name, info.channels as i64, classes as i64)
+        .ok_or_else(|| CliError::Usage(format!("unknown architecture `{name}`; known are {}", zoo::known())))?;
     if let Some(folder) = &plan.checkpoints {
         std::fs::create_dir_all(folder).map_err(|error| {
             CliError::Runtime(format!("cannot make the checkpoint folder {}: {error}; give another", folder.display()))

@@ -224,7 +224,7 @@ fn choose_architecture(
     options: &LoadOptions,
     metadata: Option<&ModelMetadata>,
 ) -> Result<Box<dyn Architecture>, ModelError> {
-    let known = || zoo::names().collect::<Vec<_>>().join(", ");
+    let known = zoo::known;
     let inferred = zoo::infer(shapes);
     let Some(name) = options.architecture.as_ref().or(metadata.map(|it| &it.architecture)) else {
         return inferred.ok_or_else(|| ModelError::UnknownArchitecture {

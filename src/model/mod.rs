@@ -33,7 +33,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use interpreter::{Interpreter, Mode};
 use normalize::Normalization;
-use passes::count::count;
+use passes::count::{Convention, count};
 use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
@@ -166,9 +166,10 @@ impl Model {
         match &self.network {
             Network::Program(it) => {
                 let cost = count(&it.program, height, width).map_err(|error| first_line(&error))?;
-                Ok(ModelCost { parameters: cost.parameters, macs: Some(cost.macs) })
+                let by_convention = Some(cost.by_convention);
+                Ok(ModelCost { parameters: cost.parameters, macs: Some(cost.macs), by_convention })
             }
-            Network::Script(it) => Ok(ModelCost { parameters: it.parameters(), macs: None }),
+            Network::Script(it) => Ok(ModelCost { parameters: it.parameters(), macs: None, by_convention: None }),
         }
     }
 
@@ -228,6 +229,8 @@ pub struct ModelCost {
     pub parameters: u64,
     /// As [`Cost::macs`](passes::count::Cost::macs); unknown for TorchScript.
     pub macs: Option<u64>,
+    /// As [`Cost::by_convention`](passes::count::Cost::by_convention); unknown for TorchScript.
+    pub by_convention: Option<[u64; Convention::ALL.len()]>,
 }
 
 /// That each pattern matches one of a network's module paths.

@@ -12,6 +12,12 @@ fn inspect_shows_the_embedded_model() {
     }
     let json: Value = serde_json::from_str(&stdout(&["inspect", "--format", "json", "--taps", "layer?.0"])).unwrap();
     assert_eq!(json["taps"].as_array().unwrap().len(), 3);
+    let counts = json["counts"].as_array().unwrap();
+    assert_eq!(counts[0]["macs"], json["macs"]);
+    for count in counts {
+        assert_eq!(count["flops"].as_u64().unwrap(), 2 * count["macs"].as_u64().unwrap());
+        assert!(text.contains(count["convention"].as_str().unwrap()), "{text}");
+    }
 }
 
 #[test]

@@ -25,6 +25,32 @@ pub trait Architecture: fmt::Debug + Send + Sync {
 
     /// The program, in the domain of normalized pixels.
     fn build(&self, source: &mut dyn WeightSource) -> Result<Program, WeightError>;
+
+    /// What pruning may take out, in forward order.
+    fn units(&self) -> Vec<Unit>;
+
+    /// The network that is left of these units, one flag for each; at least one of each stage must stay.
+    fn keeping(&self, kept: &[bool]) -> Remainder;
+}
+
+/// What pruning takes out as a whole: a residual block, or a convolution with its batch norm and ReLU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Of its module, and of its default tap.
+    pub path: String,
+    /// Units of one stage have one resolution; counted from 0.
+    pub stage: usize,
+    /// Whether its output has another shape than its input.
+    pub changes_shape: bool,
+}
+
+/// A network without some of its units.
+#[derive(Debug)]
+pub struct Remainder {
+    /// Numbered as a new network of its kind.
+    pub architecture: Box<dyn Architecture>,
+    /// Modules whose number is another now, or may be: path in the remainder, path in the whole.
+    pub origins: Vec<(String, String)>,
 }
 
 /// A family of architectures.
@@ -55,9 +81,53 @@ pub fn named(name: &str, channels: i64, classes: i64) -> Option<Box<dyn Architec
     FAMILIES.iter().find_map(|family| (family.named)(name, channels, classes))
 }
 
-/// Every name that [`named`] knows.
+/// Every name that [`named`] knows as such; sizes in brackets and divided widths come on top.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.names.iter().copied())
+}
+
+/// What `--arch` takes, for messages.
+pub fn known() -> String {
+    let names: Vec<&str> = names().collect();
+    format!(
+        "{}; 'resnet[2,3,6]' or 'vgg[1,1,2,4]-bn' for other numbers of blocks or convolutions per stage; /2, /4 or /8 behind any of them \
+         divides the widths",
+        names.join(", ")
+    )
+}
+
+/// What `/2`, `/4` and `/8` behind a name may divide the widths by.
+const DIVISORS: [i64; 4] = [1, 2, 4, 8];
+
+/// A name without its `/4`, and the 4.
+fn split_divisor(name: &str) -> Option<(&str, i64)> {
+    let Some((name, divisor)) = name.rsplit_once('/') else { return Some((name, 1)) };
+    let divisor = divisor.parse().ok()?;
+    (divisor != 1 && DIVISORS.contains(&divisor)).then_some((name, divisor))
+}
+
+/// What the `full` widths were divided by to give these.
+fn divisor_of(widths: &[i64], full: &[i64]) -> Option<i64> {
+    DIVISORS.into_iter().find(|divisor| widths.iter().map(|width| width * divisor).eq(full.iter().copied()))
+}
+
+/// The end of a name that says so.
+fn divisor_suffix(divisor: i64) -> String {
+    if divisor == 1 { String::new() } else { format!("/{divisor}") }
+}
+
+/// The largest number of units that a name may ask for in one stage.
+const MOST_UNITS: usize = 200;
+
+/// Reads `[2,3,6]`: units per stage.
+fn parse_stages(text: &str) -> Option<Vec<usize>> {
+    let list = text.strip_prefix('[')?.strip_suffix(']')?;
+    list.split(',').map(|n| n.parse().ok().filter(|n| (1..=MOST_UNITS).contains(n))).collect()
+}
+
+/// Where one of units in stages of these sizes is: its stage and its number there.
+fn place_of(stages: &[usize]) -> Vec<(usize, usize)> {
+    stages.iter().enumerate().flat_map(|(stage, &n)| (0..n).map(move |idx| (stage, idx))).collect()
 }
 
 /// The name that torchvision would give a tensor which another code base named differently.
@@ -130,6 +200,33 @@ mod tests {
             let architecture = named(name, 3, 10).expect(name);
             assert_eq!(architecture.name(), name);
         }
-        assert!(named("resnet21", 3, 10).is_none());
+        for name in [
+            "resnet[1,2,3]-b/2",
+            "resnet[1,2,3,4]-bottleneck-imagenet",
+            "cresnet152_11/8",
+            "vgg[1,1,2,4]-bn/4",
+            "vgg19_6",
+        ] {
+            assert_eq!(named(name, 1, 10).expect(name).name(), name);
+        }
+        for name in [
+            "resnet21",
+            "resnet020",
+            "resnet18-b",
+            "resnet20/3",
+            "resnet20/1",
+            "resnet152_4",
+            "resnet[2,3]",
+            "resnet[0,1,1]",
+            "resnet[3,3,3]",
+            "resnet[1,1,999999999]",
+            "vgg[1,1]-bn/16",
+            "vgg[]",
+            "vgg[1,1,1,1,1,1]",
+            "vgg19_7",
+            "cvgg11",
+        ] {
+            assert!(named(name, 3, 10).is_none(), "{name}");
+        }
     }
 }

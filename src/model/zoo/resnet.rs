@@ -2,8 +2,14 @@
 //!
 //! He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. The stride of a bottleneck sits on its 3×3 convolution, as in
 //! torchvision and pytorch-cifar.
+//!
+//! `cresnet` names are the networks of Lu et al., ECCV 2022 (CIFAR stem, a 1×1 convolution as head); `_5` to `_30` behind ResNet-152 count the
+//! blocks that these authors took out of its third stage, and `resnet[2,3,6]` is what they left of ResNet-56.
 
-use super::{Architecture, Family, Shapes, indices};
+use super::{
+    Architecture, Family, Remainder, Shapes, Unit, divisor_of, divisor_suffix, indices, parse_stages, place_of,
+    split_divisor,
+};
 use crate::model::builder::{Builder, WeightError, WeightSource};
 use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 
@@ -11,6 +17,8 @@ use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 pub const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
 
 const NAMES: &[&str] = &[
+    "resnet8",
+    "resnet14",
     "resnet20",
     "resnet32",
     "resnet44",
@@ -31,6 +39,45 @@ const NAMES: &[&str] = &[
     "resnet50-imagenet",
     "resnet101-imagenet",
     "resnet152-imagenet",
+    "cresnet18",
+    "cresnet34",
+    "cresnet50",
+    "cresnet101",
+    "cresnet152",
+    "cresnet152_5",
+    "cresnet152_11",
+    "cresnet152_16",
+    "cresnet152_21",
+    "cresnet152_26",
+    "cresnet152_30",
+    "resnet152_5",
+    "resnet152_11",
+    "resnet152_16",
+    "resnet152_21",
+    "resnet152_26",
+    "resnet152_30",
+    "resnet[2,3,6]",
+];
+
+/// Widths of the networks with three stages.
+const SMALL: [i64; 3] = [16, 32, 64];
+
+/// Widths of the networks with four stages.
+const LARGE: [i64; 4] = [64, 128, 256, 512];
+
+/// The large networks: what stands behind `resnet`, kind of block, blocks per stage.
+const DEPTHS: [(&str, Block, [usize; 4]); 11] = [
+    ("18", Block::Basic, [2, 2, 2, 2]),
+    ("34", Block::Basic, [3, 4, 6, 3]),
+    ("50", Block::Bottleneck, [3, 4, 6, 3]),
+    ("101", Block::Bottleneck, [3, 4, 23, 3]),
+    ("152", Block::Bottleneck, [3, 8, 36, 3]),
+    ("152_5", Block::Bottleneck, [3, 8, 31, 3]),
+    ("152_11", Block::Bottleneck, [3, 8, 25, 3]),
+    ("152_16", Block::Bottleneck, [3, 8, 20, 3]),
+    ("152_21", Block::Bottleneck, [3, 8, 15, 3]),
+    ("152_26", Block::Bottleneck, [3, 8, 10, 3]),
+    ("152_30", Block::Bottleneck, [3, 8, 6, 3]),
 ];
 
 /// How pixels enter the first stage.
@@ -80,18 +127,29 @@ impl ResNet {
         self.widths[stage] * if self.block == Block::Bottleneck { 4 } else { 1 }
     }
 
+    /// What the widths of its name were divided by, where they have one.
+    fn divisor(&self) -> Option<i64> {
+        let full = if self.widths.len() == SMALL.len() { &SMALL[..] } else { &LARGE[..] };
+        divisor_of(&self.widths, full).filter(|_| self.stem_width == self.widths[0])
+    }
+
     /// The depth that gave the network its name, if it has one.
-    fn depth(&self) -> Option<usize> {
-        let same = self.blocks.windows(2).all(|pair| pair[0] == pair[1]);
-        let blocks = self.blocks.as_slice();
-        match (self.widths.as_slice(), self.block, blocks) {
-            ([16, 32, 64], Block::Basic, [n, ..]) if same => Some(6 * n + 2),
-            ([64, 128, 256, 512], Block::Basic, [2, 2, 2, 2]) => Some(18),
-            ([64, 128, 256, 512], Block::Basic, [3, 4, 6, 3]) => Some(34),
-            ([64, 128, 256, 512], Block::Bottleneck, [3, 4, 6, 3]) => Some(50),
-            ([64, 128, 256, 512], Block::Bottleneck, [3, 4, 23, 3]) => Some(101),
-            ([64, 128, 256, 512], Block::Bottleneck, [3, 8, 36, 3]) => Some(152),
-            _ => None,
+    fn depth(&self) -> Option<String> {
+        self.divisor()?;
+        if self.widths.len() == LARGE.len() {
+            let found = DEPTHS.iter().find(|(_, block, blocks)| *block == self.block && blocks[..] == self.blocks[..]);
+            return found.map(|(depth, ..)| (*depth).to_owned());
+        }
+        let same = self.block == Block::Basic && self.blocks.windows(2).all(|pair| pair[0] == pair[1]);
+        same.then(|| (6 * self.blocks[0] + 2).to_string())
+    }
+
+    /// Channels that enter a block.
+    fn inputs(&self, stage: usize, idx: usize) -> i64 {
+        match (stage, idx) {
+            (0, 0) => self.stem_width,
+            (_, 0) => self.out_width(stage - 1),
+            _ => self.out_width(stage),
         }
     }
 
@@ -147,12 +205,15 @@ type Built = Result<ValueId, WeightError>;
 impl Architecture for ResNet {
     fn name(&self) -> String {
         let stem = if self.stem == Stem::ImageNet { "-imagenet" } else { "" };
+        let head = if self.conv_head { "c" } else { "" };
         // Option A is what the small CIFAR networks are known by; the others only come with projections.
         let shortcut = if self.widths.len() == 3 && self.shortcut == Shortcut::Project { "-b" } else { "" };
-        match self.depth() {
-            Some(depth) => format!("resnet{depth}{shortcut}{stem}"),
-            None => format!("resnet {:?}{shortcut}{stem}", self.blocks).replace(' ', ""),
-        }
+        let width = divisor_suffix(self.divisor().unwrap_or(1));
+        let depth = self.depth().unwrap_or_else(|| {
+            let block = if self.block == Block::Bottleneck { "-bottleneck" } else { "" };
+            format!("{:?}{block}", self.blocks).replace(' ', "")
+        });
+        format!("{head}resnet{depth}{shortcut}{stem}{width}")
     }
 
     fn channels(&self) -> i64 {
@@ -188,7 +249,12 @@ impl Architecture for ResNet {
                 width = self.out_width(stage);
             }
         }
-        x = b.node(Op::AdaptiveAvgPool2d { output: [1, 1] }, &[x], "avgpool");
+        // The small networks' code calls a function here, the others' a module: tools that count modules tell them apart.
+        let pool = match self.widths.len() == SMALL.len() {
+            true => Op::Mean { dims: vec![-1, -2], keep: true },
+            false => Op::AdaptiveAvgPool2d { output: [1, 1] },
+        };
+        x = b.node(pool, &[x], "avgpool");
         if self.conv_head {
             x = b.conv(x, [self.classes, width, 1, 1], ConvGeometry::square(1, 0), true, "fc")?;
             b.node(Op::FLATTEN, &[x], "flatten");
@@ -197,6 +263,26 @@ impl Architecture for ResNet {
             b.linear(x, width, self.classes, "fc")?;
         }
         Ok(b.finish(self.channels, self.classes))
+    }
+
+    fn units(&self) -> Vec<Unit> {
+        let unit = |(stage, idx)| Unit {
+            path: format!("layer{}.{idx}", stage + 1),
+            stage,
+            changes_shape: idx == 0 && (stage > 0 || self.inputs(stage, idx) != self.out_width(stage)),
+        };
+        place_of(&self.blocks).into_iter().map(unit).collect()
+    }
+
+    fn keeping(&self, kept: &[bool]) -> Remainder {
+        let mut blocks = vec![0; self.blocks.len()];
+        let mut origins = Vec::new();
+        for ((stage, idx), _) in place_of(&self.blocks).into_iter().zip(kept).filter(|(_, kept)| **kept) {
+            let path = |idx: usize| format!("layer{}.{idx}", stage + 1);
+            origins.push((path(blocks[stage]), path(idx)));
+            blocks[stage] += 1;
+        }
+        Remainder { architecture: Box::new(Self { blocks, ..self.clone() }), origins }
     }
 }
 
@@ -231,30 +317,42 @@ fn infer(shapes: &Shapes) -> Option<Box<dyn Architecture>> {
 }
 
 fn named(name: &str, channels: i64, classes: i64) -> Option<Box<dyn Architecture>> {
-    if !NAMES.contains(&name) {
-        return None;
-    }
-    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
-    let depth: usize = digits.parse().ok()?;
-    let large = |block, blocks: [usize; 4]| (block, vec![64, 128, 256, 512], blocks.to_vec());
-    let (block, widths, blocks) = match depth {
-        18 => large(Block::Basic, [2, 2, 2, 2]),
-        34 => large(Block::Basic, [3, 4, 6, 3]),
-        50 => large(Block::Bottleneck, [3, 4, 6, 3]),
-        101 => large(Block::Bottleneck, [3, 4, 23, 3]),
-        152 => large(Block::Bottleneck, [3, 8, 36, 3]),
-        _ => (Block::Basic, vec![16, 32, 64], vec![(depth - 2) / 6; 3]),
+    let strip = |name: &str, suffix| -> (String, bool) {
+        let rest = name.strip_suffix(suffix);
+        (rest.unwrap_or(name).to_owned(), rest.is_some())
     };
-    let small = widths.len() == 3;
-    Some(Box::new(ResNet {
-        stem: if name.ends_with("-imagenet") { Stem::ImageNet } else { Stem::Cifar },
+    let (rest, divisor) = split_divisor(name)?;
+    let (rest, large_stem) = strip(rest, "-imagenet");
+    let (rest, projected) = strip(&rest, "-b");
+    let (rest, bottleneck) = strip(&rest, "-bottleneck");
+    let conv_head = rest.starts_with('c');
+    let depth = rest.strip_prefix('c').unwrap_or(&rest).strip_prefix("resnet")?;
+    let listed = DEPTHS.iter().find(|(it, ..)| *it == depth);
+    let (block, blocks) = match (listed, parse_stages(depth)) {
+        (Some((_, block, blocks)), _) => (*block, blocks.to_vec()),
+        (None, Some(blocks)) => (if bottleneck { Block::Bottleneck } else { Block::Basic }, blocks),
+        (None, None) => {
+            let depth: usize = depth.parse().ok().filter(|depth| *depth <= 1202)?;
+            (Block::Basic, vec![depth.checked_sub(2)? / 6; 3])
+        }
+    };
+    let full = match blocks.len() {
+        3 => &SMALL[..],
+        4 => &LARGE[..],
+        _ => return None,
+    };
+    let widths: Vec<i64> = full.iter().map(|width| width / divisor).collect();
+    let net = ResNet {
+        stem: if large_stem { Stem::ImageNet } else { Stem::Cifar },
         block,
-        shortcut: if small && !name.ends_with("-b") { Shortcut::Pad } else { Shortcut::Project },
+        shortcut: if full.len() == 3 && !projected { Shortcut::Pad } else { Shortcut::Project },
         stem_width: widths[0],
         widths,
         blocks,
         channels,
         classes,
-        conv_head: false,
-    }))
+        conv_head,
+    };
+    // Another spelling, or a depth that does not exist.
+    (net.name() == name && net.blocks.iter().all(|&n| n > 0)).then(|| Box::new(net) as Box<dyn Architecture>)
 }
