@@ -2,6 +2,7 @@
 
 mod about;
 mod audit;
+mod prune;
 mod shared;
 mod stored;
 mod study;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
+pub use prune::{PruneArgs, TuningArgs};
 pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TapArgs};
 pub use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
 pub use study::{
@@ -50,6 +52,8 @@ pub enum Command {
     Labels(Box<LabelsArgs>),
     /// Measure curve and accuracy of every checkpoint of a training.
     Dynamics(Box<DynamicsArgs>),
+    /// Take out layers that do not separate the classes any further, fine-tune the rest, and say what it costs.
+    Prune(Box<PruneArgs>),
     /// Train a built-in architecture.
     Train(Box<TrainArgs>),
     /// Show what is in a model file: format, architecture, taps, parameters, MACs, sha256.

@@ -12,6 +12,7 @@ mod export_help;
 mod flow;
 mod inspect;
 mod labels;
+mod prune;
 mod report;
 mod shell;
 mod similarity;
@@ -22,6 +23,7 @@ mod error;
 mod heatmap;
 mod interrupt;
 mod progress;
+mod prune_tables;
 mod recorder;
 mod setup;
 
@@ -48,6 +50,7 @@ pub fn run() -> ExitCode {
         Command::Similarity(args) => similarity::run(args, cli.quiet),
         Command::Labels(args) => labels::run(args, cli.quiet),
         Command::Dynamics(args) => dynamics::run(args, cli.quiet),
+        Command::Prune(args) => prune::run(args, cli.quiet),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::ExportHelp => export_help::run(),

@@ -174,8 +174,7 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
     let milestones = match is_paper {
         // The paper says nothing; its code steps the schedule before each epoch, so that its milestones 50 and 100 come one epoch early.
         true => vec![50, 100],
-        // The epoch after 60 % and after 85 % of the way.
-        false => vec![(epochs * 6).div_ceil(10) + 1, (epochs * 17).div_ceil(20) + 1],
+        false => default_milestones(epochs),
     };
     Ok(TrainPlan {
         data: args.data.clone().unwrap_or_default(),
@@ -194,6 +193,11 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
         checkpoints: args.checkpoints.clone(),
         measure: args.measure,
     })
+}
+
+/// The epoch after 60 % and after 85 % of the way.
+pub(super) fn default_milestones(epochs: usize) -> Vec<usize> {
+    vec![(epochs * 6).div_ceil(10) + 1, (epochs * 17).div_ceil(20) + 1]
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::builder::{Init, WeightError, WeightSource};
 use super::format::{RawTensor, WeightFile};
+use super::program::Program;
 use super::zoo::{Shapes, canonical_name};
 
 /// The tensors of a weight file under torchvision's names.
@@ -96,4 +97,43 @@ impl WeightSource for FreshWeights {
 /// The FNV-1a hash of a name: a stream number that is the same on every machine.
 fn fnv1a(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The weights of a program under the names of a [`Remainder`](super::zoo::Remainder) of it; where one does not fit, a fresh one.
+pub struct Transplant<'a> {
+    weights: BTreeMap<&'a str, &'a Tensor>,
+    origins: &'a [(String, String)],
+    fresh: FreshWeights,
+    remade: Vec<String>,
+}
+
+impl<'a> Transplant<'a> {
+    /// Of a program; `origins` as in [`Remainder::origins`](super::zoo::Remainder::origins), `seed` of what is made anew.
+    pub fn new(program: &'a Program, origins: &'a [(String, String)], seed: u64) -> Self {
+        let weights = program.weights.iter().map(|weight| (weight.name.as_str(), &weight.tensor)).collect();
+        Self { weights, origins, fresh: FreshWeights::new(seed), remade: Vec::new() }
+    }
+
+    /// Names, in the remainder, of the weights that were made anew.
+    pub fn remade(self) -> Vec<String> {
+        self.remade
+    }
+}
+
+impl WeightSource for Transplant<'_> {
+    fn weight(&mut self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Result<Tensor, WeightError> {
+        let of_module = |(new, old): &(String, String)| -> Option<String> {
+            let rest = name.strip_prefix(new.as_str())?;
+            rest.starts_with('.').then(|| format!("{old}{rest}"))
+        };
+        let origin = self.origins.iter().find_map(of_module).unwrap_or_else(|| name.to_owned());
+        match self.weights.get(origin.as_str()) {
+            // A copy: training changes it.
+            Some(tensor) if tensor.size() == shape => Ok(tensor.detach().copy()),
+            _ => {
+                self.remade.push(name.to_owned());
+                Ok(self.fresh.weight(name, shape, init, trainable)?.detach())
+            }
+        }
+    }
 }

@@ -4,5 +4,6 @@ pub mod curve;
 pub mod dynamics;
 pub mod flow;
 pub mod labels;
+pub mod prune;
 pub mod similarity;
 pub mod train;

@@ -15,12 +15,12 @@ use tch::{Device, Kind, TchError, Tensor};
 pub use state::{Interrupted, Standing};
 
 use crate::atomic_file;
-use crate::data::{DataError, Dataset, Images};
+use crate::data::{DataError, Dataset, DatasetInfo, Images};
 use crate::model::format::{FormatError, write_safetensors};
 use crate::model::interpreter::{Interpreter, Mode};
 use crate::model::metadata::ModelMetadata;
 use crate::model::normalize::Normalization;
-use crate::model::program::Weight;
+use crate::model::program::{Program, Weight};
 use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
@@ -163,23 +163,83 @@ pub fn train(
     let all = |dataset: &dyn Dataset| dataset.read(&(0..dataset.info().n).collect::<Vec<_>>());
     let (train_images, test_images) = (all(train)?, all(test)?);
 
-    let mut program = architecture
-        .build(&mut FreshWeights::new(plan.seed))
-        .map_err(|error| TrainError::Unsuitable(format!("cannot initialize {}: {error}", architecture.name())))?;
+    let data = TrainData { train: &train_images, test: &test_images, info: test.info(), hashes };
+    let program = fresh(architecture, plan.seed)?;
+    let trained = fit_on(&architecture.name(), program, data, plan, device, interrupted, report)?;
+    let test_accuracy = share(&trained.correct(&test_images)?);
+    trained.save(output, &format!("{}; test accuracy {test_accuracy:.4}", plan.recipe()))?;
+    Ok(test_accuracy)
+}
+
+/// A network with its first weights.
+///
+/// # Errors
+/// The weight that cannot be made.
+pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, TrainError> {
+    architecture
+        .build(&mut FreshWeights::new(seed))
+        .map_err(|error| TrainError::Unsuitable(format!("cannot initialize {}: {error}", architecture.name())))
+}
+
+/// Images in memory, and what the test images are part of.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainData<'a> {
+    /// To train on.
+    pub train: &'a Images,
+    /// To measure on.
+    pub test: &'a Images,
+    /// Of the test images.
+    pub info: &'a DatasetInfo,
+    /// sha256 of the data that the training and the test images are part of.
+    pub hashes: [&'a str; 2],
+}
+
+/// Trains a program from the weights that it has, and measures on the test images after each epoch. `name`: of its architecture.
+///
+/// # Errors
+/// [`TrainError::Stopped`] where `report` says so; a loss or weight that is not finite; libtorch's message.
+pub fn fit<'a>(
+    name: &str,
+    program: Program,
+    data: TrainData<'a>,
+    plan: &'a TrainPlan,
+    device: Device,
+    report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Trained<'a>, TrainError> {
+    fit_on(name, program, data, plan, device, None, report)
+}
+
+/// As [`fit`]; goes on where an interrupted training was.
+fn fit_on<'a>(
+    name: &str,
+    mut program: Program,
+    data: TrainData<'a>,
+    plan: &'a TrainPlan,
+    device: Device,
+    interrupted: Option<&Interrupted>,
+    report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Trained<'a>, TrainError> {
     for weight in &mut program.weights {
         let there = to_device(&weight.tensor.detach(), device)?.f_detach_copy()?;
         weight.tensor = there.f_set_requires_grad(weight.trainable)?;
     }
-    let network = Interpreter::new(program);
-    let mut sgd = Sgd::new(named(&network).filter(|it| it.1.requires_grad()), plan.momentum, plan.weight_decay)?;
-    let normalization = Normalizer::new(plan, architecture.channels(), device)?;
-    let (mut done, mut test_accuracy) = (0, 0.0);
+    let trained = Trained {
+        normalization: Normalizer::new(plan, program.channels, device)?,
+        network: Interpreter::new(program),
+        device,
+        name: name.to_owned(),
+        plan,
+        info: data.info,
+    };
+    let Trained { network, normalization, .. } = &trained;
+    let mut sgd = Sgd::new(named(network).filter(|it| it.1.requires_grad()), plan.momentum, plan.weight_decay)?;
+    let mut done = 0;
     if let Some(interrupted) = interrupted {
-        interrupted.restore(named(&network), sgd.buffers())?;
-        (done, test_accuracy) = (interrupted.standing.epoch, interrupted.standing.test_accuracy);
+        interrupted.restore(named(network), sgd.buffers())?;
+        done = interrupted.standing.epoch;
     }
 
-    let n = train_images.labels.len();
+    let n = data.train.labels.len();
     let steps = n.div_ceil(plan.batch);
     for epoch in done + 1..=plan.epochs {
         let decays = plan.milestones.iter().filter(|&&milestone| epoch >= milestone).count();
@@ -192,7 +252,7 @@ pub fn train(
         order.shuffle(&mut random);
         let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
         for (step, indices) in order.chunks(plan.batch).enumerate() {
-            let batch = augmented(&train_images, indices, plan, &mut random);
+            let batch = augmented(data.train, indices, plan, &mut random);
             let (pixels, labels) = upload(&batch, device)?;
             let mode = Mode::Train { momentum: 0.1, seed: dropped.random(), bf16: plan.bf16 };
             let logits = network.run(&normalization.apply(&pixels)?, mode)?;
@@ -219,35 +279,31 @@ pub fn train(
                 return Err(TrainError::Unsuitable(message));
             }
         }
-        test_accuracy = accuracy(&network, &normalization, &test_images, device)?;
+        let test_accuracy = share(&trained.correct(data.test)?);
         let (loss, train_accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
         if let Some(folder) = &plan.checkpoints {
             let path = checkpoint_file(folder, epoch);
-            save(&path, &network, architecture, plan, test, &format!("epoch {epoch} of {}", plan.epochs))?;
-            let standing = Standing::new(&architecture.name(), plan, (epoch, test_accuracy), hashes);
-            state::write(folder, &standing, named(&network), sgd.buffers())?;
+            trained.save(&path, &format!("epoch {epoch} of {}", plan.epochs))?;
+            let standing = Standing::new(name, plan, (epoch, test_accuracy), data.hashes);
+            state::write(folder, &standing, named(network), sgd.buffers())?;
         }
         let done = TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy };
         if report(done).is_break() && epoch < plan.epochs {
             return Err(TrainError::Stopped);
         }
     }
-    let training = format!(
-        "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}; \
-         test accuracy {test_accuracy:.4}",
-        plan.epochs,
-        plan.learning_rate,
-        plan.milestones,
-        plan.momentum,
-        plan.weight_decay,
-        plan.batch,
-        plan.crop_padding,
-        plan.flip,
-        plan.seed,
-        if plan.bf16 { ", bf16" } else { "" }
-    );
-    save(output, &network, architecture, plan, test, &training)?;
-    Ok(test_accuracy)
+    Ok(trained)
+}
+
+/// A trained network.
+#[derive(Debug)]
+pub struct Trained<'a> {
+    network: Interpreter,
+    normalization: Normalizer,
+    device: Device,
+    name: String,
+    plan: &'a TrainPlan,
+    info: &'a DatasetInfo,
 }
 
 /// Streams of the seed for dropout; those for order and augmentation are the epochs'.
@@ -315,27 +371,68 @@ fn augmented(images: &Images, indices: &[usize], plan: &TrainPlan, random: &mut 
     Images { pixels, shape: [indices.len(), channels, height, width], labels }
 }
 
-fn accuracy(
-    network: &Interpreter,
-    normalization: &Normalizer,
-    images: &Images,
-    device: Device,
-) -> Result<f64, TrainError> {
-    let _guard = tch::no_grad_guard();
-    let [n, channels, height, width] = images.shape;
-    let size = channels * height * width;
-    let mut correct = 0;
-    for start in (0..n).step_by(500) {
-        let end = (start + 500).min(n);
-        let batch = Images {
-            pixels: images.pixels[start * size..end * size].to_vec(),
-            shape: [end - start, channels, height, width],
-            labels: images.labels[start..end].to_vec(),
-        };
-        let (pixels, labels) = upload(&batch, device)?;
-        correct += count_correct(&network.run(&normalization.apply(&pixels)?, Mode::Evaluate)?, &labels)?;
+impl Trained<'_> {
+    /// Which images it classifies correctly, in evaluation mode.
+    ///
+    /// # Errors
+    /// libtorch's message.
+    pub fn correct(&self, images: &Images) -> Result<Vec<bool>, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let n = images.labels.len();
+        let mut correct = Vec::with_capacity(n);
+        for start in (0..n).step_by(500) {
+            let places: Vec<usize> = (start..(start + 500).min(n)).collect();
+            let (pixels, labels) = upload(&images.subset(&places), self.device)?;
+            let logits = self.network.run(&self.normalization.apply(&pixels)?, Mode::Evaluate)?;
+            let found = logits.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_to_kind(Kind::Uint8)?;
+            correct.extend(Vec::<u8>::try_from(found)?.into_iter().map(|it| it == 1));
+        }
+        Ok(correct)
     }
-    Ok(correct as f64 / n as f64)
+
+    /// Writes it so that it loads without flags; `training` says to readers how it came about.
+    ///
+    /// # Errors
+    /// The file that cannot be written.
+    pub fn save(&self, path: &Path, training: &str) -> Result<(), TrainError> {
+        let mut tensors = Vec::new();
+        for weight in &self.network.program().weights {
+            tensors.push((weight.name.clone(), state::raw(&weight.tensor)?));
+        }
+        let metadata = ModelMetadata {
+            architecture: self.name.clone(),
+            classes: self.info.classes.clone(),
+            normalization: self.plan.normalization.clone(),
+            input_size: [self.info.height as i64, self.info.width as i64],
+            training: format!("{} on {}: {training}", self.name, self.info.name),
+        };
+        write_safetensors(path, &tensors, &metadata.to_header())?;
+        Ok(())
+    }
+}
+
+impl TrainPlan {
+    /// For readers.
+    pub fn recipe(&self) -> String {
+        format!(
+            "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}",
+            self.epochs,
+            self.learning_rate,
+            self.milestones,
+            self.momentum,
+            self.weight_decay,
+            self.batch,
+            self.crop_padding,
+            self.flip,
+            self.seed,
+            if self.bf16 { ", bf16" } else { "" }
+        )
+    }
+}
+
+/// How many of them are true.
+fn share(correct: &[bool]) -> f64 {
+    correct.iter().filter(|correct| **correct).count() as f64 / correct.len().max(1) as f64
 }
 
 fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<i64, TchError> {
@@ -343,6 +440,7 @@ fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<i64, TchError> {
 }
 
 /// Mean and deviation as tensors `[1, C, 1, 1]`.
+#[derive(Debug)]
 struct Normalizer {
     mean: Tensor,
     std: Tensor,
@@ -360,28 +458,4 @@ impl Normalizer {
     fn apply(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
         pixels.f_sub(&self.mean)?.f_div(&self.std)
     }
-}
-
-fn save(
-    path: &Path,
-    network: &Interpreter,
-    architecture: &dyn Architecture,
-    plan: &TrainPlan,
-    data: &dyn Dataset,
-    training: &str,
-) -> Result<(), TrainError> {
-    let mut tensors = Vec::new();
-    for weight in &network.program().weights {
-        tensors.push((weight.name.clone(), state::raw(&weight.tensor)?));
-    }
-    let info = data.info();
-    let metadata = ModelMetadata {
-        architecture: architecture.name(),
-        classes: info.classes.clone(),
-        normalization: plan.normalization.clone(),
-        input_size: [info.height as i64, info.width as i64],
-        training: format!("{} on {}: {training}", architecture.name(), info.name),
-    };
-    write_safetensors(path, &tensors, &metadata.to_header())?;
-    Ok(())
 }

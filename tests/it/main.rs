@@ -6,7 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
-//! - `sweep`, `similarity`, `dynamics`, `train`: the paper's experiments; `labels`, `flow`: beyond them.
+//! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
 //! - `tidy`: what ARCHITECTURE.md promises.
 
@@ -34,6 +34,7 @@ mod flow;
 mod formats;
 mod gates;
 mod names;
+mod prune;
 mod readme;
 mod terminal;
 

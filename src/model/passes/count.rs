@@ -100,12 +100,11 @@ fn counted(program: &Program, node: &Node, sizes: &[Vec<i64>], convention: Conve
     let output = sizes[node.output.index()].as_slice();
     let products = || macs(program, node, sizes);
     match (convention, &node.op) {
-        (Convention::ConvLinear, _) => products(),
+        (Convention::ConvLinear, _) | (Convention::Thop, Op::Linear { .. }) => products(),
         // Subtract and divide, scale and shift: two each, in both tools.
         (_, Op::BatchNorm { .. }) => 2 * elements(input),
         (_, Op::AdaptiveAvgPool2d { .. }) if input == output && input.ends_with(&[1, 1]) => 0,
         (Convention::Thop, Op::Conv2d { bias, .. }) => products() + bias.map_or(0, |_| elements(output)),
-        (Convention::Thop, Op::Linear { .. }) => products(),
         (Convention::Thop, Op::AvgPool2d { .. }) => elements(output),
         (Convention::Thop, Op::AdaptiveAvgPool2d { output: wanted }) => {
             let window: i64 = input.iter().rev().zip(wanted.iter().rev()).map(|(from, to)| from / to).product();

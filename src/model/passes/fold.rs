@@ -61,7 +61,7 @@ fn fold_pair(program: &Program, weights: &mut Vec<Weight>, conv: &Op, norm: &Op)
 }
 
 /// Gives the nodes' outputs the ids 1, 2, … again and drops weights that nothing reads.
-fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
+pub(super) fn renumber(program: &mut Program, mut nodes: Vec<Node>) {
     let mut new_ids = vec![None; program.value_count()];
     new_ids[program.input.index()] = Some(program.input);
     for (idx, node) in nodes.iter_mut().enumerate() {

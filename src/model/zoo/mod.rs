@@ -29,7 +29,13 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// What pruning may take out, in forward order.
     fn units(&self) -> Vec<Unit>;
 
-    /// The network that is left of these units, one flag for each; at least one of each stage must stay.
+    /// Whether any unit of a stage can become its first: a convolution is then made anew for its new input.
+    fn remakes_units(&self) -> bool {
+        false
+    }
+
+    /// The network that is left of these units, one flag for each; at least one of each stage must stay, and so
+    /// must those that change the shape, unless units are remade.
     fn keeping(&self, kept: &[bool]) -> Remainder;
 }
 

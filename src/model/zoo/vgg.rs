@@ -196,6 +196,10 @@ impl Architecture for Vgg {
         units
     }
 
+    fn remakes_units(&self) -> bool {
+        true
+    }
+
     fn keeping(&self, kept: &[bool]) -> Remainder {
         let mut kept = kept.iter();
         let mut stages = vec![Vec::new()];

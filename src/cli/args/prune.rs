@@ -1,0 +1,82 @@
+//! `advmod prune`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shared::{ModelArgs, RunArgs, TapArgs, positive};
+use crate::study::prune::rules::THRESHOLD;
+
+/// `advmod prune`.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Data set with a train and a test split: the curve is measured and the rest is trained on training images, test images only judge.
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub data: PathBuf,
+    /// Training images per repeat of the curve, drawn by --seed.
+    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Data", value_parser = positive,
+        allow_negative_numbers = true)]
+    pub samples: usize,
+    /// Disjoint sets of them; more make the intervals narrower.
+    #[arg(long, value_name = "R", default_value_t = 5, help_heading = "Data", value_parser = positive,
+        allow_negative_numbers = true)]
+    pub repeats: usize,
+    /// How the curve is measured.
+    #[command(flatten)]
+    pub taps: TapArgs,
+    /// What to take out; several are compared. a: layers whose ΔQ is below the threshold; b: layers whose Q is not above all before;
+    /// baselines: last:N, random:N, cka:N (most like the layer before), smallest:N and largest:N (of ΔQ), none (fine-tuning alone).
+    #[arg(long, value_name = "RULE,…", value_delimiter = ',', default_value = "a", help_heading = "Pruning")]
+    pub rule: Vec<String>,
+    /// ΔQ of rule a.
+    #[arg(long, value_name = "T", default_value_t = THRESHOLD, allow_negative_numbers = true, help_heading = "Pruning")]
+    pub threshold: f64,
+    /// Let rules a and b go by the estimates alone, as the paper does; by default they take out only what the 95 % interval is sure of.
+    #[arg(long, help_heading = "Pruning")]
+    pub by_estimate: bool,
+    /// Also train each pruned network from fresh weights, by the same recipe.
+    #[arg(long, help_heading = "Pruning")]
+    pub scratch: bool,
+    /// Only say what would be taken out, and what it saves.
+    #[arg(long, conflicts_with_all = ["out", "scratch"], help_heading = "Pruning")]
+    pub dry_run: bool,
+    /// How the rest is fine-tuned.
+    #[command(flatten)]
+    pub tuning: TuningArgs,
+    /// On what, and how it shows; --batch is that of fine-tuning.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for prune.json, prune.csv, prune.svg and a model per rule; a name that ends in .safetensors is the file of the only rule's model.
+    #[arg(long, value_name = "PATH", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// How the rest is fine-tuned.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Fine-tuning")]
+pub struct TuningArgs {
+    /// Passes over the training images; 0 does not train.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub epochs: usize,
+    /// Learning rate of the first epoch.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
+    pub lr: f64,
+    /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs].
+    #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
+    pub milestones: Option<Vec<usize>>,
+    /// SGD momentum.
+    #[arg(long, value_name = "M", default_value_t = 0.9, allow_negative_numbers = true)]
+    pub momentum: f64,
+    /// L2 penalty on every parameter.
+    #[arg(long, value_name = "W", default_value_t = 5e-4, allow_negative_numbers = true)]
+    pub weight_decay: f64,
+    /// Pixels of zero padding for random crops; 0 turns them off.
+    #[arg(long, value_name = "PIXELS", default_value_t = 4)]
+    pub crop_padding: usize,
+    /// Do not mirror images.
+    #[arg(long)]
+    pub no_flip: bool,
+}
