@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::{AttacksArgs, OutputFormat};
 use super::{CliError, Exit, print};
+use crate::report::wrap::wrapped;
 
 pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
     let specs: Vec<&AttackSpec> = match &args.name {
@@ -107,29 +108,6 @@ fn width() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(80, |(width, _)| usize::from(width.0).clamp(40, 110))
 }
 
-/// `first`, then the words of `text` in lines of at most `width` characters; lines after the first begin with `indent` spaces.
-fn wrapped(first: &str, indent: usize, text: &str, width: usize) -> String {
-    let mut out = first.to_owned();
-    let mut column = first.chars().count();
-    let mut is_line_empty = true;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if !is_line_empty && column + 1 + length > width {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            (column, is_line_empty) = (indent, true);
-        }
-        if !is_line_empty {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        (column, is_line_empty) = (column + length, false);
-    }
-    out.push('\n');
-    out
-}
-
 fn as_json(spec: &AttackSpec) -> Value {
     let paper = &spec.paper;
     let params = SHARED_PARAMS.iter().chain(spec.params);
@@ -152,13 +130,6 @@ fn as_json(spec: &AttackSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_text_is_wrapped_and_a_word_that_is_too_long_stays_whole() {
-        assert_eq!(wrapped("  a ", 4, "one two three", 11), "  a one two\n    three\n");
-        assert_eq!(wrapped("", 2, "https://too.long to break", 8), "https://too.long\n  to\n  break\n");
-        assert_eq!(wrapped("  a ", 4, "", 11), "  a \n");
-    }
 
     #[test]
     fn every_explanation_fits_into_its_width() {

@@ -237,12 +237,13 @@ fn broken_within(size: Size, norm: Norm, shape: [usize; 3], attacks: &[&AttackRe
     Broken { size, rate: Rate::new(broken.len(), attacked.len()), largest }
 }
 
-/// The size that weighs most, of equals the smallest, and all three; nothing where nothing is broken.
+/// The size that weighs most, of equals the one that breaks more, and all three; nothing where nothing is broken.
 fn gravest(report: &Report, weakness: Weakness, attacks: &[&AttackResult]) -> Option<(Severity, usize, [Broken; 3])> {
     let all = Size::ALL.map(|size| broken_within(size, weakness.norm, report.data.shape, attacks));
     let graded = all.iter().enumerate().filter(|(_, it)| it.rate.count > 0);
     let graded = graded.map(|(at, it)| (severity(it.size, weakness.is_black_box, it.rate.low), at));
-    let (severity, at) = graded.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+    let weight = |it: &(Severity, usize)| (it.0, all[it.1].rate.count);
+    let (severity, at) = graded.reduce(|best, next| if weight(&next) > weight(&best) { next } else { best })?;
     Some((severity, at, all))
 }
 

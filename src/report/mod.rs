@@ -29,6 +29,7 @@ pub mod lines;
 pub mod pixels;
 pub mod run_dir;
 pub mod table;
+pub mod wrap;
 
 pub use curves_csv::safe as safe_cell;
 pub use evidence::Evidence;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::across::Sweep;
 use super::wire::{AttackResult, AttackStatus, Report};
+use super::wrap::wrapped;
 
 /// One check of the attacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -104,6 +105,9 @@ pub struct AttackValidity {
     pub found: String,
 }
 
+/// Columns of the text for people: those of the results' table.
+const WIDTH: usize = 118;
+
 impl Validity {
     /// Of a report's attacks.
     pub(super) fn of(report: &Report) -> Self {
@@ -130,7 +134,8 @@ impl Validity {
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         let mut against = String::new();
         for check in self.checks.iter().filter(|it| it.state.speaks_against()) {
-            against.extend(["\n  ", check.state.word(), ": ", &check.check, ": ", &check.found]);
+            let text = format!("{}: {}: {}", check.state.word(), check.check, check.found);
+            against.extend(["\n", wrapped("  ", 4, &text, WIDTH).trim_end()]);
         }
         format!("{} ({}){against}", self.verdict.word(), counts.join(", "))
     }
@@ -148,7 +153,7 @@ fn checks(report: &Report) -> Vec<ValidityCheck> {
         ("gradients are not zero", zero_gradients(report)),
         ("the steps can cross the budget", reach(report)),
         ("more steps would hardly break more", convergence(report)),
-        ("no attack that leaves images has less effort than the standard preset", effort(report)),
+        ("attacks that leave images spend what the standard preset does", effort(report)),
         ("success grows with ε", growth(&report.sweeps)),
         ("a large enough ε breaks every image", saturation(&report.sweeps)),
     ];
@@ -339,7 +344,7 @@ fn weak(report: &Report, attack: &AttackResult) -> Option<String> {
     };
     let (own, standard) = (passes(&own) as f64, passes(&standard).max(1) as f64);
     (own < WEAK * standard)
-        .then(|| format!("{:.0} % of the passes of the standard preset", (100.0 * own / standard).max(1.0)))
+        .then(|| format!("{:.0} % of the standard preset's passes", (100.0 * own / standard).max(1.0)))
 }
 
 fn effort(report: &Report) -> Found {

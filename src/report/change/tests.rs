@@ -1,3 +1,5 @@
+//! What has changed, on the recorded run and on altered ones.
+
 use super::*;
 use crate::report::journal::replay;
 

@@ -168,17 +168,14 @@ fn figures(report: &Report) -> Vec<Figure> {
     let Some(strongest) = strongest(report).or(report.attacks.first()) else { return figures };
     let own = strongest.attack.budget().map(|it| it.to_string());
     let is_own = |it: &&BudgetResult| it.budget().map(|it| it.to_string()) == own && own.is_some();
-    match report.budgets.iter().find(is_own) {
-        Some(it) => {
-            let within = format!("{} ε {}", norm_sign(&it.norm), name(&it.eps));
-            figures.push(figure(format!("Accuracy within {within}"), it.adversarial_accuracy.as_ref()));
-            figures.push(figure(format!("Broken within {within}"), it.success_rate.as_ref()));
-        }
-        None => {
-            let label = name(&strongest.attack.label);
-            figures.push(figure(format!("Accuracy under {label}"), strongest.adversarial_accuracy.as_ref()));
-            figures.push(figure(format!("Broken by {label}"), Some(&strongest.success_rate)));
-        }
+    if let Some(it) = report.budgets.iter().find(is_own) {
+        let within = format!("{} ε {}", norm_sign(&it.norm), name(&it.eps));
+        figures.push(figure(format!("Accuracy within {within}"), it.adversarial_accuracy.as_ref()));
+        figures.push(figure(format!("Broken within {within}"), it.success_rate.as_ref()));
+    } else {
+        let label = name(&strongest.attack.label);
+        figures.push(figure(format!("Accuracy under {label}"), strongest.adversarial_accuracy.as_ref()));
+        figures.push(figure(format!("Broken by {label}"), Some(&strongest.success_rate)));
     }
     figures
 }

@@ -1,3 +1,5 @@
+//! Each check, on the recorded run and on altered ones.
+
 use super::*;
 use crate::audit::stats::Rate;
 use crate::report::across::SweepPoint;
