@@ -98,7 +98,8 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         output.writes_no_models(&whole.name(), quiet)?;
     }
     let plan = train_plan(args, model.info().normalization.clone());
-    plan.check().map_err(CliError::Usage)?;
+    // Without any epoch only the removal is judged.
+    TrainPlan { epochs: plan.epochs.max(1), ..plan.clone() }.check().map_err(CliError::Usage)?;
     let interrupt = Interrupt::listen()?;
     let mut work = Work {
         whole: &whole,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::evidence::Evidence;
 use super::super::findings::{self, Finding, FindingStatus, Mapping, Severity};
+use super::super::shown_label;
 use super::super::validity::AttackValidity;
 use super::super::wire::{AttackStatus, Report};
 use super::changes::{ChangesView, changes};
@@ -133,8 +134,10 @@ impl Page {
                 .split_once(". ")
                 .map_or(it.recommendation.clone(), |(first, _)| format!("{first}.")),
         };
+        let summary = |label: &str| report.attacks.iter().find(|it| it.attack.label == label).map(|it| &it.attack);
+        let shown = |label: &str| summary(label).map_or_else(|| name(label), |it| name(&shown_label(report, it)));
         let alone =
-            |it: &AttackValidity| [name(&it.attack), it.state.word().to_owned(), clip(&it.found, text::SENTENCE)];
+            |it: &AttackValidity| [shown(&it.attack), it.state.word().to_owned(), clip(&it.found, text::SENTENCE)];
         Self {
             title: name(&report.model.name),
             started: report.timing.started.clone(),
