@@ -139,13 +139,5 @@ fn counts(by_convention: Option<[u64; Convention::ALL.len()]>) -> Vec<Count> {
 
 /// 269722 as `269,722`.
 pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    crate::report::thousands(number, ',')
 }

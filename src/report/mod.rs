@@ -62,6 +62,19 @@ pub static FORMATS: &[Format] = &[
     Format { name: "github", ending: "", file: None, render: github::render },
 ];
 
+/// A number with something between its groups of three digits.
+pub fn thousands(number: u64, separator: char) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(separator);
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A number for people: so many digits, or a dash.
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
@@ -150,7 +163,7 @@ mod tests {
             assert!(github.lines().count() == 3 && github.lines().all(|line| line.starts_with("::")), "{github}");
             let markdown = render("markdown", &report);
             assert!(!markdown.contains("<script") && !markdown.contains("\n::error"));
-            for (format, columns) in [("curves", 21), ("samples", 0)] {
+            for (format, columns) in [("curves", 23), ("samples", 0)] {
                 let text = render(format, &report);
                 for record in csv::Reader::from_reader(text.as_bytes()).records() {
                     let record = record.unwrap();

@@ -187,16 +187,31 @@ pub(super) const fn everywhere(
     Binding { keys, shown, command, screens: &[], group, help, footer }
 }
 
+// What the tables of all screens have.
+pub(super) const HELP: Binding = everywhere(
+    &[plain(KeyCode::Char('?')), plain(KeyCode::F(1))],
+    "?",
+    Command::Help,
+    Group::Global,
+    "this help",
+    "help",
+);
+pub(super) const SUSPEND: Binding =
+    everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", "");
+pub(super) const REDRAW: Binding =
+    everywhere(&[control('l')], "Ctrl-L", Command::Redraw, Group::Global, "draw everything anew", "");
+pub(super) const THEME: Binding = everywhere(
+    &[plain(KeyCode::Char('T')), (KeyCode::Char('T'), KeyModifiers::SHIFT)],
+    "T",
+    Command::Theme,
+    Group::Global,
+    "colours: terminal, dark, light",
+    "colours",
+);
+
 /// Every key that does something. What stands first wins the room in the footer.
 pub static BINDINGS: &[Binding] = &[
-    everywhere(
-        &[plain(KeyCode::Char('?')), plain(KeyCode::F(1))],
-        "?",
-        Command::Help,
-        Group::Global,
-        "this help",
-        "help",
-    ),
+    HELP,
     everywhere(
         &[plain(KeyCode::Char('q'))],
         "q",
@@ -425,14 +440,8 @@ pub static BINDINGS: &[Binding] = &[
         help: "results as planned, by success, by peak drop",
         footer: "sort",
     },
-    everywhere(
-        &[plain(KeyCode::Char('T')), (KeyCode::Char('T'), KeyModifiers::SHIFT)],
-        "T",
-        Command::Theme,
-        Group::Global,
-        "colours: terminal, dark, light",
-        "",
-    ),
+    // The footer has no room for it.
+    Binding { footer: "", ..THEME },
     Binding {
         keys: &[plain(KeyCode::Char('e'))],
         shown: "e",
@@ -485,8 +494,8 @@ pub static BINDINGS: &[Binding] = &[
         "stop and leave; again: leave without results",
         "",
     ),
-    everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", ""),
-    everywhere(&[control('l')], "Ctrl-L", Command::Redraw, Group::Global, "draw everything anew", ""),
+    SUSPEND,
+    REDRAW,
 ];
 
 /// The command of a key on a screen.

@@ -26,7 +26,8 @@ use page::Page;
 type Encode = fn(&[u8]) -> Value;
 
 /// Every template, by the name under which others include it. The ending decides how text is escaped.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
+    ("open.html", include_str!("templates/open.html")),
     ("page.html", include_str!("templates/page.html")),
     ("curves.html", include_str!("templates/curves.html")),
     ("head.html", include_str!("templates/head.html")),

@@ -1,5 +1,6 @@
 //! Names and numbers as a reader sees them.
 
+use super::super::thousands;
 use crate::audit::stats::{Distances, Rate};
 use crate::modularity::Interval;
 
@@ -78,15 +79,7 @@ pub(super) fn spread(values: Option<&Distances>, digits: usize) -> String {
 
 /// `1 234 567`, with narrow spaces.
 pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+    thousands(number, '\u{202f}')
 }
 
 /// `2 h 5 min`, `3 min 12 s`, `4.2 s`.

@@ -2,18 +2,11 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
-use super::super::keys::{Binding, Command, Group, control, everywhere, plain};
+use super::super::keys::{Binding, Command, Group, HELP, REDRAW, SUSPEND, THEME, control, everywhere, plain};
 
 /// Every key that does something.
 pub static BINDINGS: &[Binding] = &[
-    everywhere(
-        &[plain(KeyCode::Char('?')), plain(KeyCode::F(1))],
-        "?",
-        Command::Help,
-        Group::Global,
-        "this help",
-        "help",
-    ),
+    HELP,
     everywhere(&[plain(KeyCode::Char('q'))], "q", Command::Quit, Group::Global, "quit; the training goes on", "quit"),
     everywhere(
         &[plain(KeyCode::Up), plain(KeyCode::Char('k'))],
@@ -51,14 +44,7 @@ pub static BINDINGS: &[Binding] = &[
         "",
         "",
     ),
-    everywhere(
-        &[plain(KeyCode::Char('T')), (KeyCode::Char('T'), KeyModifiers::SHIFT)],
-        "T",
-        Command::Theme,
-        Group::Global,
-        "colours: terminal, dark, light",
-        "colours",
-    ),
+    THEME,
     everywhere(
         &[plain(KeyCode::Esc)],
         "Esc",
@@ -68,6 +54,6 @@ pub static BINDINGS: &[Binding] = &[
         "",
     ),
     everywhere(&[control('c')], "Ctrl-C", Command::Interrupt, Group::Global, "quit", ""),
-    everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", ""),
-    everywhere(&[control('l')], "Ctrl-L", Command::Redraw, Group::Global, "draw everything anew", ""),
+    SUSPEND,
+    REDRAW,
 ];
