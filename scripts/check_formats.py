@@ -115,6 +115,7 @@ def check_curves(path, report):
         what = f"{row['attack']} {row['tap']}"
         check(row["tap"].removeprefix("'") == point["tap"].removeprefix("'"), f"{path}: tap {row['tap']}")
         pairs = [("n", curve["n"]), ("k", curve["k"]), ("q", point["q"]), ("q_null", point["null"])]
+        pairs += [("q_null_sd", point.get("null_std_dev")), ("z", point.get("z"))]
         pairs += [("q_low_95", interval.get("low")), ("q_high_95", interval.get("high"))]
         pairs += [("q_drop", drop.get("estimate")), ("q_drop_low_95", drop.get("low")), ("q_drop_high_95", drop.get("high"))]
         for column, value in pairs:

@@ -30,16 +30,21 @@ impl Rate {
         if of == 0 {
             return Self { count, of, value: None, low: 0.0, high: 1.0 };
         }
-        let n = of as f64;
-        let p = count as f64 / n;
-        let z2 = Z * Z;
-        let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-        let half = Z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-        // At the ends the formula gives 0 and 1 up to rounding; say so exactly.
-        let low = if count == 0 { 0.0 } else { (centre - half).max(0.0) };
-        let high = if count == of { 1.0 } else { (centre + half).min(1.0) };
+        let p = count as f64 / of as f64;
+        let (low, high) = wilson(p, of as f64);
         Self { count, of, value: Some(p), low, high }
     }
+}
+
+/// Wilson's 95 % interval of a share `p` of `n` independent samples; `n > 0` need not be whole.
+pub fn wilson(p: f64, n: f64) -> (f64, f64) {
+    let z2 = Z * Z;
+    let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = Z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    // At the ends the formula gives 0 and 1 up to rounding; say so exactly.
+    let low = if p > 0.0 { (centre - half).max(0.0) } else { 0.0 };
+    let high = if p < 1.0 { (centre + half).min(1.0) } else { 1.0 };
+    (low, high)
 }
 
 /// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity, Newcombe's for differences of shares.

@@ -1,12 +1,10 @@
 //! `advmod curve`: clean modularity curves, without any attack.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::args::{CurveArgs, OutputFormat, SweepArgs};
-use super::interrupt::Interrupt;
-use super::progress::Progress;
+use super::measure::{self, Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::resolved::quoted;
 use crate::data::Selection;
@@ -14,17 +12,14 @@ use crate::model::load::{LoadOptions, load};
 use crate::modularity::{Similarity, TapDetails, TapPoint};
 use crate::report::curve_page;
 use crate::report::measured::{ModelCurve, classes_csv, curve_csv, picture, tail};
-use crate::report::run_dir::write_atomically;
 use crate::study::curve::{SweepPlan, sweep};
 
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
-    setup::set_threads(how.run.threads)?;
-    let device = how.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.source)?;
+    let (device, data) = measure::begin(&how.run, &args.source)?;
     let plan = plan(&args.sweep, how.repeats.unwrap_or(5), how.run.seed.unwrap_or(0));
-    let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(how.run.progress, quiet);
+    make_folder(args.out.as_deref())?;
+    let mut work = Work::new(how.run.progress, quiet)?;
     let files: Vec<_> = if args.model.is_empty() { vec![None] } else { args.model.iter().map(Some).collect() };
     let seeds = once(args.random_init.clone());
     let open = |file: Option<&PathBuf>, random_init| {
@@ -39,36 +34,45 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let variants = || std::iter::once(None).chain(seeds.iter().copied().map(Some));
     let mut curves = Vec::new();
     let (mut warned, mut told) = (Vec::new(), Vec::new());
+    let mut outcome = Outcome::new("models", files.len() * (1 + seeds.len()));
     for (file, random_init) in files.iter().flat_map(|file| variants().map(move |seed| (*file, seed))) {
-        let model = open(file, random_init)?;
+        // A file that cannot be read or does not fit is no reason to lose what the others give.
+        let model = match open(file, random_init) {
+            Ok(model) => model,
+            Err(fault) => {
+                outcome.faults.push(fault);
+                continue;
+            }
+        };
         let info = model.info();
         let name = match random_init {
             None => info.name.clone(),
             Some(seed) => format!("{}, random weights {seed}", info.name),
         };
-        progress.begin(&name, 0);
-        let mut begun = false;
-        let measured = sweep(&model, data.as_ref(), &plan, &mut |done, total| {
-            if !begun {
-                progress.begin(&name, total);
-                begun = true;
-            }
-            progress.update(done, None);
-            if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        progress.finish();
-        if interrupt.asked() {
-            say("interrupted: nothing was written");
-            return Ok(interrupt.exit());
+        work.begin(&name);
+        let measured = sweep(&model, data.as_ref(), &plan, &mut |done, total| work.tell(&name, done, total));
+        outcome.interrupted = work.finish();
+        if outcome.interrupted.is_some() {
+            break;
         }
-        let (found, warnings) = measured.map_err(CliError::Runtime)?;
+        let (found, warnings) = match measured {
+            Ok(measured) => measured,
+            Err(reason) => {
+                outcome.faults.push(CliError::Runtime(match file {
+                    Some(file) if files.len() > 1 => format!("{}: {reason}", file.display()),
+                    _ => reason,
+                }));
+                continue;
+            }
+        };
+        outcome.done += 1;
         for warning in warnings {
             // Of random weights only what their file has not had.
             let is_new = random_init.is_none() || !warned.contains(&(file, warning.clone()));
             if is_new {
                 told.push(format!("{name}: {warning}"));
                 if !quiet {
-                    progress.line(&format!("warning: {name}: {warning}"));
+                    say(&format!("warning: {name}: {warning}"));
                 }
             }
             warned.push((file, warning));
@@ -85,6 +89,10 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             details: it.details,
         }));
     }
+    if curves.is_empty() {
+        return outcome.end(None);
+    }
+    told.extend(outcome.missing());
     let is_sweep = plan.ks.len() * plan.similarities.len() * plan.samples.len() > 1 || !args.random_init.is_empty();
     match how.run.format {
         OutputFormat::Json => print(&json(&curves))?,
@@ -102,7 +110,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     if let Some(folder) = &args.out {
         write(folder, &curves, &told)?;
     }
-    Ok(Exit::Pass)
+    outcome.end(args.out.as_deref())
 }
 
 fn json(curves: &[ModelCurve]) -> String {
@@ -110,8 +118,6 @@ fn json(curves: &[ModelCurve]) -> String {
 }
 
 fn write(folder: &Path, curves: &[ModelCurve], warnings: &[String]) -> Result<(), CliError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
     // As typed, but for the name of the program.
     let flags = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command: Vec<String> = std::iter::once("advmod".to_owned()).chain(flags).collect();
@@ -122,10 +128,7 @@ fn write(folder: &Path, curves: &[ModelCurve], warnings: &[String]) -> Result<()
         ("curve.svg", picture(curves).into_bytes()),
         ("curve.html", curve_page(curves, warnings, &command.join(" "))),
     ];
-    for (name, bytes) in files {
-        write_atomically(&folder.join(name), &bytes)?;
-    }
-    Ok(())
+    write_files(folder, &files)
 }
 
 /// The flags with their defaults; a value that is given twice counts once.

@@ -1,16 +1,13 @@
 //! `advmod dynamics`: curve and accuracy of every checkpoint of a training.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::args::{DynamicsArgs, OutputFormat};
-use super::interrupt::Interrupt;
-use super::progress::Progress;
+use super::measure::{self, Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, print, say, setup};
-use crate::data::Selection;
 use crate::model::load::load;
-use crate::report::run_dir::write_atomically;
+use crate::report::measured::q_range;
 use crate::report::safe_cell;
 use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::study::curve::CurvePlan;
@@ -18,51 +15,49 @@ use crate::study::dynamics::{Checkpoint, Dynamics, checkpoint, checkpoints, tren
 
 pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
-    setup::set_threads(how.run.threads)?;
-    let device = how.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.data.source)?;
+    let (device, data) = measure::begin(&how.run, &args.data.source)?;
     let plan = CurvePlan {
         k: args.taps.k.unwrap_or(3),
         similarity: args.taps.similarity.unwrap_or_default(),
         repeats: how.repeats.unwrap_or(1),
-        samples: match (args.data.first, args.data.samples) {
-            (Some(n), _) => Selection::First(n),
-            (None, n) => Selection::Sample { n: n.unwrap_or(500), seed: how.run.seed.unwrap_or(0) },
-        },
+        samples: args.data.selection(how.run.seed),
     };
     let options = setup::load_options(&how.read, setup::tap_selection(args.taps.taps.as_deref()))?;
-    let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(how.run.progress, quiet);
+    make_folder(args.out.as_deref())?;
+    let mut work = Work::new(how.run.progress, quiet)?;
+    let mut outcome = Outcome::new("checkpoints", files.len());
     let mut measured: Vec<Checkpoint> = Vec::new();
     for file in &files {
-        let model = load(Some(file), &options, device)?;
+        // A file that cannot be read or does not fit is no reason to lose the others.
+        let model = match load(Some(file), &options, device) {
+            Ok(model) => model,
+            Err(error) => {
+                outcome.faults.push(error.into());
+                continue;
+            }
+        };
+        let fault = |reason: String| CliError::Runtime(format!("{}: {reason}", file.display()));
         if let Some(first) = measured.first()
             && !model.tap_paths().iter().eq(first.curve.taps.iter().map(|it| &it.tap))
         {
-            let problem = format!(
-                "{}: has other taps than {}; put each training into its own folder",
-                file.display(),
-                first.name
-            );
-            return Err(CliError::Runtime(problem));
+            let reason = format!("has other taps than {}; put each training into its own folder", first.name);
+            outcome.faults.push(fault(reason));
+            continue;
         }
         let name = model.info().name.clone();
-        let mut shown = 0;
-        let found = checkpoint(&model, data.as_ref(), &plan, &mut |done, total| {
-            if total != shown {
-                progress.begin(&name, total);
-                shown = total;
-            }
-            progress.update(done, None);
-            if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        progress.finish();
-        if interrupt.asked() {
+        let found = checkpoint(&model, data.as_ref(), &plan, &mut |done, total| work.tell(&name, done, total));
+        outcome.interrupted = work.finish();
+        if outcome.interrupted.is_some() {
             break;
         }
-        let (checkpoint, warnings) =
-            found.map_err(|error| CliError::Runtime(format!("{}: {error}", file.display())))?;
+        let (checkpoint, warnings) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                outcome.faults.push(fault(reason));
+                continue;
+            }
+        };
         for warning in warnings.iter().filter(|_| !quiet) {
             say(&format!("warning: {name}: {warning}"));
         }
@@ -71,35 +66,28 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
             print(&row(&checkpoint, measured.is_empty(), &data.info().name))?;
         }
         measured.push(checkpoint);
+        outcome.done += 1;
+        if let Some(folder) = &args.out {
+            write(folder, &measured, &data.info().name)?;
+        }
     }
-    if measured.is_empty() {
-        say(&format!("interrupted: none of {} checkpoints was measured; nothing was written", files.len()));
-        return Ok(interrupt.exit());
+    if !measured.is_empty() {
+        match how.run.format {
+            OutputFormat::Json => print(&json(&measured, &data.info().name))?,
+            OutputFormat::Text => print(&trend_table(&measured))?,
+        }
     }
-    match how.run.format {
-        OutputFormat::Json => print(&json(&measured, &data.info().name))?,
-        OutputFormat::Text => print(&trend_table(&measured))?,
-    }
-    if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write(folder, &measured, &data.info().name)?;
-    }
-    if measured.len() < files.len() {
-        let written =
-            args.out.as_ref().map_or(String::new(), |folder| format!(", and written to {}", folder.display()));
-        say(&format!("interrupted: {} of {} checkpoints are measured{written}", measured.len(), files.len()));
-        return Ok(interrupt.exit());
-    }
-    Ok(Exit::Pass)
+    outcome.end(args.out.as_deref())
 }
 
 /// Writes dynamics.json, dynamics.csv and dynamics.svg.
 pub(super) fn write(folder: &Path, measured: &[Checkpoint], data: &str) -> Result<(), CliError> {
-    write_atomically(&folder.join("dynamics.json"), json(measured, data).as_bytes())?;
-    write_atomically(&folder.join("dynamics.csv"), &csv(measured))?;
-    write_atomically(&folder.join("dynamics.svg"), picture(measured).as_bytes())?;
-    Ok(())
+    let files = [
+        ("dynamics.json", json(measured, data).into_bytes()),
+        ("dynamics.csv", csv(measured)),
+        ("dynamics.svg", picture(measured).into_bytes()),
+    ];
+    write_files(folder, &files)
 }
 
 fn json(measured: &[Checkpoint], data: &str) -> String {
@@ -197,6 +185,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let Some(first) = measured.first() else { return charts(&[], "no checkpoints") };
     let taps: Vec<String> = first.curve.taps.iter().map(|it| it.tap.clone()).collect();
     let steps = (measured.len().max(2) - 1) as f64;
+    let range = q_range(measured.iter().map(|it| &it.curve));
     let curve = |(place, it): (usize, &Checkpoint)| Line {
         name: tail(&it.name),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
@@ -206,7 +195,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let by_tap = LineChart {
         title: format!("Q by tap, N = {}, k = {}", first.curve.n, first.curve.k),
         places: taps.clone(),
-        range: (0.0, 1.0),
+        range,
         lines: measured.iter().enumerate().map(curve).collect(),
     };
     let mut lines = vec![Line {
@@ -228,7 +217,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let over_time = LineChart {
         title: "accuracy and Q over the checkpoints".to_owned(),
         places: measured.iter().map(|it| tail(&it.name)).collect(),
-        range: (0.0, 1.0),
+        range,
         lines,
     };
     charts(

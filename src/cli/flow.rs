@@ -1,20 +1,17 @@
 //! `advmod flow`: where the adversarial images of a stored run lie among the clean ones.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::args::{FlowArgs, OutputFormat};
 use super::heatmap::{Look, heatmap};
-use super::interrupt::Interrupt;
-use super::progress::Progress;
+use super::measure::{Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, export, harmless, print, print_coloured, report, say, setup};
 use crate::audit::plan::AuditPlan;
 use crate::report::Report;
 use crate::report::pixels::PixelFile;
-use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::wire::AttackResult;
@@ -23,59 +20,88 @@ use crate::study::flow::{AttackedImages, Flow, FlowModel};
 /// Most classes of a matrix for people.
 const CLASSES: usize = 16;
 
+/// An attack of the run, and where its images lie, or why that cannot be said.
+type Measured = (String, Result<Flow, String>);
+
 pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let (report, folder) = report::read(&args.run)?;
     let attacks = export::attacks(&report, &args.attack)?;
     let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", args.run.display()));
     let similarity = args.similarity.unwrap_or(report.plan.similarity);
     let model = model(&report).map_err(runtime)?;
-    let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(args.progress, quiet);
-    let mut flows: Vec<(String, Flow)> = Vec::new();
+    make_folder(args.out.as_deref())?;
+    let mut work = Work::new(args.progress, quiet)?;
+    let mut outcome = Outcome::new("attacks", attacks.len());
+    let mut flows: Vec<Measured> = Vec::new();
     for attack in attacks.iter().map(|&at| &report.attacks[at]) {
-        let label = attack.attack.label.clone();
-        let Some(images) = images(&report, attack, &folder).map_err(runtime)? else {
-            say(&format!("warning: {label}: left out, the run kept none of its pixels"));
-            continue;
+        let label = &attack.attack.label;
+        let images = match images(&report, attack, &folder) {
+            Ok(images) => images.unwrap_or_default(),
+            Err(problem) => {
+                outcome.faults.push(runtime(problem));
+                continue;
+            }
         };
-        progress.begin(&label, model.steps(&images));
-        let flow = model.flow(&images, (args.k, similarity), &mut |done| {
-            progress.update(done, None);
-            if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        progress.finish();
-        if interrupt.asked() {
-            say("interrupted: nothing was written");
-            return Ok(interrupt.exit());
+        let n = images.labels.len();
+        if n <= args.k {
+            let problem = match n {
+                0 => "the run kept none of its pixels".to_owned(),
+                _ => format!("needs more than k images: the run kept {n}, k = {}; lower --k", args.k),
+            };
+            flows.push((label.clone(), Err(problem)));
+            continue;
         }
-        flows.push((label.clone(), flow.map_err(|error| runtime(format!("{label}: {error}")))?));
+        let steps = model.steps(&images);
+        work.begin(label);
+        let flow = model.flow(&images, (args.k, similarity), &mut |done| work.tell(label, done, steps));
+        outcome.interrupted = work.finish();
+        if outcome.interrupted.is_some() {
+            break;
+        }
+        match flow {
+            Ok(flow) => {
+                outcome.done += 1;
+                flows.push((label.clone(), Ok(flow)));
+            }
+            Err(problem) => outcome.faults.push(runtime(format!("{label}: {problem}"))),
+        }
     }
-    if flows.is_empty() {
-        return Err(runtime("the run kept no pixels of these attacks".to_owned()));
+    let left_out = flows.iter().filter_map(|(label, flow)| Some(format!("{label}: {}", flow.as_ref().err()?)));
+    if outcome.done == 0 {
+        outcome.faults.extend(left_out.map(runtime));
+        return outcome.end(None);
+    }
+    for reason in left_out.filter(|_| !quiet) {
+        say(&format!("warning: left out: {reason}"));
     }
     let classes = class_names(&report);
-    let attacks: Vec<_> = flows.iter().map(|(label, flow)| json!({ "attack": label, "flow": flow })).collect();
+    let attacks: Vec<_> = (flows.iter())
+        .map(|(label, flow)| json!({ "attack": label, "flow": flow.as_ref().ok(), "reason": flow.as_ref().err() }))
+        .collect();
     let document = json!({ "model": report.model, "data": report.data.name, "classes": classes, "attacks": attacks });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
+    let found: Vec<(&str, &Flow)> =
+        (flows.iter()).filter_map(|(label, flow)| Some((label.as_str(), flow.as_ref().ok()?))).collect();
     match args.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
-            for (label, flow) in &flows {
+            for (label, flow) in &found {
                 print_coloured(&text(label, flow, &classes).expect("writing to memory cannot fail"))?;
             }
         }
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write_atomically(&folder.join("flow.json"), json.as_bytes())?;
-        write_atomically(&folder.join("flow.csv"), &flow_csv(&flows, &classes))?;
-        write_atomically(&folder.join("detection.csv"), &detection_csv(&flows))?;
+        let mut files = vec![
+            ("flow.json", json.into_bytes()),
+            ("flow.csv", flow_csv(&found, &classes)),
+            ("detection.csv", detection_csv(&found)),
+        ];
         if classes.len() <= 100 {
-            write_atomically(&folder.join("flow.svg"), picture(&flows, &classes).as_bytes())?;
+            files.push(("flow.svg", picture(&found, &classes).into_bytes()));
         }
+        write_files(folder, &files)?;
     }
-    Ok(Exit::Pass)
+    outcome.end(args.out.as_deref())
 }
 
 /// The run's model, by the plan in its report.
@@ -141,13 +167,18 @@ fn text(label: &str, flow: &Flow, classes: &[String]) -> Result<String, std::fmt
         flow.similarity
     );
     let width = flow.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
-    writeln!(text, "  {:<width$}    AUC  neighbours that disagree with the prediction: clean, adversarial", "tap")?;
+    writeln!(
+        text,
+        "  {:<width$}    AUC  [95 %]          neighbours that disagree with the prediction: clean, adversarial",
+        "tap"
+    )?;
     let percent = |share: Option<f64>| share.map_or("–".to_owned(), |it| format!("{:.1} %", 100.0 * it));
     for tap in &flow.taps {
         let auc = tap.auc.map_or("–".to_owned(), |auc| format!("{auc:.3}"));
+        let interval = tap.auc_interval.map_or("–".to_owned(), |it| format!("[{:.3}, {:.3}]", it.low, it.high));
         let (before, after) = (percent(tap.clean_disagreement), percent(tap.adversarial_disagreement));
         let reason = tap.reason.as_deref().map_or(String::new(), |it| format!("  {}", harmless(it)));
-        writeln!(text, "  {:<width$}  {auc:>5}  {before:>7}  {after:>7}{reason}", harmless(&tap.tap))?;
+        writeln!(text, "  {:<width$}  {auc:>5}  {interval:<14}  {before:>7}  {after:>7}{reason}", harmless(&tap.tap))?;
     }
     if flow.broken > 0 && classes.len() <= CLASSES {
         let names: Vec<String> = classes.iter().map(|name| harmless(name)).collect();
@@ -178,7 +209,7 @@ fn largest(flow: &Flow) -> Vec<(f64, usize, usize)> {
     found
 }
 
-fn picture(flows: &[(String, Flow)], classes: &[String]) -> String {
+fn picture(flows: &[(&str, &Flow)], classes: &[String]) -> String {
     let map = |title: String, values: &[Vec<Option<f64>>]| Heatmap {
         title,
         names: classes.to_vec(),
@@ -196,33 +227,54 @@ fn picture(flows: &[(String, Flow)], classes: &[String]) -> String {
 }
 
 /// A row for each attack and two classes.
-fn flow_csv(flows: &[(String, Flow)], classes: &[String]) -> Vec<u8> {
+fn flow_csv(flows: &[(&str, &Flow)], classes: &[String]) -> Vec<u8> {
     let cell = |share: Option<f64>| share.map_or(String::new(), |share| share.to_string());
     let rows = flows.iter().flat_map(|(label, flow)| {
         let pairs = flow.clean.iter().zip(&flow.adversarial).enumerate();
         pairs.flat_map(move |(from, (clean, adversarial))| {
             clean.iter().zip(adversarial).enumerate().map(move |(to, (clean, adversarial))| {
-                let names = [label, &flow.tap, &classes[from], &classes[to]].map(|it| safe_cell(it));
+                let names = [label, flow.tap.as_str(), &classes[from], &classes[to]].map(safe_cell);
                 [&names[..], &[cell(*clean), cell(*adversarial)]].concat()
             })
         })
     });
-    csv(["attack", "tap", "true_class", "neighbour_class", "clean_share", "adversarial_share"], rows)
+    csv(&["attack", "tap", "true_class", "neighbour_class", "clean_share", "adversarial_share"], rows)
 }
 
 /// A row for each attack and tap.
-fn detection_csv(flows: &[(String, Flow)]) -> Vec<u8> {
+fn detection_csv(flows: &[(&str, &Flow)]) -> Vec<u8> {
     let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let rows = flows.iter().flat_map(|(label, flow)| {
         flow.taps.iter().map(move |tap| {
-            let numbers = [tap.auc, tap.auc_two_sided, tap.clean_disagreement, tap.adversarial_disagreement].map(cell);
+            let interval = tap.auc_interval;
+            let numbers = [
+                tap.auc,
+                interval.map(|it| it.se),
+                interval.map(|it| it.low),
+                interval.map(|it| it.high),
+                tap.auc_two_sided,
+                tap.clean_disagreement,
+                tap.adversarial_disagreement,
+            ]
+            .map(cell);
             [&[safe_cell(label), safe_cell(&tap.tap)][..], &numbers].concat()
         })
     });
-    csv(["attack", "tap", "auc", "auc_two_sided", "clean_disagreement", "adversarial_disagreement"], rows)
+    let header = [
+        "attack",
+        "tap",
+        "auc",
+        "auc_se",
+        "auc_low_95",
+        "auc_high_95",
+        "auc_two_sided",
+        "clean_disagreement",
+        "adversarial_disagreement",
+    ];
+    csv(&header, rows)
 }
 
-fn csv(header: [&str; 6], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
+fn csv(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).expect("writing to memory cannot fail");
     for row in rows {

@@ -1,18 +1,15 @@
 //! `advmod labels`: images whose neighbours disagree with their label.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 
 use serde_json::json;
 
 use super::args::{LabelsArgs, OutputFormat};
-use super::interrupt::Interrupt;
-use super::progress::Progress;
+use super::measure::{self, Work, make_folder, write_files};
 use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};
 use crate::model::load::load;
 use crate::model::program::TapSelection;
-use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::study::labels::{LabelPlan, RankedSample, rank};
 
@@ -20,9 +17,7 @@ use crate::study::labels::{LabelPlan, RankedSample, rank};
 const MOST: usize = 10_000;
 
 pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
-    setup::set_threads(args.run.threads)?;
-    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.source)?;
+    let (device, data) = measure::begin(&args.run, &args.source)?;
     let mut options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.as_deref()))?;
     let mut model = load(args.model.model.as_deref(), &options, device)?;
     if let (None, Some(last)) = (&args.taps, model.tap_paths().last()) {
@@ -37,24 +32,17 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         (None, None) => Selection::Sample { n: MOST, seed },
     };
     let plan = LabelPlan { k: args.k, similarity: args.similarity, samples };
-    let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(args.run.progress, quiet);
-    progress.begin("labels", 0);
-    let mut is_begun = false;
-    let ranked = rank(&model, data.as_ref(), &plan, &mut |done, total| {
-        if !is_begun {
-            progress.begin("labels", total);
-            is_begun = true;
-        }
-        progress.update(done, None);
-        if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    progress.finish();
-    if interrupt.asked() {
-        say("interrupted: nothing was written");
-        return Ok(interrupt.exit());
+    make_folder(args.out.as_deref())?;
+    let mut work = Work::new(args.run.progress, quiet)?;
+    work.begin("labels");
+    let ranked = rank(&model, data.as_ref(), &plan, &mut |done, total| work.tell("labels", done, total));
+    if let Some(exit) = work.finish_whole() {
+        return Ok(exit);
     }
-    let ranked = ranked.map_err(CliError::Runtime)?;
+    let (ranked, warnings) = ranked.map_err(CliError::Runtime)?;
+    for warning in warnings.iter().filter(|_| !quiet) {
+        say(&format!("warning: {warning}"));
+    }
     if samples == (Selection::Sample { n: MOST, seed }) && args.samples.is_none() && !quiet {
         let n = data.info().n;
         say(&format!("warning: {MOST} of {n} images, drawn by --seed; --samples {n} compares all, which takes longer"));
@@ -91,10 +79,8 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         }
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write_atomically(&folder.join("labels.json"), json.as_bytes())?;
-        write_atomically(&folder.join("labels.csv"), &csv(&ranked, data.as_ref()))?;
+        let files = [("labels.json", json.into_bytes()), ("labels.csv", csv(&ranked, data.as_ref()))];
+        write_files(folder, &files)?;
     }
     Ok(Exit::Pass)
 }

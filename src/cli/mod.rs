@@ -22,6 +22,7 @@ mod tui;
 mod error;
 mod heatmap;
 mod interrupt;
+mod measure;
 mod progress;
 mod prune_tables;
 mod recorder;

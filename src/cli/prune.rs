@@ -8,6 +8,7 @@ use tch::Device;
 
 use super::args::{OutputFormat, PruneArgs, SourceArgs, SplitArg};
 use super::interrupt::Interrupt;
+use super::measure::{make_folder, write_files};
 use super::progress::Progress;
 use super::prune_tables::{csv, picture, table, units_table};
 use super::train::default_milestones;
@@ -19,7 +20,6 @@ use crate::model::Model;
 use crate::model::load::load;
 use crate::model::normalize::Normalization;
 use crate::model::passes::count::Convention;
-use crate::report::run_dir::write_atomically;
 use crate::study::curve::CurvePlan;
 use crate::study::prune::{
     Judged, Proposal, Removed, Repair, Rule, Size, Survey, SurveyPlan, Training, Whole, correct, propose, rate, remove,
@@ -39,6 +39,8 @@ pub(super) struct Pruning {
     threshold: f64,
     /// How the rest was fine-tuned; absent for `--dry-run`.
     pub(super) recipe: Option<String>,
+    /// How it was trained from fresh weights, with `--scratch`.
+    pub(super) scratch_recipe: Option<String>,
     /// Names of the counts in every `macs`.
     conventions: Vec<&'static str>,
     pub(super) size: Size,
@@ -65,6 +67,12 @@ pub(super) struct Outcome {
     pub(super) judged: Option<Judged>,
     /// The model's file.
     file: Option<String>,
+}
+
+impl Pruning {
+    fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data always has a JSON form") + "\n"
+    }
 }
 
 /// Where results go.
@@ -100,15 +108,22 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     let plan = train_plan(args, model.info().normalization.clone());
     // Without any epoch only the removal is judged.
     TrainPlan { epochs: plan.epochs.max(1), ..plan.clone() }.check().map_err(CliError::Usage)?;
+    let scratch = args.scratch.then(|| scratch_plan(args, &plan));
+    if let Some(plan) = &scratch {
+        plan.check().map_err(|error| CliError::Usage(format!("--scratch: {error}")))?;
+    }
     let interrupt = Interrupt::listen()?;
     let mut work = Work {
         whole: &whole,
         plan: &plan,
+        scratch: scratch.as_ref(),
         device,
         interrupt: &interrupt,
         progress: Progress::new(args.run.progress, quiet),
     };
-    let Some(survey) = work.survey(args, &rules, &model, training.as_ref())? else { return Ok(stopped(&interrupt)) };
+    let Some(survey) = work.survey(args, &rules, &model, training.as_ref())? else {
+        return Ok(stopped(&interrupt, &rules));
+    };
     if survey.repeats < args.repeats && !quiet {
         say(&format!("warning: {} repeat(s) instead of {}: the data holds no more", survey.repeats, args.repeats));
     }
@@ -125,6 +140,7 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         by_estimate: args.by_estimate,
         threshold: args.threshold,
         recipe: (!args.dry_run).then(|| plan.recipe()),
+        scratch_recipe: scratch.as_ref().map(TrainPlan::recipe),
         conventions: Convention::ALL.map(Convention::name).to_vec(),
         size: size(&whole.program, whole.size).map_err(CliError::Runtime)?,
         accuracy: None,
@@ -135,6 +151,7 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     if text {
         print(&units_table(&pruning))?;
     }
+    let mut judged = Ok(ControlFlow::Continue(()));
     if args.dry_run {
         for proposal in &proposals {
             let removed = remove(&whole, &proposal.kept, plan.seed).map_err(CliError::Runtime)?;
@@ -145,22 +162,22 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         let (train, of_test) = (all(training.as_ref())?, all(test.as_ref())?);
         let hashes = [&training, &test].map(|it| it.info().sha256.as_str());
         let data = TrainData { train: &train, test: &of_test, info: test.info(), hashes };
-        if work.judge(&proposals, data, args.scratch, &output, &mut pruning)?.is_break() {
-            return Ok(stopped(&interrupt));
-        }
+        judged = work.judge(&proposals, data, &output, &mut pruning);
     }
-    let json = serde_json::to_string_pretty(&pruning).expect("plain data always has a JSON form") + "\n";
-    print(&if text { table(&pruning) } else { json.clone() })?;
-    if let Some(folder) = &output.tables {
-        write_atomically(&folder.join("prune.json"), json.as_bytes())?;
-        write_atomically(&folder.join("prune.csv"), &csv(&pruning))?;
-        write_atomically(&folder.join("prune.svg"), picture(&pruning).as_bytes())?;
+    // What is done is kept when a later rule fails or is stopped.
+    if !pruning.rules.is_empty() {
+        print(&if text { table(&pruning) } else { pruning.json() })?;
     }
-    Ok(Exit::Pass)
+    match judged? {
+        ControlFlow::Continue(()) => Ok(Exit::Pass),
+        ControlFlow::Break(()) => Ok(stopped(&interrupt, &rules[pruning.rules.len()..])),
+    }
 }
 
-fn stopped(interrupt: &Interrupt) -> Exit {
-    say("interrupted: nothing was written but the models of rules that were done");
+/// Says which rules are missing.
+fn stopped(interrupt: &Interrupt, missing: &[Rule]) -> Exit {
+    let missing: Vec<String> = missing.iter().map(Rule::to_string).collect();
+    say(&format!("interrupted: not done: --rule {}", missing.join(",")));
     interrupt.exit()
 }
 
@@ -201,10 +218,21 @@ fn train_plan(args: &PruneArgs, normalization: Normalization) -> TrainPlan {
     }
 }
 
+/// As fine-tuning but for what the flags say.
+fn scratch_plan(args: &PruneArgs, tuning: &TrainPlan) -> TrainPlan {
+    let mut plan = tuning.clone();
+    if let Some(epochs) = args.scratch_epochs {
+        (plan.epochs, plan.milestones) = (epochs, default_milestones(epochs));
+    }
+    plan.learning_rate = args.scratch_lr.unwrap_or(plan.learning_rate);
+    plan
+}
+
 /// What the steps of a run share.
 struct Work<'a> {
     whole: &'a Whole,
     plan: &'a TrainPlan,
+    scratch: Option<&'a TrainPlan>,
     device: Device,
     interrupt: &'a Interrupt,
     progress: Progress,
@@ -255,7 +283,6 @@ impl Work<'_> {
         &mut self,
         proposals: &[Proposal],
         data: TrainData<'_>,
-        scratch: bool,
         output: &Output,
         pruning: &mut Pruning,
     ) -> Result<ControlFlow<()>, CliError> {
@@ -268,15 +295,19 @@ impl Work<'_> {
             if let Some(same) = same {
                 (outcome.judged, outcome.file) = (same.judged.clone(), same.file.clone());
                 pruning.rules.push(outcome);
+                output.write_tables(pruning)?;
                 continue;
             }
             let mut current = None;
             let plan = self.plan;
-            let tuned = tune(&removed, (data, &before), plan, scratch, self.device, &mut |training, event| {
+            let tuned = tune(&removed, (data, &before), plan, self.scratch, self.device, &mut |training, event| {
                 if let TrainEvent::Step { epoch, step, steps, loss, .. } = event {
                     if current != Some((training, epoch)) {
-                        let what = if training == Training::Scratch { " from scratch" } else { "" };
-                        self.progress.begin(&format!("{}{what} {epoch}/{}", proposal.rule, plan.epochs), steps as u64);
+                        let (what, epochs) = match (training, self.scratch) {
+                            (Training::Scratch, Some(plan)) => (" from scratch", plan.epochs),
+                            _ => ("", plan.epochs),
+                        };
+                        self.progress.begin(&format!("{}{what} {epoch}/{epochs}", proposal.rule), steps as u64);
                         current = Some((training, epoch));
                     }
                     self.progress.update(step as u64, Some(&format!("loss {loss:.3}")));
@@ -294,6 +325,7 @@ impl Work<'_> {
             }
             outcome.judged = Some(judged);
             pruning.rules.push(outcome);
+            output.write_tables(pruning)?;
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -318,8 +350,7 @@ fn rules(args: &PruneArgs) -> Result<Vec<Rule>, CliError> {
 fn output(args: &PruneArgs, rules: &[Rule]) -> Result<Output, CliError> {
     let Some(path) = &args.out else { return Ok(Output { tables: None, models: Models::None }) };
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        std::fs::create_dir_all(path)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", path.display())))?;
+        make_folder(Some(path))?;
         return Ok(Output { tables: Some(path.clone()), models: Models::In(path.clone()) });
     }
     if rules.len() > 1 {
@@ -340,6 +371,16 @@ impl Output {
             _ => {}
         }
         Ok(())
+    }
+
+    fn write_tables(&self, pruning: &Pruning) -> Result<(), CliError> {
+        let Some(folder) = &self.tables else { return Ok(()) };
+        let files = [
+            ("prune.json", pruning.json().into_bytes()),
+            ("prune.csv", csv(pruning)),
+            ("prune.svg", picture(pruning).into_bytes()),
+        ];
+        write_files(folder, &files)
     }
 
     fn model(&self, rule: Rule) -> Option<PathBuf> {

@@ -96,6 +96,9 @@ pub(super) fn table(it: &Pruning) -> String {
     if let Some(recipe) = it.recipe.as_ref().filter(|_| is_trained) {
         writeln!(text, "fine-tuning: {recipe}").expect("writing to memory cannot fail");
     }
+    if let Some(recipe) = it.scratch_recipe.as_ref().filter(|_| has_scratch) {
+        writeln!(text, "from scratch: {recipe}").expect("writing to memory cannot fail");
+    }
     for row in &it.rules {
         text += &notes(row);
     }
@@ -230,5 +233,34 @@ pub(super) fn picture(it: &Pruning) -> String {
     if it.rules.iter().any(|row| row.judged.is_some()) {
         drawn.push(accuracies);
     }
+    drawn.extend(lost(&it.rules));
     charts(&drawn, "Modularity and its increments by unit, and test accuracy by pruning rule")
+}
+
+/// What was removed by its ΔQ, the smallest first, beside the accuracy that it cost; nothing to compare with a single rule.
+fn lost(rules: &[Outcome]) -> Option<LineChart> {
+    let mut rows: Vec<(&str, f64, Measured)> =
+        rules.iter().filter_map(|row| Some((row.rule.as_str(), row.delta_q?, row.judged.as_ref()?.drop?))).collect();
+    rows.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let all = || rows.iter().flat_map(|(_, delta, drop)| [*delta, drop.low, drop.high]);
+    let ends = |value: f64| (20.0 * value).abs().ceil() / 20.0;
+    (rows.len() > 1).then(|| LineChart {
+        title: "ΔQ removed, and test accuracy lost".to_owned(),
+        places: rows.iter().map(|row| row.0.to_owned()).collect(),
+        range: (-ends(all().fold(0.0, f64::min)), ends(all().fold(0.05, f64::max))),
+        lines: vec![
+            Line {
+                name: "sum of ΔQ".to_owned(),
+                values: rows.iter().map(|row| Some(row.1)).collect(),
+                spread: Vec::new(),
+                colour: Colour::Own(0),
+            },
+            Line {
+                name: "lost, 95 %".to_owned(),
+                values: rows.iter().map(|row| Some(row.2.value)).collect(),
+                spread: rows.iter().map(|row| Some(row.2.high - row.2.value)).collect(),
+                colour: Colour::Own(1),
+            },
+        ],
+    })
 }

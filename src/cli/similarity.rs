@@ -1,33 +1,25 @@
 //! `advmod similarity`: how alike a model's taps are.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 
 use serde_json::json;
 
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
 use super::heatmap::{Look, heatmap};
-use super::interrupt::Interrupt;
-use super::progress::Progress;
+use super::measure::{self, Work, make_folder, write_files};
 use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
-use crate::data::Selection;
 use crate::model::load::load;
 use crate::modularity::{Curve, Interval};
-use crate::report::run_dir::write_atomically;
 use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, differs, linear_cka, paired_curve};
 
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
-    setup::set_threads(args.run.threads)?;
-    let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let data = setup::open_data(&args.data.source)?;
+    let (device, data) = measure::begin(&args.run, &args.data.source)?;
     let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
-    let seed = args.run.seed.unwrap_or(0);
-    let samples =
-        args.data.first.map_or(Selection::Sample { n: args.data.samples.unwrap_or(500), seed }, Selection::First);
+    let samples = args.data.selection(args.run.seed);
     let plan = CurvePlan {
         k: args.taps.k.unwrap_or(3),
         similarity: args.taps.similarity.unwrap_or_default(),
@@ -40,26 +32,16 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     };
     // Before the curve, which takes its time.
     estimate.at_once(samples.n(), model.tap_paths().len()).map_err(CliError::Usage)?;
-    let interrupt = Interrupt::listen()?;
-    let mut progress = Progress::new(args.run.progress, quiet);
-    let mut begun = "";
-    let mut tell = |name: &'static str, done: u64, total: u64| {
-        if begun != name {
-            progress.begin(name, total);
-            begun = name;
-        }
-        progress.update(done, None);
-        if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let measured = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| tell("curve", done, total));
+    make_folder(args.out.as_deref())?;
+    let mut work = Work::new(args.run.progress, quiet)?;
+    let seed = args.run.seed.unwrap_or(0);
+    let measured = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| work.tell("curve", done, total));
     let found = measured.and_then(|measured| {
-        let cka = linear_cka(&model, data.as_ref(), &samples, estimate, &mut |done, total| tell("CKA", done, total))?;
-        Ok((measured, cka))
+        let mut tell = |done, total| work.tell("CKA", done, total);
+        Ok((measured, linear_cka(&model, data.as_ref(), &samples, estimate, &mut tell)?))
     });
-    progress.finish();
-    if interrupt.asked() {
-        say("interrupted: nothing was written");
-        return Ok(interrupt.exit());
+    if let Some(exit) = work.finish_whole() {
+        return Ok(exit);
     }
     let (paired, cka) = found.map_err(CliError::Runtime)?;
     let changes = paired.changes();
@@ -104,19 +86,15 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         }
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
-        write_atomically(&folder.join("similarity.json"), json.as_bytes())?;
         let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
         let files = [
+            ("similarity.json", json.into_bytes()),
             ("difference.csv", csv(&taps, &difference)),
             ("change.csv", changes_csv(&taps, &changes)),
             ("cka.csv", csv(&taps, &cka)),
             ("similarity.svg", svg.into_bytes()),
         ];
-        for (name, bytes) in files {
-            write_atomically(&folder.join(name), &bytes)?;
-        }
+        write_files(folder, &files)?;
     }
     Ok(Exit::Pass)
 }

@@ -47,7 +47,7 @@ pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
 pub use null::{Null, random_label_null};
 pub use samples::{SampleQ, sample_q};
-pub use similarity::{neighbors, neighbors_among, neighbors_with_progress};
+pub use similarity::{neighbors, neighbors_among, neighbors_among_with_progress, neighbors_with_progress};
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -137,6 +137,20 @@ pub fn neighbors_among(
     similarity: Similarity,
     candidates: usize,
 ) -> Result<Neighbors, ModularityError> {
+    neighbors_among_with_progress(queries, reference, similarity, candidates, &mut |_| ControlFlow::Continue(()))
+}
+
+/// As [`neighbors_among`]; `progress(share)` hears which share of the work is done.
+///
+/// # Errors
+/// As [`neighbors_among`], and [`ModularityError::Stopped`] where `progress` says so.
+pub fn neighbors_among_with_progress(
+    queries: &Tensor,
+    reference: &Tensor,
+    similarity: Similarity,
+    candidates: usize,
+    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+) -> Result<Neighbors, ModularityError> {
     let _guard = tch::no_grad_guard();
     let n = reference.size()[0];
     super::neighbors::check_length("queries", n as usize, queries.size()[0] as usize)?;
@@ -158,6 +172,9 @@ pub fn neighbors_among(
         let length = block.min(n - start);
         let products = queries.f_narrow(0, start, length)?.f_matmul(&transposed)?;
         chosen.extend(&scaled(products, &of_queries.f_narrow(0, start, length)?, &of_reference)?, start)?;
+        if progress((start + length) as f64 / n as f64).is_break() {
+            return Err(ModularityError::Stopped);
+        }
     }
     let found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
     Ok(found.with_zero_rows(zero_rows))

@@ -39,7 +39,7 @@ pub enum Colour {
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 60.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 78.0;
 /// Most labels under the horizontal axis, and most lines in a legend.
@@ -95,7 +95,7 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
         writeln!(
             svg,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{}</text>",
-            escape(&chart.places[place])
+            escape(&cut(&chart.places[place], x))
         )?;
     }
     for line in &chart.lines {
@@ -170,13 +170,19 @@ const SIDE: f64 = 320.0;
 /// Left of a heatmap, for the names of its rows.
 const MARGIN: f64 = 110.0;
 
-/// The matrices side by side in one file.
+/// Most matrices beside each other: those of one attack, before and after.
+const MAPS_ACROSS: usize = 2;
+
+/// The matrices in one file, in pairs below each other.
 pub fn heatmaps(maps: &[Heatmap], description: &str) -> String {
-    let (width, height) = ((SIDE + MARGIN + 20.0) * maps.len() as f64, SIDE + MARGIN + 50.0);
-    let mut svg = head(width, height, description);
+    let (width, height) = (SIDE + MARGIN + 20.0, SIDE + MARGIN + 50.0);
+    let across = maps.len().min(MAPS_ACROSS) as f64;
+    let mut svg = head(width * across, height * maps.len().div_ceil(MAPS_ACROSS) as f64, description);
     for (place, map) in maps.iter().enumerate() {
-        let left = (SIDE + MARGIN + 20.0) * place as f64 + MARGIN;
-        draw_map(&mut svg, map, left).expect("writing to memory cannot fail");
+        let (x, y) = (width * (place % MAPS_ACROSS) as f64, height * (place / MAPS_ACROSS) as f64);
+        writeln!(svg, "<g transform=\"translate({x} {y})\">").expect("writing to memory cannot fail");
+        draw_map(&mut svg, map, MARGIN).expect("writing to memory cannot fail");
+        svg.push_str("</g>\n");
     }
     svg.push_str("</svg>\n");
     svg
@@ -192,7 +198,7 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
             let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value / map.largest));
             writeln!(
                 svg,
-                "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a} and {b}: \
+                "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a}, {b}: \
                  {value:.3}</title></rect>"
             )?;
             if map.marks.get(row).and_then(|marks| marks.get(column)) == Some(&true) {
@@ -243,6 +249,17 @@ fn shown(n: usize) -> Vec<usize> {
     match n {
         0..=LABELS => (0..n).collect(),
         _ => (0..LABELS).map(|label| label * (n - 1) / (LABELS - 1)).collect(),
+    }
+}
+
+/// The end of a label that hangs to the left of `x`, aslant, as far as there is room: what tells taps apart is at the end of their paths.
+fn cut(label: &str, x: f64) -> String {
+    // Letters are about 6.2 pixels wide; the label is turned by 38°.
+    let room = (x / 0.79).min((BOTTOM - 18.0) / 0.62) / 6.2;
+    let letters = label.chars().count();
+    match room as usize {
+        room if letters <= room => label.to_owned(),
+        room => std::iter::once('…').chain(label.chars().skip(letters + 1 - room.max(1))).collect(),
     }
 }
 
@@ -306,6 +323,16 @@ mod tests {
     }
 
     #[test]
+    fn a_label_without_room_keeps_its_end() {
+        assert_eq!(cut("features.0", LEFT), "features.0");
+        let cut_at_the_left = cut("features.denseblock1.denselayer2", LEFT);
+        assert!(cut_at_the_left.starts_with('…') && cut_at_the_left.ends_with("denselayer2"), "{cut_at_the_left}");
+        assert_eq!(cut("layer4.2", 400.0), "layer4.2");
+        assert!(cut(&"ä".repeat(500), 400.0).chars().count() < 20);
+        assert_eq!(cut("ab", 0.0), "…");
+    }
+
+    #[test]
     fn a_band_ends_where_its_spread_does() {
         let values = vec![Some(0.5); 6];
         let spread = vec![Some(0.1), Some(0.1), Some(f64::NAN), Some(0.1), Some(0.2), Some(0.1)];
@@ -327,7 +354,26 @@ mod tests {
         // Where there is no value there is nothing to mark.
         assert_eq!(svg.matches("<circle").count(), 1);
         assert_eq!(svg.matches("</rect>").count(), 2);
-        assert!(svg.contains("b and &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
+        assert!(svg.contains("b, &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
+    }
+
+    #[test]
+    fn many_matrices_stand_below_each_other() {
+        let map = Heatmap {
+            title: "t".to_owned(),
+            names: vec!["a".to_owned()],
+            values: vec![vec![Some(1.0)]],
+            largest: 1.0,
+            marks: Vec::new(),
+        };
+        let size = |n: usize| {
+            let svg = heatmaps(&vec![map.clone(); n], "d");
+            assert_eq!(svg.matches("<g ").count(), n);
+            let size = svg.split('"').nth(3).unwrap().to_owned();
+            assert!(n < 5 || svg.contains(&format!("translate(0 {})", 2.0 * (SIDE + MARGIN + 50.0))), "{svg}");
+            size
+        };
+        assert_eq!((size(1), size(2), size(5)), ("0 0 450 480".into(), "0 0 900 480".into(), "0 0 900 1440".into()));
     }
 
     #[test]

@@ -11,7 +11,12 @@ use crate::audit::stage::curve::{TraceError, visit_taps};
 use crate::audit::stage::pixels::{KeptPixels, PixelSource};
 use crate::model::Model;
 use crate::model::load::load;
-use crate::modularity::{ModularityError, Neighbors, Similarity, neighbors_among};
+use crate::modularity::{
+    ModularityError, Neighbors, Similarity, neighbors_among_with_progress, neighbors_with_progress,
+};
+
+pub use super::auc::Auc;
+use super::auc::Paired;
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +62,8 @@ pub struct TapDetection {
     /// Chance that more neighbours disagree with the prediction of an adversarial image than with that of a clean one, ties by half. Below
     /// one half adversarial images agree *more* with their neighbours than clean ones do.
     pub auc: Option<f64>,
+    /// Its 95 % interval, for other images of the same kind among as many; absent for fewer than two broken images, or only k + 1 in all.
+    pub auc_interval: Option<Auc>,
     /// The larger of `auc` and `1 − auc`: for one who knows which way it goes.
     pub auc_two_sided: Option<f64>,
     /// Mean share of the neighbours that disagree with the prediction, clean images.
@@ -109,6 +116,8 @@ impl FlowModel {
         if n <= k {
             return Err(ModularityError::TooFewSamples { n, k }.to_string());
         }
+        // With one more, an interval can leave each image out.
+        let candidates = (k + 1).min(n - 1);
         let [channels, height, width] = self.shape.map(|size| size as i64);
         let tensor = |pixels: &[f32]| {
             let tensor = Tensor::f_from_slice(pixels).and_then(|it| it.f_view([n as i64, channels, height, width]));
@@ -118,16 +127,23 @@ impl FlowModel {
         let kept = |pixels| KeptPixels { pixels, device: self.model.device() };
         let both = Both { n, parts: [kept(&clean), kept(&adversarial)] };
         let mut found: Vec<[Result<Neighbors, ModularityError>; 2]> = Vec::new();
-        visit_taps(&self.model, &both, progress, &mut |rows, _| {
+        visit_taps(&self.model, &both, progress, &mut |rows, share_done| {
             let (clean, adversarial) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
-            found.push([&clean, &adversarial].map(|queries| neighbors_among(queries, &clean, similarity, k)));
+            // Each pair of clean images is compared once only.
+            let before = neighbors_with_progress(&clean, similarity, candidates, &mut |share| share_done(share / 3.0));
+            let mut rest = |share: f64| share_done((1.0 + 2.0 * share) / 3.0);
+            let after = neighbors_among_with_progress(&adversarial, &clean, similarity, candidates, &mut rest);
+            if [&before, &after].contains(&&Err(ModularityError::Stopped)) {
+                return Err(TraceError::Stopped);
+            }
+            found.push([before, after]);
             Ok(())
         })
         .map_err(|error| error.to_string())?;
         let taps = self.model.tap_paths();
         let classes = self.model.info().classes as usize;
         let flow = |at: usize| match found.last() {
-            Some(last) => last[at].as_ref().map_or(Vec::new(), |it| class_flow(it, images, classes)),
+            Some(last) => last[at].as_ref().map_or(Vec::new(), |it| class_flow(it, k, images, classes)),
             None => Vec::new(),
         };
         Ok(Flow {
@@ -138,7 +154,7 @@ impl FlowModel {
             clean: flow(0),
             adversarial: flow(1),
             tap: taps.last().cloned().unwrap_or_default(),
-            taps: taps.into_iter().zip(&found).map(|(tap, found)| detection(tap, found, images)).collect(),
+            taps: taps.into_iter().zip(&found).map(|(tap, found)| detection(tap, found, k, images)).collect(),
         })
     }
 }
@@ -165,11 +181,11 @@ impl PixelSource for Both<'_> {
     }
 }
 
-/// Which classes the neighbours of each class's broken images have.
-fn class_flow(neighbors: &Neighbors, images: &AttackedImages, classes: usize) -> Vec<Vec<Option<f64>>> {
+/// Which classes the `k` neighbours of each class's broken images have.
+fn class_flow(neighbors: &Neighbors, k: usize, images: &AttackedImages, classes: usize) -> Vec<Vec<Option<f64>>> {
     let mut counts = vec![vec![0_usize; classes]; classes];
     for sample in broken(images) {
-        for (other, _) in neighbors.row(sample) {
+        for (other, _) in neighbors.row(sample).take(k) {
             counts[images.labels[sample]][images.labels[other as usize]] += 1;
         }
     }
@@ -184,10 +200,16 @@ fn broken(images: &AttackedImages) -> impl Iterator<Item = usize> {
     images.is_broken.iter().enumerate().filter(|(_, is_broken)| **is_broken).map(|(sample, _)| sample)
 }
 
-fn detection(tap: String, found: &[Result<Neighbors, ModularityError>; 2], images: &AttackedImages) -> TapDetection {
+fn detection(
+    tap: String,
+    found: &[Result<Neighbors, ModularityError>; 2],
+    k: usize,
+    images: &AttackedImages,
+) -> TapDetection {
     let mut detection = TapDetection {
         tap,
         auc: None,
+        auc_interval: None,
         auc_two_sided: None,
         clean_disagreement: None,
         adversarial_disagreement: None,
@@ -197,59 +219,31 @@ fn detection(tap: String, found: &[Result<Neighbors, ModularityError>; 2], image
         detection.reason = found.iter().find_map(|it| Some(it.as_ref().err()?.to_string()));
         return detection;
     };
-    let disagreements = |neighbors: &Neighbors, predictions: &[usize]| -> Vec<usize> {
-        let disagree = |sample: usize| {
-            neighbors.row(sample).filter(|(other, _)| images.labels[*other as usize] != predictions[sample]).count()
-        };
-        broken(images).map(disagree).collect()
+    let broken: Vec<usize> = broken(images).collect();
+    let paired = Paired {
+        labels: &images.labels,
+        // Only images that the model classifies correctly are attacked: before, their labels are what it says.
+        predictions: [&images.labels, &images.predictions],
+        broken: &broken,
+        neighbors: [clean, adversarial],
+        k,
     };
-    let k = clean.candidates() as f64;
-    let share = |counts: &[usize]| counts.iter().sum::<usize>() as f64 / (k * counts.len() as f64);
-    // Only images that the model classifies correctly are attacked: before, their labels are what it says.
-    let (clean, adversarial) = (disagreements(clean, &images.labels), disagreements(adversarial, &images.predictions));
-    if clean.is_empty() {
+    let Some((auc, interval)) = paired.auc() else {
         detection.reason = Some("the attack broke no image".to_owned());
         return detection;
-    }
-    let auc = auc(&clean, &adversarial);
+    };
+    let share = |side| paired.counts(side).iter().sum::<usize>() as f64 / (k * broken.len()) as f64;
     detection.auc = Some(auc);
+    detection.auc_interval = interval;
     detection.auc_two_sided = Some(auc.max(1.0 - auc));
-    detection.clean_disagreement = Some(share(&clean));
-    detection.adversarial_disagreement = Some(share(&adversarial));
+    detection.clean_disagreement = Some(share(0));
+    detection.adversarial_disagreement = Some(share(1));
     detection
-}
-
-/// Chance that one of `high` is larger than one of `low`, ties by half. Neither is empty.
-fn auc(low: &[usize], high: &[usize]) -> f64 {
-    let most = low.iter().chain(high).copied().max().unwrap_or(0);
-    let mut counts = vec![0_usize; most + 1];
-    for &value in low {
-        counts[value] += 1;
-    }
-    let below: Vec<usize> = counts
-        .iter()
-        .scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum - count)
-        })
-        .collect();
-    let won: f64 = high.iter().map(|&value| below[value] as f64 + counts[value] as f64 / 2.0).sum();
-    won / (low.len() * high.len()) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_area_counts_ties_by_half() {
-        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-15, "{found} {expected}");
-        close(auc(&[0, 1], &[2, 3]), 1.0);
-        close(auc(&[2, 3], &[0, 1]), 0.0);
-        close(auc(&[1], &[1, 1]), 0.5);
-        // Pairs by hand: (1 > 0), (1 = 1), (3 > 0), (3 > 1).
-        close(auc(&[0, 1], &[1, 3]), 3.5 / 4.0);
-    }
 
     #[test]
     fn broken_images_are_counted_where_they_land() {
@@ -263,16 +257,16 @@ mod tests {
         };
         let clean = neighbors([[1, 2], [0, 2], [3, 0], [2, 0]]);
         let adversarial = neighbors([[2, 3], [0, 2], [3, 0], [2, 1]]);
-        let flow = class_flow(adversarial.as_ref().unwrap(), &images, 3);
+        let flow = class_flow(adversarial.as_ref().unwrap(), 2, &images, 3);
         assert_eq!(flow[0], [Some(0.0), Some(1.0), Some(0.0)]);
         assert_eq!(flow[1], [Some(0.5), Some(0.5), Some(0.0)]);
         assert_eq!(flow[2], [None; 3]);
-        let found = detection("fc".to_owned(), &[clean, adversarial], &images);
+        let found = detection("fc".to_owned(), &[clean, adversarial], 2, &images);
         // Clean: of 0 one disagrees (2), of 3 one (0). Adversarial: of 0 none, of 3, predicted 0, one (2).
         assert_eq!((found.clean_disagreement, found.adversarial_disagreement), (Some(0.5), Some(0.25)));
         assert_eq!((found.auc, found.auc_two_sided), (Some(0.25), Some(0.75)));
         let nobody = AttackedImages { is_broken: vec![false; 4], ..images };
-        let none = detection("fc".to_owned(), &[Err(ModularityError::ZeroK), Err(ModularityError::ZeroK)], &nobody);
+        let none = detection("fc".to_owned(), &[Err(ModularityError::ZeroK), Err(ModularityError::ZeroK)], 2, &nobody);
         assert!(none.auc.is_none() && none.reason.unwrap().contains("k = 0"));
     }
 }

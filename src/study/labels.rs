@@ -10,7 +10,7 @@ use crate::audit::stage::curve::{TraceError, visit_taps};
 use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
 use crate::model::Model;
-use crate::modularity::{SampleQ, Similarity, mean, neighbors, sample_q};
+use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, mean, neighbors_with_progress, sample_q};
 
 /// How labels are compared with neighbours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub struct RankedSample {
 
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
-/// All taps of the model count alike. `progress(done, total)` counts taps × samples.
+/// All taps of the model count alike. Warnings come with the ranking. `progress(done, total)` counts taps × samples.
 ///
 /// # Errors
 /// One line, when data and model do not fit each other, and where a tap has no Q.
@@ -53,7 +53,7 @@ pub fn rank(
     data: &dyn Dataset,
     plan: &LabelPlan,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Vec<RankedSample>, String> {
+) -> Result<(Vec<RankedSample>, Vec<String>), String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
@@ -65,8 +65,11 @@ pub fn rank(
     let source = ImagePixels { images: &images, places: &places, device: model.device() };
     let total = (model.tap_paths().len() * indices.len()) as u64;
     let mut found = Vec::new();
-    visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows, _| {
-        let neighbors = neighbors(rows, plan.similarity, plan.k);
+    visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows, share_done| {
+        let neighbors = neighbors_with_progress(rows, plan.similarity, plan.k, share_done);
+        if neighbors == Err(ModularityError::Stopped) {
+            return Err(TraceError::Stopped);
+        }
         found.push(neighbors.and_then(|neighbors| sample_q(&neighbors, plan.k, &labels, classes)));
         Ok(())
     })
@@ -83,5 +86,5 @@ pub fn rank(
     };
     let mut ranking: Vec<RankedSample> = places.iter().map(|&at| ranked(at)).collect();
     ranking.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.index.cmp(&b.index)));
-    Ok(ranking)
+    Ok((ranking, class_note(&labels, classes, plan.k).into_iter().collect()))
 }

@@ -1,5 +1,6 @@
 //! The experiments beside the audit.
 
+mod auc;
 pub mod curve;
 pub mod dynamics;
 pub mod flow;

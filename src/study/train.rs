@@ -3,6 +3,7 @@
 mod sgd;
 mod state;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -414,11 +415,13 @@ impl Trained<'_> {
 impl TrainPlan {
     /// For readers.
     pub fn recipe(&self) -> String {
+        let milestones: BTreeSet<usize> = self.milestones.iter().copied().filter(|it| *it <= self.epochs).collect();
+        let milestones = milestones.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         format!(
-            "{} epochs, SGD lr {} (÷10 before epochs {:?}), momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}",
+            "{} epoch(s), SGD lr {}{}, momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}",
             self.epochs,
             self.learning_rate,
-            self.milestones,
+            if milestones.is_empty() { String::new() } else { format!(" (÷10 before epoch {milestones})") },
             self.momentum,
             self.weight_decay,
             self.batch,

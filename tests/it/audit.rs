@@ -53,6 +53,13 @@ fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
     let curves = std::fs::read_to_string(out.join("curves.csv")).unwrap();
     // Two clean curves and three per attack, each of ten taps, and the head.
     assert_eq!(curves.lines().count(), 1 + 10 * (2 + 3 * 2));
+    // z is what the columns beside it say, as in curve.csv.
+    let mut reader = csv::Reader::from_reader(curves.as_bytes());
+    let at = ["q", "q_null", "q_null_sd", "z"].map(|name| reader.headers().unwrap().iter().position(|it| it == name));
+    for row in reader.records().map(Result::unwrap) {
+        let [q, null, sd, z] = at.map(|at| row[at.unwrap()].parse::<f64>().unwrap());
+        assert!(sd > 0.0 && (z - (q - null) / sd).abs() < 1e-9, "{row:?}");
+    }
 }
 
 #[test]

@@ -36,6 +36,34 @@ fn curve_repeats_over_disjoint_sets_and_writes_every_value() {
 }
 
 #[test]
+fn a_curve_outlives_a_later_model_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let good = root().join("fixtures/resnet20-fashion-mnist.safetensors").display().to_string();
+    let flags = ["curve", "--samples", "40", "--repeats", "1", "--taps", "layer3.2", "--threads", "1", "--quiet"];
+    let (nowhere, out) = (path("nowhere.pt"), path("out"));
+    let output = advmod(&[&flags[..], &["--out", &out, "--model", &good, &nowhere, &good]].concat()).output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), error.lines().count()), (Some(3), 1), "{error}");
+    assert!(error.contains("nowhere.pt") && error.contains("2 of 3 models are measured, and written to"), "{error}");
+    assert_eq!(text.matches("peak").count(), 2, "{text}");
+    let json: Value = serde_json::from_slice(&std::fs::read(path("out/curve.json")).unwrap()).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    // The page says what is missing.
+    assert!(std::fs::read_to_string(path("out/curve.html")).unwrap().contains("nowhere.pt: there is no such file"));
+    // A folder that cannot be made is said before anything is measured.
+    std::fs::write(path("file"), "").unwrap();
+    for command in ["curve", "labels", "similarity"] {
+        let output = advmod(&[command, "--out", &path("file")]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(3) && output.stdout.is_empty() && error.contains("cannot make"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn curve_with_more_samples_than_one_batch_equals_its_parts() {
     // 600 samples go through the model in two batches, 300 in one; a curve of one tap set is checked against the whole.
     let folder = tempfile::tempdir().unwrap();

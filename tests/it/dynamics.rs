@@ -56,6 +56,37 @@ fn a_folder_without_checkpoints_is_an_error_in_one_line() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+#[test]
+fn damaged_checkpoints_are_named_and_the_others_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(path("epochs")).unwrap();
+    let model = std::fs::read(root().join("fixtures/resnet20-fashion-mnist.safetensors")).unwrap();
+    for (name, bytes) in [("0", &model[..9]), ("1", &model), ("2", &model[..10_000]), ("3", &model)] {
+        std::fs::write(path(&format!("epochs/epoch-{name}.safetensors")), bytes).unwrap();
+    }
+    let (epochs, out) = (path("epochs"), path("out"));
+    let flags = ["dynamics", &epochs, "--samples", "40", "--taps", "layer3.2", "--threads", "1", "--quiet"];
+    let output = advmod(&[&flags[..], &["--out", &out]].concat()).output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    let lines: Vec<&str> = error.lines().collect();
+    assert!(lines.len() == 2 && lines[0].contains("epoch-0.safetensors") && lines[1].contains("epoch-2.safetensors"));
+    assert!(
+        lines[1].contains("2 of 4 checkpoints are measured, and written to") && lines[1].ends_with(&out),
+        "{error}"
+    );
+    assert!(text.contains("epoch-1.safetensors") && text.contains("rank correlation"), "{text}");
+    let written: Value = serde_json::from_slice(&std::fs::read(path("out/dynamics.json")).unwrap()).unwrap();
+    let names: Vec<&str> =
+        written["checkpoints"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["epoch-1.safetensors", "epoch-3.safetensors"]);
+    // What all of them lack is said once.
+    let output = advmod(&["dynamics", &epochs, "--samples", "2000"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && error.lines().count() == 1 && output.stdout.is_empty(), "{error}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_was_measured_before_an_interruption_is_written() {

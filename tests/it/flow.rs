@@ -1,5 +1,7 @@
 //! `advmod flow` through the real executable.
 
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 use crate::support::advmod;
@@ -36,6 +38,10 @@ fn broken_images_leave_their_class_for_the_predicted_one() {
         for tap in taps {
             let (auc, two_sided) = (number(tap, "auc"), number(tap, "auc_two_sided"));
             assert!((0.0..=1.0).contains(&auc) && two_sided >= 0.5 && (two_sided - auc.max(1.0 - auc)).abs() < 1e-12);
+            let end = |name: &str| number(&tap["auc_interval"], name);
+            assert!(0.0 <= end("low") && end("low") < auc && auc < end("high") && end("high") <= 1.0, "{tap}");
+            // Of some hundred images.
+            assert!((0.01..0.15).contains(&end("se")), "{tap}");
         }
         // In the first tap the pixels still look like their own class, which the prediction is not.
         assert!(number(&taps[0], "auc") > 0.7 && number(&taps[0], "auc") > number(&taps[9], "auc"), "{taps:?}");
@@ -55,7 +61,54 @@ fn broken_images_leave_their_class_for_the_predicted_one() {
         assert!(output.status.code() == Some(code) && error.contains(word), "{flags:?} {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+
+    // An attack with too few images, without any or with a damaged file does not keep the others from being measured.
+    let fgsm = out.join("../run/adversarial/fgsm.safetensors");
+    let all = std::fs::read(&fgsm).unwrap();
+    let flow = |quiet: &[&str]| {
+        let flags = [&["flow", run, "--out", files, "--format", "json"], quiet].concat();
+        let output = advmod(&flags).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(std::fs::read(out.join("flow.json")).unwrap(), output.stdout);
+        assert!(found["attacks"][0]["flow"]["taps"][0]["auc"].is_number(), "{found}");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap(), found["attacks"].clone())
+    };
+    for (bytes, word) in [(Some(first_rows(&all, 10)), "the run kept 10, k = 10"), (None, "kept none of its pixels")] {
+        bytes.map_or_else(|| std::fs::remove_file(&fgsm), |bytes| std::fs::write(&fgsm, bytes)).unwrap();
+        let (code, error, attacks) = flow(&[]);
+        assert!(code == Some(0) && error.contains("warning: left out: fgsm: "), "{error}");
+        assert!(error.contains(word) && attacks[1]["reason"].as_str().unwrap().contains(word), "{error}{attacks}");
+        assert!(attacks[1]["flow"].is_null() && attacks[0]["reason"].is_null());
+        assert_eq!(flow(&["--quiet"]).1, "");
+    }
+    // Eleven images have ten neighbours each, and none to spare for an interval.
+    std::fs::write(&fgsm, first_rows(&all, 11)).unwrap();
+    let (code, error, attacks) = flow(&[]);
+    let tap = &attacks[1]["flow"]["taps"][0];
+    assert!(code == Some(0) && error.is_empty() && tap["auc"].is_number() && tap["auc_interval"].is_null(), "{tap}");
+    std::fs::write(&fgsm, &all[..100]).unwrap();
+    let (code, error, attacks) = flow(&[]);
+    assert!(
+        code == Some(3) && error.contains("fgsm.safetensors") && error.contains("1 of 2 attacks are measured, and")
+    );
+    assert_eq!((attacks.as_array().unwrap().len(), error.lines().count()), (1, 1), "{error}");
+
     std::fs::remove_file(format!("{run}/clean.safetensors")).unwrap();
     let output = advmod(&["flow", run]).output().unwrap();
     assert!(output.status.code() == Some(3) && output.stdout.is_empty(), "{output:?}");
+}
+
+/// A file of pixels with its first images only.
+fn first_rows(bytes: &[u8], rows: usize) -> Vec<u8> {
+    let all = SafeTensors::deserialize(bytes).unwrap();
+    let part = |(name, tensor): (String, TensorView<'_>)| {
+        let shape: Vec<usize> = std::iter::once(rows).chain(tensor.shape()[1..].iter().copied()).collect();
+        let length = tensor.data().len() / tensor.shape()[0] * rows;
+        (name, tensor.dtype(), shape, tensor.data()[..length].to_vec())
+    };
+    let parts: Vec<_> = all.tensors().into_iter().map(part).collect();
+    let views = parts
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, None).unwrap()
 }

@@ -67,6 +67,15 @@ fn flipped_labels_rank_first_and_the_right_ones_are_suggested() {
 }
 
 #[test]
+fn classes_that_cannot_fill_their_neighbourhoods_are_told() {
+    let flags = ["labels", "--first", "60", "--k", "20", "--threads", "1", "--top", "1"];
+    let error = String::from_utf8(advmod(&flags).output().unwrap().stderr).unwrap();
+    assert!(error.starts_with("warning: ") && error.contains("class(es) have at most k = 20 samples"), "{error}");
+    let output = advmod(&[&flags[..], &["--quiet"]].concat()).output().unwrap();
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
 fn what_cannot_be_ranked_is_said_in_one_line() {
     for (flags, code, word) in [
         (vec!["--samples", "10"], 3, "N = 10"),

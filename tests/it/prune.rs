@@ -1,6 +1,8 @@
 //! `advmod prune` through the real executable, and what it takes out.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use advmod::model::format::{Dtype, RawTensor, write_safetensors};
 use advmod::model::interpreter::{Interpreter, Mode};
@@ -215,6 +217,71 @@ fn fine_tuning_repairs_what_removal_breaks() {
     assert_eq!(json["rules"][0]["file"], "m.safetensors");
     let inspected = advmod(&["inspect", "--model", &path("m.safetensors")]).assert().success();
     assert!(String::from_utf8_lossy(&inspected.get_output().stdout).contains("resnet[3,3,1]"));
+}
+
+#[test]
+fn the_same_network_from_scratch_has_its_own_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    make_data_set(&folder.path().join("images"));
+    write_fresh("vgg[1,2]-bn/8", &folder.path().join("vgg.safetensors"));
+    let flags = ["--samples", "100", "--repeats", "1", "--threads", "1", "--rule", "last,smallest", "--epochs", "0"];
+    let scratch =
+        ["--scratch", "--scratch-epochs", "4", "--scratch-lr", "0.05", "--batch", "20", "--crop-padding", "0"];
+    let files = ["prune", "--data", &path("images"), "--model", &path("vgg.safetensors"), "--out", &path("out")];
+    let output = advmod(&[&files[..], &flags, &scratch].concat()).assert().success();
+    let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("from scratch: 4 epoch(s), SGD lr 0.05 (÷10 before epoch 4)"), "{text}");
+    let json: Value = serde_json::from_slice(&std::fs::read(path("out/prune.json")).unwrap()).unwrap();
+    let rows = json["rules"].as_array().unwrap();
+    // Fine-tuning did nothing to the fresh weights; the training from scratch did.
+    let share = |row: &Value, what: &str| row["judged"][what]["value"].as_f64().unwrap();
+    assert_eq!(rows[0]["judged"]["tuned"], rows[0]["judged"]["removed"]);
+    assert!(share(&rows[0], "scratch") > share(&rows[0], "tuned") + 0.1, "{rows:?}");
+    // Both rules leave the same network, which was trained once.
+    assert_eq!(rows[0]["judged"], rows[1]["judged"]);
+    let csv = std::fs::read_to_string(path("out/prune.csv")).unwrap();
+    assert!(csv.lines().nth(1).unwrap().ends_with(&share(&rows[0], "scratch").to_string()), "{csv}");
+    // Alone, the flags would do nothing.
+    let refused = advmod(&[&files[..], &["--scratch-epochs", "4"]].concat()).output().unwrap();
+    assert!(refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("--scratch"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_done_before_an_interruption_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    make_data_set(&folder.path().join("images"));
+    let flags = ["--samples", "100", "--repeats", "1", "--threads", "1", "--batch", "10", "--epochs", "6"];
+    let rules = ["none", "last:1", "last:2", "last:3", "last:4"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_advmod"))
+        .args(["prune", "--data", &path("images"), "--out", &path("out"), "--rule", &rules.join(",")])
+        .args(flags)
+        .env_remove("LD_LIBRARY_PATH")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let json = folder.path().join("out/prune.json");
+    while !json.exists() {
+        assert_eq!(child.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let written: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let done = written["rules"].as_array().unwrap().len();
+    assert!((1..rules.len()).contains(&done), "{done}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let missing = format!("interrupted: not done: --rule {}", rules[done..].join(","));
+    assert!(said.contains(&missing), "{said}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\nnone "));
+    let models = std::fs::read_dir(path("out"))
+        .unwrap()
+        .filter(|it| it.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "safetensors"));
+    assert_eq!(models.count(), done);
 }
 
 #[test]

@@ -37,9 +37,16 @@ pub struct PruneArgs {
     /// Let rules a and b go by the estimates alone, as the paper does; by default they take out only what the 95 % interval is sure of.
     #[arg(long, help_heading = "Pruning")]
     pub by_estimate: bool,
-    /// Also train each pruned network from fresh weights, by the same recipe.
+    /// Also train each pruned network from fresh weights, by the recipe of fine-tuning but for --scratch-epochs and --scratch-lr.
     #[arg(long, help_heading = "Pruning")]
     pub scratch: bool,
+    /// Epochs from scratch: as many as the whole network had, to be fair [default: --epochs].
+    #[arg(long, value_name = "N", requires = "scratch", help_heading = "Pruning", value_parser = positive,
+        allow_negative_numbers = true)]
+    pub scratch_epochs: Option<usize>,
+    /// Learning rate of the first epoch from scratch [default: --lr].
+    #[arg(long, value_name = "RATE", requires = "scratch", help_heading = "Pruning", allow_negative_numbers = true)]
+    pub scratch_lr: Option<f64>,
     /// Only say what would be taken out, and what it saves.
     #[arg(long, conflicts_with_all = ["out", "scratch"], help_heading = "Pruning")]
     pub dry_run: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::data::Selection;
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 
@@ -67,6 +68,14 @@ pub struct DataArgs {
     /// The first N images in file order.
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub first: Option<usize>,
+}
+
+impl DataArgs {
+    /// The flags with their defaults.
+    pub(in crate::cli) fn selection(&self, seed: Option<u64>) -> Selection {
+        let drawn = Selection::Sample { n: self.samples.unwrap_or(500), seed: seed.unwrap_or(0) };
+        self.first.map_or(drawn, Selection::First)
+    }
 }
 
 /// How the curve is measured.

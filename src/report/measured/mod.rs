@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::modularity::{Curve, TapDetails};
 
 pub(super) use picture::groups;
-pub use picture::picture;
+pub use picture::{picture, q_range};
 pub use tables::{classes_csv, curve_csv};
 
 /// One curve of one model, as JSON has it.

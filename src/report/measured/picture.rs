@@ -1,6 +1,7 @@
 //! Curves as an SVG picture.
 
 use super::{ModelCurve, tail};
+use crate::modularity::Curve;
 use crate::report::svg::{Colour, Line, LineChart, charts};
 
 /// What lines of weights that are not random are called.
@@ -15,11 +16,15 @@ const NAME: usize = 56;
 
 /// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
 pub fn picture(curves: &[ModelCurve]) -> String {
-    let lowest = curves.iter().flat_map(|it| &it.curve.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
-    // To the next tenth below.
-    let range = ((10.0 * lowest).floor() / 10.0, 1.0);
+    let range = q_range(curves.iter().map(|it| &it.curve));
     let drawn: Vec<LineChart> = groups(curves).iter().map(|group| chart(group, range)).collect();
     charts(&drawn, "Modularity by tap, a line for each model and setting")
+}
+
+/// From 0 to 1, or from the tenth below the lowest Q, which may be negative.
+pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>) -> (f64, f64) {
+    let lowest = curves.flat_map(|it| &it.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
+    ((10.0 * lowest).floor() / 10.0, 1.0)
 }
 
 /// Curves over the same taps that stand in one chart.

@@ -246,7 +246,7 @@ pub struct Judged {
     pub tuned: Rate,
     /// Test accuracy of the whole network − that after fine-tuning, on the same images.
     pub drop: Option<Measured>,
-    /// Test accuracy of the same network trained from fresh weights by the same recipe.
+    /// Test accuracy of the same network trained from fresh weights.
     pub scratch: Option<Rate>,
 }
 
@@ -278,8 +278,8 @@ pub enum Training {
     Scratch,
 }
 
-/// Fine-tunes what is left, and trains the same network from fresh weights where asked to. `before`: which test images the whole network
-/// classifies correctly.
+/// Fine-tunes what is left by `plan`, and trains the same network from fresh weights by `scratch` where that is given. `before`: which test
+/// images the whole network classifies correctly.
 ///
 /// # Errors
 /// As for [`fit`].
@@ -287,7 +287,7 @@ pub fn tune<'a>(
     removed: &'a Removed,
     (data, before): (TrainData<'a>, &[bool]),
     plan: &'a TrainPlan,
-    scratch: bool,
+    scratch: Option<&TrainPlan>,
     device: Device,
     report: &mut dyn FnMut(Training, TrainEvent) -> ControlFlow<()>,
 ) -> Result<(Judged, Trained<'a>), TrainError> {
@@ -297,10 +297,10 @@ pub fn tune<'a>(
     let untrained = fit(name, copy(&removed.program), data, &at_once, device, go_on)?.correct(data.test)?;
     let trained = fit(name, copy(&removed.program), data, plan, device, &mut |event| report(Training::Tune, event))?;
     let after = trained.correct(data.test)?;
-    let from_scratch = match removed.architecture.as_deref().filter(|_| scratch) {
+    let from_scratch = match removed.architecture.as_deref().zip(scratch) {
         // How the layers of an exported program were initialized is not in it.
         None => None,
-        Some(architecture) => {
+        Some((architecture, plan)) => {
             let program = fresh(architecture, plan.seed)?;
             let trained = fit(name, program, data, plan, device, &mut |event| report(Training::Scratch, event))?;
             Some(rate(&trained.correct(data.test)?))
