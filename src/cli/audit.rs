@@ -145,7 +145,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         eight_bit: args.eight_bit.then_some(true),
         seed: run.seed,
         device: run.device.map(|device| device.to_string()),
-        batch: run.batch,
+        batch: args.batch,
         threads: run.threads,
         out: args.out.clone(),
     };

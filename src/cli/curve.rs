@@ -93,6 +93,9 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         return outcome.end(None);
     }
     told.extend(outcome.missing());
+    if let Some(folder) = &args.out {
+        write(folder, &curves, &told)?;
+    }
     let is_sweep = plan.ks.len() * plan.similarities.len() * plan.samples.len() > 1 || !args.random_init.is_empty();
     match how.run.format {
         OutputFormat::Json => print(&json(&curves))?,
@@ -106,9 +109,6 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
                 print(&(text.and_then(|text| Ok(text + &more?)).expect("writing to memory cannot fail")))?;
             }
         }
-    }
-    if let Some(folder) = &args.out {
-        write(folder, &curves, &told)?;
     }
     outcome.end(args.out.as_deref())
 }

@@ -7,11 +7,14 @@ use super::args::{DynamicsArgs, OutputFormat};
 use super::measure::{self, Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, print, say, setup};
 use crate::model::load::load;
-use crate::report::measured::q_range;
-use crate::report::safe_cell;
+use crate::report::measured::{q_range, tail};
 use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::report::{cell, csv_table, safe_cell};
 use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{Checkpoint, Dynamics, checkpoint, checkpoints, trends};
+
+/// Letters of a checkpoint's name.
+const NAME: usize = 28;
 
 pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
@@ -112,7 +115,8 @@ fn columns(checkpoint: &Checkpoint) -> Vec<usize> {
 
 fn head(first: &Checkpoint, data: &str) -> String {
     let curve = &first.curve;
-    let taps: Vec<String> = columns(first).into_iter().map(|it| format!("{:>12}", tail(&curve.taps[it].tap))).collect();
+    let taps: Vec<String> =
+        columns(first).into_iter().map(|it| format!("{:>12}", tail(&curve.taps[it].tap, 11))).collect();
     format!(
         "Q by tap on {data}: N = {}, k = {}, {}\n{:<28} {:>8}{}\n",
         curve.n,
@@ -129,13 +133,7 @@ fn line(it: &Checkpoint) -> String {
     let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
     let taps: Vec<String> =
         columns(it).into_iter().map(|tap| format!("{:>12}", number(it.curve.taps[tap].q))).collect();
-    format!("{:<28} {accuracy:>8}{}\n", tail(&it.name), taps.concat())
-}
-
-/// The end of a long name, which tells checkpoints and taps apart.
-fn tail(name: &str) -> String {
-    let length = name.chars().count();
-    if length <= 28 { name.to_owned() } else { format!("…{}", name.chars().skip(length - 27).collect::<String>()) }
+    format!("{:<28} {accuracy:>8}{}\n", tail(&it.name, NAME), taps.concat())
 }
 
 pub(super) fn trend_table(measured: &[Checkpoint]) -> String {
@@ -155,14 +153,11 @@ pub(super) fn trend_table(measured: &[Checkpoint]) -> String {
 }
 
 fn csv(measured: &[Checkpoint]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
-    row(&["checkpoint", "number", "accuracy", "tap_index", "tap", "n", "k", "similarity", "q", "q_std_dev", "null"]
-        .map(str::to_owned));
-    let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for (number, it) in measured.iter().enumerate() {
-        for (index, point) in it.curve.taps.iter().enumerate() {
-            row(&[
+    let header =
+        ["checkpoint", "number", "accuracy", "tap_index", "tap", "n", "k", "similarity", "q", "q_std_dev", "null"];
+    let rows = measured.iter().enumerate().flat_map(|(number, it)| {
+        it.curve.taps.iter().enumerate().map(move |(index, point)| {
+            vec![
                 safe_cell(&it.name),
                 (number + 1).to_string(),
                 cell(it.accuracy.value),
@@ -174,10 +169,10 @@ fn csv(measured: &[Checkpoint]) -> Vec<u8> {
                 cell(point.q),
                 cell(point.std_dev),
                 cell(point.null),
-            ]);
-        }
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+            ]
+        })
+    });
+    csv_table(&header, rows)
 }
 
 /// A curve per checkpoint; and, over the checkpoints, accuracy and Q of three taps.
@@ -187,9 +182,9 @@ fn picture(measured: &[Checkpoint]) -> String {
     let steps = (measured.len().max(2) - 1) as f64;
     let range = q_range(measured.iter().map(|it| &it.curve));
     let curve = |(place, it): (usize, &Checkpoint)| Line {
-        name: tail(&it.name),
+        name: tail(&it.name, NAME),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
-        spread: Vec::new(),
+        band: Vec::new(),
         colour: Colour::Step(place as f64 / steps),
     };
     let by_tap = LineChart {
@@ -201,7 +196,7 @@ fn picture(measured: &[Checkpoint]) -> String {
     let mut lines = vec![Line {
         name: "accuracy".to_owned(),
         values: measured.iter().map(|it| it.accuracy.value).collect(),
-        spread: Vec::new(),
+        band: Vec::new(),
         colour: Colour::Own(1),
     }];
     let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
@@ -210,13 +205,13 @@ fn picture(measured: &[Checkpoint]) -> String {
         lines.push(Line {
             name: format!("Q {}", taps[tap]),
             values: measured.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q)).collect(),
-            spread: Vec::new(),
+            band: Vec::new(),
             colour: Colour::Own([0, 2, 3][number % 3]),
         });
     }
     let over_time = LineChart {
         title: "accuracy and Q over the checkpoints".to_owned(),
-        places: measured.iter().map(|it| tail(&it.name)).collect(),
+        places: measured.iter().map(|it| tail(&it.name, NAME)).collect(),
         range,
         lines,
     };

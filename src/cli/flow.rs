@@ -10,11 +10,10 @@ use super::heatmap::{Look, heatmap};
 use super::measure::{Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, export, harmless, print, print_coloured, report, say, setup};
 use crate::audit::plan::AuditPlan;
-use crate::report::Report;
 use crate::report::pixels::PixelFile;
-use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::wire::AttackResult;
+use crate::report::{Report, cell, csv_table, safe_cell};
 use crate::study::flow::{AttackedImages, Flow, FlowModel};
 
 /// Most classes of a matrix for people.
@@ -82,17 +81,9 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
     let found: Vec<(&str, &Flow)> =
         (flows.iter()).filter_map(|(label, flow)| Some((label.as_str(), flow.as_ref().ok()?))).collect();
-    match args.format {
-        OutputFormat::Json => print(&json)?,
-        OutputFormat::Text => {
-            for (label, flow) in &found {
-                print_coloured(&text(label, flow, &classes).expect("writing to memory cannot fail"))?;
-            }
-        }
-    }
     if let Some(folder) = &args.out {
         let mut files = vec![
-            ("flow.json", json.into_bytes()),
+            ("flow.json", json.clone().into_bytes()),
             ("flow.csv", flow_csv(&found, &classes)),
             ("detection.csv", detection_csv(&found)),
         ];
@@ -100,6 +91,14 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
             files.push(("flow.svg", picture(&found, &classes).into_bytes()));
         }
         write_files(folder, &files)?;
+    }
+    match args.format {
+        OutputFormat::Json => print(&json)?,
+        OutputFormat::Text => {
+            for (label, flow) in &found {
+                print_coloured(&text(label, flow, &classes).expect("writing to memory cannot fail"))?;
+            }
+        }
     }
     outcome.end(args.out.as_deref())
 }
@@ -228,7 +227,6 @@ fn picture(flows: &[(&str, &Flow)], classes: &[String]) -> String {
 
 /// A row for each attack and two classes.
 fn flow_csv(flows: &[(&str, &Flow)], classes: &[String]) -> Vec<u8> {
-    let cell = |share: Option<f64>| share.map_or(String::new(), |share| share.to_string());
     let rows = flows.iter().flat_map(|(label, flow)| {
         let pairs = flow.clean.iter().zip(&flow.adversarial).enumerate();
         pairs.flat_map(move |(from, (clean, adversarial))| {
@@ -238,12 +236,11 @@ fn flow_csv(flows: &[(&str, &Flow)], classes: &[String]) -> Vec<u8> {
             })
         })
     });
-    csv(&["attack", "tap", "true_class", "neighbour_class", "clean_share", "adversarial_share"], rows)
+    csv_table(&["attack", "tap", "true_class", "neighbour_class", "clean_share", "adversarial_share"], rows)
 }
 
 /// A row for each attack and tap.
 fn detection_csv(flows: &[(&str, &Flow)]) -> Vec<u8> {
-    let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let rows = flows.iter().flat_map(|(label, flow)| {
         flow.taps.iter().map(move |tap| {
             let interval = tap.auc_interval;
@@ -271,14 +268,5 @@ fn detection_csv(flows: &[(&str, &Flow)]) -> Vec<u8> {
         "clean_disagreement",
         "adversarial_disagreement",
     ];
-    csv(&header, rows)
-}
-
-fn csv(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(header).expect("writing to memory cannot fail");
-    for row in rows {
-        writer.write_record(row).expect("writing to memory cannot fail");
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+    csv_table(&header, rows)
 }

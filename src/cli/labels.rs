@@ -10,7 +10,7 @@ use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};
 use crate::model::load::load;
 use crate::model::program::TapSelection;
-use crate::report::safe_cell;
+use crate::report::{csv_table, safe_cell};
 use crate::study::labels::{LabelPlan, RankedSample, rank};
 
 /// Most images that are compared where the flags do not say how many.
@@ -62,6 +62,10 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         "samples": ranked,
     });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
+    if let Some(folder) = &args.out {
+        let files = [("labels.json", json.clone().into_bytes()), ("labels.csv", csv(&ranked, data.as_ref()))];
+        write_files(folder, &files)?;
+    }
     match args.run.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
@@ -77,10 +81,6 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
             );
             print(&text(&heading, &ranked, plan.k, args.top, data.as_ref()).expect("writing to memory cannot fail"))?;
         }
-    }
-    if let Some(folder) = &args.out {
-        let files = [("labels.json", json.into_bytes()), ("labels.csv", csv(&ranked, data.as_ref()))];
-        write_files(folder, &files)?;
     }
     Ok(Exit::Pass)
 }
@@ -122,13 +122,10 @@ fn text(
 }
 
 fn csv(ranked: &[RankedSample], data: &dyn Dataset) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
     let header =
         ["rank", "index", "label", "label_name", "suggested", "suggested_name", "q", "agreement", "gain", "same_label"];
-    row(&header.map(str::to_owned));
-    for (rank, it) in ranked.iter().enumerate() {
-        row(&[
+    let row = |(rank, it): (usize, &RankedSample)| {
+        vec![
             (rank + 1).to_string(),
             it.index.to_string(),
             it.label.to_string(),
@@ -139,7 +136,7 @@ fn csv(ranked: &[RankedSample], data: &dyn Dataset) -> Vec<u8> {
             it.agreement.to_string(),
             it.gain.to_string(),
             it.same_label.to_string(),
-        ]);
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+        ]
+    };
+    csv_table(&header, ranked.iter().enumerate().map(row))
 }

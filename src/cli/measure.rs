@@ -40,11 +40,26 @@ impl Work {
 
     /// So much of a task is done; whether to go on comes back. Another name or total begins another task.
     pub(super) fn tell(&mut self, name: &str, done: u64, total: u64) -> ControlFlow<()> {
+        self.tell_with_note(name, (done, total), None)
+    }
+
+    /// As [`tell`](Self::tell), with a note beside the bar.
+    pub(super) fn tell_with_note(
+        &mut self,
+        name: &str,
+        (done, total): (u64, u64),
+        note: Option<&str>,
+    ) -> ControlFlow<()> {
         if self.task.as_ref().is_none_or(|(task, of)| task != name || *of != total) {
             self.progress.begin(name, total);
             self.task = Some((name.to_owned(), total));
         }
-        self.progress.update(done, None);
+        self.progress.update(done, note);
+        self.go_on()
+    }
+
+    /// Whether the user lets it.
+    pub(super) fn go_on(&self) -> ControlFlow<()> {
         if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

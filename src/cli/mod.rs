@@ -24,7 +24,6 @@ mod heatmap;
 mod interrupt;
 mod measure;
 mod progress;
-mod prune_tables;
 mod recorder;
 mod setup;
 

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
 use super::heatmap::{Look, heatmap};
-use super::measure::{self, Work, make_folder, write_files};
+use super::measure::{self, Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
 use crate::model::load::load;
 use crate::modularity::{Curve, Interval};
-use crate::report::safe_cell;
 use crate::report::svg::{Heatmap, heatmaps};
+use crate::report::{cell, csv_table, safe_cell};
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, differs, linear_cka, paired_curve};
 
@@ -26,27 +26,41 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         repeats: 1,
         samples,
     };
+    let seed = args.run.seed.unwrap_or(0);
     let estimate = match args.cka {
         CkaArg::Full => CkaPlan::Full,
-        CkaArg::Batches(n) => CkaPlan::Batches(n),
+        CkaArg::Batches(of) => CkaPlan::Batches { of, seed },
     };
     // Before the curve, which takes its time.
     estimate.at_once(samples.n(), model.tap_paths().len()).map_err(CliError::Usage)?;
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
-    let seed = args.run.seed.unwrap_or(0);
-    let measured = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| work.tell("curve", done, total));
-    let found = measured.and_then(|measured| {
-        let mut tell = |done, total| work.tell("CKA", done, total);
-        Ok((measured, linear_cka(&model, data.as_ref(), &samples, estimate, &mut tell)?))
-    });
+    let paired = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| work.tell("curve", done, total));
     if let Some(exit) = work.finish_whole() {
         return Ok(exit);
     }
-    let (paired, cka) = found.map_err(CliError::Runtime)?;
+    let paired = paired.map_err(CliError::Runtime)?;
+    let mut outcome = Outcome { done: 1, ..Outcome::new("parts", 2) };
+    let mut tell = |done, total| work.tell("CKA", done, total);
+    let cka = linear_cka(&model, data.as_ref(), &samples, estimate, &mut tell);
+    outcome.interrupted = work.finish();
+    let cka = match (cka, outcome.interrupted) {
+        (Ok(cka), None) => {
+            outcome.done += 1;
+            cka
+        }
+        (Err(fault), None) => {
+            outcome.faults.push(CliError::Runtime(format!("CKA: {fault}")));
+            Cka::missing(paired.curve.taps.len(), "it could not be measured")
+        }
+        // The curve is whole all the same.
+        (_, Some(_)) => Cka::missing(paired.curve.taps.len(), "interrupted"),
+    };
     let changes = paired.changes();
     let (curve, mut warnings) = (paired.curve, paired.warnings);
-    warnings.extend(notes(&curve, &cka));
+    if outcome.done == 2 {
+        warnings.extend(notes(&curve, &cka));
+    }
     let Cka { matrix: cka, flaws, samples: cka_samples } = cka;
     for warning in warnings.iter().filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
@@ -74,6 +88,17 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         "cka": cka,
     });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
+    if let Some(folder) = &args.out {
+        let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
+        let files = [
+            ("similarity.json", json.clone().into_bytes()),
+            ("difference.csv", csv(&taps, &difference)),
+            ("change.csv", changes_csv(&taps, &changes)),
+            ("cka.csv", csv(&taps, &cka)),
+            ("similarity.svg", svg.into_bytes()),
+        ];
+        write_files(folder, &files)?;
+    }
     match args.run.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
@@ -85,18 +110,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
             print_coloured(&text(titles, &taps, (&difference, &changes), &cka))?;
         }
     }
-    if let Some(folder) = &args.out {
-        let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
-        let files = [
-            ("similarity.json", json.into_bytes()),
-            ("difference.csv", csv(&taps, &difference)),
-            ("change.csv", changes_csv(&taps, &changes)),
-            ("cka.csv", csv(&taps, &cka)),
-            ("similarity.svg", svg.into_bytes()),
-        ];
-        write_files(folder, &files)?;
-    }
-    Ok(Exit::Pass)
+    outcome.end(args.out.as_deref())
 }
 
 /// Why numbers are absent, or over fewer samples.
@@ -134,7 +148,7 @@ fn text(titles: [String; 2], taps: &[String], (difference, changes): (&Matrix, &
 /// How Q changes from each tap to the next.
 fn steps(names: &[String], changes: &Changes) -> String {
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let mut text = "change of Q from tap to tap, 95 % paired jackknife intervals\n".to_owned();
+    let mut text = "change of Q from tap to tap, 95 % paired jackknife intervals, each for itself\n".to_owned();
     for (at, pair) in names.windows(2).enumerate() {
         let line = match &changes[at][at + 1] {
             None => "–".to_owned(),
@@ -172,33 +186,23 @@ fn largest(matrix: &Matrix) -> f64 {
 
 /// A row for every two taps, the earlier one first.
 fn changes_csv(taps: &[String], changes: &Changes) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut record = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
-    record(&["from", "to", "is_adjacent", "change", "se", "low_95", "high_95", "differs"].map(str::to_owned));
-    for (a, row) in changes.iter().enumerate() {
-        for (b, change) in row.iter().enumerate().skip(a + 1) {
-            let mut cells = vec![safe_cell(&taps[a]), safe_cell(&taps[b]), (b == a + 1).to_string()];
-            match change {
-                None => cells.extend(std::iter::repeat_n(String::new(), 5)),
-                Some(it) => {
-                    cells.extend([it.estimate, it.se, it.low, it.high].map(|value| value.to_string()));
-                    cells.push(differs(it).to_string());
-                }
-            }
-            record(&cells);
-        }
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+    let header = ["from", "to", "is_adjacent", "change", "se", "low_95", "high_95", "differs"];
+    let rows = changes.iter().enumerate().flat_map(|(a, row)| {
+        row.iter().enumerate().skip(a + 1).map(move |(b, change)| {
+            let names = [safe_cell(&taps[a]), safe_cell(&taps[b]), (b == a + 1).to_string()];
+            let change = change.as_ref();
+            let numbers = change.map(|it| [it.estimate, it.se, it.low, it.high]);
+            let cells = [0, 1, 2, 3].map(|at| cell(numbers.map(|it| it[at])));
+            [&names[..], &cells, &[cell(change.map(differs))]].concat()
+        })
+    });
+    csv_table(&header, rows)
 }
 
 fn csv(taps: &[String], Matrix(rows): &Matrix) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut record = |cells: Vec<String>| writer.write_record(&cells).expect("writing to memory cannot fail");
     let names = || taps.iter().map(|tap| safe_cell(tap));
-    record(std::iter::once("tap".to_owned()).chain(names()).collect());
-    for (tap, row) in names().zip(rows) {
-        let cells = row.iter().map(|value| value.map_or(String::new(), |value| value.to_string()));
-        record(std::iter::once(tap).chain(cells).collect());
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+    let header: Vec<String> = std::iter::once("tap".to_owned()).chain(names()).collect();
+    let row =
+        |(tap, row): (String, &Vec<Option<f64>>)| std::iter::once(tap).chain(row.iter().map(|it| cell(*it))).collect();
+    csv_table(&header, names().zip(rows).map(row))
 }

@@ -46,6 +46,9 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     let architecture = zoo::named(name, info.channels as i64, classes as i64)
         .ok_or_else(|| CliError::Usage(format!("unknown architecture `{name}`; known are {}", zoo::known())))?;
     if let Some(folder) = &plan.checkpoints {
+        if interrupted.is_none() {
+            begin_anew(folder)?;
+        }
         std::fs::create_dir_all(folder).map_err(|error| {
             CliError::Runtime(format!("cannot make the checkpoint folder {}: {error}; give another", folder.display()))
         })?;
@@ -97,14 +100,13 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     progress.finish();
     match trained {
         Ok(accuracy) => {
-            if plan.measure {
-                print(&table::trend_table(&followed.measured))?;
-            }
-            if let Some(problem) = followed.problem {
-                return Err(problem);
-            }
-            print(&format!("wrote {} ({:.2} % on the test images)\n", plan.output.display(), 100.0 * accuracy))?;
-            Ok(Exit::Pass)
+            let trends = if plan.measure { table::trend_table(&followed.measured) } else { String::new() };
+            print(&format!(
+                "{trends}wrote {} ({:.2} % on the test images)\n",
+                plan.output.display(),
+                100.0 * accuracy
+            ))?;
+            followed.problem.map_or(Ok(Exit::Pass), Err)
         }
         Err(TrainError::Stopped) => {
             say(&match plan.checkpoints.as_ref().filter(|_| done > 0) {
@@ -118,6 +120,17 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Checkpoints of two trainings in one folder would pass for one training, and the first could not go on.
+fn begin_anew(folder: &Path) -> Result<(), CliError> {
+    let (is_interrupted, is_taken) = (Interrupted::is_in(folder), checkpoint_file(folder, 1).exists());
+    if !is_interrupted && !is_taken {
+        return Ok(());
+    }
+    let folder = folder.display();
+    let way_on = if is_interrupted { format!("go on with it by --resume {folder}, or ") } else { String::new() };
+    Err(CliError::Usage(format!("--checkpoints {folder}: holds another training; {way_on}give another folder")))
 }
 
 /// The curves of the checkpoints so far.

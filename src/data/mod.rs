@@ -12,7 +12,7 @@ mod select;
 
 use std::path::{Path, PathBuf};
 
-pub use select::{Selection, select};
+pub use select::{Selection, draw, select};
 
 /// Decoded images with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,19 +34,27 @@ impl Selection {
 
 /// Places of the chosen images, ascending. The same on every machine.
 pub fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, DataError> {
-    let check = |wanted: usize| if wanted > available { Err(DataError::TooFew { wanted, available }) } else { Ok(()) };
     match *selection {
         Selection::All => Ok((0..available).collect()),
-        Selection::First(n) => check(n).map(|()| (0..n).collect()),
+        Selection::First(n) => check(n, available).map(|()| (0..n).collect()),
         Selection::Sample { n, seed } => {
-            check(n)?;
-            let mut places: Vec<usize> = (0..available).collect();
-            let (drawn, _) = places.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), n);
-            let mut drawn = drawn.to_vec();
+            let mut drawn = draw(n, seed, available)?;
             drawn.sort_unstable();
             Ok(drawn)
         }
     }
+}
+
+/// `n` places in the order in which they are drawn: every part of them is a random sample too, whatever the order of the file.
+pub fn draw(n: usize, seed: u64, available: usize) -> Result<Vec<usize>, DataError> {
+    check(n, available)?;
+    let mut places: Vec<usize> = (0..available).collect();
+    let (drawn, _) = places.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), n);
+    Ok(drawn.to_vec())
+}
+
+fn check(wanted: usize, available: usize) -> Result<(), DataError> {
+    if wanted > available { Err(DataError::TooFew { wanted, available }) } else { Ok(()) }
 }
 
 #[cfg(test)]

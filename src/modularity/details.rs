@@ -16,9 +16,9 @@ pub struct TapDetails {
     pub never_chosen: Option<f64>,
     /// Classes that are in the graph, in label order; none where Q is absent.
     pub classes: Vec<ClassQ>,
-    /// The repeats that have a Q, in order.
+    /// One for each set of samples, or why it has no Q.
     #[serde(skip)]
-    pub repeats: Vec<TapModularity>,
+    pub repeats: Vec<Result<TapModularity, ModularityError>>,
 }
 
 /// A class's part in Q, mean over the repeats.
@@ -57,7 +57,7 @@ impl TapDetails {
             knn_accuracy: mean_of(&|tap| tap.knn_accuracy),
             never_chosen: mean_of(&|tap| tap.never_chosen),
             classes: (0..n_classes).filter_map(class).collect(),
-            repeats: measured.into_iter().cloned().collect(),
+            repeats: repeats.to_vec(),
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
         let failed = Err(ModularityError::ZeroK);
         let gap = TapDetails::from_repeats("fc", &[Ok(measured), failed]);
         assert!(gap.classes.is_empty() && gap.knn_accuracy.is_none() && gap.weakest().is_none());
-        assert_eq!(gap.repeats.len(), 1);
+        assert_eq!((gap.repeats.len(), gap.repeats.iter().flatten().count()), (2, 1));
     }
 
     #[test]

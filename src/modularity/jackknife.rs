@@ -9,6 +9,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::graph::{Sums, check_labels};
 use super::neighbors::check_length;
@@ -19,6 +20,16 @@ pub const GROUPS: usize = 20;
 
 /// The 97.5 % quantile of Student's t with G − 1 = 19 degrees of freedom.
 const T_QUANTILE: f64 = 2.093_024_054_408_263;
+
+/// Standard errors to both sides that make so many intervals hold all at once in 95 of 100 cases (Bonferroni); [`Interval`] has those of one.
+///
+/// # Panics
+/// For no interval.
+pub fn t_quantile(intervals: usize) -> f64 {
+    assert!(intervals > 0, "no interval has no quantile");
+    let t = StudentsT::new(0.0, 1.0, GROUPS as f64 - 1.0).expect("19 degrees of freedom are positive");
+    t.inverse_cdf(1.0 - 0.025 / intervals as f64)
+}
 
 /// Which group each sample belongs to; sizes differ by at most one.
 ///
@@ -209,6 +220,13 @@ mod tests {
         assert!((interval.se - se).abs() < 1e-12 && (interval.estimate - 0.52).abs() < 1e-12);
         assert!((interval.high - 0.52 - 2.093_024_054 * se).abs() < 1e-8);
         assert!((interval.low - 0.52 + 2.093_024_054 * se).abs() < 1e-8);
+    }
+
+    #[test]
+    fn quantiles_are_those_of_tables() {
+        assert!((t_quantile(1) - T_QUANTILE).abs() < 1e-9);
+        // 99.5 %, and 99.75 %, of 19 degrees of freedom.
+        assert!((t_quantile(5) - 2.860_934_606).abs() < 1e-6 && (t_quantile(10) - 3.173_724_5).abs() < 1e-5);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_dro
 pub use details::{ClassQ, TapDetails, knn_accuracy};
 pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
 pub use hubness::{Hubness, hubness, never_chosen};
-pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference};
+pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference, t_quantile};
 pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
 pub use null::{Null, random_label_null};

@@ -13,6 +13,9 @@ const BLOCK_BUDGET: i64 = 1 << 26;
 /// Products held at once on the processor, as f32: 64 MiB.
 const PRODUCTS_BUDGET: i64 = 1 << 24;
 
+/// Share of a row's norm that f32 rounding leaves of it when the mean is subtracted.
+const ROUNDING: f64 = 1e-6;
+
 /// Norms below this count as zero.
 const ZERO_NORM: f64 = 1e-8;
 
@@ -182,11 +185,18 @@ pub fn neighbors_among_with_progress(
 
 /// Rows of which the cosine is the similarity; `reference` has the mean that samples are centred by.
 fn transformed(rows: &Tensor, reference: &Tensor, similarity: Similarity) -> Result<Tensor, TchError> {
-    match similarity {
-        Similarity::Cosine => Ok(rows.shallow_clone()),
-        Similarity::Pearson => rows.f_sub(&rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?),
-        Similarity::SampleCentred => rows.f_sub(&reference.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?),
+    let mean = match similarity {
+        Similarity::Cosine => return Ok(rows.shallow_clone()),
+        Similarity::Pearson => rows.f_mean_dim([1_i64].as_slice(), true, Kind::Float)?,
+        Similarity::SampleCentred => reference.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?,
+    };
+    let centred = rows.f_sub(&mean)?;
+    // A row that equals the mean differs from it by rounding, whose direction would pass for a representation.
+    let is_rounding = norms_of(&centred)?.f_le_tensor(&norms_of(rows)?.f_mul_scalar(ROUNDING)?)?;
+    if i64::try_from(is_rounding.f_sum(Kind::Int64)?)? == 0 {
+        return Ok(centred);
     }
+    centred.f_masked_fill(&is_rounding.f_unsqueeze(1)?, 0.0)
 }
 
 fn norms_of(rows: &Tensor) -> Result<Tensor, TchError> {
@@ -288,6 +298,30 @@ mod tests {
         let length = ModularityError::Length { what: "queries", expected: 40, found: 39 };
         assert_eq!(neighbors_among(&distinct.narrow(0, 0, 39), &distinct, Similarity::Cosine, 1), Err(length));
         assert!(neighbors_among(&distinct, &distinct, Similarity::Cosine, 40).is_err());
+    }
+
+    #[test]
+    fn what_the_mean_leaves_of_equal_rows_is_nothing() {
+        let row = (Tensor::arange(9, (Kind::Float, tch::Device::Cpu)) * 0.7).sin() + 0.1;
+        for n in [40, 10_000] {
+            let equal = row.unsqueeze(0).repeat([n, 1]);
+            let found = neighbors(&equal, Similarity::SampleCentred, 3).unwrap();
+            assert_eq!(found.zero_rows(), n as usize);
+        }
+        // Every value its row's mean.
+        let flat = Tensor::arange(40, (Kind::Float, tch::Device::Cpu)).unsqueeze(1).repeat([1, 9]) * 0.1 + 0.1;
+        assert_eq!(neighbors(&flat, Similarity::Pearson, 3).unwrap().zero_rows(), 40);
+        // One that differs is no rounding, and what is not finite is not hidden.
+        let one = row.unsqueeze(0).repeat([40, 1]);
+        let _ = one.get(7).f_mul_scalar_(1.01).unwrap();
+        assert!(neighbors(&one, Similarity::SampleCentred, 3).unwrap().zero_rows() < 40);
+        let _ = one.get(8).f_fill_(f64::NAN).unwrap();
+        for similarity in Similarity::ALL {
+            assert!(
+                matches!(neighbors(&one, similarity, 3), Err(ModularityError::NonFiniteRows { .. })),
+                "{similarity}"
+            );
+        }
     }
 
     fn edges(neighbors: &Neighbors) -> Vec<Vec<u32>> {

@@ -1,6 +1,6 @@
 //! `curves.csv`: one row per curve and tap.
 
-use super::{Evidence, Report};
+use super::{Evidence, Report, cell, safe_cell};
 use crate::modularity::Curve;
 
 /// Long format: `attack` is `clean` for the curves over all samples.
@@ -38,11 +38,11 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
             for (index, point) in curve.taps.iter().enumerate() {
                 let drop = drops.get(index).copied().flatten();
                 let cells = [
-                    safe(attack),
+                    safe_cell(attack),
                     pixels.to_owned(),
                     labels.to_owned(),
                     index.to_string(),
-                    safe(&point.tap),
+                    safe_cell(&point.tap),
                     curve.n.to_string(),
                     curve.k.to_string(),
                     curve.similarity.to_string(),
@@ -60,7 +60,7 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
                     cell(point.label_overlap),
                     point.zero_rows.to_string(),
                     point.duplicates.to_string(),
-                    safe(point.reason.as_deref().unwrap_or_default()),
+                    safe_cell(point.reason.as_deref().unwrap_or_default()),
                 ];
                 row(&cells);
             }
@@ -78,13 +78,4 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
         }
     }
     writer.into_inner().expect("writing to memory cannot fail")
-}
-
-fn cell(value: Option<f64>) -> String {
-    value.map_or(String::new(), |value| value.to_string())
-}
-
-/// Text that a spreadsheet does not take for a formula.
-pub fn safe(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }

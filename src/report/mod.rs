@@ -15,6 +15,7 @@ pub mod svg;
 pub mod validity;
 pub mod wire;
 
+mod csv_table;
 mod curves_csv;
 mod github;
 mod html;
@@ -31,7 +32,7 @@ pub mod run_dir;
 pub mod table;
 pub mod wrap;
 
-pub use curves_csv::safe as safe_cell;
+pub use csv_table::{cell, csv_table, safe_cell};
 pub use evidence::Evidence;
 pub use html::curve_page;
 pub use wire::Report;

@@ -1,7 +1,6 @@
 //! `samples.csv`: one row per attack and attacked sample.
 
-use super::curves_csv::safe;
-use super::{Evidence, Report};
+use super::{Evidence, Report, cell, safe_cell};
 
 /// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
 /// result this is; `broken_by_any` says the same of a sample in each of its rows.
@@ -35,12 +34,12 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
         for sample in &attack.samples {
             let at = sample.sample;
             row(&[
-                safe(&attack.attack.label),
+                safe_cell(&attack.attack.label),
                 at.to_string(),
                 report.data.indices[at].to_string(),
                 report.data.labels[at].to_string(),
                 report.clean.predictions[at].to_string(),
-                sample.target.map_or(String::new(), |target| target.to_string()),
+                cell(sample.target),
                 sample.prediction.to_string(),
                 sample.success.to_string(),
                 sample.l0.to_string(),
@@ -48,8 +47,8 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
                 sample.linf.to_string(),
                 sample.forwards.to_string(),
                 sample.backwards.to_string(),
-                sample.forwards_to_success.map_or(String::new(), |forwards| forwards.to_string()),
-                sample.carried_from.and_then(label).map_or(String::new(), safe),
+                cell(sample.forwards_to_success),
+                sample.carried_from.and_then(label).map_or(String::new(), safe_cell),
                 broken_by_any(at, sample.success).to_string(),
             ]);
         }

@@ -22,8 +22,8 @@ pub struct Line {
     pub name: String,
     /// One per place; a line has a gap where there is none.
     pub values: Vec<Option<f64>>,
-    /// Half the height of a band around each value; none where there is none.
-    pub spread: Vec<Option<f64>>,
+    /// Lower and upper end of a band around each value; none where there is none.
+    pub band: Vec<Option<(f64, f64)>>,
     /// Its colour.
     pub colour: Colour,
 }
@@ -95,20 +95,21 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
         writeln!(
             svg,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{}</text>",
-            escape(&cut(&chart.places[place], x))
+            escape(&ending(&chart.places[place], aslant(x, BOTTOM - 18.0)))
         )?;
     }
     for line in &chart.lines {
         let mut band = String::new();
-        let finite = |it: &[Option<f64>], place: usize| it.get(place).copied().flatten().filter(|it| it.is_finite());
-        let bounds = |place: usize| Some((finite(&line.values, place)?, finite(&line.spread, place)?));
+        let bounds = |place: usize| -> Option<(f64, f64)> {
+            line.values.get(place)?.filter(|it| it.is_finite())?;
+            (*line.band.get(place)?).filter(|(low, high)| low.is_finite() && high.is_finite())
+        };
         let places: Vec<usize> = (0..line.values.len()).collect();
-        // A band under every stretch of places that have a spread.
+        // A band under every stretch of places that have one.
         for stretch in places.split(|place| bounds(*place).is_none()).filter(|stretch| stretch.len() > 1) {
-            let edge =
-                |place: &usize, sign: f64| bounds(*place).map(|(at, half)| (across(*place), up(at + sign * half)));
-            let above = stretch.iter().filter_map(|place| edge(place, 1.0));
-            let below = stretch.iter().rev().filter_map(|place| edge(place, -1.0));
+            let ends = || stretch.iter().filter_map(|&place| Some((across(place), bounds(place)?)));
+            let above = ends().map(|(x, (_, high))| (x, up(high)));
+            let below = ends().map(|(x, (low, _))| (x, up(low))).collect::<Vec<_>>().into_iter().rev();
             for (at, (x, y)) in above.chain(below).enumerate() {
                 write!(band, "{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' })?;
             }
@@ -120,15 +121,20 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
     }
     for line in &chart.lines {
         let mut path = String::new();
-        let mut pen_is_down = false;
-        for (place, value) in line.values.iter().enumerate() {
-            match value.filter(|value| value.is_finite()) {
-                Some(value) => {
-                    let command = if pen_is_down { 'L' } else { 'M' };
-                    write!(path, "{command}{:.1} {:.1}", across(place), up(value))?;
-                    pen_is_down = true;
-                }
-                None => pen_is_down = false,
+        let value = |place: usize| line.values.get(place).copied().flatten().filter(|value| value.is_finite());
+        for place in 0..line.values.len() {
+            let Some(height) = value(place).map(up) else { continue };
+            let follows = place.checked_sub(1).is_some_and(|before| value(before).is_some());
+            let command = if follows { 'L' } else { 'M' };
+            write!(path, "{command}{:.1} {height:.1}", across(place))?;
+            if !follows && value(place + 1).is_none() {
+                // A line of one point shows nothing.
+                writeln!(
+                    svg,
+                    "<circle class=\"point\" {} cx=\"{:.1}\" cy=\"{height:.1}\" r=\"2.5\"/>",
+                    look(line.colour),
+                    across(place)
+                )?;
             }
         }
         writeln!(
@@ -208,12 +214,13 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
         }
     }
     for at in shown(map.names.len()) {
-        let (name, middle) = (escape(&map.names[at]), cell * (at as f64 + 0.5));
+        let (name, middle) = (&map.names[at], cell * (at as f64 + 0.5));
         let (x, y) = (left + middle + 4.0, 30.0 + SIDE + 14.0);
+        let (beside, below) = (escape(&ending(name, left - 8.0)), escape(&ending(name, aslant(x, MARGIN - 30.0))));
         writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\n\
-             <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{name}</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{beside}</text>\n\
+             <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{below}</text>",
             left - 6.0,
             30.0 + middle + 4.0
         )?;
@@ -252,12 +259,17 @@ fn shown(n: usize) -> Vec<usize> {
     }
 }
 
-/// The end of a label that hangs to the left of `x`, aslant, as far as there is room: what tells taps apart is at the end of their paths.
-fn cut(label: &str, x: f64) -> String {
-    // Letters are about 6.2 pixels wide; the label is turned by 38°.
-    let room = (x / 0.79).min((BOTTOM - 18.0) / 0.62) / 6.2;
+/// How long a label can be that hangs aslant to the left of `x`, with so much room below.
+fn aslant(x: f64, below: f64) -> f64 {
+    // It is turned by 38°.
+    (x / 0.79).min(below / 0.62)
+}
+
+/// The end of a label, as far as there is room: what tells taps apart is at the end of their paths.
+fn ending(label: &str, room: f64) -> String {
+    // Letters are about 6.2 pixels wide.
     let letters = label.chars().count();
-    match room as usize {
+    match (room / 6.2) as usize {
         room if letters <= room => label.to_owned(),
         room => std::iter::once('…').chain(label.chars().skip(letters + 1 - room.max(1))).collect(),
     }
@@ -307,7 +319,7 @@ mod tests {
         let line = Line {
             name: "</svg><script>".to_owned(),
             values: vec![Some(0.0), None, Some(1.0), Some(f64::NAN)],
-            spread: Vec::new(),
+            band: Vec::new(),
             colour: Colour::Step(0.5),
         };
         let places = (0..4).map(|it| format!("\"{it}\u{0}")).collect();
@@ -320,10 +332,13 @@ mod tests {
         let third = LEFT + (right - LEFT) * 2.0 / 3.0;
         let drawn = format!("d=\"M{LEFT:.1} {:.1}M{third:.1} {TOP:.1}\"", HEIGHT - BOTTOM);
         assert!(svg.contains(&drawn), "{drawn} {svg}");
+        // Neither is a line.
+        assert_eq!(svg.matches("<circle class=\"point\"").count(), 2);
     }
 
     #[test]
     fn a_label_without_room_keeps_its_end() {
+        let cut = |label: &str, x| ending(label, aslant(x, BOTTOM - 18.0));
         assert_eq!(cut("features.0", LEFT), "features.0");
         let cut_at_the_left = cut("features.denseblock1.denselayer2", LEFT);
         assert!(cut_at_the_left.starts_with('…') && cut_at_the_left.ends_with("denselayer2"), "{cut_at_the_left}");
@@ -333,16 +348,22 @@ mod tests {
     }
 
     #[test]
-    fn a_band_ends_where_its_spread_does() {
+    fn a_band_has_its_own_ends_and_gaps() {
         let values = vec![Some(0.5); 6];
-        let spread = vec![Some(0.1), Some(0.1), Some(f64::NAN), Some(0.1), Some(0.2), Some(0.1)];
-        let line = Line { name: "a".to_owned(), values, spread, colour: Colour::Own(0) };
+        let near = Some((0.4, 1.0));
+        let band = vec![near, near, Some((f64::NAN, 0.6)), near, Some((0.3, 0.7)), near];
+        let line = Line { name: "a".to_owned(), values, band, colour: Colour::Own(0) };
         let chart =
             LineChart { title: String::new(), places: vec![String::new(); 6], range: (0.0, 1.0), lines: vec![line] };
         let svg = charts(&[chart], "");
         let band = svg.lines().find(|line| line.contains("class=\"band\"")).unwrap();
         // Two places, then three: each there and back.
         assert_eq!((band.matches('Z').count(), band.matches('L').count()), (2, 3 + 5), "{band}");
+        let lower = HEIGHT - BOTTOM - 0.4 * (HEIGHT - BOTTOM - TOP);
+        assert!(
+            band.contains(&format!("d=\"M{LEFT:.1} {TOP:.1}L")) && band.contains(&format!("L{LEFT:.1} {lower:.1}Z")),
+            "{band}"
+        );
     }
 
     #[test]

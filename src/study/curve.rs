@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::audit::stage::curve::{TraceError, visit_taps};
 use crate::audit::stage::pixels::ImagePixels;
-use crate::data::{Dataset, Selection, select};
+use crate::data::{Dataset, Selection, draw, select};
 use crate::model::Model;
 use crate::modularity::{
     Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes,
@@ -214,22 +214,16 @@ pub fn sets(data: &dyn Dataset, samples: Selection, repeats: usize) -> Result<Ve
         Selection::All => held,
     };
     let repeats = repeats.min(held / n.max(1)).max(1);
-    let selection = match samples {
-        Selection::First(n) => Selection::First(n * repeats),
-        Selection::Sample { n, seed } => Selection::Sample { n: n * repeats, seed },
-        Selection::All => Selection::All,
+    let indices = match samples {
+        Selection::First(n) => select(&Selection::First(n * repeats), held),
+        Selection::Sample { n, seed } => draw(n * repeats, seed, held),
+        Selection::All => select(&Selection::All, held),
     };
-    let indices = select(&selection, held).map_err(|error| error.to_string())?;
-    Ok(split(&indices, n, &samples))
-}
-
-/// Disjoint sets of n. A drawn sample comes sorted, so it is dealt out in turn; consecutive parts would follow the file's order.
-fn split(indices: &[usize], n: usize, samples: &Selection) -> Vec<Vec<usize>> {
-    let repeats = indices.len() / n;
-    match samples {
-        Selection::Sample { .. } => {
-            (0..repeats).map(|first| indices.iter().skip(first).step_by(repeats).copied().take(n).collect()).collect()
-        }
-        _ => indices.chunks_exact(n).map(<[usize]>::to_vec).collect(),
+    let indices = indices.map_err(|error| error.to_string())?;
+    // Parts of what was drawn, not of its order in the file, which often goes by class.
+    let mut sets: Vec<Vec<usize>> = indices.chunks_exact(n).map(<[usize]>::to_vec).collect();
+    for set in &mut sets {
+        set.sort_unstable();
     }
+    Ok(sets)
 }

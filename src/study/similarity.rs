@@ -3,6 +3,9 @@
 use std::ops::ControlFlow;
 
 use advmod_attacks::victim::Victim as _;
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::curve::{CurvePlan, check_labels};
@@ -18,8 +21,13 @@ use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_no
 pub enum CkaPlan {
     /// Over all samples at once.
     Full,
-    /// Unbiased, over batches of so many.
-    Batches(usize),
+    /// Unbiased, over random batches.
+    Batches {
+        /// Samples of each.
+        of: usize,
+        /// Which samples come into which: batches in the order of the file would often hold a class or two each.
+        seed: u64,
+    },
 }
 
 /// Bytes of the N² numbers per tap that are kept at once.
@@ -33,7 +41,7 @@ impl CkaPlan {
     pub fn at_once(self, n: usize, n_taps: usize) -> Result<usize, String> {
         let (length, fewest) = match self {
             Self::Full => (n, 2),
-            Self::Batches(length) => (length.min(n), cka::FEWEST),
+            Self::Batches { of, .. } => (of.min(n), cka::FEWEST),
         };
         let most = (KEPT_BYTES / size_of::<f64>() / n_taps.max(1)).isqrt();
         match length {
@@ -57,6 +65,13 @@ pub struct Cka {
     pub flaws: Vec<Option<&'static str>>,
     /// Samples that went into it: whole batches only.
     pub samples: usize,
+}
+
+impl Cka {
+    /// Of so many taps, none of which has a value, for this reason.
+    pub fn missing(taps: usize, reason: &'static str) -> Self {
+        Self { matrix: Matrix(vec![vec![None; taps]; taps]), flaws: vec![Some(reason); taps], samples: 0 }
+    }
 }
 
 /// A value for every two taps; nothing where it is not defined.
@@ -154,10 +169,14 @@ pub fn linear_cka(
     // A rest that is shorter than a batch would weigh as much as a whole one.
     let batches = n / length;
     let total = (n_taps * batches * length) as u64;
+    let mut order: Vec<usize> = (0..n).collect();
+    if let CkaPlan::Batches { seed, .. } = plan {
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    }
     let mut sums = vec![vec![0.0; n_taps]; n_taps];
     for batch in 0..batches {
-        let places: Vec<usize> = (batch * length..(batch + 1) * length).collect();
-        let source = ImagePixels { images: &images, places: &places, device: model.device() };
+        let source =
+            ImagePixels { images: &images, places: &order[batch * length..][..length], device: model.device() };
         let before = (batch * length * n_taps) as u64;
         let mut grams = Vec::with_capacity(n_taps);
         let gram = if plan == CkaPlan::Full { Gram::centred } else { Gram::hollow };
@@ -183,12 +202,13 @@ mod tests {
     #[test]
     fn samples_at_once_are_bounded_from_both_sides() {
         assert_eq!(CkaPlan::Full.at_once(500, 10), Ok(500));
-        assert_eq!(CkaPlan::Batches(100).at_once(50, 10), Ok(50));
-        assert!(CkaPlan::Batches(100).at_once(3, 10).unwrap_err().contains("needs 4"));
+        let batches = |of| CkaPlan::Batches { of, seed: 0 };
+        assert_eq!(batches(100).at_once(50, 10), Ok(50));
+        assert!(batches(100).at_once(3, 10).unwrap_err().contains("needs 4"));
         assert!(CkaPlan::Full.at_once(1, 10).unwrap_err().contains("needs 2"));
         // 100 taps of 1,638² numbers are 2 GiB.
         assert_eq!(CkaPlan::Full.at_once(1638, 100), Ok(1638));
-        for plan in [CkaPlan::Full, CkaPlan::Batches(50_000)] {
+        for plan in [CkaPlan::Full, batches(50_000)] {
             let message = plan.at_once(60_000, 100).unwrap_err();
             assert!(message.contains("1638") && message.contains("--cka 500"), "{message}");
         }

@@ -1,5 +1,6 @@
 //! Trains a built-in architecture with SGD.
 
+mod batch;
 mod sgd;
 mod state;
 
@@ -26,6 +27,7 @@ use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
 use advmod_attacks::victim::first_line;
+use batch::{Normalizer, augmented, batches};
 use sgd::Sgd;
 
 /// The recipe, and where its results go.
@@ -37,7 +39,7 @@ pub struct TrainPlan {
     pub output: PathBuf,
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images per step; a last, smaller batch is used too.
+    /// Images per step; a last, smaller batch is used too, and a last image alone joins the batch before.
     pub batch: usize,
     /// Of the first epoch.
     pub learning_rate: f64,
@@ -125,9 +127,17 @@ pub enum TrainError {
     /// Writing a checkpoint or the model.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The data does not suit the network, or training diverged.
+    /// The data does not suit the network.
     #[error("{0}")]
     Unsuitable(String),
+    /// Training diverged: what is not finite, and where.
+    #[error("{what}; lower --lr ({learning_rate})")]
+    Diverged {
+        /// For readers.
+        what: String,
+        /// At the time.
+        learning_rate: f64,
+    },
     /// Stopped by the caller.
     #[error("training was stopped; the checkpoints written so far are complete")]
     Stopped,
@@ -241,7 +251,7 @@ fn fit_on<'a>(
     }
 
     let n = data.train.labels.len();
-    let steps = n.div_ceil(plan.batch);
+    let steps = batches(&vec![0; n], plan.batch).count();
     for epoch in done + 1..=plan.epochs {
         let decays = plan.milestones.iter().filter(|&&milestone| epoch >= milestone).count();
         let learning_rate = plan.learning_rate * 0.1_f64.powi(decays as i32);
@@ -252,7 +262,7 @@ fn fit_on<'a>(
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut random);
         let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
-        for (step, indices) in order.chunks(plan.batch).enumerate() {
+        for (step, indices) in batches(&order, plan.batch).enumerate() {
             let batch = augmented(data.train, indices, plan, &mut random);
             let (pixels, labels) = upload(&batch, device)?;
             let mode = Mode::Train { momentum: 0.1, seed: dropped.random(), bf16: plan.bf16 };
@@ -264,22 +274,18 @@ fn fit_on<'a>(
             seen += indices.len();
             let (loss, accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
             if !loss.is_finite() {
-                return Err(TrainError::Unsuitable(format!(
-                    "the loss is not finite in epoch {epoch}, step {}; lower --lr ({learning_rate})",
-                    step + 1
-                )));
+                let what = format!("the loss is not finite in epoch {epoch}, step {}", step + 1);
+                return Err(TrainError::Diverged { what, learning_rate });
+            }
+            if (epoch, step) == (done + 1, 0) {
+                // Not only after hours.
+                check_finite(network.program(), epoch, learning_rate)?;
             }
             if report(TrainEvent::Step { epoch, step: step + 1, steps, loss, accuracy }).is_break() {
                 return Err(TrainError::Stopped);
             }
         }
-        for weight in network.program().weights.iter().filter(|weight| weight.trainable) {
-            if !bool::try_from(weight.tensor.isfinite().all())? {
-                let message =
-                    format!("{} is not finite after epoch {epoch}; lower --lr ({learning_rate})", weight.name);
-                return Err(TrainError::Unsuitable(message));
-            }
-        }
+        check_finite(network.program(), epoch, learning_rate)?;
         let test_accuracy = share(&trained.correct(data.test)?);
         let (loss, train_accuracy) = (loss_sum / seen as f64, correct as f64 / seen as f64);
         if let Some(folder) = &plan.checkpoints {
@@ -294,6 +300,25 @@ fn fit_on<'a>(
         }
     }
     Ok(trained)
+}
+
+/// Weights, and what batch normalization has averaged.
+fn check_finite(program: &Program, epoch: usize, learning_rate: f64) -> Result<(), TrainError> {
+    // Weights first: what diverges reaches the averages too.
+    let (trained, averaged): (Vec<_>, Vec<_>) = program.weights.iter().partition(|weight| weight.trainable);
+    for weight in trained.into_iter().chain(averaged) {
+        if bool::try_from(weight.tensor.isfinite().all())? {
+            continue;
+        }
+        let what = format!("{} is not finite in epoch {epoch}", weight.name);
+        return Err(match weight.trainable {
+            true => TrainError::Diverged { what, learning_rate },
+            false => TrainError::Unsuitable(format!(
+                "{what}: batch normalization needs more than one value per channel; raise --batch, or give larger images"
+            )),
+        });
+    }
+    Ok(())
 }
 
 /// A trained network.
@@ -341,35 +366,6 @@ fn check(architecture: &dyn Architecture, dataset: &dyn Dataset) -> Result<(), T
             architecture.classes()
         ))),
     }
-}
-
-/// Random crops of the zero-padded image and mirror images, as bytes.
-fn augmented(images: &Images, indices: &[usize], plan: &TrainPlan, random: &mut ChaCha8Rng) -> Images {
-    let [_, channels, height, width] = images.shape;
-    let size = channels * height * width;
-    let mut pixels = vec![0; indices.len() * size];
-    for (output, &index) in pixels.chunks_exact_mut(size).zip(indices) {
-        let input = &images.pixels[index * size..][..size];
-        let mut shift = || match plan.crop_padding {
-            0 => 0,
-            padding => random.random_range(0..=2 * padding) as isize - padding as isize,
-        };
-        let (down, right) = (shift(), shift());
-        let mirror = plan.flip && random.random::<bool>();
-        for channel in 0..channels {
-            for row in 0..height {
-                let Some(from_row) = row.checked_add_signed(down).filter(|&it| it < height) else { continue };
-                let (from, to) = ((channel * height + from_row) * width, (channel * height + row) * width);
-                for column in 0..width {
-                    let Some(at) = column.checked_add_signed(right).filter(|&it| it < width) else { continue };
-                    let at = if mirror { width - 1 - at } else { at };
-                    output[to + column] = input[from + at];
-                }
-            }
-        }
-    }
-    let labels = indices.iter().map(|&index| images.labels[index]).collect();
-    Images { pixels, shape: [indices.len(), channels, height, width], labels }
 }
 
 impl Trained<'_> {
@@ -440,25 +436,4 @@ fn share(correct: &[bool]) -> f64 {
 
 fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<i64, TchError> {
     i64::try_from(logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?)
-}
-
-/// Mean and deviation as tensors `[1, C, 1, 1]`.
-#[derive(Debug)]
-struct Normalizer {
-    mean: Tensor,
-    std: Tensor,
-}
-
-impl Normalizer {
-    fn new(plan: &TrainPlan, channels: i64, device: Device) -> Result<Self, TrainError> {
-        let (mean, std) = plan.normalization.for_channels(channels).map_err(TrainError::Unsuitable)?;
-        let tensor = |values: &[f64]| -> Result<Tensor, TchError> {
-            to_device(&Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?, device)
-        };
-        Ok(Self { mean: tensor(&mean)?, std: tensor(&std)? })
-    }
-
-    fn apply(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
-        pixels.f_sub(&self.mean)?.f_div(&self.std)
-    }
 }

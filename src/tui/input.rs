@@ -47,7 +47,8 @@ fn read(sender: &Sender<Input>) -> io::Result<()> {
         if descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        while event::poll(Duration::ZERO)? {
+        // Not zero, for which nothing is looked for at all.
+        while event::poll(Duration::from_millis(1))? {
             if sender.send(Input::Event(event::read()?)).is_err() {
                 return Ok(());
             }

@@ -1,8 +1,12 @@
 //! The other commands through the real executable.
 
+use advmod::model::load::LoadOptions;
+use advmod::model::upload::upload;
+use advmod::modularity::{Similarity, modularity, neighbors};
 use serde_json::Value;
+use tch::Device;
 
-use crate::support::{advmod, root, stdout};
+use crate::support::{advmod, first, model, root, stdout};
 
 #[test]
 fn inspect_shows_the_embedded_model() {
@@ -64,15 +68,28 @@ fn a_curve_outlives_a_later_model_that_cannot_be_read() {
 }
 
 #[test]
-fn curve_with_more_samples_than_one_batch_equals_its_parts() {
-    // 600 samples go through the model in two batches, 300 in one; a curve of one tap set is checked against the whole.
+fn curve_over_more_samples_than_one_batch_is_that_of_all_at_once() {
+    // 600 samples go through the model in two batches here, which are put together tap by tap, and in one below.
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();
     stdout(&["curve", "--first", "600", "--repeats", "1", "--taps", "layer3.2,conv1", "--out", &out]);
     let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
     let taps = json[0]["curve"]["taps"].as_array().unwrap();
     assert_eq!(taps.iter().map(|tap| tap["tap"].as_str().unwrap()).collect::<Vec<_>>(), ["conv1", "layer3.2"]);
-    assert!(taps.iter().all(|tap| tap["q"].as_f64().unwrap() > 0.4));
+    let (model, images) = (model(None, &LoadOptions::default()), first(None, 600));
+    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+    let (pixels, _) = upload(&images, Device::Cpu).unwrap();
+    let paths = model.tap_paths();
+    let _logits = model
+        .trace(&pixels, &mut |tap, rows| {
+            if let Some(found) = taps.iter().find(|it| it["tap"] == paths[tap].as_str()) {
+                let neighbors = neighbors(rows, Similarity::Cosine, 3).unwrap();
+                let q = modularity(&neighbors, 3, &labels, 10).unwrap().q;
+                assert!((found["q"].as_f64().unwrap() - q).abs() < 1e-9, "{found} {q}");
+            }
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]

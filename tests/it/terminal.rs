@@ -272,6 +272,21 @@ fn one_cell_and_back() {
 }
 
 #[test]
+fn a_key_that_comes_together_with_a_new_size_counts() {
+    let folder = folder();
+    let mut terminal = Terminal::tui(SMALL, folder.path());
+    terminal.wait_for("FINISHED");
+    for round in 0..10 {
+        terminal.resize(100 + round, 30);
+        let (key, text) = if round % 2 == 0 { ("3", "another attack") } else { ("1", "Modularity Q") };
+        terminal.press(key);
+        terminal.wait_for(text);
+    }
+    terminal.press("q");
+    assert_eq!(terminal.ended().0, 0);
+}
+
+#[test]
 fn a_request_to_terminate_ends_with_143_and_the_results_so_far() {
     let folder = folder();
     let mut terminal = Terminal::tui("--first 200 --attacks cw --threads 1 --out run", folder.path());

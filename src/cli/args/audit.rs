@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{DataArgs, ModelArgs, RunArgs, TapArgs};
+use super::shared::{DataArgs, ModelArgs, RunArgs, TapArgs, positive};
 use crate::tui::graphics::Choice;
 use crate::tui::theme::{Marker, Palette};
 
@@ -83,6 +83,9 @@ pub struct AuditArgs {
     /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Images per batch of an attack; bounds memory, never changes results [default: 128].
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Run")]
+    pub batch: Option<usize>,
     /// A plan file (TOML) with any of these settings; flags win over it.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub plan: Option<PathBuf>,

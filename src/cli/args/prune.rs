@@ -53,7 +53,7 @@ pub struct PruneArgs {
     /// How the rest is fine-tuned.
     #[command(flatten)]
     pub tuning: TuningArgs,
-    /// On what, and how it shows; --batch is that of fine-tuning.
+    /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
     /// Folder for prune.json, prune.csv, prune.svg and a model per rule; a name that ends in .safetensors is the file of the only rule's model.
@@ -68,6 +68,9 @@ pub struct TuningArgs {
     /// Passes over the training images; 0 does not train.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub epochs: usize,
+    /// Images per step.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive, allow_negative_numbers = true)]
+    pub batch: usize,
     /// Learning rate of the first epoch.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
     pub lr: f64,

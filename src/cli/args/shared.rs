@@ -103,9 +103,6 @@ pub struct RunArgs {
     /// auto, cpu, cuda or cuda:N [default: auto].
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
-    /// Images per batch; bounds memory, never changes results [default: 128].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
-    pub batch: Option<usize>,
     /// Processor threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,

@@ -1,7 +1,7 @@
 //! Curves as an SVG picture.
 
 use super::{ModelCurve, tail};
-use crate::modularity::Curve;
+use crate::modularity::{Curve, TapPoint};
 use crate::report::svg::{Colour, Line, LineChart, charts};
 
 /// What lines of weights that are not random are called.
@@ -83,6 +83,12 @@ fn named<'a>(group: &[&'a ModelCurve]) -> Group<'a> {
     }
 }
 
+/// One standard deviation to both sides.
+fn spread(point: &TapPoint) -> Option<(f64, f64)> {
+    let (q, deviation) = (point.q?, point.std_dev?);
+    Some((q - deviation, q + deviation))
+}
+
 fn chart(group: &Group<'_>, range: (f64, f64)) -> LineChart {
     let n = group.lines.len();
     let is_few = n <= LINES;
@@ -91,7 +97,7 @@ fn chart(group: &Group<'_>, range: (f64, f64)) -> LineChart {
         name: name.clone(),
         values: it.curve.taps.iter().map(|point| point.q).collect(),
         // Many bands over each other tell nothing.
-        spread: if is_few { it.curve.taps.iter().map(|point| point.std_dev).collect() } else { Vec::new() },
+        band: if is_few { it.curve.taps.iter().map(spread).collect() } else { Vec::new() },
         colour: if is_few { Colour::Own(place) } else { Colour::Step(place as f64 / steps) },
     };
     LineChart {

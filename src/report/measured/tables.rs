@@ -1,8 +1,8 @@
 //! Curves as CSV.
 
 use super::ModelCurve;
-use crate::modularity::TapModularity;
-use crate::report::safe_cell;
+use crate::modularity::{Modularity, ModularityError, TapModularity};
+use crate::report::{cell, csv_table, safe_cell};
 
 /// A row for each model, setting, tap and repeat.
 pub fn curve_csv(curves: &[ModelCurve]) -> Vec<u8> {
@@ -24,6 +24,7 @@ pub fn curve_csv(curves: &[ModelCurve]) -> Vec<u8> {
         "largest_in_degree",
         "in_degree_skewness",
         "never_chosen",
+        "reason",
     ];
     let rows = curves.iter().flat_map(|it| {
         let taps = it.details.iter().enumerate();
@@ -33,7 +34,7 @@ pub fn curve_csv(curves: &[ModelCurve]) -> Vec<u8> {
                 .map(move |(repeat, found)| [&before(it, index, &tap.tap)[..], &of_repeat(it, repeat, found)].concat())
         })
     });
-    csv(&header, rows)
+    csv_table(&header, rows)
 }
 
 /// A row for each model, setting, tap and class.
@@ -55,7 +56,7 @@ pub fn classes_csv(curves: &[ModelCurve]) -> Vec<u8> {
             })
         })
     });
-    csv(&header, rows)
+    csv_table(&header, rows)
 }
 
 /// The first columns.
@@ -70,32 +71,22 @@ fn before(it: &ModelCurve, index: usize, tap: &str) -> [String; 6] {
     ]
 }
 
-fn of_repeat(it: &ModelCurve, repeat: usize, found: &TapModularity) -> [String; 11] {
-    let modularity = &found.modularity;
+/// The rest; empty but for the reason where there is no Q.
+fn of_repeat(it: &ModelCurve, repeat: usize, found: &Result<TapModularity, ModularityError>) -> [String; 12] {
+    let (measured, reason) = (found.as_ref().ok(), found.as_ref().err());
+    let modularity = measured.map(|it| &it.modularity);
     [
         repeat.to_string(),
-        modularity.q.to_string(),
+        cell(modularity.map(|it| it.q)),
         cell(it.random_init),
-        modularity.null.to_string(),
-        modularity.null_std_dev.to_string(),
-        cell(modularity.z()),
-        modularity.label_overlap.to_string(),
-        found.knn_accuracy.to_string(),
-        found.hubness.largest_in_degree.to_string(),
-        found.hubness.skewness.to_string(),
-        found.never_chosen.to_string(),
+        cell(modularity.map(|it| it.null)),
+        cell(modularity.map(|it| it.null_std_dev)),
+        cell(modularity.and_then(Modularity::z)),
+        cell(modularity.map(|it| it.label_overlap)),
+        cell(measured.map(|it| it.knn_accuracy)),
+        cell(measured.map(|it| it.hubness.largest_in_degree)),
+        cell(measured.map(|it| it.hubness.skewness)),
+        cell(measured.map(|it| it.never_chosen)),
+        safe_cell(&cell(reason)),
     ]
-}
-
-fn cell(value: Option<impl ToString>) -> String {
-    value.map_or(String::new(), |value| value.to_string())
-}
-
-fn csv(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(header).expect("writing to memory cannot fail");
-    for row in rows {
-        writer.write_record(row).expect("writing to memory cannot fail");
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
 }

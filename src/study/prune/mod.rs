@@ -1,7 +1,7 @@
 //! Layer pruning by the modularity curve (the paper's §4.5): which units do not separate the classes any further, and what it costs to
 //! take them out.
 //!
-//! [`rules`] decides on plain numbers, [`survey`] measures them, [`remove`] makes the smaller network, [`tune`] trains and judges it.
+//! [`rules`] decides on plain numbers, [`survey`] measures them, [`remove`] makes the smaller network, [`tune`] and [`from_scratch`] train it.
 
 pub mod rules;
 mod survey;
@@ -246,6 +246,9 @@ pub struct Judged {
     pub tuned: Rate,
     /// Test accuracy of the whole network − that after fine-tuning, on the same images.
     pub drop: Option<Measured>,
+    /// Test accuracy of the whole network after the same fine-tuning − that after fine-tuning: what the removal alone costs. Absent where
+    /// nothing was removed, or the whole network was not fine-tuned.
+    pub cost: Option<Measured>,
     /// Test accuracy of the same network trained from fresh weights.
     pub scratch: Option<Rate>,
 }
@@ -269,46 +272,53 @@ fn copy(program: &Program) -> Program {
     program
 }
 
-/// Which of the trainings that belong to a proposal is at work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Training {
-    /// Of the weights that stayed.
-    Tune,
-    /// Of fresh weights.
-    Scratch,
+/// A proposal's network after fine-tuning.
+#[derive(Debug)]
+pub struct Tuned<'a> {
+    /// The network.
+    pub trained: Trained<'a>,
+    /// Test accuracy without any training.
+    pub removed: Rate,
+    /// Which test images it classifies correctly now.
+    pub correct: Vec<bool>,
 }
 
-/// Fine-tunes what is left by `plan`, and trains the same network from fresh weights by `scratch` where that is given. `before`: which test
-/// images the whole network classifies correctly.
+/// Fine-tunes what is left.
 ///
 /// # Errors
 /// As for [`fit`].
 pub fn tune<'a>(
     removed: &'a Removed,
-    (data, before): (TrainData<'a>, &[bool]),
+    data: TrainData<'a>,
     plan: &'a TrainPlan,
-    scratch: Option<&TrainPlan>,
     device: Device,
-    report: &mut dyn FnMut(Training, TrainEvent) -> ControlFlow<()>,
-) -> Result<(Judged, Trained<'a>), TrainError> {
+    report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Tuned<'a>, TrainError> {
     let name = removed.name.as_str();
     let at_once = TrainPlan { epochs: 0, ..plan.clone() };
     let go_on = &mut |_| ControlFlow::Continue(());
     let untrained = fit(name, copy(&removed.program), data, &at_once, device, go_on)?.correct(data.test)?;
-    let trained = fit(name, copy(&removed.program), data, plan, device, &mut |event| report(Training::Tune, event))?;
-    let after = trained.correct(data.test)?;
-    let from_scratch = match removed.architecture.as_deref().zip(scratch) {
-        // How the layers of an exported program were initialized is not in it.
-        None => None,
-        Some((architecture, plan)) => {
-            let program = fresh(architecture, plan.seed)?;
-            let trained = fit(name, program, data, plan, device, &mut |event| report(Training::Scratch, event))?;
-            Some(rate(&trained.correct(data.test)?))
-        }
-    };
-    let judged =
-        Judged { removed: rate(&untrained), tuned: rate(&after), drop: drop_of(before, &after), scratch: from_scratch };
-    Ok((judged, trained))
+    let trained = fit(name, copy(&removed.program), data, plan, device, report)?;
+    let correct = trained.correct(data.test)?;
+    Ok(Tuned { trained, removed: rate(&untrained), correct })
+}
+
+/// Trains the same network from fresh weights, and returns its test accuracy; none for exported programs: how their layers were
+/// initialized is not in them.
+///
+/// # Errors
+/// As for [`fit`].
+pub fn from_scratch(
+    removed: &Removed,
+    data: TrainData<'_>,
+    plan: &TrainPlan,
+    device: Device,
+    report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Option<Rate>, TrainError> {
+    let Some(architecture) = removed.architecture.as_deref() else { return Ok(None) };
+    let program = fresh(architecture, plan.seed)?;
+    let trained = fit(&removed.name, program, data, plan, device, report)?;
+    Ok(Some(rate(&trained.correct(data.test)?)))
 }
 
 /// As a share.
@@ -317,7 +327,7 @@ pub fn rate(correct: &[bool]) -> Rate {
 }
 
 /// How much smaller the share of correct images is.
-fn drop_of(before: &[bool], after: &[bool]) -> Option<Measured> {
+pub fn drop_of(before: &[bool], after: &[bool]) -> Option<Measured> {
     let mut cells = [0; 4];
     for pair in before.iter().zip(after) {
         cells[match pair {

@@ -89,17 +89,6 @@ pub fn increments(q: &[f64]) -> Vec<Option<f64>> {
     (0..q.len()).map(|at| Some(q[at] - q[at.checked_sub(1)?])).collect()
 }
 
-/// Where the largest Q before each tap is; the first tap has none. Of equal ones the first.
-pub fn earlier_maxima(q: &[f64]) -> Vec<Option<usize>> {
-    let mut maxima = Vec::with_capacity(q.len());
-    let mut largest: Option<usize> = None;
-    for at in 0..q.len() {
-        maxima.push(largest);
-        largest = Some(largest.filter(|&largest| q[largest] >= q[at]).unwrap_or(at));
-    }
-    maxima
-}
-
 /// Rule A on increments: kept are those of at least the threshold, and taps that have none.
 pub fn by_increment(increments: &[Option<f64>], threshold: f64) -> Vec<bool> {
     increments.iter().map(|it| it.is_none_or(|it| it >= threshold)).collect()
@@ -244,7 +233,7 @@ mod tests {
 
     fn running_maximum(q: &[f64]) -> Vec<bool> {
         let margins: Vec<Option<f64>> =
-            earlier_maxima(q).into_iter().enumerate().map(|(at, before)| Some(q[at] - q[before?])).collect();
+            (0..q.len()).map(|at| Some(q[at] - q[..at].iter().copied().reduce(f64::max)?)).collect();
         by_running_maximum(&margins)
     }
 

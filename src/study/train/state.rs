@@ -70,6 +70,11 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
+    /// Whether a folder of checkpoints has one.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
     /// Reads the state in a folder of checkpoints.
     ///
     /// # Errors

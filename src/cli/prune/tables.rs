@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::inspect::thousands;
-use super::prune::{Outcome, Pruning};
+use super::results::{Pruning, RuleRow};
 use crate::audit::stats::{Measured, Rate};
-use crate::report::safe_cell;
+use crate::cli::inspect::thousands;
 use crate::report::svg::{Colour, Line, LineChart, charts};
-use crate::study::prune::Size;
+use crate::report::{cell, csv_table, safe_cell};
+use crate::study::prune::{Judged, Size};
 
 /// What was measured of each unit.
-pub(super) fn units_table(it: &Pruning) -> String {
+pub(super) fn units_table(it: &Pruning, has_margin: bool) -> String {
     let survey = &it.survey;
     let mut text = format!(
         "{} ({}), training images of {}: N = {}, k = {}, {}, {} repeat(s)\n",
@@ -20,11 +20,14 @@ pub(super) fn units_table(it: &Pruning) -> String {
     let has_cka = survey.units.iter().any(|unit| unit.cka.is_some());
     let cka_head = if has_cka { "  CKA with the one before" } else { "" };
     let mut line = |cells: String| writeln!(text, "{}", cells.trim_end()).expect("writing to memory cannot fail");
-    line(format!("  {:<width$}  {:>7}  {:<26}{cka_head}", "unit", "Q", "ΔQ [95 %]"));
+    let margin_head = if has_margin { format!("  {:<26}", "Q − largest before [95 %]") } else { String::new() };
+    line(format!("  {:<width$}  {:>7}  {:<26}{margin_head}{cka_head}", "unit", "Q", "ΔQ [95 %]"));
     for unit in &survey.units {
-        let delta = unit.delta.map_or("–".to_owned(), |it| signed(it, 3));
+        let interval = |it: Option<Measured>| it.map_or("–".to_owned(), |it| signed(it, 3));
+        let delta = interval(unit.delta);
+        let margin = if has_margin { format!("  {:<26}", interval(unit.margin)) } else { String::new() };
         let cka = unit.cka.map_or(String::new(), |cka| format!("  {cka:.3}"));
-        line(format!("  {:<width$}  {:>7.4}  {delta:<26}{cka}", unit.unit, unit.q));
+        line(format!("  {:<width$}  {:>7.4}  {delta:<26}{margin}{cka}", unit.unit, unit.q));
     }
     text + "\n"
 }
@@ -45,12 +48,14 @@ fn percent(rate: Rate) -> String {
 /// A row per rule, the whole network first.
 pub(super) fn table(it: &Pruning) -> String {
     let is_trained = it.rules.iter().any(|row| row.judged.is_some());
+    let has_cost = it.rules.iter().any(|row| row.judged.as_ref().is_some_and(|judged| judged.cost.is_some()));
     let has_scratch = it.rules.iter().any(|row| row.judged.as_ref().is_some_and(|judged| judged.scratch.is_some()));
     let mut head: Vec<String> =
         ["rule", "left", "removed", "ΔQ", "parameters", "−%", "MACs", "−%"].map(str::to_owned).to_vec();
     if is_trained {
         head.extend(["acc. at once", "fine-tuned", "drop [95 %]"].map(str::to_owned));
     }
+    head.extend(has_cost.then(|| "below none [95 %]".to_owned()));
     head.extend(has_scratch.then(|| "from scratch".to_owned()));
     let size = |size: &Size| {
         let share =
@@ -68,6 +73,7 @@ pub(super) fn table(it: &Pruning) -> String {
     if is_trained {
         whole.extend([it.accuracy.map_or("–".to_owned(), percent), "–".to_owned(), "–".to_owned()]);
     }
+    whole.extend(has_cost.then(|| "–".to_owned()));
     whole.extend(has_scratch.then(|| "–".to_owned()));
     rows.push(whole);
     for row in &it.rules {
@@ -82,9 +88,10 @@ pub(super) fn table(it: &Pruning) -> String {
         if let Some(judged) = &row.judged {
             let points =
                 |it: Measured| Measured { value: 100.0 * it.value, low: 100.0 * it.low, high: 100.0 * it.high };
-            let drop = judged.drop.map_or("–".to_owned(), |drop| signed(points(drop), 2));
-            cells.extend([percent(judged.removed), percent(judged.tuned), drop]);
-            cells.extend(judged.scratch.map(percent));
+            let interval = |it: Option<Measured>| it.map_or("–".to_owned(), |it| signed(points(it), 2));
+            cells.extend([percent(judged.removed), percent(judged.tuned), interval(judged.drop)]);
+            cells.extend(has_cost.then(|| interval(judged.cost)));
+            cells.extend(has_scratch.then(|| judged.scratch.map_or("–".to_owned(), percent)));
         }
         rows.push(cells);
     }
@@ -92,6 +99,10 @@ pub(super) fn table(it: &Pruning) -> String {
     text += "ΔQ: sum over what was removed; parameters and MACs (convolutions, linear layers) per image, −%: saved\n";
     if is_trained {
         text += "acc.: % of the test images; at once: without any training; drop: whole − fine-tuned, in points, on the same images\n";
+        if has_cost {
+            text += "below none: the whole network fine-tuned alike (rule none) − fine-tuned: what the removal alone costs\n";
+        }
+        text += "intervals are for other test images, not for another training\n";
     }
     if let Some(recipe) = it.recipe.as_ref().filter(|_| is_trained) {
         writeln!(text, "fine-tuning: {recipe}").expect("writing to memory cannot fail");
@@ -106,7 +117,7 @@ pub(super) fn table(it: &Pruning) -> String {
 }
 
 /// What a row does not say.
-fn notes(row: &Outcome) -> String {
+fn notes(row: &RuleRow) -> String {
     let mut text = String::new();
     let mut note = |line: String| writeln!(text, "{}: {line}", row.rule).expect("writing to memory cannot fail");
     if row.removed.len() > 3 {
@@ -114,6 +125,9 @@ fn notes(row: &Outcome) -> String {
     }
     for repair in &row.repairs {
         note(format!("{} stays: {}", repair.unit, repair.why));
+    }
+    for missing in &row.missing {
+        note(missing.clone());
     }
     if !row.remade.is_empty() {
         note(format!("did not fit and starts afresh: {}", row.remade.join(" ")));
@@ -142,9 +156,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 
 /// A row per rule.
 pub(super) fn csv(it: &Pruning) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
-    row(&[
+    let header = [
         "rule",
         "architecture",
         "removed",
@@ -158,46 +170,41 @@ pub(super) fn csv(it: &Pruning) -> Vec<u8> {
         "accuracy_removed",
         "accuracy_tuned",
         "drop",
-        "drop_low",
-        "drop_high",
+        "drop_low_95",
+        "drop_high_95",
+        "below_none",
+        "below_none_low_95",
+        "below_none_high_95",
         "accuracy_scratch",
-    ]
-    .map(str::to_owned));
-    let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for outcome in &it.rules {
-        let judged = outcome.judged.as_ref();
-        let drop = judged.and_then(|judged| judged.drop);
-        row(&[
-            outcome.rule.clone(),
-            safe_cell(&outcome.architecture),
-            safe_cell(&outcome.removed.join(" ")),
-            cell(outcome.delta_q),
-            outcome.size.parameters.to_string(),
-            (saved(it.size.parameters, outcome.size.parameters) / 100.0).to_string(),
-            outcome.size.macs[0].to_string(),
-            (saved(it.size.macs[0], outcome.size.macs[0]) / 100.0).to_string(),
-            outcome.size.macs[1].to_string(),
+    ];
+    let interval = |it: Option<Measured>| [it.map(|it| it.value), it.map(|it| it.low), it.map(|it| it.high)].map(cell);
+    let row = |row: &RuleRow| {
+        let judged = row.judged.as_ref();
+        let mut cells = vec![
+            row.rule.clone(),
+            safe_cell(&row.architecture),
+            safe_cell(&row.removed.join(" ")),
+            cell(row.delta_q),
+            row.size.parameters.to_string(),
+            (saved(it.size.parameters, row.size.parameters) / 100.0).to_string(),
+            row.size.macs[0].to_string(),
+            (saved(it.size.macs[0], row.size.macs[0]) / 100.0).to_string(),
+            row.size.macs[1].to_string(),
             cell(it.accuracy.and_then(|rate| rate.value)),
             cell(judged.and_then(|judged| judged.removed.value)),
             cell(judged.and_then(|judged| judged.tuned.value)),
-            cell(drop.map(|drop| drop.value)),
-            cell(drop.map(|drop| drop.low)),
-            cell(drop.map(|drop| drop.high)),
-            cell(judged.and_then(|judged| judged.scratch?.value)),
-        ]);
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+        ];
+        cells.extend(interval(judged.and_then(|judged| judged.drop)));
+        cells.extend(interval(judged.and_then(|judged| judged.cost)));
+        cells.push(cell(judged.and_then(|judged| judged.scratch?.value)));
+        cells
+    };
+    csv_table(&header, it.rules.iter().map(row))
 }
 
 /// The curve with its increments, and the accuracies by rule.
 pub(super) fn picture(it: &Pruning) -> String {
     let survey = &it.survey;
-    let line = |name: &str, values: Vec<Option<f64>>, spread: Vec<Option<f64>>, colour: usize| Line {
-        name: name.to_owned(),
-        values,
-        spread,
-        colour: Colour::Own(colour),
-    };
     let deltas = || survey.units.iter().map(|unit| unit.delta);
     let lowest = deltas().flatten().map(|it| it.low).fold(0.0, f64::min);
     let curve = LineChart {
@@ -209,12 +216,12 @@ pub(super) fn picture(it: &Pruning) -> String {
             line(
                 "ΔQ, 95 %",
                 deltas().map(|it| it.map(|it| it.value)).collect(),
-                deltas().map(|it| it.map(|it| it.high - it.value)).collect(),
+                deltas().map(|it| it.map(|it| (it.low, it.high))).collect(),
                 1,
             ),
         ],
     };
-    let of = |value: fn(&Outcome) -> Option<Rate>| -> Vec<Option<f64>> {
+    let of = |value: fn(&RuleRow) -> Option<Rate>| -> Vec<Option<f64>> {
         it.rules.iter().map(|row| value(row).and_then(|rate| rate.value)).collect()
     };
     let whole = it.rules.iter().map(|_| it.accuracy.and_then(|rate| rate.value)).collect();
@@ -237,30 +244,40 @@ pub(super) fn picture(it: &Pruning) -> String {
     charts(&drawn, "Modularity and its increments by unit, and test accuracy by pruning rule")
 }
 
-/// What was removed by its ΔQ, the smallest first, beside the accuracy that it cost; nothing to compare with a single rule.
-fn lost(rules: &[Outcome]) -> Option<LineChart> {
-    let mut rows: Vec<(&str, f64, Measured)> =
-        rules.iter().filter_map(|row| Some((row.rule.as_str(), row.delta_q?, row.judged.as_ref()?.drop?))).collect();
+fn line(name: &str, values: Vec<Option<f64>>, band: Vec<Option<(f64, f64)>>, colour: usize) -> Line {
+    Line { name: name.to_owned(), values, band, colour: Colour::Own(colour) }
+}
+
+/// What was removed by its ΔQ, the smallest first, beside the accuracy that it cost: more than fine-tuning alone where that is known.
+fn lost(rules: &[RuleRow]) -> Option<LineChart> {
+    let is_known = |of: fn(&Judged) -> Option<Measured>| {
+        rules.iter().filter_map(|row| Some((row.rule.as_str(), row.delta_q?, of(row.judged.as_ref()?)?))).collect()
+    };
+    let mut rows: Vec<(&str, f64, Measured)> = is_known(|judged| judged.cost);
+    let title = if rows.is_empty() {
+        "ΔQ removed, and test accuracy lost"
+    } else {
+        "ΔQ removed, and test accuracy below none"
+    };
+    if rows.is_empty() {
+        rows = is_known(|judged| judged.drop);
+    }
     rows.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let all = || rows.iter().flat_map(|(_, delta, drop)| [*delta, drop.low, drop.high]);
+    let all = || rows.iter().flat_map(|(_, delta, lost)| [*delta, lost.low, lost.high]);
     let ends = |value: f64| (20.0 * value).abs().ceil() / 20.0;
+    // With a single rule there is nothing to compare.
     (rows.len() > 1).then(|| LineChart {
-        title: "ΔQ removed, and test accuracy lost".to_owned(),
+        title: title.to_owned(),
         places: rows.iter().map(|row| row.0.to_owned()).collect(),
         range: (-ends(all().fold(0.0, f64::min)), ends(all().fold(0.05, f64::max))),
         lines: vec![
-            Line {
-                name: "sum of ΔQ".to_owned(),
-                values: rows.iter().map(|row| Some(row.1)).collect(),
-                spread: Vec::new(),
-                colour: Colour::Own(0),
-            },
-            Line {
-                name: "lost, 95 %".to_owned(),
-                values: rows.iter().map(|row| Some(row.2.value)).collect(),
-                spread: rows.iter().map(|row| Some(row.2.high - row.2.value)).collect(),
-                colour: Colour::Own(1),
-            },
+            line("sum of ΔQ", rows.iter().map(|row| Some(row.1)).collect(), Vec::new(), 0),
+            line(
+                "lost, 95 %",
+                rows.iter().map(|row| Some(row.2.value)).collect(),
+                rows.iter().map(|row| Some((row.2.low, row.2.high))).collect(),
+                1,
+            ),
         ],
     })
 }
