@@ -22,6 +22,8 @@ pub mod data;
 
 pub mod pickle;
 
+pub mod names;
+
 pub mod atomic_file;
 
 /// The libtorch version that the `tch` dependency binds.

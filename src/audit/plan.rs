@@ -321,7 +321,7 @@ impl AuditPlan {
         let n = selection.n();
         let k = at_least_one("k", self.curve.k, 3)?;
         if n <= k {
-            let message = format!("N = {n} samples are too few for k = {k}; lower --k, or raise --samples or --first");
+            let message = format!("N = {n} samples are too few for k = {k}; lower --k or take more samples");
             return Err(PlanError::Setting(message));
         }
         let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose();

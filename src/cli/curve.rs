@@ -49,6 +49,8 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             None => info.name.clone(),
             Some(seed) => format!("{}, random weights {seed}", info.name),
         };
+        let file_path = file.map(PathBuf::as_path).filter(|_| random_init.is_none());
+        let doubt = work.question_normalization(&model, data.as_ref(), plan.samples[0], (file_path, &how.read));
         work.begin(&name);
         let measured = sweep(&model, data.as_ref(), &plan, &mut |done, total| work.tell(&name, done, total));
         outcome.interrupted = work.finish();
@@ -66,7 +68,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             }
         };
         outcome.done += 1;
-        for warning in warnings {
+        for warning in doubt.into_iter().chain(warnings) {
             // Of random weights only what their file has not had.
             let is_new = random_init.is_none() || !warned.contains(&(file, warning.clone()));
             if is_new {

@@ -49,6 +49,11 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
             continue;
         }
         let name = model.info().name.clone();
+        // All are of one training: what holds for the first holds for the rest.
+        let doubt = match measured.len() {
+            0 => work.question_normalization(&model, data.as_ref(), plan.samples, (Some(file), &how.read)),
+            _ => None,
+        };
         let found = checkpoint(&model, data.as_ref(), &plan, &mut |done, total| work.tell(&name, done, total));
         outcome.interrupted = work.finish();
         if outcome.interrupted.is_some() {
@@ -61,7 +66,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
                 continue;
             }
         };
-        for warning in warnings.iter().filter(|_| !quiet) {
+        for warning in doubt.iter().chain(&warnings).filter(|_| !quiet) {
             say(&format!("warning: {name}: {warning}"));
         }
         if how.run.format == OutputFormat::Text {

@@ -124,10 +124,9 @@ fn images(report: &Report, attack: &AttackResult, folder: &Path) -> Result<Optio
     let open = |file: Result<Option<PixelFile>, _>| {
         file.map_err(|error: crate::report::pixels::PictureError| error.to_string())
     };
-    let (Some(mut clean), Some(mut adversarial)) =
-        (open(PixelFile::clean(folder))?, open(PixelFile::adversarial(folder, label))?)
-    else {
-        return Ok(None);
+    let Some(mut adversarial) = open(PixelFile::adversarial(folder, label))? else { return Ok(None) };
+    let Some(mut clean) = open(PixelFile::clean(folder))? else {
+        return Err("clean.safetensors is not there; give the folder as the audit left it".to_owned());
     };
     let unfit = |file: &str| format!("{file} is of another run; give the folder as the audit left it");
     if [&clean, &adversarial].iter().any(|file| file.shape() != report.data.shape) {

@@ -34,13 +34,15 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
     let plan = LabelPlan { k: args.k, similarity: args.similarity, samples };
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
+    let file = (args.model.model.as_deref(), &args.model.read);
+    let doubt = work.question_normalization(&model, data.as_ref(), samples, file);
     work.begin("labels");
     let ranked = rank(&model, data.as_ref(), &plan, &mut |done, total| work.tell("labels", done, total));
     if let Some(exit) = work.finish_whole() {
         return Ok(exit);
     }
     let (ranked, warnings) = ranked.map_err(CliError::Runtime)?;
-    for warning in warnings.iter().filter(|_| !quiet) {
+    for warning in doubt.iter().chain(&warnings).filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
     }
     if samples == (Selection::Sample { n: MOST, seed }) && args.samples.is_none() && !quiet {

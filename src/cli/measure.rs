@@ -5,12 +5,14 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{ProgressMode, RunArgs, SourceArgs};
+use super::args::{ProgressMode, ReadArgs, RunArgs, SourceArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, say, setup};
-use crate::data::Dataset;
+use crate::data::{Dataset, Selection, select};
+use crate::model::Model;
 use crate::report::run_dir::write_atomically;
+use crate::study::normalization::doubt;
 
 /// Threads, device and data of the flags.
 pub(super) fn begin(run: &RunArgs, source: &SourceArgs) -> Result<(Device, Box<dyn Dataset>), CliError> {
@@ -61,6 +63,21 @@ impl Work {
     /// Whether the user lets it.
     pub(super) fn go_on(&self) -> ControlFlow<()> {
         if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// A warning where a file's model seems to need another normalization than the flags give it.
+    pub(super) fn question_normalization(
+        &mut self,
+        model: &Model,
+        data: &dyn Dataset,
+        samples: Selection,
+        (file, read): (Option<&Path>, &ReadArgs),
+    ) -> Option<String> {
+        file?;
+        // More images than there are is said by whoever measures them.
+        let places = select(&samples, data.info().n).ok()?;
+        let mut tell = |done, total| self.tell("normalization", done, total);
+        doubt(model, data, &places, read.normalize.is_some(), &mut tell)
     }
 
     /// Ends the task. Where the user has interrupted it, the exit code of that comes back.

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use crate::names::is_obeyed;
 use args::{Cli, Command};
 pub use error::{CliError, Exit};
 
@@ -106,7 +107,7 @@ fn say(text: &str) {
 
 /// A terminal obeys control characters, and names of modules, classes and files come from files that may be anybody's.
 fn harmless(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "\u{fffd}")
+    text.replace(|letter: char| is_obeyed(letter) && !matches!(letter, '\n' | '\t'), "\u{fffd}")
 }
 
 /// Whether the user lets us use colours (<https://no-color.org>: any value but an empty one says no).
@@ -138,5 +139,6 @@ mod tests {
     #[test]
     fn no_name_moves_the_cursor() {
         assert_eq!(harmless("a\u{1b}[2Jb\u{9b}c\td\n"), "a\u{fffd}[2Jb\u{fffd}c\td\n");
+        assert_eq!(harmless("a\u{202e}txt.lp"), "a\u{fffd}txt.lp");
     }
 }

@@ -1,5 +1,7 @@
 //! From flags to loaded things, shared by the commands.
 
+use std::path::Path;
+
 use super::CliError;
 use super::args::{ReadArgs, SourceArgs, SplitArg};
 use crate::audit::plan::check_threads;
@@ -30,6 +32,21 @@ pub(super) fn load_options(args: &ReadArgs, taps: TapSelection) -> Result<LoadOp
 /// The flag about taps.
 pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
     patterns.map(TapSelection::parse).unwrap_or_default()
+}
+
+/// The training and the test images of a data set that has both.
+pub(super) fn open_parts(data: &Path, what_for: &str) -> Result<[Box<dyn Dataset>; 2], CliError> {
+    let open =
+        |split| open_data(&SourceArgs { data: Some(data.to_owned()), split: Some(split), ..SourceArgs::default() });
+    let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
+    if training.info().split.is_some() {
+        return Ok([training, test]);
+    }
+    Err(CliError::Runtime(format!(
+        "{} has no train and test part; {what_for} trains on one and judges on the other: give a data set with both, or a folder with train/ \
+         and test/ in it",
+        data.display()
+    )))
 }
 
 /// Opens the data of the flags, or the embedded images.

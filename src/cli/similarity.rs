@@ -35,6 +35,8 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     estimate.at_once(samples.n(), model.tap_paths().len()).map_err(CliError::Usage)?;
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
+    let file = (args.model.model.as_deref(), &args.model.read);
+    let doubt = work.question_normalization(&model, data.as_ref(), samples, file);
     let paired = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| work.tell("curve", done, total));
     if let Some(exit) = work.finish_whole() {
         return Ok(exit);
@@ -58,6 +60,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     };
     let changes = paired.changes();
     let (curve, mut warnings) = (paired.curve, paired.warnings);
+    warnings.extend(doubt);
     if outcome.done == 2 {
         warnings.extend(notes(&curve, &cka));
     }

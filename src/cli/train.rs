@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{SourceArgs, SplitArg, TrainArgs, TrainPreset};
+use super::args::{TrainArgs, TrainPreset};
 use super::dynamics as table;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
@@ -18,7 +18,7 @@ use crate::model::zoo;
 use crate::modularity::Similarity;
 use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{Checkpoint, checkpoint};
-use crate::study::train::{Interrupted, TrainError, TrainEvent, TrainPlan, checkpoint_file, train};
+use crate::study::train::{Interrupted, TrainError, TrainEvent, TrainPlan, checkpoint_file, ready, train};
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     let interrupted = args.resume.as_deref().map(Interrupted::read).transpose()?;
@@ -34,10 +34,7 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     plan.check().map_err(CliError::Usage)?;
     setup::set_threads(args.threads)?;
     let device = args.device.resolve().map_err(CliError::Runtime)?;
-    let open = |split| {
-        setup::open_data(&SourceArgs { data: Some(plan.data.clone()), split: Some(split), ..SourceArgs::default() })
-    };
-    let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
+    let [training, test] = setup::open_parts(&plan.data, "training")?;
     let info = training.info();
     let labels = training.labels().iter().chain(test.labels()).max().map_or(1, |&label| label as usize + 1);
     let classes = labels.max(info.classes.len());
@@ -45,6 +42,7 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
         interrupted.as_ref().map(|it| &it.standing.architecture).or(args.arch.as_ref()).map_or("", String::as_str);
     let architecture = zoo::named(name, info.channels as i64, classes as i64)
         .ok_or_else(|| CliError::Usage(format!("unknown architecture `{name}`; known are {}", zoo::known())))?;
+    ready(architecture.as_ref(), (training.as_ref(), test.as_ref()), &plan, interrupted.as_ref())?;
     if let Some(folder) = &plan.checkpoints {
         if interrupted.is_none() {
             begin_anew(folder)?;

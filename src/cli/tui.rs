@@ -31,7 +31,10 @@ type Worker = JoinHandle<(Recorder, AuditState, Result<(), EngineError>)>;
 pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() || is_dumb {
-        let instead = "advmod audit does the same without one";
+        let instead = match args.dynamics {
+            Some(_) => "advmod dynamics prints the same without one",
+            None => "advmod audit does the same without one",
+        };
         return Err(CliError::Usage(format!("tui needs a terminal for input and output; {instead}")));
     }
     let color = super::has_colours();

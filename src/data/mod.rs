@@ -12,6 +12,8 @@ mod select;
 
 use std::path::{Path, PathBuf};
 
+use crate::names;
+
 pub use select::{Selection, draw, select};
 
 /// Decoded images with their labels.
@@ -196,7 +198,7 @@ pub enum DataError {
         problem: String,
     },
     /// More samples than there are.
-    #[error("{wanted} images were asked for, the data has {available}; lower --samples or --first")]
+    #[error("{wanted} images were asked for, the data has {available}; take fewer")]
     TooFew {
         /// How many were asked for.
         wanted: usize,
@@ -241,7 +243,7 @@ fn first_bytes(path: &Path, n: u64) -> Vec<u8> {
 fn name_of(path: &Path) -> String {
     let canonical = path.canonicalize();
     let named = path.file_name().or_else(|| canonical.as_ref().ok()?.file_name());
-    named.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    names::shown(&named.unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
 const CIFAR10: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];

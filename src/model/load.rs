@@ -16,6 +16,7 @@ use super::script::Script;
 use super::weights::{FileWeights, FreshWeights};
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
+use crate::names;
 
 /// What the user says about a model file.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +94,7 @@ pub enum ModelError {
 pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let (file, name) = match path {
         Some(path) => {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let name = names::of_file(path);
             match read_model(path)? {
                 ModelFile::Weights(file) => (file, name),
                 ModelFile::Export(export) => return load_export(&export, path, name, options, device),
@@ -112,6 +113,15 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
         return Err(content(format!(
             "its head has {classes} output(s) and its first layer {channels} channel(s); expected at least 2 classes and 1 channel"
         )));
+    }
+    if let Some(named) = metadata.as_ref().map(|it| it.classes.len()).filter(|&it| it > 0)
+        && named as i64 != architecture.classes()
+    {
+        let why = format!(
+            "its header names {named} classes, its head has {} outputs; was it edited?",
+            architecture.classes()
+        );
+        return Err(content(why));
     }
     let wrong = |source| ModelError::Weights { path: path.to_owned(), architecture: architecture.name(), source };
     let mut program = architecture.build(&mut weights).map_err(wrong)?;
@@ -234,13 +244,19 @@ fn choose_architecture(
             known: known(),
         });
     };
+    let nothing = |name: &str| {
+        if options.architecture.is_some() {
+            return ModelError::NoSuchArchitecture { name: name.to_owned(), known: known() };
+        }
+        let message = format!("says that it is a `{name}`, which is no known architecture; give --arch ({})", known());
+        ModelError::Content { path: path.to_owned(), message }
+    };
     match inferred {
         // What the shapes say includes the head's layout, which a name does not.
         Some(inferred) if inferred.name() == *name => Ok(inferred),
         inferred => {
             let (channels, classes) = inferred.map_or((3, 10), |it| (it.channels(), it.classes()));
-            zoo::named(name, channels, classes)
-                .ok_or_else(|| ModelError::NoSuchArchitecture { name: name.clone(), known: known() })
+            zoo::named(name, channels, classes).ok_or_else(|| nothing(name))
         }
     }
 }

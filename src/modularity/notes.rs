@@ -31,11 +31,18 @@ pub fn curve_notes(curve: &Curve) -> Vec<String> {
     notes
 }
 
-/// A sentence about classes with at most k samples, which cannot fill their neighbourhoods; none if there are no such classes.
+/// A sentence about classes with at most k samples, which cannot fill their neighbourhoods, or about a single class; none if there are no
+/// such classes.
 pub fn class_note(labels: &[usize], n_classes: usize, k: usize) -> Option<String> {
     let mut counts = vec![0_usize; n_classes];
     for &label in labels {
         counts[label] += 1;
+    }
+    if labels.first().is_some_and(|first| counts[*first] == labels.len()) {
+        return Some(format!(
+            "all samples are of class {}: Q is 0 whatever the representations; take samples of several classes",
+            labels[0]
+        ));
     }
     let small: Vec<String> =
         (0..n_classes).filter(|&class| (1..=k).contains(&counts[class])).map(|class| class.to_string()).collect();

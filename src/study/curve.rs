@@ -88,7 +88,7 @@ pub fn sweep(
     for samples in &plan.samples {
         let n = if *samples == Selection::All { info.n } else { samples.n() };
         if n <= largest {
-            return Err(format!("N = {n} samples are too few for k = {largest}; lower --k or raise --samples"));
+            return Err(format!("N = {n} samples are too few for k = {largest}; lower --k or take more samples"));
         }
     }
     let sets: Vec<Vec<Vec<usize>>> =

@@ -130,7 +130,7 @@ pub fn paired_curve(
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
     let n = indices.len();
     if n <= plan.k {
-        return Err(format!("N = {n} samples are too few for k = {}; lower --k or raise --samples", plan.k));
+        return Err(format!("N = {n} samples are too few for k = {}; lower --k or take more samples", plan.k));
     }
     check_labels(model, data, &indices)?;
     let images = data.read(&indices).map_err(|error| error.to_string())?;

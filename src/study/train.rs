@@ -1,6 +1,7 @@
 //! Trains a built-in architecture with SGD.
 
 mod batch;
+mod ready;
 mod sgd;
 mod state;
 
@@ -14,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
+pub use ready::ready;
 pub use state::{Interrupted, Standing};
 
 use crate::atomic_file;
@@ -66,19 +68,28 @@ pub struct TrainPlan {
 }
 
 impl TrainPlan {
-    /// Numbers that their types cannot hold back.
+    /// Numbers that their types cannot hold back, and paths that the state of the training cannot hold.
     ///
     /// # Errors
     /// A sentence that names the flag.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(folder) = &self.checkpoints {
+            for (flag, path) in [("data", &self.data), ("out", &self.output), ("checkpoints", folder)] {
+                if path.to_str().is_none() {
+                    let why =
+                        "is no UTF-8, which a training that can go on needs; rename it, or leave out --checkpoints";
+                    return Err(format!("--{flag} {}: {why}", path.display()));
+                }
+            }
+        }
         let refuse = |flag: &str, value: f64, wanted: &str| Err(format!("--{flag} {value}: must be {wanted}"));
         match self {
             it if !(it.learning_rate.is_finite() && it.learning_rate > 0.0) => {
-                refuse("lr", it.learning_rate, "above 0")
+                refuse("lr", it.learning_rate, "a number above 0")
             }
             it if !(0.0..1.0).contains(&it.momentum) => refuse("momentum", it.momentum, "at least 0 and below 1"),
             it if !(it.weight_decay.is_finite() && it.weight_decay >= 0.0) => {
-                refuse("weight-decay", it.weight_decay, "at least 0")
+                refuse("weight-decay", it.weight_decay, "a number of at least 0")
             }
             it if it.epochs == 0 => refuse("epochs", 0.0, "at least 1"),
             it if it.batch == 0 => refuse("batch", 0.0, "at least 1"),
@@ -159,18 +170,11 @@ pub fn train(
     interrupted: Option<&Interrupted>,
     report: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<f64, TrainError> {
-    check(architecture, train)?;
-    check(architecture, test)?;
-    let output = plan.output.as_path();
     // Before hours of training, not after them.
+    ready(architecture, (train, test), plan, interrupted)?;
+    let output = plan.output.as_path();
     atomic_file::check(output).map_err(|source| FormatError::Write { path: output.to_owned(), source })?;
     let hashes = [train, test].map(|dataset| dataset.info().sha256.as_str());
-    if interrupted.is_some_and(|it| it.standing.images != hashes) {
-        let name = &train.info().name;
-        return Err(TrainError::Unsuitable(format!(
-            "{name}: not the images that the training began with; give --data"
-        )));
-    }
     let all = |dataset: &dyn Dataset| dataset.read(&(0..dataset.info().n).collect::<Vec<_>>());
     let (train_images, test_images) = (all(train)?, all(test)?);
 
@@ -343,29 +347,6 @@ fn named(network: &Interpreter) -> impl Iterator<Item = (&str, &Tensor)> {
 /// Where the checkpoint of an epoch is.
 pub fn checkpoint_file(folder: &Path, epoch: usize) -> PathBuf {
     folder.join(format!("epoch-{epoch:03}.safetensors"))
-}
-
-fn check(architecture: &dyn Architecture, dataset: &dyn Dataset) -> Result<(), TrainError> {
-    let info = dataset.info();
-    if info.channels as i64 != architecture.channels() {
-        let message = format!(
-            "{}: images have {} channel(s), {} was asked for {}",
-            info.name,
-            info.channels,
-            architecture.name(),
-            architecture.channels()
-        );
-        return Err(TrainError::Unsuitable(message));
-    }
-    match dataset.labels().iter().position(|&label| i64::from(label) >= architecture.classes()) {
-        None => Ok(()),
-        Some(at) => Err(TrainError::Unsuitable(format!(
-            "{}: label {} of image {at} is out of range for {} classes",
-            info.name,
-            dataset.labels()[at],
-            architecture.classes()
-        ))),
-    }
 }
 
 impl Trained<'_> {

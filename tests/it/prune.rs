@@ -247,6 +247,46 @@ fn the_same_network_from_scratch_has_its_own_recipe() {
     assert!(refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("--scratch"));
 }
 
+#[test]
+fn what_goes_wrong_with_a_rule_does_not_cost_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    make_data_set(&folder.path().join("images"));
+    write_fresh("vgg[1,2]-bn/8", &folder.path().join("vgg.safetensors"));
+    let files = ["prune", "--data", &path("images"), "--model", &path("vgg.safetensors"), "--out", &path("out")];
+    let flags = ["--samples", "100", "--repeats", "1", "--threads", "1", "--epochs", "1", "--crop-padding", "0"];
+    let scratch = ["--rule", "last,none", "--scratch", "--scratch-lr", "1e30", "--batch", "50"];
+    let output = advmod(&[&files[..], &flags, &scratch].concat()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    for rule in ["none", "last:1"] {
+        assert!(error.contains(&format!("rule {rule}: not trained from scratch: ")), "{error}");
+    }
+    assert!(
+        error.contains("lower --scratch-lr") && error.contains("2 of 2 rules are measured, and written to"),
+        "{error}"
+    );
+    let json: Value = serde_json::from_slice(&std::fs::read(path("out/prune.json")).unwrap()).unwrap();
+    let rows = json["rules"].as_array().unwrap();
+    // What the others are compared with comes first.
+    assert_eq!((&rows[0]["rule"], &rows[1]["rule"]), (&"none".into(), &"last:1".into()));
+    let share = |row: usize| rows[row]["judged"]["tuned"]["value"].as_f64().unwrap();
+    let cost = rows[1]["judged"]["cost"]["value"].as_f64().unwrap();
+    assert!((cost - (share(0) - share(1))).abs() < 1e-12 && rows[0]["judged"]["cost"].is_null());
+    assert!(folder.path().join("out/last-1.safetensors").exists());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("below none") && text.contains("last:1: not trained from scratch"), "{text}");
+
+    // A model that cannot be written leaves its row.
+    std::fs::create_dir_all(path("taken/last-1.safetensors")).unwrap();
+    let files = ["prune", "--data", &path("images"), "--model", &path("vgg.safetensors"), "--out", &path("taken")];
+    let output = advmod(&[&files[..], &flags, &["--rule", "last"]].concat()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && error.contains("rule last:1: its model is not written"), "{error}");
+    let json: Value = serde_json::from_slice(&std::fs::read(path("taken/prune.json")).unwrap()).unwrap();
+    assert!(json["rules"][0]["judged"]["tuned"]["value"].is_number());
+}
+
 #[cfg(unix)]
 #[test]
 fn what_was_done_before_an_interruption_is_kept() {
@@ -264,7 +304,9 @@ fn what_was_done_before_an_interruption_is_kept() {
         .spawn()
         .unwrap();
     let json = folder.path().join("out/prune.json");
-    while !json.exists() {
+    // It is there from the curve on, without rules at first.
+    let is_begun = || std::fs::read_to_string(&json).is_ok_and(|it| it.contains("\"tuned\""));
+    while !is_begun() {
         assert_eq!(child.try_wait().unwrap(), None);
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -1,14 +1,20 @@
 //! `advmod similarity` through the real executable.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use advmod::data::{DataError, Dataset, DatasetInfo, Images, OpenOptions, Selection};
 use advmod::model::format::{Dtype, RawTensor, write_safetensors};
+use advmod::model::load::LoadOptions;
+use advmod::model::program::TapSelection;
 use advmod::model::weights::FreshWeights;
 use advmod::model::zoo;
+use advmod::study::curve::sets;
+use advmod::study::similarity::{CkaPlan, linear_cka};
 use serde_json::Value;
 
-use crate::support::advmod;
+use crate::support::{advmod, model};
 
 #[test]
 fn taps_are_compared_and_written() {
@@ -66,9 +72,59 @@ fn samples_beyond_the_last_whole_batch_are_told_and_not_used() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["cka_samples"], &report["n"]), (&Value::from(60), &Value::from(70)));
     assert_eq!(report["cka_absent"], serde_json::json!([null, null]));
-    let flags = ["similarity", "--first", "60", "--cka", "30", "--taps", "conv1,layer3.2", "--format", "json"];
-    let whole: Value = serde_json::from_slice(&advmod(&flags).output().unwrap().stdout).unwrap();
-    assert_eq!(report["cka"], whole["cka"]);
+}
+
+/// The embedded images class by class, as folders of images come.
+#[derive(Debug)]
+struct Sorted {
+    info: DatasetInfo,
+    images: Images,
+}
+
+impl Sorted {
+    fn new() -> Self {
+        let mixed = advmod::data::open(None, &OpenOptions::default()).unwrap();
+        let mut places: Vec<usize> = (0..mixed.info().n).collect();
+        places.sort_by_key(|&place| mixed.labels()[place]);
+        Self { info: mixed.info().clone(), images: mixed.read(&places).unwrap() }
+    }
+}
+
+impl Dataset for Sorted {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.images.labels
+    }
+
+    fn read(&self, places: &[usize]) -> Result<Images, DataError> {
+        Ok(self.images.subset(places))
+    }
+}
+
+#[test]
+fn the_order_of_the_file_says_nothing() {
+    let (mixed, sorted) = (advmod::data::open(None, &OpenOptions::default()).unwrap(), Sorted::new());
+    let options = LoadOptions { taps: TapSelection::parse("layer2.2,layer3.2"), ..LoadOptions::default() };
+    let network = model(None, &options);
+    let batches = CkaPlan::Batches { of: 100, seed: 0 };
+    let cka = |data: &dyn Dataset| {
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        linear_cka(&network, data, &Selection::All, batches, go_on).unwrap().matrix.0[0][1].unwrap()
+    };
+    // Batches of one class each would be 0.06 off.
+    assert!((cka(mixed.as_ref()) - cka(&sorted)).abs() < 0.02);
+    // Repeats are random samples: not five images of each of the ten classes in all of them.
+    let sets = sets(&sorted, Selection::Sample { n: 50, seed: 0 }, 20).unwrap();
+    let of_class = |set: &[usize], class: u32| set.iter().filter(|&&at| sorted.images.labels[at] == class).count();
+    let is_even = |set: &[usize]| (0..10).all(|class| (4..=6).contains(&of_class(set, class)));
+    assert_eq!(sets.len(), 20);
+    assert!(sets.iter().filter(|set| is_even(set)).count() < 5);
+    let mut all = sets.concat();
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..1000));
 }
 
 #[test]

@@ -193,6 +193,91 @@ fn the_state_of_a_training_is_not_taken_for_what_it_is_not() {
     assert!(message(Interrupted::read(&epochs)).contains("training.state"));
 }
 
+/// An error in one line that says this, before anything is written to `folder`.
+fn refused(flags: &[&str], folder: &Path, word: &str) {
+    let files = || std::fs::read_dir(folder).unwrap().count();
+    let before = files();
+    let output = advmod(flags).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(2 | 3)) && error.lines().count() == 1, "{flags:?} {error}");
+    assert!(error.contains(word) && output.stdout.is_empty() && files() == before, "{flags:?} {error}");
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, out) = (path(""), path("model.safetensors"));
+    std::fs::create_dir_all(path("pictures/a")).unwrap();
+    std::fs::create_dir_all(path("pictures/b")).unwrap();
+    for class in ["a", "b"] {
+        image::GrayImage::new(28, 28).save(path(&format!("pictures/{class}/0.png"))).unwrap();
+    }
+    let vgg = ["train", "--data", &data, "--out", &out, "--arch", "vgg11-bn/8", "--crop-padding", "1"];
+    refused(&[&vgg[..], &["--checkpoints", &path("epochs")]].concat(), folder.path(), "8×8");
+    let usual = ["train", "--out", &out, "--arch", "resnet8", "--epochs", "1"];
+    refused(&[&usual[..], &["--data", &data, "--crop-padding", "8"]].concat(), folder.path(), "--crop-padding 8");
+    refused(&[&usual[..], &["--data", &path("pictures")]].concat(), folder.path(), "no train and test part");
+    // Of one image at a time nothing can be averaged where a channel is a single pixel.
+    let tiny = ["train", "--data", &data, "--out", &out, "--arch", "resnet18-imagenet/8", "--crop-padding", "1"];
+    refused(&[&tiny[..], &["--batch", "1", "--progress", "none"]].concat(), folder.path(), "raise --batch");
+    // 256 images: the last one alone goes with those before it.
+    advmod(&[&tiny[..], &["--batch", "255", "--epochs", "1"]].concat()).assert().success();
+    advmod(&["inspect", "--model", &out]).assert().success();
+
+    // One label of many makes a class that nobody has.
+    let labels = folder.path().join("train-labels-idx1-ubyte");
+    let mut bytes = std::fs::read(&labels).unwrap();
+    *bytes.last_mut().unwrap() = 200;
+    std::fs::write(&labels, bytes).unwrap();
+    refused(&[&usual[..], &["--data", &data, "--crop-padding", "1"]].concat(), folder.path(), "label 200 (image 255)");
+}
+
+#[test]
+fn a_training_does_not_get_into_the_folder_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, out, epochs) = (path(""), path("model.safetensors"), path("epochs"));
+    let flags = ["train", "--data", &data, "--arch", "resnet8", "--epochs", "1", "--crop-padding", "1", "--out", &out];
+    let again = [&flags[..], &["--checkpoints", &epochs, "--measure"]].concat();
+    advmod(&again).assert().success();
+    let read = |name: &str| std::fs::read(folder.path().join("epochs").join(name)).unwrap();
+    let (state, dynamics) = (read("training.state"), read("dynamics.json"));
+    refused(&again, folder.path(), "--resume");
+    // Nor does what was measured come from other images.
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    little_data(&other);
+    std::fs::write(other.join("t10k-labels-idx1-ubyte"), [&[0, 0, 8, 1, 0, 0, 0, 64][..], &[1; 64]].concat()).unwrap();
+    std::fs::remove_file(path("epochs/dynamics.json")).unwrap();
+    refused(&["train", "--resume", &epochs, "--data", &path("other")], &folder.path().join("epochs"), "not the images");
+    advmod(&["train", "--resume", &epochs]).assert().success();
+    assert_eq!((read("training.state"), read("dynamics.json")), (state.clone(), dynamics));
+    // Without its state it is another training all the same.
+    std::fs::remove_file(path("epochs/training.state")).unwrap();
+    refused(&again, folder.path(), "give another folder");
+    std::fs::write(path("epochs/training.state"), &state[..state.len() / 2]).unwrap();
+    refused(&["train", "--resume", &epochs], folder.path(), "begin the training anew");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_training_that_can_go_on_needs_names_in_utf8() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let data = folder.path().display().to_string();
+    let out = folder.path().join("model.safetensors").display().to_string();
+    let epochs = folder.path().join(std::ffi::OsStr::from_bytes(b"epochs\xff"));
+    let mut command = advmod(&["train", "--data", &data, "--arch", "resnet8", "--out", &out, "--checkpoints"]);
+    let output = command.arg(&epochs).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("--checkpoints") && error.contains("UTF-8"), "{error}");
+    assert!(!epochs.exists());
+}
+
 #[test]
 fn resume_takes_the_recipe_from_the_folder_and_measures_what_was_not() {
     let folder = tempfile::tempdir().unwrap();

@@ -32,13 +32,17 @@ pub struct Rival {
 }
 
 impl Rival {
+    /// Whether it is better beyond doubt.
+    pub fn wins(&self) -> bool {
+        self.rival > self.accuracy + MARGIN
+    }
+
     /// What the user should know about a model with this normalization, which a flag has given or not.
     pub fn advice(&self, own: &Normalization, given: bool) -> Option<String> {
         let Self { images, name, .. } = self;
         let [accuracy, rival] = [self.accuracy, self.rival].map(|share| format!("{:.0} %", 100.0 * share));
-        let wins = self.rival > self.accuracy + MARGIN;
         let own_name = &own.name;
-        Some(match (wins, name.as_str()) {
+        Some(match (self.wins(), name.as_str()) {
             (true, "none") => format!(
                 "the model is right on {accuracy} of the first {images} images with --normalize {own_name} and on {rival} without: it seems \
                  to contain its own normalization"
@@ -75,6 +79,11 @@ impl<'a> Trial<'a> {
             it.name != info.normalization.name && (it.is_none() || it.mean.len() as i64 == info.channels)
         };
         Self { model, others: Normalization::presets().filter(fits).collect(), images: n.min(MOST_IMAGES), batch }
+    }
+
+    /// How many of the images are tried: the first.
+    pub fn images(&self) -> usize {
+        self.images
     }
 
     /// Images × normalizations, the model's own included.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tch::Device;
 
-use super::args::{OutputFormat, PruneArgs, SourceArgs, SplitArg};
+use super::args::{OutputFormat, PruneArgs};
 use super::measure::{Outcome, Work};
 use super::train::default_milestones;
 use super::{CliError, Exit, print, say, setup};
@@ -33,7 +33,7 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     let mut output = Output::new(args, &rules)?;
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    let [training, test] = parts(args)?;
+    let [training, test] = setup::open_parts(&args.data, "pruning")?;
     let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     for data in [&training, &test] {
@@ -52,6 +52,9 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         plan.check().map_err(|error| CliError::Usage(format!("--scratch: {error}")))?;
     }
     let mut work = Work::new(args.run.progress, quiet)?;
+    let drawn = Selection::Sample { n: args.samples, seed: plan.seed };
+    let file = (args.model.model.as_deref(), &args.model.read);
+    let doubt = work.question_normalization(&model, training.as_ref(), drawn, file);
     let survey = measure(args, &rules, (&model, &whole), training.as_ref(), &mut work);
     if let Some(exit) = work.finish() {
         return Ok(stopped(exit, &rules));
@@ -80,6 +83,10 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         survey,
         rules: Vec::new(),
     };
+    for warning in doubt.iter().chain(&pruning.survey.warnings).filter(|_| !quiet) {
+        say(&format!("warning: {warning}"));
+    }
+    output.write_tables(&pruning)?;
     let text = args.run.format == OutputFormat::Text;
     // A reader that is gone misses the rest; the training goes on.
     let printed = if text { print(&units_table(&pruning, rules.contains(&Rule::RunningMaximum))) } else { Ok(()) };
@@ -113,7 +120,7 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     let judged = judge.all(&proposals, &mut pruning);
     let mut outcome = judge.outcome;
     outcome.faults.extend(judge.unwritten);
-    if !pruning.rules.is_empty() {
+    if !text || !pruning.rules.is_empty() {
         print(&if text { table(&pruning) } else { pruning.json() })?;
     }
     judged.and(printed)?;
@@ -131,22 +138,6 @@ fn stopped(exit: Exit, missing: &[Rule]) -> Exit {
         missing => format!("interrupted: not done: --rule {}", missing.join(",")),
     });
     exit
-}
-
-/// The training and the test images.
-fn parts(args: &PruneArgs) -> Result<[Box<dyn Dataset>; 2], CliError> {
-    let open = |split| {
-        setup::open_data(&SourceArgs { data: Some(args.data.clone()), split: Some(split), ..SourceArgs::default() })
-    };
-    let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
-    if training.info().split.is_some() {
-        return Ok([training, test]);
-    }
-    Err(CliError::Runtime(format!(
-        "{} has no train and test part; pruning trains on one and judges on the other: give a data set with both, or a folder with train/ and \
-         test/ in it",
-        args.data.display()
-    )))
 }
 
 fn train_plan(args: &PruneArgs, normalization: Normalization) -> TrainPlan {
@@ -259,18 +250,16 @@ impl Judge<'_> {
                 return ControlFlow::Continue(());
             }
         };
-        if proposal.kept.iter().all(|kept| *kept) {
+        let cost = self.tuned_alike.as_ref().and_then(|whole| drop_of(whole, &tuned.correct));
+        let is_whole = proposal.kept.iter().all(|kept| *kept);
+        if is_whole {
             self.tuned_alike.get_or_insert_with(|| tuned.correct.clone());
         }
         let judged = Judged {
             removed: tuned.removed,
             tuned: rate(&tuned.correct),
             drop: drop_of(&self.before, &tuned.correct),
-            cost: self
-                .tuned_alike
-                .as_ref()
-                .filter(|it| **it != tuned.correct)
-                .and_then(|it| drop_of(it, &tuned.correct)),
+            cost: cost.filter(|_| !is_whole),
             scratch: None,
         };
         let path = self.output.model(proposal.rule);

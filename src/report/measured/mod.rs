@@ -48,7 +48,7 @@ impl ModelCurve {
 
     /// Sets of samples that were measured.
     pub fn repeats(&self) -> usize {
-        self.curve.taps.iter().map(|tap| tap.repeats.len()).max().unwrap_or(0)
+        self.details.iter().map(|tap| tap.repeats.len()).max().unwrap_or(0)
     }
 
     /// A class's name, or else its label.

@@ -12,7 +12,7 @@ use crate::audit::stage::pixels::ImagePixels;
 use crate::audit::stats::Measured;
 use crate::data::{Dataset, Selection};
 use crate::model::Model;
-use crate::modularity::{Groups, Jackknife, Similarity, paired_difference, t_quantile};
+use crate::modularity::{Groups, Jackknife, Similarity, class_note, curve_notes, paired_difference, t_quantile};
 use crate::study::curve::{CurvePlan, check_labels, sets};
 use crate::study::similarity::{CkaPlan, linear_cka};
 
@@ -44,6 +44,8 @@ pub struct Survey {
     pub q: Vec<f64>,
     /// One per unit.
     pub units: Vec<UnitPoint>,
+    /// What a reader must know.
+    pub warnings: Vec<String>,
 }
 
 /// One unit.
@@ -86,7 +88,7 @@ pub fn survey(
     let total = (taps.len() * sets.iter().map(Vec::len).sum::<usize>()) as u64;
     let settings = CurveSettings { k, similarity, classes };
     let mut knives: Vec<Vec<Jackknife>> = Vec::new();
-    let mut before = 0;
+    let (mut before, mut warnings) = (0, Vec::new());
     for set in &sets {
         let images = data.read(set).map_err(|error| error.to_string())?;
         let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
@@ -97,6 +99,10 @@ pub fn survey(
             tap_neighbors(model, &source, &settings, &mut told).map_err(|error: TraceError| error.to_string())?;
         let groups = Groups::new(set.len(), plan.seed);
         let (curve, found) = curve_with_intervals(&taps, &found, &settings, &labels, &groups);
+        if before == 0 {
+            warnings.extend(class_note(&labels, classes, k));
+            warnings.extend(curve_notes(&curve));
+        }
         if let Some(at) = found.iter().position(Option::is_none) {
             let reason = curve.taps[at].reason.as_deref().unwrap_or("it has no Q");
             return Err(format!("{}: {reason}", taps[at]));
@@ -131,7 +137,7 @@ pub fn survey(
         })
     };
     let units = whole.units().into_iter().map(point).collect::<Result<_, _>>()?;
-    Ok(Survey { n: sets.first().map_or(0, Vec::len), k, similarity, repeats: sets.len(), taps, q, units })
+    Ok(Survey { n: sets.first().map_or(0, Vec::len), k, similarity, repeats: sets.len(), taps, q, units, warnings })
 }
 
 /// Samples in a batch of CKA.

@@ -86,8 +86,8 @@ impl Interrupted {
                 "no training can go on from here; give the --checkpoints folder of one whose first epoch was done";
             return Err(TrainError::Unsuitable(format!("{}: {problem} ({NAME})", folder.display())));
         }
-        let file = read_weights(&path)?;
         let damaged = |why: &str| TrainError::Unsuitable(format!("{}: {why}; begin the training anew", path.display()));
+        let file = read_weights(&path).map_err(|_| damaged("damaged, or not the state of a training"))?;
         let json = file.metadata.get(KEY).ok_or_else(|| damaged("not the state of a training"))?;
         let version = serde_json::from_str::<serde_json::Value>(json).ok().and_then(|it| it.get("version")?.as_u64());
         if version.is_some_and(|version| version != u64::from(VERSION)) {

@@ -111,14 +111,24 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     let theme = app.theme;
     let all = || (0..app.taps()).flat_map(|tap| values(found, tap)).flatten().filter(|it| it.is_finite());
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    let range = if low <= high { format!(", {low:.2} to {high:.2}") } else { String::new() };
     let taps = &found.checkpoints[0].curve.taps;
     let name_width = taps.iter().map(|it| width(&it.tap)).max().unwrap_or(0).clamp("accuracy".len(), NAME);
     // Behind two columns for the pointer and one blank; the frame has two more.
     let left = name_width + 3;
     let (shown, wide) = columns(found.checkpoints.len(), usize::from(area.width).saturating_sub(left + 2));
-    let unit = if wide >= FIGURES { " in hundredths" } else { "" };
-    let inner = framed(area, buffer, theme, true, &format!("Q by tap and checkpoint{unit}{range}"));
+    let is_wide = wide >= FIGURES;
+    let scale = match (low <= high, is_wide, is_colour_alone(wide, theme)) {
+        (false, ..) => String::new(),
+        (_, true, _) => format!(" in hundredths, {low:.2} to {high:.2}"),
+        (_, false, true) => format!(", {low:.2} to {high:.2}"),
+        (_, false, false) => format!(", 0 to 9 is {low:.2} to {high:.2}"),
+    };
+    let tenths = if is_wide { "" } else { ", accuracy in tenths" };
+    let left_out = match found.checkpoints.len() {
+        n if n > shown.len() => format!(", {} of {n} shown", shown.len()),
+        _ => String::new(),
+    };
+    let inner = framed(area, buffer, theme, true, &format!("Q by tap and checkpoint{scale}{left_out}{tenths}"));
     buffer.set_string(inner.x + 2, inner.y, "accuracy", theme.style(Role::Good));
     for (column, &checkpoint) in shown.iter().enumerate() {
         let text = figures(found.checkpoints[checkpoint].accuracy.value, wide);
@@ -163,6 +173,11 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     }
 }
 
+/// Whether colours say what there is no room for.
+fn is_colour_alone(wide: usize, theme: Theme) -> bool {
+    theme.color && !theme.ascii && wide < FIGURES
+}
+
 /// A value in so many columns: hundredths where there is room, else a digit of tenths.
 fn figures(value: Option<f64>, wide: usize) -> String {
     match value.filter(|it| it.is_finite()) {
@@ -179,8 +194,12 @@ fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) 
         return (figures(value, wide), theme.style(Role::Dim));
     };
     let share = if high > low { (finite - low) / (high - low) } else { 1.0 };
-    let is_colour_alone = theme.color && wide < FIGURES;
-    let text = if is_colour_alone { " ".repeat(wide) } else { figures(value, wide) };
+    let text = match wide {
+        FIGURES.. => figures(value, wide),
+        _ if is_colour_alone(wide, theme) => " ".repeat(wide),
+        // The range over the digits: Q often stays within a tenth.
+        _ => figures(Some(share * 0.99), wide),
+    };
     (text, theme.heat(share))
 }
 

@@ -1,0 +1,32 @@
+//! Names for people, out of files that may be anybody's.
+
+use std::path::Path;
+
+/// Whether a terminal or a browser obeys a character instead of showing it: control characters, and those that turn the direction of writing.
+pub fn is_obeyed(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A name in one line, with a sign in place of what would be obeyed.
+pub fn shown(name: &str) -> String {
+    name.replace(is_obeyed, "\u{fffd}")
+}
+
+/// A file's or folder's name without its parents, to be shown.
+pub fn of_file(path: &Path) -> String {
+    shown(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_line_and_only_shown() {
+        assert_eq!(of_file(Path::new("a/b\n\u{1b}[31mc.pt")), "b\u{fffd}\u{fffd}[31mc.pt");
+        assert_eq!(
+            (of_file(Path::new("..")), shown("T-shirt\u{202e}")),
+            ("..".to_owned(), "T-shirt\u{fffd}".to_owned())
+        );
+    }
+}
