@@ -31,6 +31,17 @@ pub struct Checkpoint {
     pub curve: Curve,
 }
 
+impl Checkpoint {
+    /// The number in its name (`epoch-012.safetensors`: 12), or its place, counted from 1.
+    pub fn number(&self, place: usize) -> String {
+        let stem = self.name.split('.').next().unwrap_or_default();
+        let digits: String =
+            stem.chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>().into_iter().rev().collect();
+        let digits = digits.trim_start_matches('0');
+        if digits.is_empty() { (place + 1).to_string() } else { digits.to_owned() }
+    }
+}
+
 /// How a tap's Q goes with the accuracy over the checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TapTrend {

@@ -339,10 +339,12 @@ impl<'a> Audit<'a> {
             let stage = Stage::Normalization;
             let trial = Trial::new(self.model, self.labels.len(), self.job.plan.batch);
             self.emit(AuditEvent::StageStarted { stage, total: trial.steps() })?;
-            let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
+            let places: Vec<usize> = trial.places(everything.len()).into_iter().map(|at| everything[at]).collect();
+            let labels: Vec<usize> = places.iter().map(|&place| self.labels[place]).collect();
+            let source = ImagePixels { images: &self.images, places: &places, device: self.model.device() };
             let sink = &mut *self.sink;
             let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
-            let rival = trial.run(&source, &self.labels, &mut progress)?;
+            let rival = trial.run(&source, &labels, &mut progress)?;
             if let Some(advice) = rival.and_then(|rival| rival.advice(own, given)) {
                 self.warn(&advice);
             }

@@ -29,12 +29,15 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     };
     // What cannot be initialized is said before anything is measured.
     for file in files.iter().filter(|_| !seeds.is_empty()) {
-        open(*file, seeds.first().copied())?;
+        // What cannot be read at all is no reason to lose the others.
+        if open(*file, None).is_ok() {
+            open(*file, seeds.first().copied())?;
+        }
     }
     let variants = || std::iter::once(None).chain(seeds.iter().copied().map(Some));
     let mut curves = Vec::new();
     let (mut warned, mut told) = (Vec::new(), Vec::new());
-    let mut outcome = Outcome::new("models", files.len() * (1 + seeds.len()));
+    let mut outcome = Outcome::new("networks", files.len() * (1 + seeds.len()));
     for (file, random_init) in files.iter().flat_map(|file| variants().map(move |seed| (*file, seed))) {
         // A file that cannot be read or does not fit is no reason to lose what the others give.
         let model = match open(file, random_init) {
@@ -95,9 +98,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
         return outcome.end(None);
     }
     told.extend(outcome.missing());
-    if let Some(folder) = &args.out {
-        write(folder, &curves, &told)?;
-    }
+    let out = outcome.written(args.out.as_deref(), write(args.out.as_deref(), &curves, &told));
     let is_sweep = plan.ks.len() * plan.similarities.len() * plan.samples.len() > 1 || !args.random_init.is_empty();
     match how.run.format {
         OutputFormat::Json => print(&json(&curves))?,
@@ -112,14 +113,14 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             }
         }
     }
-    outcome.end(args.out.as_deref())
+    outcome.end(out)
 }
 
 fn json(curves: &[ModelCurve]) -> String {
     serde_json::to_string_pretty(curves).expect("plain data always has a JSON form") + "\n"
 }
 
-fn write(folder: &Path, curves: &[ModelCurve], warnings: &[String]) -> Result<(), CliError> {
+fn write(folder: Option<&Path>, curves: &[ModelCurve], warnings: &[String]) -> Result<(), CliError> {
     // As typed, but for the name of the program.
     let flags = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command: Vec<String> = std::iter::once("advmod".to_owned()).chain(flags).collect();

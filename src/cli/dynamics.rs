@@ -30,7 +30,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(how.run.progress, quiet)?;
     let mut outcome = Outcome::new("checkpoints", files.len());
-    let mut measured: Vec<Checkpoint> = Vec::new();
+    let (mut measured, mut written): (Vec<Checkpoint>, _) = (Vec::new(), Ok(()));
     for file in &files {
         // A file that cannot be read or does not fit is no reason to lose the others.
         let model = match load(Some(file), &options, device) {
@@ -49,10 +49,10 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
             continue;
         }
         let name = model.info().name.clone();
-        // All are of one training: what holds for the first holds for the rest.
-        let doubt = match measured.len() {
-            0 => work.question_normalization(&model, data.as_ref(), plan.samples, (Some(file), &how.read)),
-            _ => None,
+        // All are of one training: what holds for the last, which knows most, holds for the rest.
+        let doubt = match Some(file) == files.last() {
+            true => work.question_normalization(&model, data.as_ref(), plan.samples, (Some(file), &how.read)),
+            false => None,
         };
         let found = checkpoint(&model, data.as_ref(), &plan, &mut |done, total| work.tell(&name, done, total));
         outcome.interrupted = work.finish();
@@ -75,9 +75,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         }
         measured.push(checkpoint);
         outcome.done += 1;
-        if let Some(folder) = &args.out {
-            write(folder, &measured, &data.info().name)?;
-        }
+        written = write(args.out.as_deref(), &measured, &data.info().name);
     }
     if !measured.is_empty() {
         match how.run.format {
@@ -85,11 +83,12 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
             OutputFormat::Text => print(&trend_table(&measured))?,
         }
     }
-    outcome.end(args.out.as_deref())
+    let out = outcome.written(args.out.as_deref(), written);
+    outcome.end(out)
 }
 
 /// Writes dynamics.json, dynamics.csv and dynamics.svg.
-pub(super) fn write(folder: &Path, measured: &[Checkpoint], data: &str) -> Result<(), CliError> {
+pub(super) fn write(folder: Option<&Path>, measured: &[Checkpoint], data: &str) -> Result<(), CliError> {
     let files = [
         ("dynamics.json", json(measured, data).into_bytes()),
         ("dynamics.csv", csv(measured)),
@@ -184,41 +183,36 @@ fn csv(measured: &[Checkpoint]) -> Vec<u8> {
 fn picture(measured: &[Checkpoint]) -> String {
     let Some(first) = measured.first() else { return charts(&[], "no checkpoints") };
     let taps: Vec<String> = first.curve.taps.iter().map(|it| it.tap.clone()).collect();
+    let numbers: Vec<String> = measured.iter().enumerate().map(|(place, it)| it.number(place)).collect();
     let steps = (measured.len().max(2) - 1) as f64;
-    let range = q_range(measured.iter().map(|it| &it.curve));
-    let curve = |(place, it): (usize, &Checkpoint)| Line {
-        name: tail(&it.name, NAME),
-        values: it.curve.taps.iter().map(|point| point.q).collect(),
-        band: Vec::new(),
-        colour: Colour::Step(place as f64 / steps),
+    let line =
+        |name: &str, values: Vec<Option<f64>>, colour| Line { name: name.to_owned(), values, band: Vec::new(), colour };
+    let curve = |(place, it): (usize, &Checkpoint)| {
+        let colour = Colour::Step(place as f64 / steps);
+        line(&numbers[place], it.curve.taps.iter().map(|point| point.q).collect(), colour)
     };
     let by_tap = LineChart {
-        title: format!("Q by tap, N = {}, k = {}", first.curve.n, first.curve.k),
+        title: format!("Q by tap for each checkpoint, N = {}, k = {}", first.curve.n, first.curve.k),
         places: taps.clone(),
-        range,
+        range: q_range(measured.iter().map(|it| &it.curve), &[]),
         lines: measured.iter().enumerate().map(curve).collect(),
+        is_joined: true,
     };
-    let mut lines = vec![Line {
-        name: "accuracy".to_owned(),
-        values: measured.iter().map(|it| it.accuracy.value).collect(),
-        band: Vec::new(),
-        colour: Colour::Own(1),
-    }];
+    let accuracy: Vec<Option<f64>> = measured.iter().map(|it| it.accuracy.value).collect();
+    let range = q_range(measured.iter().map(|it| &it.curve), &accuracy.iter().flatten().copied().collect::<Vec<_>>());
+    let mut lines = vec![line("accuracy", accuracy, Colour::Own(1))];
     let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
     places.dedup();
     for (number, tap) in places.into_iter().enumerate().filter(|(_, tap)| *tap < taps.len()) {
-        lines.push(Line {
-            name: format!("Q {}", taps[tap]),
-            values: measured.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q)).collect(),
-            band: Vec::new(),
-            colour: Colour::Own([0, 2, 3][number % 3]),
-        });
+        let values = measured.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q)).collect();
+        lines.push(line(&format!("Q {}", taps[tap]), values, Colour::Own([0, 2, 3][number % 3])));
     }
     let over_time = LineChart {
-        title: "accuracy and Q over the checkpoints".to_owned(),
-        places: measured.iter().map(|it| tail(&it.name, NAME)).collect(),
+        title: "accuracy and Q by checkpoint".to_owned(),
+        places: numbers.clone(),
         range,
         lines,
+        is_joined: true,
     };
     charts(
         &[by_tap, over_time],

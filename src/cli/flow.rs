@@ -81,17 +81,15 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
     let found: Vec<(&str, &Flow)> =
         (flows.iter()).filter_map(|(label, flow)| Some((label.as_str(), flow.as_ref().ok()?))).collect();
-    if let Some(folder) = &args.out {
-        let mut files = vec![
-            ("flow.json", json.clone().into_bytes()),
-            ("flow.csv", flow_csv(&found, &classes)),
-            ("detection.csv", detection_csv(&found)),
-        ];
-        if classes.len() <= 100 {
-            files.push(("flow.svg", picture(&found, &classes).into_bytes()));
-        }
-        write_files(folder, &files)?;
+    let mut files = vec![
+        ("flow.json", json.clone().into_bytes()),
+        ("flow.csv", flow_csv(&found, &classes)),
+        ("detection.csv", detection_csv(&found)),
+    ];
+    if classes.len() <= 100 {
+        files.push(("flow.svg", picture(&found, &classes).into_bytes()));
     }
+    let out = outcome.written(args.out.as_deref(), write_files(args.out.as_deref(), &files));
     match args.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
@@ -100,7 +98,7 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
             }
         }
     }
-    outcome.end(args.out.as_deref())
+    outcome.end(out)
 }
 
 /// The run's model, by the plan in its report.

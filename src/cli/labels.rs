@@ -64,10 +64,9 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         "samples": ranked,
     });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
-    if let Some(folder) = &args.out {
-        let files = [("labels.json", json.clone().into_bytes()), ("labels.csv", csv(&ranked, data.as_ref()))];
-        write_files(folder, &files)?;
-    }
+    let files = [("labels.json", json.clone().into_bytes()), ("labels.csv", csv(&ranked, data.as_ref()))];
+    // Said at the end: the results go to stdout all the same.
+    let written = write_files(args.out.as_deref(), &files);
     match args.run.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
@@ -84,7 +83,7 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
             print(&text(&heading, &ranked, plan.k, args.top, data.as_ref()).expect("writing to memory cannot fail"))?;
         }
     }
-    Ok(Exit::Pass)
+    written.map(|()| Exit::Pass)
 }
 
 /// A class's name, or else its label.

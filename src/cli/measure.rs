@@ -114,6 +114,17 @@ impl Outcome {
         Self { what, of, done: 0, faults: Vec::new(), interrupted: None }
     }
 
+    /// The folder of `--out`, unless its files could not be written: that is said at the end, for the results go to stdout all the same.
+    pub(super) fn written<'a>(&mut self, out: Option<&'a Path>, written: Result<(), CliError>) -> Option<&'a Path> {
+        match written {
+            Ok(()) => out,
+            Err(fault) => {
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+
     /// What is missing, in lines; none where nothing is.
     pub(super) fn missing(&self) -> Vec<String> {
         let faults = self.faults.iter().map(|fault| fault.message(false));
@@ -163,8 +174,9 @@ pub(super) fn make_folder(out: Option<&Path>) -> Result<(), CliError> {
         .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))
 }
 
-/// Writes files by their names into a folder that is there.
-pub(super) fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
+/// Writes files by their names into a folder that is there, if there is one.
+pub(super) fn write_files(folder: Option<&Path>, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
+    let Some(folder) = folder else { return Ok(()) };
     for (name, bytes) in files {
         write_atomically(&folder.join(name), bytes)?;
     }

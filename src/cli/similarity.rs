@@ -47,7 +47,8 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     let cka = linear_cka(&model, data.as_ref(), &samples, estimate, &mut tell);
     outcome.interrupted = work.finish();
     let cka = match (cka, outcome.interrupted) {
-        (Ok(cka), None) => {
+        (Ok(cka), _) => {
+            outcome.interrupted = None;
             outcome.done += 1;
             cka
         }
@@ -91,17 +92,15 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
         "cka": cka,
     });
     let json = serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n";
-    if let Some(folder) = &args.out {
-        let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
-        let files = [
-            ("similarity.json", json.clone().into_bytes()),
-            ("difference.csv", csv(&taps, &difference)),
-            ("change.csv", changes_csv(&taps, &changes)),
-            ("cka.csv", csv(&taps, &cka)),
-            ("similarity.svg", svg.into_bytes()),
-        ];
-        write_files(folder, &files)?;
-    }
+    let svg = picture(&info.name, &taps, (&difference, &changes), &cka);
+    let files = [
+        ("similarity.json", json.clone().into_bytes()),
+        ("difference.csv", csv(&taps, &difference)),
+        ("change.csv", changes_csv(&taps, &changes)),
+        ("cka.csv", csv(&taps, &cka)),
+        ("similarity.svg", svg.into_bytes()),
+    ];
+    let out = outcome.written(args.out.as_deref(), write_files(args.out.as_deref(), &files));
     match args.run.format {
         OutputFormat::Json => print(&json)?,
         OutputFormat::Text => {
@@ -113,7 +112,7 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
             print_coloured(&text(titles, &taps, (&difference, &changes), &cka))?;
         }
     }
-    outcome.end(args.out.as_deref())
+    outcome.end(out)
 }
 
 /// Why numbers are absent, or over fewer samples.

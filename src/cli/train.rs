@@ -174,7 +174,7 @@ impl Followed {
         let (measured, _) = measured.map_err(CliError::Runtime)?;
         let _ = print(&table::row(&measured, true, &test.info().name));
         self.measured.push(measured);
-        table::write(folder, &self.measured, &test.info().name)
+        table::write(Some(folder), &self.measured, &test.info().name)
     }
 }
 

@@ -192,7 +192,9 @@ fn transformed(rows: &Tensor, reference: &Tensor, similarity: Similarity) -> Res
     };
     let centred = rows.f_sub(&mean)?;
     // A row that equals the mean differs from it by rounding, whose direction would pass for a representation.
-    let is_rounding = norms_of(&centred)?.f_le_tensor(&norms_of(rows)?.f_mul_scalar(ROUNDING)?)?;
+    let norms = norms_of(rows)?;
+    let is_small = norms_of(&centred)?.f_le_tensor(&norms.f_mul_scalar(ROUNDING)?)?;
+    let is_rounding = is_small.f_logical_and(&norms.f_isfinite()?)?;
     if i64::try_from(is_rounding.f_sum(Kind::Int64)?)? == 0 {
         return Ok(centred);
     }
@@ -315,12 +317,15 @@ mod tests {
         let one = row.unsqueeze(0).repeat([40, 1]);
         let _ = one.get(7).f_mul_scalar_(1.01).unwrap();
         assert!(neighbors(&one, Similarity::SampleCentred, 3).unwrap().zero_rows() < 40);
-        let _ = one.get(8).f_fill_(f64::NAN).unwrap();
-        for similarity in Similarity::ALL {
-            assert!(
-                matches!(neighbors(&one, similarity, 3), Err(ModularityError::NonFiniteRows { .. })),
-                "{similarity}"
-            );
+        // The square of 10²⁰ is beyond f32; a constant row is its own mean.
+        for (value, similarities) in
+            [(f64::NAN, &Similarity::ALL[..]), (1e20, &[Similarity::Cosine, Similarity::SampleCentred])]
+        {
+            let _ = one.get(8).f_fill_(value).unwrap();
+            for similarity in similarities {
+                let found = neighbors(&one, *similarity, 3);
+                assert!(matches!(found, Err(ModularityError::NonFiniteRows { .. })), "{similarity}");
+            }
         }
     }
 

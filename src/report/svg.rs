@@ -13,6 +13,8 @@ pub struct LineChart {
     pub range: (f64, f64),
     /// In the order in which they are drawn.
     pub lines: Vec<Line>,
+    /// Whether places follow each other, so that values are joined; else they are dots, with a bar for their band.
+    pub is_joined: bool,
 }
 
 /// One line of a chart.
@@ -50,7 +52,7 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-w
     @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
 
 /// Most charts beside each other.
-const ACROSS: usize = 3;
+const ACROSS: usize = 2;
 
 /// The charts in one file, side by side and then below each other.
 pub fn charts(charts: &[LineChart], description: &str) -> String {
@@ -84,8 +86,7 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
     let up =
         |value: f64| bottom - (bottom - TOP) * ((value.clamp(low, high) - low) / (high - low).max(f64::MIN_POSITIVE));
     writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"18\">{}</text>", escape(&chart.title))?;
-    for level in 0..=5 {
-        let value = low + (high - low) * f64::from(level) / 5.0;
+    for value in levels(chart.range) {
         let y = up(value);
         writeln!(svg, "<path class=\"axis\" d=\"M{LEFT} {y:.1}H{right}\"/>")?;
         writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.2}</text>", LEFT - 6.0, y + 4.0)?;
@@ -98,7 +99,7 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
             escape(&ending(&chart.places[place], aslant(x, BOTTOM - 18.0)))
         )?;
     }
-    for line in &chart.lines {
+    for line in chart.lines.iter().filter(|_| chart.is_joined) {
         let mut band = String::new();
         let bounds = |place: usize| -> Option<(f64, f64)> {
             line.values.get(place)?.filter(|it| it.is_finite())?;
@@ -119,7 +120,10 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
             writeln!(svg, "<path class=\"band\" {} d=\"{band}\"/>", look(line.colour))?;
         }
     }
-    for line in &chart.lines {
+    if !chart.is_joined {
+        dots(svg, chart, &across, &up)?;
+    }
+    for line in chart.lines.iter().filter(|_| chart.is_joined) {
         let mut path = String::new();
         let value = |place: usize| line.values.get(place).copied().flatten().filter(|value| value.is_finite());
         for place in 0..line.values.len() {
@@ -154,6 +158,47 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
         writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", x + 23.0, y + 4.0, escape(&name))?;
     }
     Ok(())
+}
+
+/// Values beside each other at each place, with a bar from end to end of their band.
+fn dots(
+    svg: &mut String,
+    chart: &LineChart,
+    across: &dyn Fn(usize) -> f64,
+    up: &dyn Fn(f64) -> f64,
+) -> std::fmt::Result {
+    let middle = (chart.lines.len().max(1) - 1) as f64 / 2.0;
+    for (number, line) in chart.lines.iter().enumerate() {
+        for (place, value) in line.values.iter().enumerate() {
+            let Some(value) = value.filter(|it| it.is_finite()) else { continue };
+            let (x, look) = (across(place) + 7.0 * (number as f64 - middle), look(line.colour));
+            if let Some((low, high)) = line.band.get(place).copied().flatten() {
+                writeln!(
+                    svg,
+                    "<path class=\"line\" {look} stroke-dasharray=\"none\" d=\"M{x:.1} {:.1}V{:.1}\"/>",
+                    up(low),
+                    up(high)
+                )?;
+            }
+            let name = escape(&line.name);
+            writeln!(
+                svg,
+                "<circle {look} cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\"><title>{name}: {value:.3}</title></circle>",
+                up(value)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the vertical axis has lines: round numbers, of which some six are in the range.
+fn levels((low, high): (f64, f64)) -> Vec<f64> {
+    let rough = (high - low).max(f64::MIN_POSITIVE) / 6.0;
+    let decade = 10_f64.powf(rough.log10().floor());
+    // Up to rounding, as many steps as fit.
+    let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * decade).into_iter().find(|it| *it >= rough * 0.999).unwrap_or(rough);
+    let (first, last) = ((low / step - 1e-6).ceil() as i64, (high / step + 1e-6).floor() as i64);
+    (first..=last).take(20).map(|at| at as f64 * step).collect()
 }
 
 /// A matrix as a picture.
@@ -323,7 +368,8 @@ mod tests {
             colour: Colour::Step(0.5),
         };
         let places = (0..4).map(|it| format!("\"{it}\u{0}")).collect();
-        let chart = LineChart { title: "a & b".to_owned(), places, range: (0.0, 1.0), lines: vec![line] };
+        let chart =
+            LineChart { title: "a & b".to_owned(), places, range: (0.0, 1.0), lines: vec![line], is_joined: true };
         let svg = charts(&[chart], "\"x\"");
         assert!(!svg.contains("<script") && !svg.contains('\u{0}') && svg.contains("a &amp; b"), "{svg}");
         assert_eq!(svg.matches("</svg>").count(), 1);
@@ -353,8 +399,13 @@ mod tests {
         let near = Some((0.4, 1.0));
         let band = vec![near, near, Some((f64::NAN, 0.6)), near, Some((0.3, 0.7)), near];
         let line = Line { name: "a".to_owned(), values, band, colour: Colour::Own(0) };
-        let chart =
-            LineChart { title: String::new(), places: vec![String::new(); 6], range: (0.0, 1.0), lines: vec![line] };
+        let chart = LineChart {
+            title: String::new(),
+            places: vec![String::new(); 6],
+            range: (0.0, 1.0),
+            lines: vec![line],
+            is_joined: true,
+        };
         let svg = charts(&[chart], "");
         let band = svg.lines().find(|line| line.contains("class=\"band\"")).unwrap();
         // Two places, then three: each there and back.
@@ -395,6 +446,39 @@ mod tests {
             size
         };
         assert_eq!((size(1), size(2), size(5)), ("0 0 450 480".into(), "0 0 900 480".into(), "0 0 900 1440".into()));
+    }
+
+    #[test]
+    fn places_in_no_order_have_dots_and_bars() {
+        let line = |colour| Line {
+            name: "a".to_owned(),
+            values: vec![Some(0.5), None, Some(0.25)],
+            band: vec![Some((0.25, 1.0)), None, None],
+            colour: Colour::Own(colour),
+        };
+        let places = vec![String::new(); 3];
+        let chart = LineChart {
+            title: String::new(),
+            places,
+            range: (0.0, 1.0),
+            lines: vec![line(0), line(1)],
+            is_joined: false,
+        };
+        let svg = charts(&[chart], "");
+        assert_eq!((svg.matches("<circle").count(), svg.matches('V').count()), (4, 2), "{svg}");
+        // Beside each other.
+        assert!(
+            svg.contains(&format!("cx=\"{:.1}\"", LEFT - 3.5)) && svg.contains(&format!("cx=\"{:.1}\"", LEFT + 3.5))
+        );
+    }
+
+    #[test]
+    fn the_axis_has_round_numbers() {
+        let shown = |range| levels(range).iter().map(|it| format!("{it:.2}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(shown((0.5, 0.8)), "0.50 0.55 0.60 0.65 0.70 0.75 0.80");
+        assert_eq!(shown((0.0, 1.0)), "0.00 0.20 0.40 0.60 0.80 1.00");
+        assert_eq!(shown((-0.05, 0.05)), "-0.04 -0.02 0.00 0.02 0.04");
+        assert!((1..=20).contains(&levels((0.3, 0.3)).len().max(1)));
     }
 
     #[test]

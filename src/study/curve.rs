@@ -125,7 +125,10 @@ pub fn sweep(
 }
 
 /// Checks that the model has a class for the labels at these places in the data.
-pub(super) fn check_labels<'a>(
+///
+/// # Errors
+/// One line, with the first image that it has none for.
+pub fn check_labels<'a>(
     model: &Model,
     data: &dyn Dataset,
     places: impl IntoIterator<Item = &'a usize>,

@@ -28,7 +28,8 @@ pub fn doubt(
         return None;
     }
     let trial = Trial::new(model, places.len(), BATCH);
-    let images = data.read(&places[..places.len().min(trial.images())]).ok()?;
+    let tried: Vec<usize> = trial.places(places.len()).into_iter().map(|at| places[at]).collect();
+    let images = data.read(&tried).ok()?;
     let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
     let places: Vec<usize> = (0..labels.len()).collect();
     let source = ImagePixels { images: &images, places: &places, device: model.device() };

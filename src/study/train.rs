@@ -5,7 +5,6 @@ mod ready;
 mod sgd;
 mod state;
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -379,7 +378,11 @@ impl Trained<'_> {
         }
         let metadata = ModelMetadata {
             architecture: self.name.clone(),
-            classes: self.info.classes.clone(),
+            // Names of other classes than the network's would be worse than none.
+            classes: Some(&self.info.classes)
+                .filter(|names| names.len() as i64 == self.network.program().classes)
+                .cloned()
+                .unwrap_or_default(),
             normalization: self.plan.normalization.clone(),
             input_size: [self.info.height as i64, self.info.width as i64],
             training: format!("{} on {}: {training}", self.name, self.info.name),
@@ -392,7 +395,8 @@ impl Trained<'_> {
 impl TrainPlan {
     /// For readers.
     pub fn recipe(&self) -> String {
-        let milestones: BTreeSet<usize> = self.milestones.iter().copied().filter(|it| *it <= self.epochs).collect();
+        let mut milestones: Vec<usize> = self.milestones.iter().copied().filter(|it| *it <= self.epochs).collect();
+        milestones.sort_unstable();
         let milestones = milestones.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         format!(
             "{} epoch(s), SGD lr {}{}, momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}",

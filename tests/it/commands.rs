@@ -49,7 +49,7 @@ fn a_curve_outlives_a_later_model_that_cannot_be_read() {
     let output = advmod(&[&flags[..], &["--out", &out, "--model", &good, &nowhere, &good]].concat()).output().unwrap();
     let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), error.lines().count()), (Some(3), 1), "{error}");
-    assert!(error.contains("nowhere.pt") && error.contains("2 of 3 models are measured, and written to"), "{error}");
+    assert!(error.contains("nowhere.pt") && error.contains("2 of 3 networks are measured, and written to"), "{error}");
     assert_eq!(text.matches("peak").count(), 2, "{text}");
     let json: Value = serde_json::from_slice(&std::fs::read(path("out/curve.json")).unwrap()).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 2);

@@ -383,4 +383,25 @@ fn what_cannot_be_pruned_is_said_in_one_line() {
         );
     }
     assert!(!folder.path().join("x.safetensors").exists());
+    // Images that the curve does not look at are trained on all the same.
+    for (part, n) in [("train", 300_u32), ("t10k", 50)] {
+        let head = |kind: u8, sizes: &[u32]| {
+            [&[0, 0, 8, kind][..], &sizes.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<_>>()].concat()
+        };
+        let mut labels: Vec<u8> = (0..n).map(|at| (at % 10) as u8).collect();
+        if part == "train" {
+            labels[299] = 77;
+        }
+        std::fs::create_dir_all(path("labels")).unwrap();
+        let pixels = (0..n * 784).map(|at| (at * 7919 % 251) as u8).collect::<Vec<_>>();
+        std::fs::write(path(&format!("labels/{part}-images-idx3-ubyte")), [head(3, &[n, 28, 28]), pixels].concat())
+            .unwrap();
+        std::fs::write(path(&format!("labels/{part}-labels-idx1-ubyte")), [head(1, &[n]), labels].concat()).unwrap();
+    }
+    let output = advmod(&[&usual[..], &["--data", &path("labels"), "--samples", "20"]].concat()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && error.contains("image 299 has label 77"), "{error}");
+    let flags = ["--data", &images, "--scratch", "--scratch-lr", "-1"];
+    let error = advmod(&[&usual[..], &flags].concat()).output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&error).contains("--scratch-lr -1: must be"));
 }

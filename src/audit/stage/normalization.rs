@@ -44,15 +44,15 @@ impl Rival {
         let own_name = &own.name;
         Some(match (self.wins(), name.as_str()) {
             (true, "none") => format!(
-                "the model is right on {accuracy} of the first {images} images with --normalize {own_name} and on {rival} without: it seems \
+                "the model is right on {accuracy} of {images} images with --normalize {own_name} and on {rival} without: it seems \
                  to contain its own normalization"
             ),
             (true, _) if own.is_none() => format!(
-                "the model is right on {accuracy} of the first {images} images as they are and on {rival} with --normalize {name}, which it \
+                "the model is right on {accuracy} of {images} images as they are and on {rival} with --normalize {name}, which it \
                  seems to need"
             ),
             (true, _) => format!(
-                "the model is right on {accuracy} of the first {images} images with --normalize {own_name} and on {rival} with --normalize \
+                "the model is right on {accuracy} of {images} images with --normalize {own_name} and on {rival} with --normalize \
                  {name}"
             ),
             (false, _) if given => return None,
@@ -63,7 +63,7 @@ impl Rival {
     }
 }
 
-/// The normalizations to try on the first images.
+/// The normalizations to try on some images.
 pub struct Trial<'a> {
     model: &'a Model,
     others: Vec<Normalization>,
@@ -81,9 +81,9 @@ impl<'a> Trial<'a> {
         Self { model, others: Normalization::presets().filter(fits).collect(), images: n.min(MOST_IMAGES), batch }
     }
 
-    /// How many of the images are tried: the first.
-    pub fn images(&self) -> usize {
-        self.images
+    /// Which of `n` images are tried: evenly spread, for files are often sorted by class.
+    pub fn places(&self, n: usize) -> Vec<usize> {
+        (0..self.images).map(|at| at * n / self.images).collect()
     }
 
     /// Images × normalizations, the model's own included.
@@ -91,7 +91,7 @@ impl<'a> Trial<'a> {
         (self.images * (1 + self.others.len())) as u64
     }
 
-    /// The best of them; none where there is no other. `progress(done)` counts [`steps`](Self::steps).
+    /// The best of them on the images at [`places`](Self::places); none where there is no other. `progress(done)` counts [`steps`](Self::steps).
     pub fn run(
         &self,
         source: &dyn PixelSource,

@@ -28,7 +28,7 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub taps: TapArgs,
     /// What to take out; several are compared. a: layers whose ΔQ is below the threshold; b: layers whose Q is not above all before;
-    /// baselines: last:N, random:N, cka:N (most like the layer before), smallest:N and largest:N (of ΔQ), none (fine-tuning alone).
+    /// baselines: last:N, random:N, cka:N (most like the layer before), smallest:N and largest:N (of ΔQ; without :N, 1), none (fine-tuning alone).
     #[arg(long, value_name = "RULE,…", value_delimiter = ',', default_value = "a", help_heading = "Pruning")]
     pub rule: Vec<String>,
     /// ΔQ of rule a.
@@ -40,7 +40,8 @@ pub struct PruneArgs {
     /// Also train each pruned network from fresh weights, by the recipe of fine-tuning but for --scratch-epochs and --scratch-lr.
     #[arg(long, help_heading = "Pruning")]
     pub scratch: bool,
-    /// Epochs from scratch: as many as the whole network had, to be fair [default: --epochs].
+    /// Epochs from scratch: as many as the whole network had, to be fair; the rate falls at 60 % and 85 % of them [default: --epochs and
+    /// --milestones].
     #[arg(long, value_name = "N", requires = "scratch", help_heading = "Pruning", value_parser = positive,
         allow_negative_numbers = true)]
     pub scratch_epochs: Option<usize>,

@@ -13,12 +13,13 @@ use super::args::{OutputFormat, PruneArgs};
 use super::measure::{Outcome, Work};
 use super::train::default_milestones;
 use super::{CliError, Exit, print, say, setup};
+use crate::audit::stats::Rate;
 use crate::data::{Dataset, Selection};
 use crate::model::Model;
 use crate::model::load::load;
 use crate::model::normalize::Normalization;
 use crate::model::passes::count::Convention;
-use crate::study::curve::CurvePlan;
+use crate::study::curve::{CurvePlan, check_labels};
 use crate::study::prune::{
     Judged, Proposal, Removed, Rule, Survey, SurveyPlan, Whole, correct, drop_of, from_scratch, propose, rate, remove,
     size, survey, tune,
@@ -37,20 +38,13 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     for data in [&training, &test] {
-        let info = data.info();
-        model.check(info.channels, info.height, info.width).map_err(CliError::Runtime)?;
+        fits(&model, data.as_ref()).map_err(CliError::Runtime)?;
     }
     let whole = Whole::of(&model, [test.info().height as i64, test.info().width as i64]).map_err(CliError::Runtime)?;
     if !whole.has_a_name() {
         output.writes_no_models(&whole.name(), quiet)?;
     }
-    let plan = train_plan(args, model.info().normalization.clone());
-    // Without any epoch only the removal is judged.
-    TrainPlan { epochs: plan.epochs.max(1), ..plan.clone() }.check().map_err(CliError::Usage)?;
-    let scratch = args.scratch.then(|| scratch_plan(args, &plan));
-    if let Some(plan) = &scratch {
-        plan.check().map_err(|error| CliError::Usage(format!("--scratch: {error}")))?;
-    }
+    let (plan, scratch) = plans(args, model.info().normalization.clone())?;
     let mut work = Work::new(args.run.progress, quiet)?;
     let drawn = Selection::Sample { n: args.samples, seed: plan.seed };
     let file = (args.model.model.as_deref(), &args.model.read);
@@ -114,6 +108,7 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
         output: &output,
         before,
         tuned_alike: None,
+        scratched: Vec::new(),
         unwritten: None,
         outcome: Outcome::new("rules", rules.len()),
     };
@@ -125,9 +120,21 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     }
     judged.and(printed)?;
     match outcome.interrupted {
-        Some(exit) => Ok(stopped(exit, &rules[pruning.rules.len()..])),
+        Some(exit) => {
+            for fault in &outcome.faults {
+                say(&format!("error: {}", fault.message(false)));
+            }
+            Ok(stopped(exit, &rules[pruning.rules.len()..]))
+        }
         None => outcome.end(output.tables.as_deref()),
     }
+}
+
+/// Fine-tuning and judging see every image, whatever the curve is measured on.
+fn fits(model: &Model, data: &dyn Dataset) -> Result<(), String> {
+    let info = data.info();
+    model.check(info.channels, info.height, info.width)?;
+    check_labels(model, data, &(0..info.n).collect::<Vec<_>>())
 }
 
 /// Says which rules are missing.
@@ -159,6 +166,19 @@ fn train_plan(args: &PruneArgs, normalization: Normalization) -> TrainPlan {
         checkpoints: None,
         measure: false,
     }
+}
+
+/// How networks are fine-tuned, and how they are trained from fresh weights, if they are.
+fn plans(args: &PruneArgs, normalization: Normalization) -> Result<(TrainPlan, Option<TrainPlan>), CliError> {
+    let plan = train_plan(args, normalization);
+    // Without any epoch only the removal is judged.
+    TrainPlan { epochs: plan.epochs.max(1), ..plan.clone() }.check().map_err(CliError::Usage)?;
+    let scratch = args.scratch.then(|| scratch_plan(args, &plan));
+    if let Some(plan) = &scratch {
+        // What both trainings share is checked above.
+        plan.check().map_err(|error| CliError::Usage(error.replacen("--", "--scratch-", 1)))?;
+    }
+    Ok((plan, scratch))
 }
 
 /// As fine-tuning but for what the flags say.
@@ -206,6 +226,8 @@ struct Judge<'a> {
     before: Vec<bool>,
     /// The same after the fine-tuning that the rules' networks get, where a rule takes out nothing.
     tuned_alike: Option<Vec<bool>>,
+    /// Test accuracies of networks that were trained from fresh weights, by name.
+    scratched: Vec<(String, Option<Rate>)>,
     /// Why the tables could not be written the last time.
     unwritten: Option<CliError>,
     outcome: Outcome,
@@ -252,7 +274,7 @@ impl Judge<'_> {
         };
         let cost = self.tuned_alike.as_ref().and_then(|whole| drop_of(whole, &tuned.correct));
         let is_whole = proposal.kept.iter().all(|kept| *kept);
-        if is_whole {
+        if proposal.rule == Rule::Nothing {
             self.tuned_alike.get_or_insert_with(|| tuned.correct.clone());
         }
         let judged = Judged {
@@ -281,10 +303,17 @@ impl Judge<'_> {
 
     fn scratch(&mut self, rule: &str, removed: &Removed, pruning: &mut Pruning) -> ControlFlow<()> {
         let Some(plan) = self.scratch else { return ControlFlow::Continue(()) };
+        // The same network with the same seed ends the same.
+        let known = self.scratched.iter().find(|(network, _)| *network == removed.name).map(|it| it.1);
         let (name, work) = (format!("{rule} from scratch"), &mut *self.work);
         let mut follow = |event| follow(work, &name, plan.epochs, &event);
-        match from_scratch(removed, self.data, plan, self.device, &mut follow) {
+        let trained = match known {
+            Some(rate) => Ok(rate),
+            None => from_scratch(removed, self.data, plan, self.device, &mut follow),
+        };
+        match trained {
             Ok(rate) => {
+                self.scratched.push((removed.name.clone(), rate));
                 if let Some(judged) = pruning.rules.last_mut().and_then(|row| row.judged.as_mut()) {
                     judged.scratch = rate;
                 }

@@ -53,13 +53,12 @@ impl Output {
     }
 
     pub(super) fn write_tables(&self, pruning: &Pruning) -> Result<(), CliError> {
-        let Some(folder) = &self.tables else { return Ok(()) };
         let files = [
             ("prune.json", pruning.json().into_bytes()),
             ("prune.csv", csv(pruning)),
             ("prune.svg", picture(pruning).into_bytes()),
         ];
-        write_files(folder, &files)
+        write_files(self.tables.as_deref(), &files)
     }
 
     pub(super) fn model(&self, rule: Rule) -> Option<PathBuf> {

@@ -202,46 +202,77 @@ pub(super) fn csv(it: &Pruning) -> Vec<u8> {
     csv_table(&header, it.rules.iter().map(row))
 }
 
-/// The curve with its increments, and the accuracies by rule.
+/// Q and its increments by unit, the accuracies by rule, and what removal costs.
 pub(super) fn picture(it: &Pruning) -> String {
     let survey = &it.survey;
-    let deltas = || survey.units.iter().map(|unit| unit.delta);
-    let lowest = deltas().flatten().map(|it| it.low).fold(0.0, f64::min);
+    let places: Vec<String> = survey.units.iter().map(|unit| unit.unit.clone()).collect();
+    let q = || survey.units.iter().map(|unit| unit.q);
     let curve = LineChart {
-        title: format!("Q and ΔQ by unit, N = {}, k = {}", survey.n, survey.k),
-        places: survey.units.iter().map(|unit| unit.unit.clone()).collect(),
-        range: ((10.0 * lowest).floor() / 10.0, 1.0),
+        title: format!("Q by unit, N = {}, k = {}", survey.n, survey.k),
+        places: places.clone(),
+        range: around(q(), 0.1),
+        lines: vec![line("Q", q().map(Some).collect(), Vec::new(), 0)],
+        is_joined: true,
+    };
+    let deltas = || survey.units.iter().map(|unit| unit.delta);
+    let threshold = vec![Some(it.threshold); places.len()];
+    let increments = LineChart {
+        title: "ΔQ by unit, with 95 % intervals".to_owned(),
+        places,
+        range: around(deltas().flatten().flat_map(|it| [it.low, it.high]).chain([0.0, it.threshold]), 0.02),
         lines: vec![
-            line("Q", survey.units.iter().map(|unit| Some(unit.q)).collect(), Vec::new(), 0),
             line(
-                "ΔQ, 95 %",
+                "ΔQ",
                 deltas().map(|it| it.map(|it| it.value)).collect(),
-                deltas().map(|it| it.map(|it| (it.low, it.high))).collect(),
+                deltas().map(|it| it.map(ends)).collect(),
                 1,
             ),
+            line(&format!("threshold {}", it.threshold), threshold, Vec::new(), 2),
         ],
+        is_joined: true,
     };
-    let of = |value: fn(&RuleRow) -> Option<Rate>| -> Vec<Option<f64>> {
-        it.rules.iter().map(|row| value(row).and_then(|rate| rate.value)).collect()
+    let mut drawn = vec![curve, increments];
+    let of = |value: fn(&Judged) -> Option<Rate>| -> Vec<Option<Measured>> {
+        it.rules.iter().map(|row| value(row.judged.as_ref()?).map(Measured::from)).collect()
     };
-    let whole = it.rules.iter().map(|_| it.accuracy.and_then(|rate| rate.value)).collect();
-    let accuracies = LineChart {
-        title: "test accuracy by rule".to_owned(),
-        places: it.rules.iter().map(|row| row.rule.clone()).collect(),
-        range: (0.0, 1.0),
-        lines: vec![
-            line("whole", whole, Vec::new(), 0),
-            line("fine-tuned", of(|row| Some(row.judged.as_ref()?.tuned)), Vec::new(), 1),
-            line("without training", of(|row| Some(row.judged.as_ref()?.removed)), Vec::new(), 2),
-            line("from scratch", of(|row| row.judged.as_ref()?.scratch), Vec::new(), 3),
-        ],
+    let dots = |name: &str, rates: Vec<Option<Measured>>, colour| {
+        line(
+            name,
+            rates.iter().map(|it| it.map(|it| it.value)).collect(),
+            rates.iter().map(|it| it.map(ends)).collect(),
+            colour,
+        )
     };
-    let mut drawn = vec![curve];
+    let whole: Vec<Option<Measured>> = it.rules.iter().map(|_| it.accuracy.map(Measured::from)).collect();
+    let accuracies = [whole, of(|judged| Some(judged.tuned)), of(|judged| judged.scratch)];
     if it.rules.iter().any(|row| row.judged.is_some()) {
-        drawn.push(accuracies);
+        let all = accuracies.iter().flatten().flatten().flat_map(|it| [it.low, it.high]);
+        let range = around(all, 0.02);
+        let [whole, tuned, scratch] = accuracies;
+        let mut lines = vec![dots("whole, before", whole, 0), dots("fine-tuned", tuned, 1)];
+        if scratch.iter().any(Option::is_some) {
+            lines.push(dots("from scratch", scratch, 3));
+        }
+        drawn.push(LineChart {
+            title: "test accuracy by rule, with 95 % intervals".to_owned(),
+            places: it.rules.iter().map(|row| row.rule.clone()).collect(),
+            range,
+            lines,
+            is_joined: false,
+        });
     }
     drawn.extend(lost(&it.rules));
     charts(&drawn, "Modularity and its increments by unit, and test accuracy by pruning rule")
+}
+
+/// A range that holds all of these, from one multiple of `step` to another.
+fn around(values: impl Iterator<Item = f64>, step: f64) -> (f64, f64) {
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
+    if low <= high { ((low / step).floor() * step, ((high / step).floor() + 1.0) * step) } else { (0.0, 1.0) }
+}
+
+fn ends(it: Measured) -> (f64, f64) {
+    (it.low, it.high)
 }
 
 fn line(name: &str, values: Vec<Option<f64>>, band: Vec<Option<(f64, f64)>>, colour: usize) -> Line {
@@ -263,21 +294,20 @@ fn lost(rules: &[RuleRow]) -> Option<LineChart> {
         rows = is_known(|judged| judged.drop);
     }
     rows.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let all = || rows.iter().flat_map(|(_, delta, lost)| [*delta, lost.low, lost.high]);
-    let ends = |value: f64| (20.0 * value).abs().ceil() / 20.0;
     // With a single rule there is nothing to compare.
     (rows.len() > 1).then(|| LineChart {
         title: title.to_owned(),
         places: rows.iter().map(|row| row.0.to_owned()).collect(),
-        range: (-ends(all().fold(0.0, f64::min)), ends(all().fold(0.05, f64::max))),
+        range: around(rows.iter().flat_map(|(_, delta, lost)| [*delta, lost.low, lost.high, 0.0]), 0.02),
         lines: vec![
             line("sum of ΔQ", rows.iter().map(|row| Some(row.1)).collect(), Vec::new(), 0),
             line(
-                "lost, 95 %",
+                "accuracy lost, 95 %",
                 rows.iter().map(|row| Some(row.2.value)).collect(),
-                rows.iter().map(|row| Some((row.2.low, row.2.high))).collect(),
+                rows.iter().map(|row| Some(ends(row.2))).collect(),
                 1,
             ),
         ],
+        is_joined: false,
     })
 }

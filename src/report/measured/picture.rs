@@ -16,15 +16,23 @@ const NAME: usize = 56;
 
 /// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
 pub fn picture(curves: &[ModelCurve]) -> String {
-    let range = q_range(curves.iter().map(|it| &it.curve));
+    let range = q_range(curves.iter().map(|it| &it.curve), &[]);
     let drawn: Vec<LineChart> = groups(curves).iter().map(|group| chart(group, range)).collect();
     charts(&drawn, "Modularity by tap, a line for each model and setting")
 }
 
-/// From 0 to 1, or from the tenth below the lowest Q, which may be negative.
-pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>) -> (f64, f64) {
-    let lowest = curves.flat_map(|it| &it.taps).filter_map(|tap| tap.q).fold(0.0, f64::min);
-    ((10.0 * lowest).floor() / 10.0, 1.0)
+/// From the tenth below what is lowest to the tenth above what is highest: Q with its deviation, and these values.
+pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>, others: &[f64]) -> (f64, f64) {
+    let ends = |point: &TapPoint| -> Option<[f64; 2]> {
+        let (q, deviation) = (point.q?, point.std_dev.unwrap_or(0.0));
+        Some([q - deviation, q + deviation])
+    };
+    let all: Vec<f64> =
+        curves.flat_map(|it| &it.taps).filter_map(ends).flatten().chain(others.iter().copied()).collect();
+    let (low, high) =
+        all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &it| (low.min(it), high.max(it)));
+    // A step more where both are the same.
+    if low <= high { ((10.0 * low).floor() / 10.0, (10.0 * high + 1e-9).floor() / 10.0 + 0.1) } else { (0.0, 1.0) }
 }
 
 /// Curves over the same taps that stand in one chart.
@@ -62,7 +70,7 @@ fn grouped<'a, K: PartialEq>(curves: &[&'a ModelCurve], key: &dyn Fn(&ModelCurve
 
 fn named<'a>(group: &[&'a ModelCurve]) -> Group<'a> {
     let what: [fn(&ModelCurve) -> String; 4] = [
-        |it| it.random_init.map_or(LOADED.to_owned(), |seed| format!("random {seed}")),
+        |it| it.random_init.map_or(LOADED.to_owned(), |seed| format!("random weights {seed}")),
         |it| format!("N = {}", it.curve.n),
         |it| format!("k = {}", it.curve.k),
         |it| it.curve.similarity.to_string(),
@@ -105,5 +113,6 @@ fn chart(group: &Group<'_>, range: (f64, f64)) -> LineChart {
         places: group.lines[0].1.curve.taps.iter().map(|tap| tap.tap.clone()).collect(),
         range,
         lines: group.lines.iter().enumerate().map(line).collect(),
+        is_joined: true,
     }
 }

@@ -112,12 +112,12 @@ pub fn survey(
     }
     let mut cka = None;
     if plan.cka {
-        // Over the same samples as the curve: without bias, which batches of few would have.
+        // Over the curve's samples; without bias, for they are few.
         let drawn = match samples {
             Selection::Sample { n, seed } => Selection::Sample { n: n * sets.len(), seed },
             other => other,
         };
-        let batches = CkaPlan::Batches { of: CKA_BATCH, seed: plan.seed };
+        let batches = CkaPlan::Batches { of: CKA_BATCH.min(sets.first().map_or(0, Vec::len)), seed: plan.seed };
         cka = Some(linear_cka(model, data, &drawn, batches, &mut |done, total| progress("CKA", done, total))?);
     }
     let q: Vec<f64> = (0..taps.len())
@@ -140,7 +140,7 @@ pub fn survey(
     Ok(Survey { n: sets.first().map_or(0, Vec::len), k, similarity, repeats: sets.len(), taps, q, units, warnings })
 }
 
-/// Samples in a batch of CKA.
+/// Most samples in a batch of CKA.
 const CKA_BATCH: usize = 500;
 
 /// Q of one tap − Q of another: mean over the repeats, whose sets are disjoint, so that their errors add up as squares. The interval goes so

@@ -1,5 +1,6 @@
 //! What is checked before a training begins.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use tch::{Device, Kind, Tensor};
@@ -23,7 +24,18 @@ pub fn ready(
     for data in [train, test] {
         fits(architecture, data).map_err(TrainError::Unsuitable)?;
     }
-    labelled(architecture, train).map_err(TrainError::Unsuitable)?;
+    labelled(architecture, [train, test]).map_err(TrainError::Unsuitable)?;
+    let names = [train, test].map(|data| &data.info().classes);
+    // Images alone have no names, or guessed ones.
+    if names[0] != names[1] && names.iter().all(|it| !it.is_empty()) {
+        let message = format!(
+            "{}: the training images are of the classes {}, the test images of {}; give both the same",
+            train.info().name,
+            names[0].join(", "),
+            names[1].join(", ")
+        );
+        return Err(TrainError::Unsuitable(message));
+    }
     let (name, info) = (architecture.name(), train.info());
     let smallest = info.height.min(info.width);
     if plan.crop_padding >= smallest {
@@ -74,16 +86,23 @@ fn fits(architecture: &dyn Architecture, data: &dyn Dataset) -> Result<(), Strin
 }
 
 /// One wrong label makes classes that no image has, unless the data names its classes.
-fn labelled(architecture: &dyn Architecture, train: &dyn Dataset) -> Result<(), String> {
+fn labelled(architecture: &dyn Architecture, parts: [&dyn Dataset; 2]) -> Result<(), String> {
+    let [train, test] = parts;
     let found: BTreeSet<u32> = train.labels().iter().copied().collect();
     let classes = architecture.classes() as usize;
     if 2 * found.len() > classes || classes <= train.info().classes.len() {
         return Ok(());
     }
-    let largest = found.last().copied().unwrap_or(0);
-    let at = train.labels().iter().position(|&label| label == largest).unwrap_or(0);
+    let largest =
+        |data: &dyn Dataset| data.labels().iter().copied().enumerate().max_by_key(|&(at, label)| (label, Reverse(at)));
+    let (part, (at, label)) = match (largest(train), largest(test)) {
+        (Some(train), Some(test)) if test.1 > train.1 => ("test", test),
+        (Some(train), _) => ("training", train),
+        (None, _) => return Ok(()),
+    };
     Err(format!(
-        "{}: only {} of {classes} classes have a training image; label {largest} (image {at}) is the largest: check the labels",
+        "{}: only {} of {classes} classes have a training image; the largest label is {label} ({part} image {at}): check the labels, or \
+         number them from 0 on",
         train.info().name,
         found.len()
     ))

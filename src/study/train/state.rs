@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, TchError, Tensor};
 
 use super::{TrainError, TrainPlan};
-use crate::model::format::{Dtype, RawTensor, read_weights, write_safetensors};
+use crate::model::format::{Dtype, FormatError, RawTensor, read_weights, write_safetensors};
 use crate::model::upload::to_device;
 
 /// Its name in the folder of the checkpoints. Not that of a model: `advmod dynamics` takes every model there for a checkpoint.
@@ -87,7 +87,10 @@ impl Interrupted {
             return Err(TrainError::Unsuitable(format!("{}: {problem} ({NAME})", folder.display())));
         }
         let damaged = |why: &str| TrainError::Unsuitable(format!("{}: {why}; begin the training anew", path.display()));
-        let file = read_weights(&path).map_err(|_| damaged("damaged, or not the state of a training"))?;
+        let file = read_weights(&path).map_err(|error| match error {
+            FormatError::Read { .. } | FormatError::Missing { .. } => TrainError::Format(error),
+            _ => damaged("damaged, or not the state of a training"),
+        })?;
         let json = file.metadata.get(KEY).ok_or_else(|| damaged("not the state of a training"))?;
         let version = serde_json::from_str::<serde_json::Value>(json).ok().and_then(|it| it.get("version")?.as_u64());
         if version.is_some_and(|version| version != u64::from(VERSION)) {

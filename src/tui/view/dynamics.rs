@@ -11,7 +11,7 @@ use super::chart::{axis, tap_labels};
 use super::raster::Raster;
 use super::text::{self, fit, fit_line, framed, short_tap, width};
 use super::{frame, help, layout};
-use crate::audit::dynamics::{Checkpoint, Dynamics};
+use crate::audit::dynamics::Dynamics;
 
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;
@@ -78,15 +78,6 @@ fn waiting(area: Rect, buffer: &mut Buffer, app: &App) {
 /// The values of a tap over the checkpoints.
 fn values(found: &Dynamics, tap: usize) -> impl Iterator<Item = Option<f64>> + '_ {
     found.checkpoints.iter().map(move |it| it.curve.taps.get(tap).and_then(|point| point.q))
-}
-
-/// The number in a checkpoint's name (`epoch-012.safetensors`: 12), or its place.
-fn number(place: usize, checkpoint: &Checkpoint) -> String {
-    let stem = checkpoint.name.split('.').next().unwrap_or_default();
-    let digits: String =
-        stem.chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>().into_iter().rev().collect();
-    let digits = digits.trim_start_matches('0');
-    if digits.is_empty() { (place + 1).to_string() } else { digits.to_owned() }
 }
 
 /// Widest name of a tap.
@@ -161,7 +152,7 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     let mut free = vec![true; usize::from(inner.width)];
     let order = std::iter::once(selected).chain([shown.len() - 1, 0]).chain(0..shown.len());
     for column in order {
-        let number = number(shown[column], &found.checkpoints[shown[column]]);
+        let number = found.checkpoints[shown[column]].number(shown[column]);
         let from = (left + column * wide + wide / 2).saturating_sub(number.len() / 2);
         let from = from.min(free.len().saturating_sub(number.len()));
         let to = from + number.len();
@@ -244,7 +235,7 @@ fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     }
     raster.render(plot, buffer);
     let labels: Vec<(u16, String)> = (found.checkpoints.iter().enumerate())
-        .map(|(at, it)| (raster.column(place(at)) as u16, number(at, it)))
+        .map(|(at, it)| (raster.column(place(at)) as u16, it.number(at)))
         .collect();
     tap_labels(Rect { y: plot.bottom() + 1, height: 1, ..plot }, buffer, &labels, Some(app.selected()));
     let mark = |letter| if theme.marker() == super::super::theme::Marker::Letters { letter } else { "━" };
