@@ -15,7 +15,9 @@ pub(super) struct CurvePage {
     title: String,
     subtitle: String,
     figures: Vec<Drawn>,
-    sentences: Vec<String>,
+    /// What a curve is, and where it begins, peaks and ends.
+    summary: Vec<[String; 5]>,
+    left_out: usize,
     tables: Vec<Table>,
     classes: Vec<ClassPanel>,
     hubs: Vec<Drawn>,
@@ -42,6 +44,8 @@ struct Entry {
 #[derive(Debug, Serialize)]
 struct Table {
     title: String,
+    /// Random weights are there to compare with.
+    is_open: bool,
     head: [&'static str; 12],
     rows: Vec<[String; 12]>,
 }
@@ -50,6 +54,7 @@ struct Table {
 #[derive(Debug, Serialize)]
 struct ClassPanel {
     title: String,
+    is_open: bool,
     taps: Vec<String>,
     rows: Vec<ClassRow>,
     note: String,
@@ -73,7 +78,7 @@ struct Cell {
 /// Looks of a chart's lines; so many stand in one chart.
 const LOOKS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
 
-/// Most sentences and panels of classes; a sweep may have hundreds of curves.
+/// Most rows of the summary and panels of classes; a sweep may have hundreds of curves.
 const MOST: usize = 12;
 
 /// Most classes and taps of a panel.
@@ -87,7 +92,8 @@ impl CurvePage {
             title: title(curves),
             subtitle: subtitle(curves),
             figures: figures(curves, "Q", &[Measure { title: "Q", height: 220.0, is_share: false, value: q }], true),
-            sentences: sentences(curves),
+            summary: curves.iter().take(MOST).map(summary).collect(),
+            left_out: curves.len().saturating_sub(MOST),
             tables: curves.iter().map(table).collect(),
             classes: curves.iter().take(MOST).map(classes).collect(),
             hubs: figures(curves, "neighbours", &HUBS, false),
@@ -219,33 +225,16 @@ fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bo
     groups.iter().flat_map(|group| group.lines.chunks(LOOKS.len()).map(|lines| draw(&group.title, lines))).collect()
 }
 
-/// Where each curve begins, peaks and ends.
-fn sentences(curves: &[ModelCurve]) -> Vec<String> {
-    let sentence = |it: &ModelCurve| {
-        let taps: Vec<(&TapPoint, f64)> = it.curve.taps.iter().filter_map(|tap| Some((tap, tap.q?))).collect();
-        let (Some(first), Some(last), Some(peak)) = (taps.first(), taps.last(), it.curve.peak()) else {
-            return format!("{}: no tap has a Q.", clip(&it.heading(), 200));
-        };
-        let z = taps.iter().find(|(tap, _)| tap.tap == peak.tap).and_then(|(tap, _)| tap.z);
-        let z = z.map_or(String::new(), |z| format!(", z = {z:.0}"));
-        let end = match peak.tap == last.0.tap {
-            true => String::new(),
-            false => format!(", and ends with {:.3} at {}", last.1, name(&last.0.tap)),
-        };
-        let text = format!(
-            "Q begins with {:.3} at {} and peaks with {:.3} at {}{z}{end}",
-            first.1,
-            name(&first.0.tap),
-            peak.q,
-            name(&peak.tap)
-        );
-        format!("{}: {}.", clip(&it.heading(), 200), signed(&text))
+/// Dashes where no tap has a Q.
+fn summary(it: &ModelCurve) -> [String; 5] {
+    let known = || it.curve.taps.iter().filter(|tap| tap.q.is_some());
+    let shown = |tap: Option<&TapPoint>| {
+        let text = tap.and_then(|tap| Some(format!("{:.3} at {}", tap.q?, name(&tap.tap))));
+        text.map_or("–".to_owned(), |text| signed(&text))
     };
-    let mut sentences: Vec<String> = curves.iter().take(MOST).map(sentence).collect();
-    if curves.len() > MOST {
-        sentences.push(format!("And {} more curves: see the numbers.", curves.len() - MOST));
-    }
-    sentences
+    let peak = it.curve.peak().and_then(|peak| it.curve.taps.get(peak.index));
+    let z = signed(&super::super::number(peak.and_then(|tap| tap.z), 0));
+    [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().last())]
 }
 
 fn table(it: &ModelCurve) -> Table {
@@ -284,7 +273,7 @@ fn table(it: &ModelCurve) -> Table {
         "never chosen",
         "weakest (separation)",
     ];
-    Table { title: clip(&it.heading(), 200), head, rows: rows.collect() }
+    Table { title: clip(&it.heading(), 200), is_open: it.random_init.is_none(), head, rows: rows.collect() }
 }
 
 fn classes(it: &ModelCurve) -> ClassPanel {
@@ -325,6 +314,7 @@ fn classes(it: &ModelCurve) -> ClassPanel {
     }
     ClassPanel {
         title: clip(&it.heading(), 200),
+        is_open: it.random_init.is_none(),
         taps: taps.iter().map(|&tap| names[tap].clone()).collect(),
         rows: order.into_iter().take(CLASSES).map(row).collect(),
         note: note.join(" "),
@@ -416,6 +406,6 @@ mod tests {
         let html = html(&many, "c");
         assert!(html.len() < 5_000_000 && html.contains("And 58 more curves") && html.contains("12 of 60 taps"));
         assert!(self::html(&[], "c").contains("</html>"));
-        assert!(self::html(&[measured("m", 2, 1)], "c").contains("no tap has a Q"));
+        assert!(self::html(&[measured("m", 2, 1)], "c").contains("<td>–</td>"));
     }
 }
