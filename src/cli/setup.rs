@@ -38,9 +38,9 @@ pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
 pub(super) fn open_parts(data: &Path, what_for: &str) -> Result<[Box<dyn Dataset>; 2], CliError> {
     let open =
         |split| open_data(&SourceArgs { data: Some(data.to_owned()), split: Some(split), ..SourceArgs::default() });
-    let (training, test) = (open(SplitArg::Train)?, open(SplitArg::Test)?);
-    if training.info().split.is_some() {
-        return Ok([training, test]);
+    let test = open(SplitArg::Test)?;
+    if test.info().split.is_some() {
+        return Ok([open(SplitArg::Train)?, test]);
     }
     Err(CliError::Runtime(format!(
         "{} has no train and test part; {what_for} trains on one and judges on the other: give a data set with both, or a folder with train/ \

@@ -170,6 +170,9 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
     }
     match FORMATS.iter().find_map(|format| Some((format, (format.open)(path, options)?))) {
         Some((format, Ok(_))) if rescaled && !format.rescales => Err(not_rescaled(path)),
+        Some((_, Ok(data))) if options.split == Split::Train && data.info().split.is_none() => {
+            Err(content(path, "has no train and test part; leave out --split train to use all of it"))
+        }
         Some((_, opened)) => opened,
         None => {
             let known: Vec<&str> = FORMATS.iter().map(|format| format.title).collect();

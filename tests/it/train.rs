@@ -219,6 +219,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     let usual = ["train", "--out", &out, "--arch", "resnet8", "--epochs", "1"];
     refused(&[&usual[..], &["--data", &data, "--crop-padding", "8"]].concat(), folder.path(), "--crop-padding 8");
     refused(&[&usual[..], &["--data", &path("pictures")]].concat(), folder.path(), "no train and test part");
+    refused(&["curve", "--data", &path("pictures"), "--split", "train"], folder.path(), "leave out --split train");
     // Of one image at a time nothing can be averaged where a channel is a single pixel.
     let tiny = ["train", "--data", &data, "--out", &out, "--arch", "resnet18-imagenet/8", "--crop-padding", "1"];
     refused(&[&tiny[..], &["--batch", "1", "--progress", "none"]].concat(), folder.path(), "raise --batch");
