@@ -82,7 +82,11 @@ fn legend_columns(chart: &LineChart) -> usize {
 fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
     let (right, bottom) = (WIDTH - 14.0, HEIGHT - BOTTOM);
     let (low, high) = chart.range;
-    let across = |place: usize| LEFT + (right - LEFT) * place as f64 / (chart.places.len().max(2) - 1) as f64;
+    // Dots keep off the axis, and have room beside each other.
+    let inset = if chart.is_joined { 0.0 } else { 20.0 };
+    let across = |place: usize| {
+        LEFT + inset + (right - LEFT - 2.0 * inset) * place as f64 / (chart.places.len().max(2) - 1) as f64
+    };
     let up =
         |value: f64| bottom - (bottom - TOP) * ((value.clamp(low, high) - low) / (high - low).max(f64::MIN_POSITIVE));
     writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"18\">{}</text>", escape(&chart.title))?;
@@ -153,7 +157,11 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
         let columns = legend_columns(chart);
         let width = 405.0 / columns as f64;
         let (x, y) = (LEFT + width * (cell % columns) as f64, HEIGHT + 18.0 * (cell / columns) as f64 - 6.0);
-        writeln!(svg, "<path class=\"line\" {} d=\"M{x} {y}h18\"/>", look(line.colour))?;
+        if chart.is_joined {
+            writeln!(svg, "<path class=\"line\" {} d=\"M{x} {y}h18\"/>", look(line.colour))?;
+        } else {
+            writeln!(svg, "<circle {} cx=\"{}\" cy=\"{y}\" r=\"3\"/>", solid(line.colour), x + 9.0)?;
+        }
         let name: String = line.name.chars().take(60 / columns).collect();
         writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", x + 23.0, y + 4.0, escape(&name))?;
     }
@@ -171,14 +179,9 @@ fn dots(
     for (number, line) in chart.lines.iter().enumerate() {
         for (place, value) in line.values.iter().enumerate() {
             let Some(value) = value.filter(|it| it.is_finite()) else { continue };
-            let (x, look) = (across(place) + 7.0 * (number as f64 - middle), look(line.colour));
+            let (x, look) = (across(place) + 7.0 * (number as f64 - middle), solid(line.colour));
             if let Some((low, high)) = line.band.get(place).copied().flatten() {
-                writeln!(
-                    svg,
-                    "<path class=\"line\" {look} stroke-dasharray=\"none\" d=\"M{x:.1} {:.1}V{:.1}\"/>",
-                    up(low),
-                    up(high)
-                )?;
+                writeln!(svg, "<path class=\"line\" {look} d=\"M{x:.1} {:.1}V{:.1}\"/>", up(low), up(high))?;
             }
             let name = escape(&line.name);
             writeln!(
@@ -324,11 +327,18 @@ fn ending(label: &str, room: f64) -> String {
 const OWN: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 fn look(colour: Colour) -> String {
+    let dash = match colour {
+        Colour::Own(index) => ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"][index % 6],
+        Colour::Step(_) => "none",
+    };
+    format!("{} stroke-dasharray=\"{dash}\"", solid(colour))
+}
+
+fn solid(colour: Colour) -> String {
     match colour {
         Colour::Own(index) => {
-            let dash = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"][index % 6];
             let colour = OWN[index % OWN.len()];
-            format!("stroke=\"{colour}\" fill=\"{colour}\" stroke-dasharray=\"{dash}\"")
+            format!("stroke=\"{colour}\" fill=\"{colour}\"")
         }
         Colour::Step(step) => {
             // From yellow over green and blue to violet, as viridis does.
@@ -348,7 +358,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
+            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }
@@ -359,10 +369,23 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// As a browser reads it, which takes no attribute twice.
+    fn charts(drawn: &[LineChart], description: &str) -> String {
+        let svg = super::charts(drawn, description);
+        roxmltree::Document::parse(&svg).unwrap();
+        svg
+    }
+
+    fn heatmaps(maps: &[Heatmap], description: &str) -> String {
+        let svg = super::heatmaps(maps, description);
+        roxmltree::Document::parse(&svg).unwrap();
+        svg
+    }
+
     #[test]
     fn lines_have_gaps_and_names_stay_text() {
         let line = Line {
-            name: "</svg><script>".to_owned(),
+            name: "</svg><script>\u{ffff}".to_owned(),
             values: vec![Some(0.0), None, Some(1.0), Some(f64::NAN)],
             band: Vec::new(),
             colour: Colour::Step(0.5),
@@ -465,10 +488,11 @@ mod tests {
             is_joined: false,
         };
         let svg = charts(&[chart], "");
-        assert_eq!((svg.matches("<circle").count(), svg.matches('V').count()), (4, 2), "{svg}");
+        // Two lines with two dots each, and two more in the legend.
+        assert_eq!((svg.matches("<circle").count(), svg.matches('V').count()), (4 + 2, 2), "{svg}");
         // Beside each other.
         assert!(
-            svg.contains(&format!("cx=\"{:.1}\"", LEFT - 3.5)) && svg.contains(&format!("cx=\"{:.1}\"", LEFT + 3.5))
+            svg.contains(&format!("cx=\"{:.1}\"", LEFT + 16.5)) && svg.contains(&format!("cx=\"{:.1}\"", LEFT + 23.5))
         );
     }
 
