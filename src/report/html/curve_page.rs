@@ -234,7 +234,7 @@ fn summary(it: &ModelCurve) -> [String; 5] {
     };
     let peak = it.curve.peak().and_then(|peak| it.curve.taps.get(peak.index));
     let z = signed(&super::super::number(peak.and_then(|tap| tap.z), 0));
-    [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().last())]
+    [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().next_back())]
 }
 
 fn table(it: &ModelCurve) -> Table {
