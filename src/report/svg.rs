@@ -1,6 +1,10 @@
-//! Line charts as SVG files that stand alone: light and dark, without scripts and without anything to load.
+//! Line charts, and heatmaps, as SVG files that stand alone: light and dark, without scripts and without anything to load.
+
+mod heatmap;
 
 use std::fmt::Write as _;
+
+pub use heatmap::{Heatmap, heatmaps};
 
 /// One chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,93 +208,6 @@ fn levels((low, high): (f64, f64)) -> Vec<f64> {
     (first..=last).take(20).map(|at| at as f64 * step).collect()
 }
 
-/// A matrix as a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Heatmap {
-    /// Above it.
-    pub title: String,
-    /// Of rows and columns alike.
-    pub names: Vec<String>,
-    /// From 0 up; a cell stays empty where there is none.
-    pub values: Vec<Vec<Option<f64>>>,
-    /// The value of the brightest colour.
-    pub largest: f64,
-    /// Cells with a dot in them; none where it is empty.
-    pub marks: Vec<Vec<bool>>,
-}
-
-/// Of a heatmap, in pixels.
-const SIDE: f64 = 320.0;
-/// Left of a heatmap, for the names of its rows.
-const MARGIN: f64 = 110.0;
-
-/// Most matrices beside each other: those of one attack, before and after.
-const MAPS_ACROSS: usize = 2;
-
-/// The matrices in one file, in pairs below each other.
-pub fn heatmaps(maps: &[Heatmap], description: &str) -> String {
-    let (width, height) = (SIDE + MARGIN + 20.0, SIDE + MARGIN + 50.0);
-    let across = maps.len().min(MAPS_ACROSS) as f64;
-    let mut svg = head(width * across, height * maps.len().div_ceil(MAPS_ACROSS) as f64, description);
-    for (place, map) in maps.iter().enumerate() {
-        let (x, y) = (width * (place % MAPS_ACROSS) as f64, height * (place / MAPS_ACROSS) as f64);
-        writeln!(svg, "<g transform=\"translate({x} {y})\">").expect("writing to memory cannot fail");
-        draw_map(&mut svg, map, MARGIN).expect("writing to memory cannot fail");
-        svg.push_str("</g>\n");
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
-    let cell = SIDE / map.names.len().max(1) as f64;
-    writeln!(svg, "<text class=\"title\" x=\"{left}\" y=\"18\">{}</text>", escape(&map.title))?;
-    for (row, values) in map.values.iter().enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            let Some(value) = value.filter(|value| value.is_finite()) else { continue };
-            let (x, y) = (left + cell * column as f64, 30.0 + cell * row as f64);
-            let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value / map.largest));
-            writeln!(
-                svg,
-                "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{cell:.2}\" height=\"{cell:.2}\" fill=\"{colour}\"><title>{a}, {b}: \
-                 {value:.3}</title></rect>"
-            )?;
-            if map.marks.get(row).and_then(|marks| marks.get(column)) == Some(&true) {
-                let (x, y, radius) = (x + cell / 2.0, y + cell / 2.0, (cell / 9.0).min(3.0));
-                writeln!(svg, "<circle class=\"mark\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius:.2}\"/>")?;
-            }
-        }
-    }
-    for at in shown(map.names.len()) {
-        let (name, middle) = (&map.names[at], cell * (at as f64 + 0.5));
-        let (x, y) = (left + middle + 4.0, 30.0 + SIDE + 14.0);
-        let (beside, below) = (escape(&ending(name, left - 8.0)), escape(&ending(name, aslant(x, MARGIN - 30.0))));
-        writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{beside}</text>\n\
-             <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{below}</text>",
-            left - 6.0,
-            30.0 + middle + 4.0
-        )?;
-    }
-    let y = SIDE + MARGIN + 22.0;
-    for step in 0..=10 {
-        let (x, value) = (left + 20.0 * f64::from(step), f64::from(step) / 10.0);
-        writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"20\" height=\"10\" fill=\"{}\"/>", shade(value))?;
-        if step % 5 == 0 {
-            let value = map.largest * value;
-            writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{value:.2}</text>", x + 10.0, y + 22.0)?;
-        }
-    }
-    Ok(())
-}
-
-/// From dark violet over blue and green to yellow: readable without colours too.
-fn shade(value: f64) -> String {
-    let value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
-    format!("hsl({:.0} 60% {:.0}%)", 285.0 - 230.0 * value, 18.0 + 52.0 * value)
-}
-
 fn head(width: f64, height: f64, description: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
@@ -376,12 +293,6 @@ mod tests {
         svg
     }
 
-    fn heatmaps(maps: &[Heatmap], description: &str) -> String {
-        let svg = super::heatmaps(maps, description);
-        roxmltree::Document::parse(&svg).unwrap();
-        svg
-    }
-
     #[test]
     fn lines_have_gaps_and_names_stay_text() {
         let line = Line {
@@ -438,37 +349,6 @@ mod tests {
             band.contains(&format!("d=\"M{LEFT:.1} {TOP:.1}L")) && band.contains(&format!("L{LEFT:.1} {lower:.1}Z")),
             "{band}"
         );
-    }
-
-    #[test]
-    fn a_matrix_has_a_cell_for_each_value() {
-        let names = vec!["<a>".to_owned(), "b".to_owned()];
-        let values = vec![vec![Some(1.0), None], vec![Some(0.5), Some(f64::NAN)]];
-        let marks = vec![vec![false, true], vec![true, false]];
-        let svg = heatmaps(&[Heatmap { title: "t".to_owned(), names, values, largest: 1.0, marks }], "d");
-        // Where there is no value there is nothing to mark.
-        assert_eq!(svg.matches("<circle").count(), 1);
-        assert_eq!(svg.matches("</rect>").count(), 2);
-        assert!(svg.contains("b, &lt;a&gt;: 0.500") && !svg.contains("<a>"), "{svg}");
-    }
-
-    #[test]
-    fn many_matrices_stand_below_each_other() {
-        let map = Heatmap {
-            title: "t".to_owned(),
-            names: vec!["a".to_owned()],
-            values: vec![vec![Some(1.0)]],
-            largest: 1.0,
-            marks: Vec::new(),
-        };
-        let size = |n: usize| {
-            let svg = heatmaps(&vec![map.clone(); n], "d");
-            assert_eq!(svg.matches("<g ").count(), n);
-            let size = svg.split('"').nth(3).unwrap().to_owned();
-            assert!(n < 5 || svg.contains(&format!("translate(0 {})", 2.0 * (SIDE + MARGIN + 50.0))), "{svg}");
-            size
-        };
-        assert_eq!((size(1), size(2), size(5)), ("0 0 450 480".into(), "0 0 900 480".into(), "0 0 900 1440".into()));
     }
 
     #[test]

@@ -80,10 +80,11 @@ pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
     for warning in doubt.iter().chain(&pruning.survey.warnings).filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
     }
-    output.write_tables(&pruning)?;
     let text = args.run.format == OutputFormat::Text;
     // A reader that is gone misses the rest; the training goes on.
     let printed = if text { print(&units_table(&pruning, rules.contains(&Rule::RunningMaximum))) } else { Ok(()) };
+    // Before hours of training, not after them.
+    output.write_tables(&pruning)?;
     if args.dry_run {
         for proposal in &proposals {
             let removed = remove(&whole, &proposal.kept, plan.seed).map_err(CliError::Runtime)?;
