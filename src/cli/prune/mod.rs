@@ -314,7 +314,9 @@ impl Judge<'_> {
         };
         match trained {
             Ok(rate) => {
-                self.scratched.push((removed.name.clone(), rate));
+                if known.is_none() {
+                    self.scratched.push((removed.name.clone(), rate));
+                }
                 if let Some(judged) = pruning.rules.last_mut().and_then(|row| row.judged.as_mut()) {
                     judged.scratch = rate;
                 }
