@@ -8,9 +8,9 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use advmod::audit::stage::curve::{CurveSettings, curve_with_intervals, measure, tap_neighbors};
-use advmod::audit::stage::pixels::{ImagePixels, PixelSource as _};
 use advmod::data::{self, OpenOptions};
+use advmod::measure::pixels::{ImagePixels, PixelSource as _};
+use advmod::measure::taps::{CurveSettings, curve_with_intervals, measure, tap_neighbors};
 use advmod::model::load::{LoadOptions, load};
 use advmod::model::normalize::Normalization;
 use advmod::modularity::{Groups, Similarity, candidates_for, neighbors};

@@ -6,8 +6,11 @@
 
 use std::path::Path;
 
+use advmod::audit::follow;
 use advmod::tui::app::{App, Msg, Screen, Source};
-use advmod::tui::{journal, theme::Theme, update::update, view};
+use advmod::tui::theme::Theme;
+use advmod::tui::update::update;
+use advmod::tui::view;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -17,7 +20,7 @@ const SIZE: (u16, u16) = (200, 60);
 fn frame(criterion: &mut Criterion) {
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.jsonl");
     let mut app = App::new(Source::Live, SIZE);
-    for feed in journal::read(&recorded).expect("the recorded run") {
+    for feed in follow::read(&recorded).expect("the recorded run") {
         update(&mut app, Msg::Feed(feed));
     }
     app.refresh();

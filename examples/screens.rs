@@ -7,10 +7,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use advmod::audit::follow;
 use advmod::tui::app::{App, Effect, Msg, Screen, Source};
 use advmod::tui::gallery::Gallery;
 use advmod::tui::theme::{Palette, Theme};
-use advmod::tui::{journal, update::update, view};
+use advmod::tui::update::update;
+use advmod::tui::view;
 use anyhow::{Context as _, Result};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [run, target] = &arguments[..] else { anyhow::bail!("expected: RUN_FOLDER TARGET_FOLDER") };
     let mut app = App::new(Source::Replay, SIZE);
-    for feed in journal::read(&Path::new(run).join("run.jsonl"))? {
+    for feed in follow::read(&Path::new(run).join("run.jsonl"))? {
         update(&mut app, Msg::Feed(feed));
     }
     app.refresh();

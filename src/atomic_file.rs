@@ -4,6 +4,16 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+/// Why a file of the results cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}: {source}; give a folder with room and write access to --out or --output")]
+pub struct WriteError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
 /// Whether [`write()`] could write to this path now: a folder that takes files, and nothing there but a regular file.
 pub fn check(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
@@ -38,6 +48,11 @@ pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
 fn folder_of(path: &Path) -> &Path {
     // The folder of a bare file name is the current one.
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// [`write()`] with an error that names the file.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    write(path, bytes).map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// Writes a file beside its final place, flushes it to the disk and renames it. A file that was there before stays until then.

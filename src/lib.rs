@@ -10,9 +10,15 @@ pub mod tui;
 
 pub mod report;
 
+pub mod verdict;
+
 pub mod study;
 
 pub mod audit;
+
+pub mod measure;
+
+pub mod store;
 
 pub mod modularity;
 
@@ -22,7 +28,9 @@ pub mod data;
 
 pub mod pickle;
 
-pub mod names;
+pub mod stats;
+
+pub mod text;
 
 pub mod atomic_file;
 

@@ -1,9 +1,10 @@
 //! What a norm means to gradient attacks: where to start, which way to step, how to stay inside.
 
+use tch::{Kind, Tensor};
+
 use crate::query::Query;
 use crate::rows;
 use crate::threat::{Ball, Norm};
-use tch::{Kind, Tensor};
 
 impl Ball {
     /// A random point of ball ∩ `[0, 1]` per sample.

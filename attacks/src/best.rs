@@ -1,12 +1,14 @@
 //! Keeps, per sample, the best pixels that an attack has seen, and which samples it still works on.
 
-use crate::attack::{AttackError, Batch};
+use tch::{Device, Kind, Tensor};
+
+use crate::attack::Batch;
+use crate::error::AttackError;
 use crate::loss::margin;
 use crate::query::Query;
 use crate::rows;
 use crate::threat::Goal;
 use crate::victim::VictimError;
-use tch::{Device, Kind, Tensor};
 
 /// The samples of a batch that an attack still works on.
 #[derive(Debug)]

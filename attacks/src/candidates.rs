@@ -1,13 +1,16 @@
 //! Candidates: images with a few pixels changed, many per sample, shown to the victim in chunks.
 
-use crate::attack::{AttackError, Batch};
+use std::ops::Range;
+
+use tch::{Kind, Tensor};
+
+use crate::attack::Batch;
+use crate::error::AttackError;
 use crate::loss::{log_odds, margin};
 use crate::query::Query;
 use crate::rows;
 use crate::threat::Goal;
 use crate::victim::VictimError;
-use std::ops::Range;
-use tch::{Kind, Tensor};
 
 /// A list of changes, each of one image and of the same number of its pixels.
 #[derive(Debug)]

@@ -1,9 +1,11 @@
 //! From an id and a table of values to a checked attack with its threat.
 
-use crate::attack::{Attack, AttackSpec, ParamDoc, ParamError, Preset, show};
-use crate::catalog::ATTACKS;
-use crate::threat::{Ball, Epsilon, Goal, Norm, Target, ThreatError};
 use toml::Value;
+
+use crate::attack::{Attack, AttackSpec, ParamDoc, Preset, show};
+use crate::catalog::ATTACKS;
+use crate::error::ParamError;
+use crate::threat::{Ball, Epsilon, Goal, Norm, Target, ThreatError};
 
 /// An attack, ready to run: what it is, what it may do, with which parameters.
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 //! `classes` holds the class to leave (untargeted) or to reach (targeted). Nothing here sums over the batch, so no sample
 //! feels another.
 
+use tch::{Kind, Tensor};
+
 use crate::threat::Goal;
 use crate::victim::VictimError;
-use tch::{Kind, Tensor};
 
 /// Cross-entropy `L = −log softmax(Z)_y`, with its sign flipped when y is to be reached.
 ///

@@ -1,11 +1,13 @@
 //! Small victims with known answers.
 
-use crate::threat::Norm;
-use crate::victim::{Victim, VictimError};
+use std::cell::Cell;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::cell::Cell;
 use tch::{Device, Kind, Tensor};
+
+use crate::threat::Norm;
+use crate::victim::{Victim, VictimError};
 
 /// Logits Z = x·Wᵀ + b over the flattened pixels; everything about it has a closed form.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! What the attacker may do: norms, budgets, goals.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How the size of a change is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,6 +15,17 @@ pub enum Norm {
     L2,
     /// Largest change of any channel of any pixel.
     Linf,
+}
+
+impl Norm {
+    /// For people: `L∞`, `L2`, `L0`.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Norm::L0 => "L0",
+            Norm::L2 => "L2",
+            Norm::Linf => "L∞",
+        }
+    }
 }
 
 impl fmt::Display for Norm {

@@ -17,6 +17,15 @@ pub trait Victim {
     fn device(&self) -> Device;
 }
 
+/// What an attacker must be able to ask of the victim, in rising order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// The class scores of any image.
+    Logits,
+    /// Also their gradients.
+    Gradients,
+}
+
 /// A model could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VictimError {

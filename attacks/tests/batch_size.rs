@@ -5,6 +5,7 @@
 mod common;
 
 use advmod_attacks::testing::{ConvVictim, images, predictions};
+
 use common::{attack_all, bits, config, options, run};
 
 #[test]

@@ -4,14 +4,16 @@
 
 mod common;
 
-use advmod_attacks::attack::AttackError;
+use std::ops::ControlFlow;
+
+use advmod_attacks::error::AttackError;
 use advmod_attacks::execute::execute;
 use advmod_attacks::outcome::Outcome;
 use advmod_attacks::testing::{ConvVictim, CountingVictim, LinearVictim, images, predictions};
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{Changed, Recorder, attack_all, bits, config, ids, one_thread, options, run, same_bits};
-use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
+
+use common::{Changed, Recorder, attack_all, bits, config, ids, one_thread, options, run, same_bits};
 
 /// Every way in which the two attacks can search, with small budgets.
 const SEARCHES: [&str; 12] = [

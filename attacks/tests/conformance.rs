@@ -4,18 +4,21 @@
 
 mod common;
 
-use advmod_attacks::attack::{Access, Attack, AttackError, Preset, Scale};
+use std::cell::Cell;
+use std::ops::ControlFlow;
+
+use advmod_attacks::attack::{Attack, Preset, Scale};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::error::AttackError;
 use advmod_attacks::execute::{Options, execute};
 use advmod_attacks::query::Progress;
 use advmod_attacks::testing::{ConvVictim, CountingVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
-use advmod_attacks::victim::{Victim, VictimError};
-use common::{Changed, attack_all, bits, ids, one_thread, options, run, same_bits};
-use std::cell::Cell;
-use std::ops::ControlFlow;
+use advmod_attacks::victim::{Access, Victim, VictimError};
 use tch::{Device, Kind, Tensor};
+
+use common::{Changed, attack_all, bits, ids, one_thread, options, run, same_bits};
 
 /// Other ways of working than those of the smallest presets.
 const VARIANTS: &[&str] = &[

@@ -4,13 +4,14 @@
 
 mod common;
 
-use advmod_attacks::attack::AttackError;
+use advmod_attacks::error::AttackError;
 use advmod_attacks::execute::Options;
 use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::{Victim, VictimError};
-use common::{Changed, attack_all, bits, config, ids, one_thread, options, run, same_bits};
 use tch::{Device, Kind, Tensor};
+
+use common::{Changed, attack_all, bits, config, ids, one_thread, options, run, same_bits};
 
 /// Images near the middle, so that small attacks stay off the walls of the box.
 fn middle(seed: u64, shape: [i64; 4]) -> Tensor {

@@ -4,12 +4,13 @@
 
 mod common;
 
-use advmod_attacks::attack::AttackError;
+use advmod_attacks::error::AttackError;
 use advmod_attacks::testing::{ConvVictim, LinearVictim, images, predictions};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::VictimError;
-use common::{Changed, Recorder, attack_all, config, one_thread, same_bits};
 use tch::{Device, Kind, Tensor};
+
+use common::{Changed, Recorder, attack_all, config, one_thread, same_bits};
 
 const CW: &str = "cw:search_steps=9,steps=100";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::stats::Measured;
+use crate::stats::rates::Measured;
 
 /// An earlier report, reduced to its metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

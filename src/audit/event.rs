@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::resolved::{ResolvedAttack, ResolvedPlan};
+use crate::measure::clean::ClassProbability;
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
@@ -329,15 +330,6 @@ pub struct LostSamples {
     pub attack: usize,
     /// Places in the list of samples.
     pub samples: Vec<usize>,
-}
-
-/// A class and how likely the model finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClassProbability {
-    /// The class.
-    pub class: u32,
-    /// Softmax of the logits.
-    pub p: f64,
 }
 
 /// What an attack did to one sample.

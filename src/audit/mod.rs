@@ -12,9 +12,10 @@ pub mod event;
 
 pub mod state;
 
-pub mod stats;
+pub mod journal;
+pub mod run_dir;
 
-pub mod dynamics;
+pub mod follow;
 
 pub mod baseline;
 

@@ -56,10 +56,10 @@ pub(super) fn check(earlier: &AuditStart, now: &AuditStart) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::journal::replay;
+    use crate::audit::journal::replay;
 
     fn earlier() -> AuditState {
-        replay(include_str!("../../fixtures/run.jsonl")).0
+        replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The audit so far: a fold over events that every front-end and every report shares.
 
 use super::event::{
-    AttackCurves, AuditEvent, AuditStart, ClassProbability, CleanCurves, GrowingCurves, LostSamples, Outcome,
-    SampleResult, Stage,
+    AttackCurves, AuditEvent, AuditStart, CleanCurves, GrowingCurves, LostSamples, Outcome, SampleResult, Stage,
 };
+use crate::measure::clean::ClassProbability;
 
 /// Everything that is known about an audit. Only [`apply`](Self::apply) changes it.
 #[derive(Clone, Debug, Default, PartialEq)]

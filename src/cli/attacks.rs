@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use advmod_attacks::attack::{Access, AttackSpec, Preset};
+use advmod_attacks::attack::{AttackSpec, Preset};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{SHARED_PARAMS, find};
+use advmod_attacks::victim::Access;
 use serde_json::{Value, json};
 
 use super::args::{AttacksArgs, OutputFormat};
 use super::{CliError, Exit, print};
-use crate::report::wrap::wrapped;
+use crate::text::wrap::wrapped;
 
 pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
     let specs: Vec<&AttackSpec> = match &args.name {

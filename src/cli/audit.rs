@@ -11,11 +11,11 @@ use crate::audit::event::AuditEvent;
 use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, Job, ModelPlan, PlanError};
 use crate::audit::resume;
+use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
-use crate::report::change::baseline;
 use crate::report::lines::{self, Level};
-use crate::report::run_dir::RunDir;
+use crate::verdict::change::baseline;
 
 pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
     let Prepared { job, mut recorder, .. } = prepare(args)?;

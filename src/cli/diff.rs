@@ -5,8 +5,8 @@ use serde_json::json;
 use super::args::{DiffArgs, OutputFormat};
 use super::{CliError, Exit, print, report};
 use crate::audit::gate::{GatePlan, resolve};
-use crate::report::gates::{self, GateState, Verdict};
-use crate::report::{Report, change};
+use crate::verdict::gates::{self, GateState, Verdict};
+use crate::verdict::{Report, change};
 
 pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
     let (before, _) = report::read(&args.before)?;

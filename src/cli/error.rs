@@ -1,8 +1,8 @@
 //! Errors of the command line and the exit codes that they end in.
 
+use crate::atomic_file::WriteError;
 use crate::data::DataError;
 use crate::model::load::ModelError;
-use crate::report::run_dir::RunDirError;
 use crate::study::train::TrainError;
 
 /// How the process ends. The numbers are part of the interface.
@@ -73,8 +73,8 @@ impl From<DataError> for CliError {
     }
 }
 
-impl From<RunDirError> for CliError {
-    fn from(error: RunDirError) -> Self {
+impl From<WriteError> for CliError {
+    fn from(error: WriteError) -> Self {
         Self::Caused(error.into())
     }
 }

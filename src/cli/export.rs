@@ -12,8 +12,8 @@ use super::{CliError, Exit, report, say, setup};
 use crate::atomic_file::Folder;
 use crate::audit::plan::AuditPlan;
 use crate::audit::stage::rounded::RoundedJudge;
-use crate::report::Report;
 use crate::report::export::{EXPORTS, Export, ExportError, ExportFormat, Judge};
+use crate::verdict::Report;
 
 /// What takes less shows no progress.
 const PATIENCE: Duration = Duration::from_secs(2);

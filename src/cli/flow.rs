@@ -6,15 +6,16 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{FlowArgs, OutputFormat};
-use super::heatmap::{Look, heatmap};
 use super::measure::{Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, export, harmless, print, print_coloured, report, say, setup};
 use crate::audit::plan::AuditPlan;
-use crate::report::pixels::PixelFile;
 use crate::report::svg::{Heatmap, heatmaps};
-use crate::report::wire::AttackResult;
-use crate::report::{Report, cell, csv_table, safe_cell};
+use crate::report::{cell, csv_table, safe_cell};
+use crate::store::pixels::PixelFile;
 use crate::study::flow::{AttackedImages, Flow, FlowModel};
+use crate::text::heatmap::heatmap;
+use crate::verdict::Report;
+use crate::verdict::report::AttackResult;
 
 /// Most classes of a matrix for people.
 const CLASSES: usize = 16;
@@ -120,7 +121,7 @@ fn class_names(report: &Report) -> Vec<String> {
 fn images(report: &Report, attack: &AttackResult, folder: &Path) -> Result<Option<AttackedImages>, String> {
     let label = &attack.attack.label;
     let open = |file: Result<Option<PixelFile>, _>| {
-        file.map_err(|error: crate::report::pixels::PictureError| error.to_string())
+        file.map_err(|error: crate::store::pixels::PictureError| error.to_string())
     };
     let Some(mut adversarial) = open(PixelFile::adversarial(folder, label))? else { return Ok(None) };
     let Some(mut clean) = open(PixelFile::clean(folder))? else {
@@ -183,7 +184,7 @@ fn text(label: &str, flow: &Flow, classes: &[String]) -> Result<String, std::fmt
             text,
             "\n  neighbours at {tap} after the attack: true class (row), share of each class in label order (column)"
         )?;
-        text += &heatmap(&names, &flow.adversarial, 1.0, Look::of_stdout());
+        text += &heatmap(&names, &flow.adversarial, 1.0, super::look());
     } else if flow.broken > 0 {
         writeln!(text, "\n  the largest flows at {} (--out DIR writes all)", harmless(&flow.tap))?;
         for (share, from, to) in largest(flow).into_iter().take(10) {

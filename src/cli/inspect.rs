@@ -139,5 +139,5 @@ fn counts(by_convention: Option<[u64; Convention::ALL.len()]>) -> Vec<Count> {
 
 /// 269722 as `269,722`.
 pub(super) fn thousands(number: u64) -> String {
-    crate::report::thousands(number, ',')
+    crate::text::numbers::thousands(number, ',')
 }

@@ -9,10 +9,10 @@ use super::args::{ProgressMode, ReadArgs, RunArgs, SourceArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, say, setup};
+use crate::atomic_file::write_file;
 use crate::data::{Dataset, Selection, select};
+use crate::measure::doubt::doubt;
 use crate::model::Model;
-use crate::report::run_dir::write_atomically;
-use crate::study::normalization::doubt;
 
 /// Threads, device and data of the flags.
 pub(super) fn begin(run: &RunArgs, source: &SourceArgs) -> Result<(Device, Box<dyn Dataset>), CliError> {
@@ -178,7 +178,7 @@ pub(super) fn make_folder(out: Option<&Path>) -> Result<(), CliError> {
 pub(super) fn write_files(folder: Option<&Path>, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
     let Some(folder) = folder else { return Ok(()) };
     for (name, bytes) in files {
-        write_atomically(&folder.join(name), bytes)?;
+        write_file(&folder.join(name), bytes)?;
     }
     Ok(())
 }

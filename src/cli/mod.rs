@@ -20,20 +20,20 @@ mod train;
 mod tui;
 
 mod error;
-mod heatmap;
 mod interrupt;
 mod measure;
 mod progress;
 mod recorder;
 mod setup;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use crate::names::is_obeyed;
+use crate::text::heatmap::Look;
+use crate::text::names::is_obeyed;
 use args::{Cli, Command};
 pub use error::{CliError, Exit};
 
@@ -113,6 +113,16 @@ fn harmless(text: &str) -> String {
 /// Whether the user lets us use colours (<https://no-color.org>: any value but an empty one says no).
 fn has_colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How matrices are shown on stdout: numbers for a file or a program; for people what their terminal can.
+fn look() -> Look {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    match std::io::stdout().is_terminal() {
+        false => Look::Numbers,
+        true if is_dumb || !has_colours() => Look::Blocks,
+        true => Look::Colours,
+    }
 }
 
 /// Text on stdout.

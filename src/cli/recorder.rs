@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use super::args::OutputFormat;
 use super::report::{by_ending, render};
 use super::{CliError, Exit, print, say};
-use crate::atomic_file;
+use crate::atomic_file::{self, WriteError, write_file};
 use crate::audit::engine::EngineError;
 use crate::audit::event::AuditEvent;
+use crate::audit::run_dir::RunDir;
 use crate::audit::state::AuditState;
-use crate::report::conclusion::Conclusion as Concluded;
-use crate::report::run_dir::{RunDir, RunDirError, write_atomically};
-use crate::report::{Evidence, Format, Report, table};
+use crate::report::{self, Evidence, Format, table};
+use crate::verdict::Report;
+use crate::verdict::conclusion::Conclusion as Concluded;
 
 /// Writes the run's folder, where one was asked for.
 pub(super) struct Recorder {
@@ -22,7 +23,7 @@ pub(super) struct Recorder {
     earlier: Vec<AuditEvent>,
     /// More files for the report.
     outputs: Vec<Output>,
-    disk_error: Option<RunDirError>,
+    disk_error: Option<WriteError>,
 }
 
 /// A file and its format; without one, the table.
@@ -60,7 +61,7 @@ impl Recorder {
     pub(super) fn with_outputs(mut self, files: &[PathBuf]) -> Result<Self, CliError> {
         for file in files {
             self.outputs.push((file.clone(), by_ending(file)?));
-            let unwritable = |source| RunDirError { path: file.clone(), source };
+            let unwritable = |source| WriteError { path: file.clone(), source };
             atomic_file::check(file).map_err(unwritable).map_err(|error| CliError::Runtime(error.to_string()))?;
         }
         Ok(self)
@@ -86,7 +87,7 @@ impl Recorder {
         // Not before model and data are there: a run that cannot start leaves an earlier one's results alone. And not later: a folder that
         // cannot be written must not cost an hour of attacking.
         if let (AuditEvent::Started { .. }, Some(out)) = (event, &self.out) {
-            match RunDir::create(out) {
+            match RunDir::create(out, report::file_names()) {
                 Ok(run_dir) => self.run_dir = Some(run_dir),
                 Err(error) => {
                     self.disk_error.get_or_insert(error);
@@ -107,7 +108,7 @@ impl Recorder {
     /// Writes the reports of a run that may go on, so that nothing is lost if it is killed. `Break` when the disk does not take them.
     pub(super) fn write_reports(&mut self, state: &AuditState) -> ControlFlow<()> {
         if let (Some(run_dir), Some(report)) = (&self.run_dir, Report::new(state))
-            && let Err(error) = run_dir.write_reports(&report)
+            && let Err(error) = write_all(run_dir, &report)
         {
             self.disk_error.get_or_insert(error);
             return ControlFlow::Break(());
@@ -136,12 +137,12 @@ impl Recorder {
             // Neither a full disk nor a terminal that has gone away may cost the user the other one.
             let printed = print(&text);
             if let Some(run_dir) = &self.run_dir {
-                run_dir.write_reports(report)?;
+                write_all(run_dir, report)?;
             }
             let folder = self.run_dir.as_ref().map(RunDir::path);
             let evidence = folder.map(|folder| Evidence::read(report, folder)).unwrap_or_default();
             for (file, format) in &self.outputs {
-                write_atomically(file, &render(*format, report, &evidence))?;
+                write_file(file, &render(*format, report, &evidence))?;
             }
             printed?;
             if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !how.quiet) {
@@ -174,4 +175,10 @@ impl Recorder {
             }
         }
     }
+}
+
+/// Writes the report in every format into the run's folder.
+fn write_all(run_dir: &RunDir, report: &Report) -> Result<(), WriteError> {
+    let evidence = Evidence::read(report, run_dir.path());
+    report::files(report, &evidence).try_for_each(|(name, bytes)| run_dir.write(name, &bytes))
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::args::ReportArgs;
 use super::{CliError, Exit, print};
+use crate::atomic_file::write_file;
 use crate::audit::event::SCHEMA_VERSION;
-use crate::report::run_dir::write_atomically;
-use crate::report::{Evidence, FORMATS, Format, Report, journal, table};
+use crate::audit::journal;
+use crate::report::{Evidence, FORMATS, Format, table};
+use crate::verdict::Report;
 
 /// GitHub refuses step summaries above 1 MiB.
 const SUMMARY_LIMIT: usize = 1000 * 1024;
@@ -18,7 +20,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     let evidence = Evidence::read(&report, &folder);
     let bytes = render(format, &report, &evidence);
     match &args.output {
-        Some(file) => write_atomically(file, &bytes)?,
+        Some(file) => write_file(file, &bytes)?,
         None => print(&String::from_utf8_lossy(&bytes))?,
     }
     if format.is_some_and(|format| format.name == "github") {

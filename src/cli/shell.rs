@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::{CliError, Exit, print};
-use crate::report::schema;
+use crate::verdict::schema;
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CliError> {
     let mut script = Vec::new();

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
-use super::heatmap::{Look, heatmap};
 use super::measure::{self, Outcome, Work, make_folder, write_files};
 use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
 use crate::model::load::load;
@@ -14,6 +13,7 @@ use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, differs, linear_cka, paired_curve};
+use crate::text::heatmap::heatmap;
 
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
     let (device, data) = measure::begin(&args.run, &args.data.source)?;
@@ -138,7 +138,7 @@ type Changes = [Vec<Option<Interval>>];
 
 /// Both matrices with their titles, for stdout.
 fn text(titles: [String; 2], taps: &[String], (difference, changes): (&Matrix, &Changes), cka: &Matrix) -> String {
-    let look = Look::of_stdout();
+    let look = super::look();
     let names: Vec<String> = taps.iter().map(|tap| harmless(tap)).collect();
     let [of_difference, of_cka] = titles.map(|title| harmless(&title));
     let (difference, cka) =

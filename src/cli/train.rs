@@ -6,11 +6,9 @@ use std::path::Path;
 use tch::Device;
 
 use super::args::{TrainArgs, TrainPreset};
-use super::dynamics as table;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::{CliError, Exit, print, say, setup};
-use crate::audit::dynamics;
+use super::{CliError, Exit, dynamics as table, print, say, setup};
 use crate::data::{Dataset, Selection};
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
@@ -18,6 +16,7 @@ use crate::model::zoo;
 use crate::modularity::Similarity;
 use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{Checkpoint, checkpoint};
+use crate::study::results::dynamics;
 use crate::study::train::{Interrupted, TrainError, TrainEvent, TrainPlan, checkpoint_file, ready, train};
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {

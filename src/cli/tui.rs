@@ -14,16 +14,17 @@ use super::audit::{Prepared, prepare};
 use super::recorder::{Conclusion, Recorder};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
-use crate::audit::dynamics;
 use crate::audit::engine::{self, EngineError};
 use crate::audit::event::AuditEvent;
+use crate::audit::follow::{self, Feed};
 use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
-use crate::report::{Report, table};
-use crate::tui::app::{Feed, Source};
-use crate::tui::journal;
+use crate::report::table;
+use crate::study::results::dynamics;
+use crate::tui::app::Source;
 use crate::tui::runtime::{self, Ended, Opening};
 use crate::tui::theme::Theme;
+use crate::verdict::Report;
 
 /// What the worker hands back.
 type Worker = JoinHandle<(Recorder, AuditState, Result<(), EngineError>)>;
@@ -48,9 +49,9 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let (sender, feed) = unbounded();
     let control = Arc::new(Control::open());
     if let Some(file) = &args.replay {
-        let feeds = journal::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
+        let feeds = follow::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
         let speed = args.speed;
-        std::thread::spawn(move || journal::replay(feeds, speed, &sender));
+        std::thread::spawn(move || follow::replay(feeds, speed, &sender));
         let folder = file.parent().map(Path::to_owned);
         let ended = show(Opening { source: Source::Replay, plan: None, folder, theme, graphics }, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
@@ -160,7 +161,7 @@ fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
         )));
     }
     let path = folder.join("run.jsonl");
-    std::thread::spawn(move || journal::follow(&path, &sender));
+    std::thread::spawn(move || follow::follow(&path, &sender));
     Ok(())
 }
 

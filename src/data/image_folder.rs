@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageReader, imageops::FilterType};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageReader};
 use rayon::prelude::*;
 
 use super::memory::sha256;

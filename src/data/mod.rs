@@ -12,7 +12,7 @@ mod select;
 
 use std::path::{Path, PathBuf};
 
-use crate::names;
+use crate::text::names;
 
 pub use select::{Selection, draw, select};
 

@@ -5,7 +5,8 @@
 use std::io::{Cursor, Read as _};
 use std::path::Path;
 
-use npyz::{DType, TypeChar, npz::NpzArchive};
+use npyz::npz::NpzArchive;
+use npyz::{DType, TypeChar};
 
 use super::memory::{InMemory, sha256};
 use super::{DataError, Dataset, Images, OpenOptions, content, first_bytes, read_file};

@@ -4,8 +4,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, TchError, Tensor};
 
-use super::interpreter::Mode;
-use super::op::{Op, Size, Unary, WeightId};
+use super::op::{Mode, Op, Size, Unary, WeightId};
 use super::upload::to_device;
 
 /// What an operator needs to know besides its inputs.

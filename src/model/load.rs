@@ -16,7 +16,7 @@ use super::script::Script;
 use super::weights::{FileWeights, FreshWeights};
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
-use crate::names;
+use crate::text::names;
 
 /// What the user says about a model file.
 #[derive(Clone, Debug, Default)]

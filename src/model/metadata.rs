@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::normalize::Normalization;
-use crate::names;
+use crate::text::names;
 
 /// The key in a safetensors header under which the metadata lies, as JSON.
 const KEY: &str = "advmod";

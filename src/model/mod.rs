@@ -14,6 +14,7 @@ pub mod device;
 pub mod embedded;
 pub mod format;
 pub mod import;
+mod info;
 pub mod interpreter;
 pub mod load;
 pub mod metadata;
@@ -26,40 +27,18 @@ pub mod upload;
 pub mod weights;
 pub mod zoo;
 
+pub use info::ModelInfo;
 pub use pixels_file::{Column, save_images, save_pixels};
 
 use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};
 
-use interpreter::{Interpreter, Mode};
-use normalize::Normalization;
+use interpreter::Interpreter;
+use op::Mode;
 use passes::count::{Convention, count};
 use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
-
-/// What a model is, in plain data.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelInfo {
-    /// File name without folders, or `embedded`.
-    pub name: String,
-    /// Of the file's bytes, hexadecimal.
-    pub sha256: String,
-    /// How the file stores its weights (`state_dict (zip)`, `safetensors`, …).
-    pub format: String,
-    /// `resnet20`, `vgg16-bn`, …
-    pub architecture: String,
-    /// Channels of the pixels.
-    pub channels: i64,
-    /// Number of logits.
-    pub classes: i64,
-    /// Names of the classes, where the file knows them.
-    pub class_names: Vec<String>,
-    /// Height and width that the model is meant for, where the file or the architecture tells.
-    pub input_size: Option<[i64; 2]>,
-    /// Applied to the pixels inside the model.
-    pub normalization: Normalization,
-}
 
 /// A frozen classifier on a device.
 #[derive(Debug)]

@@ -374,3 +374,19 @@ impl Op {
         }
     }
 }
+
+/// Whether batch statistics are used and dropout drops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Running statistics, no dropout: the function that is audited.
+    Evaluate,
+    /// Batch statistics, which also move the running ones.
+    Train {
+        /// Share of the batch's statistics in the new running ones.
+        momentum: f64,
+        /// Of what dropout drops.
+        seed: u64,
+        /// Whether convolutions and matrix products round their inputs and weights to bf16.
+        bf16: bool,
+    },
+}

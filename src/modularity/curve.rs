@@ -7,6 +7,7 @@ use super::{
     Hubness, Interval, Modularity, ModularityError, Neighbors, Similarity, hubness, knn_accuracy, modularity,
     never_chosen,
 };
+use crate::stats::{mean, std_dev};
 
 /// One tap measured on one set of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,18 +186,6 @@ pub fn curve_drop(clean: &Curve, adversarial: &Curve) -> Vec<Option<f64>> {
 pub fn peak_drop(clean: &Curve, adversarial: &Curve) -> Option<f64> {
     let (clean_peak, adversarial_peak) = (clean.peak()?, adversarial.peak()?);
     clean.comparable(adversarial).then_some(clean_peak.q - adversarial_peak.q)
-}
-
-/// Arithmetic mean; none of no values.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
-}
-
-/// Unbiased standard deviation (divides by n − 1); none of fewer than two values.
-pub fn std_dev(values: &[f64]) -> Option<f64> {
-    let centre = mean(values).filter(|_| values.len() > 1)?;
-    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::graph::check_labels;
-use super::{ModularityError, Neighbors, TapModularity, mean};
+use super::{ModularityError, Neighbors, TapModularity};
+use crate::stats::mean;
 
 /// One tap over its repeats, beside its [`TapPoint`](super::TapPoint).
 #[derive(Debug, Clone, PartialEq, Serialize)]

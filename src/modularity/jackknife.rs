@@ -13,7 +13,8 @@ use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::graph::{Sums, check_labels};
 use super::neighbors::check_length;
-use super::{ModularityError, Neighbors, mean, modularity};
+use super::{ModularityError, Neighbors, modularity};
+use crate::stats::mean;
 
 /// Number of groups G.
 pub const GROUPS: usize = 20;
@@ -235,7 +236,7 @@ mod tests {
         let values: Vec<f64> = (0..20).map(|i| f64::from(i * i % 13)).collect();
         let total: f64 = values.iter().sum();
         let replicates: Vec<f64> = values.iter().map(|value| (total - value) / 19.0).collect();
-        let expected = super::super::std_dev(&values).unwrap() / 20_f64.sqrt();
+        let expected = crate::stats::std_dev(&values).unwrap() / 20_f64.sqrt();
         assert!((Interval::from_replicates(total / 20.0, &replicates).se - expected).abs() < 1e-12);
     }
 

@@ -38,7 +38,7 @@ pub mod cka;
 
 mod notes;
 
-pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, mean, peak_drop, std_dev};
+pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, peak_drop};
 pub use details::{ClassQ, TapDetails, knn_accuracy};
 pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
 pub use hubness::{Hubness, hubness, never_chosen};

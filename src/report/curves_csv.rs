@@ -1,7 +1,8 @@
 //! `curves.csv`: one row per curve and tap.
 
-use super::{Evidence, Report, cell, safe_cell};
+use super::{Evidence, cell, safe_cell};
 use crate::modularity::Curve;
+use crate::verdict::Report;
 
 /// Long format: `attack` is `clean` for the curves over all samples.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Report;
-use super::pixels::{self, Picture};
-use super::wire::AttackResult;
 use crate::audit::event::SampleResult;
+use crate::store::pixels::{self, Picture};
+use crate::verdict::Report;
+use crate::verdict::report::AttackResult;
 
 /// Images of a run. Empty where there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -200,10 +200,10 @@ fn shrink(clean: Picture, adversarial: Picture, factor: usize) -> (Picture, Pict
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::journal::replay;
+    use crate::audit::journal::replay;
 
     fn report() -> Report {
-        Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap()
+        Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
     }
 
     fn flat(shape: [usize; 3], value: f32) -> Picture {

@@ -1,8 +1,9 @@
 //! Workflow commands of GitHub Actions: one annotation per gate that did not pass.
 
-use super::gates::{GateState, Verdict};
-use super::{Evidence, Report};
+use super::Evidence;
 use crate::audit::gate::Severity;
+use crate::verdict::Report;
+use crate::verdict::gates::{GateState, Verdict};
 
 /// Errors, warnings and notices, at the gate's line where it stands in a file.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {

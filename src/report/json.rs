@@ -1,6 +1,7 @@
 //! `report.json`: the whole report.
 
-use super::{Evidence, Report};
+use super::Evidence;
+use crate::verdict::Report;
 
 /// Indented JSON with a final newline; fields in the order of the types, so equal reports are equal bytes.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {

@@ -3,12 +3,13 @@
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::gates::{GateResult, GateState, Verdict};
-use super::validity::{ValidityCheck, ValidityState};
-use super::wire::AttackResult;
-use super::{Evidence, Report};
+use super::Evidence;
 use crate::audit::gate::Severity;
 use crate::audit::gate::expr::Subject;
+use crate::verdict::Report;
+use crate::verdict::gates::{GateResult, GateState, Verdict};
+use crate::verdict::report::AttackResult;
+use crate::verdict::validity::{ValidityCheck, ValidityState};
 
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let verdict = Verdict::of(report);

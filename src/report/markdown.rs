@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::Evidence;
-use super::findings::{self, FindingStatus};
-use super::gates::Verdict;
-use super::wire::{AttackStatus, Report};
-use super::{change, count, norm_sign, number, table};
+use super::{Evidence, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
-use crate::audit::stats::Distances;
 use crate::modularity::TapPoint;
+use crate::stats::rates::Distances;
+use crate::text::numbers::{count, norm_sign, number};
+use crate::verdict::change;
+use crate::verdict::findings::{self, FindingStatus};
+use crate::verdict::gates::Verdict;
+use crate::verdict::report::{AttackStatus, Report};
 
 /// Verdict first, then target, results, curves, limits and how to run it again.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {

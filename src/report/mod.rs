@@ -1,19 +1,9 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
-pub mod across;
-pub mod change;
-pub mod classes;
-pub mod conclusion;
 pub mod evidence;
 pub mod export;
-pub mod findings;
-pub mod gates;
 pub mod measured;
-pub mod metric;
-pub mod schema;
 pub mod svg;
-pub mod validity;
-pub mod wire;
 
 mod csv_table;
 mod curves_csv;
@@ -25,19 +15,14 @@ mod markdown;
 mod samples_csv;
 mod sarif;
 
-pub mod journal;
 pub mod lines;
-pub mod pixels;
-pub mod run_dir;
 pub mod table;
-pub mod wrap;
 
 pub use csv_table::{cell, csv_table, safe_cell};
 pub use evidence::Evidence;
 pub use html::curve_page;
-pub use wire::Report;
 
-use crate::audit::resolved::ResolvedAttack;
+use crate::verdict::report::Report;
 
 /// A report format.
 pub struct Format {
@@ -63,55 +48,24 @@ pub static FORMATS: &[Format] = &[
     Format { name: "github", ending: "", file: None, render: github::render },
 ];
 
-/// A number with something between its groups of three digits.
-pub fn thousands(number: u64, separator: char) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(separator);
-        }
-        text.push(digit);
-    }
-    text
+/// Names of the reports in a run's folder.
+pub fn file_names() -> impl Iterator<Item = &'static str> {
+    FORMATS.iter().filter_map(|format| format.file)
 }
 
-/// A number for people: so many digits, or a dash.
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-/// A mean count for people: a digit after the point only where it tells something.
-fn count(value: Option<f64>) -> String {
-    number(value, usize::from(value.is_none_or(|value| value < 99.95)))
-}
-
-/// `L∞`, `L2`, `L0`.
-fn norm_sign(norm: &str) -> String {
-    if norm == "linf" { "L∞".to_owned() } else { norm.to_uppercase() }
-}
-
-/// An attack's label, with its norm and size where the audit runs others of its name.
-fn shown_label(report: &Report, attack: &ResolvedAttack) -> String {
-    match report.attacks.iter().filter(|it| it.attack.name == attack.name).count() {
-        0 | 1 => attack.label.clone(),
-        _ => format!("{} ({})", attack.label, attack.summary),
-    }
-}
-
-/// A share in percent with one digit, or a dash.
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))
+/// The reports of a run's folder: names and contents.
+pub fn files<'a>(report: &'a Report, evidence: &'a Evidence) -> impl Iterator<Item = (&'static str, Vec<u8>)> + 'a {
+    FORMATS.iter().filter_map(move |format| Some((format.file?, (format.render)(report, evidence))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::journal::replay;
+    use crate::audit::journal::replay;
 
     /// A report in which every name that comes from a file or a user is this one.
     fn named(name: &str) -> Report {
-        let (mut state, _) = replay(include_str!("../../fixtures/run.jsonl"));
+        let (mut state, _) = replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl")));
         let start = state.start.as_mut().unwrap();
         let plan: crate::audit::plan::AuditPlan = toml::from_str(
             "[[gate]]\nid = 'g'\nexpr = 'asr.pgd <= 0.01'\n[[gate]]\nexpr = 'asr.pgd.class.* <= 0.01'\n",
@@ -172,7 +126,7 @@ mod tests {
                     assert!(record.iter().all(|cell| !cell.starts_with(['=', '@'])), "{record:?}");
                 }
             }
-            let tail = gates::text(&report);
+            let tail = crate::verdict::gates::text(&report);
             assert!(tail.lines().count() == 6 && !tail.contains('\u{1b}'), "{tail}");
         }
     }

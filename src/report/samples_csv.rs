@@ -1,6 +1,7 @@
 //! `samples.csv`: one row per attack and attacked sample.
 
-use super::{Evidence, Report, cell, safe_cell};
+use super::{Evidence, cell, safe_cell};
+use crate::verdict::Report;
 
 /// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
 /// result this is; `broken_by_any` says the same of a sample in each of its rows.

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::conclusion::Conclusion;
-use super::gates::{GateResult, GateState, Verdict};
-use super::validity::{ValidityState, ValidityVerdict};
-use super::wire::AttackStatus;
-use super::{Evidence, Report};
+use super::Evidence;
 use crate::audit::event::Outcome;
 use crate::audit::gate::expr::Quantity;
 use crate::audit::gate::{Place, Severity};
+use crate::verdict::Report;
+use crate::verdict::conclusion::Conclusion;
+use crate::verdict::gates::{GateResult, GateState, Verdict};
+use crate::verdict::report::AttackStatus;
+use crate::verdict::validity::{ValidityState, ValidityVerdict};
 
 /// A kind of finding.
 struct Rule {

@@ -1,9 +1,10 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
-use super::across::{BudgetResult, Sweep, SweepPoint};
-use super::wire::{AttackResult, AttackStatus, PeakResult, Report};
-use super::{change, count, gates, norm_sign, number, percent};
-use crate::audit::stats::Rate;
+use crate::stats::rates::Rate;
+use crate::text::numbers::{count, norm_sign, number, percent};
+use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
+use crate::verdict::report::{AttackResult, AttackStatus, PeakResult, Report};
+use crate::verdict::{change, gates};
 
 /// Column heads.
 pub const HEAD: [&str; 12] = [

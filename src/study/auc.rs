@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::audit::stats::wilson;
 use crate::modularity::Neighbors;
+use crate::stats::rates::wilson;
 
 /// An AUC with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -295,7 +295,7 @@ mod tests {
         let runs: Vec<Auc> = (0..300).filter_map(|seed| Run::new(36, seed).auc(4, 5)?.1).collect();
         let truth = runs.iter().map(|it| it.value).sum::<f64>() / runs.len() as f64;
         let held = runs.iter().filter(|it| it.low <= truth && truth <= it.high).count();
-        let spread = crate::modularity::std_dev(&runs.iter().map(|it| it.value).collect::<Vec<_>>()).unwrap();
+        let spread = crate::stats::std_dev(&runs.iter().map(|it| it.value).collect::<Vec<_>>()).unwrap();
         let error = (runs.iter().map(|it| it.se.powi(2)).sum::<f64>() / runs.len() as f64).sqrt();
         assert!(runs.len() == 300 && held * 100 >= 300 * 94, "{held} of {}", runs.len());
         // Not too narrow, and not far too wide.
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!((of(&[]), of(&[2])), (None, Some((1.0, None))));
         // All told apart: Wilson's interval of 6 of 6.
         let found = of(&[0, 1, 2, 3, 4, 5]).unwrap().1.unwrap();
-        let six = crate::audit::stats::Rate::new(6, 6);
+        let six = crate::stats::rates::Rate::new(6, 6);
         assert!((found.low - six.low).abs() < 1e-12 && found.high >= 1.0 && found.se < 1e-9, "{found:?}");
     }
 }

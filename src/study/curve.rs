@@ -1,10 +1,9 @@
 //! Clean curves over disjoint sets of samples, for one setting or a sweep over several.
 
-use std::ops::ControlFlow;
-
-use crate::audit::stage::curve::{TraceError, visit_taps};
-use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, draw, select};
+use crate::measure::pixels::ImagePixels;
+use crate::measure::taps::{TraceError, visit_taps};
+use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
 use crate::modularity::{
     Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes,
@@ -57,7 +56,7 @@ pub fn measure(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<(Curve, Vec<String>), String> {
     let plan = SweepPlan {
         ks: vec![plan.k],
@@ -80,7 +79,7 @@ pub fn sweep(
     model: &Model,
     data: &dyn Dataset,
     plan: &SweepPlan,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<(Vec<DetailedCurve>, Vec<String>), String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
@@ -157,7 +156,7 @@ fn curves_of_sets(
     data: &dyn Dataset,
     plan: &SweepPlan,
     sets: &[Vec<usize>],
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    progress: &mut Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<DetailedCurve>, String> {
     let classes = model.info().classes as usize;

@@ -1,15 +1,15 @@
 //! Training dynamics: curve and accuracy of every checkpoint of a training (the paper's Fig. 6 b).
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::curve::{CurvePlan, measure, sets};
-pub use crate::audit::dynamics::{Checkpoint, Dynamics, TapTrend};
-use crate::audit::stage::clean::predict;
-use crate::audit::stage::pixels::ImagePixels;
-use crate::audit::stats::Rate;
 use crate::data::Dataset;
+use crate::measure::ProgressOf;
+use crate::measure::clean::predict;
+use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
+use crate::stats::rates::Rate;
+pub use crate::study::results::dynamics::{Checkpoint, Dynamics, TapTrend};
 
 /// Endings of files that are taken for checkpoints.
 const ENDINGS: [&str; 5] = ["safetensors", "pt", "pth", "th", "pt2"];
@@ -59,7 +59,7 @@ pub fn checkpoint(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<(Checkpoint, Vec<String>), String> {
     let (curve, warnings) = measure(model, data, plan, progress)?;
     let (mut correct, mut of) = (0, 0);

@@ -1,14 +1,15 @@
 //! Where adversarial images go among clean ones: which classes they come to lie in, tap by tap how well that gives them away.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use advmod_attacks::victim::Victim as _;
 use serde::Serialize;
 use tch::{TchError, Tensor};
 
 use crate::audit::plan::Job;
-use crate::audit::stage::curve::{TraceError, visit_taps};
-use crate::audit::stage::pixels::{KeptPixels, PixelSource};
+use crate::measure::Progress;
+use crate::measure::pixels::{KeptPixels, PixelSource};
+use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
 use crate::model::load::load;
 use crate::modularity::{
@@ -110,7 +111,7 @@ impl FlowModel {
         &self,
         images: &AttackedImages,
         (k, similarity): (usize, Similarity),
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        progress: &mut Progress<'_>,
     ) -> Result<Flow, String> {
         let n = images.labels.len();
         if n <= k {

@@ -1,16 +1,16 @@
 //! Labels that the network's representations disagree with: which images may be labelled wrongly.
 
-use std::ops::ControlFlow;
-
 use advmod_attacks::victim::Victim as _;
 use serde::Serialize;
 
 use super::curve::check_labels;
-use crate::audit::stage::curve::{TraceError, visit_taps};
-use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
+use crate::measure::ProgressOf;
+use crate::measure::pixels::ImagePixels;
+use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
-use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, mean, neighbors_with_progress, sample_q};
+use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, neighbors_with_progress, sample_q};
+use crate::stats::mean;
 
 /// How labels are compared with neighbours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub fn rank(
     model: &Model,
     data: &dyn Dataset,
     plan: &LabelPlan,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<(Vec<RankedSample>, Vec<String>), String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;

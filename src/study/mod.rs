@@ -5,7 +5,7 @@ pub mod curve;
 pub mod dynamics;
 pub mod flow;
 pub mod labels;
-pub mod normalization;
 pub mod prune;
+pub mod results;
 pub mod similarity;
 pub mod train;

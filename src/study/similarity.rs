@@ -1,7 +1,5 @@
 //! How alike a model's taps are: by modularity, and by CKA (the paper's Fig. 8).
 
-use std::ops::ControlFlow;
-
 use advmod_attacks::victim::Victim as _;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
@@ -9,9 +7,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::curve::{CurvePlan, check_labels};
-use crate::audit::stage::curve::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
-use crate::audit::stage::pixels::ImagePixels;
 use crate::data::{Dataset, Selection, select};
+use crate::measure::ProgressOf;
+use crate::measure::pixels::ImagePixels;
+use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
 use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
@@ -123,7 +122,7 @@ pub fn paired_curve(
     data: &dyn Dataset,
     plan: &CurvePlan,
     seed: u64,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<PairedCurve, String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
@@ -157,7 +156,7 @@ pub fn linear_cka(
     data: &dyn Dataset,
     samples: &Selection,
     plan: CkaPlan,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut ProgressOf<'_>,
 ) -> Result<Cka, String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;

@@ -7,11 +7,12 @@ use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 use super::attacks::{AttacksUi, PlanDraft};
 use super::samples::{Look, SamplesUi};
 use super::theme::Theme;
-use crate::audit::event::{AuditEvent, Outcome, Stage};
+use crate::audit::event::{Outcome, Stage};
+use crate::audit::follow::Feed;
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::state::AuditState;
-use crate::report::Report;
 use crate::report::lines::{Level, LogLine};
+use crate::verdict::Report;
 
 /// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default)]
@@ -265,19 +266,6 @@ pub enum Msg {
     PlanDrafted(Result<PlanDraft, String>),
     /// The plan file was written, or why not.
     PlanSaved(Result<String, String>),
-}
-
-/// What a run tells its interface.
-#[derive(Clone, Debug)]
-pub enum Feed {
-    /// An event of the audit.
-    Event(Box<AuditEvent>),
-    /// A new run has begun in place of the one so far.
-    Restarted,
-    /// A journal's line that is no event.
-    Unreadable(usize),
-    /// Nothing more comes; the reason, if it is an error.
-    Closed(Option<String>),
 }
 
 /// What [`update`](super::update::update) wants to be done outside.

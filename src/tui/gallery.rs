@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::samples::Look;
 use crate::audit::event::Pictures;
-use crate::report::pixels::{self, Picture, PictureError};
-use crate::report::{Evidence, Report};
+use crate::report::Evidence;
+use crate::store::pixels::{self, Picture, PictureError};
+use crate::verdict::Report;
 
 /// Bytes of images that are kept in memory.
 const KEPT: usize = 256 << 20;
@@ -103,7 +104,7 @@ impl Gallery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::journal::replay;
+    use crate::audit::journal::replay;
 
     #[test]
     fn what_came_is_found_and_too_much_is_not_kept() {
@@ -129,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_report_gets_its_images() {
-        let report = Report::new(&replay(include_str!("../../fixtures/run.jsonl")).0).unwrap();
+        let report =
+            Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap();
         let [channels, height, width] = report.data.shape;
         let mut gallery = Gallery::default();
         for attack in [None, Some(1)] {

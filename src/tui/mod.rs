@@ -18,7 +18,6 @@ pub mod view;
 pub mod gallery;
 pub mod graphics;
 pub mod input;
-pub mod journal;
 pub mod runtime;
 pub mod terminal;
 

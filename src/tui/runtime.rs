@@ -10,7 +10,7 @@ use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::app::{App, Effect, Feed, Msg, Phase, Source};
+use super::app::{App, Effect, Msg, Phase, Source};
 use super::attacks::file;
 use super::gallery::Gallery;
 use super::graphics::{self, Graphics};
@@ -19,12 +19,14 @@ use super::samples;
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
+use crate::atomic_file::write_file;
 use crate::audit::control::Control;
 use crate::audit::event::AuditEvent;
+use crate::audit::follow::Feed;
 use crate::audit::plan::AuditPlan;
 use crate::audit::state::AuditState;
-use crate::report::run_dir::write_atomically;
-use crate::report::{FORMATS, Report};
+use crate::report::files;
+use crate::verdict::Report;
 
 /// Shortest time between two frames that no key asked for.
 const FRAME: Duration = Duration::from_millis(33);
@@ -254,9 +256,8 @@ fn export(report: &Report, gallery: &Gallery) -> Result<String, String> {
             Err(error) => return Err(format!("cannot export to {folder}: {error}")),
             Ok(()) => {
                 let evidence = gallery.evidence(report);
-                for format in FORMATS {
-                    let Some(file) = format.file else { continue };
-                    let written = write_atomically(&path.join(file), &(format.render)(report, &evidence));
+                for (file, bytes) in files(report, &evidence) {
+                    let written = write_file(&path.join(file), &bytes);
                     written.map_err(|error| format!("cannot export: {error}"))?;
                 }
                 return Ok(folder);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use advmod_attacks::attack::Passes;
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -10,7 +11,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
-use super::app::{App, Effect, Feed, Msg, Pane, Phase, Screen, Source, Wish};
+use super::app::{App, Effect, Msg, Pane, Phase, Screen, Source, Wish};
 use super::attacks::{self, Item, Standing};
 use super::keys::BINDINGS;
 use super::samples::Look;
@@ -18,12 +19,12 @@ use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
 use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
+use crate::audit::follow::Feed;
 use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::resolved::ResolvedAttack;
 use crate::audit::state::AttackState;
-use crate::report::pixels::Picture;
-use advmod_attacks::attack::Passes;
+use crate::store::pixels::Picture;
 
 const COLOR: Theme = Theme {
     color: true,
@@ -38,7 +39,7 @@ const ASCII: Theme = Theme { color: false, ascii: true, ..COLOR };
 /// The events of a recorded run.
 pub(super) fn recorded() -> Vec<Feed> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.jsonl");
-    super::journal::read(&path).unwrap()
+    crate::audit::follow::read(&path).unwrap()
 }
 
 fn event(event: AuditEvent) -> Msg {

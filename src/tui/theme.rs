@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::text::heatmap::heat;
+
 /// What something means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -129,12 +131,6 @@ impl Palette {
     }
 }
 
-/// From few to much, of the 256 colours of xterm: dark violet over blue and green to yellow, told apart by colour-blind people too.
-pub const HEAT: [u8; 10] = [53, 55, 61, 25, 31, 30, 36, 71, 149, 220];
-
-/// The first of these on which text is black.
-pub const BRIGHT_HEAT: usize = 6;
-
 /// Letters of curves where colours or dots cannot tell them apart; the first is the clean one.
 const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
 
@@ -159,9 +155,8 @@ impl Theme {
         if !self.color {
             return Style::new();
         }
-        let step = ((share.clamp(0.0, 1.0) * HEAT.len() as f64) as usize).min(HEAT.len() - 1);
-        let ink = if step < BRIGHT_HEAT { 15 } else { 16 };
-        Style::new().bg(Color::Indexed(HEAT[step])).fg(Color::Indexed(ink))
+        let (ground, ink) = heat(share);
+        Style::new().bg(Color::Indexed(ground)).fg(Color::Indexed(ink))
     }
 
     /// The next palette.

@@ -2,12 +2,13 @@
 
 use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
-use super::app::{App, ChartMode, Effect, Feed, Msg, Overlay, Pane, Screen, Sort, Wish};
+use super::app::{App, ChartMode, Effect, Msg, Overlay, Pane, Screen, Sort, Wish};
 use super::attacks::{AttacksUi, act as attacks};
 use super::keys::{self, Command};
 use super::samples;
 use super::view::layout;
 use crate::audit::event::AuditEvent;
+use crate::audit::follow::Feed;
 use crate::audit::state::AuditState;
 use crate::report::lines::{self, Level, LogLine};
 

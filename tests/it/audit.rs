@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use advmod::report::Report;
-use advmod::report::journal::replay;
-use advmod::report::wire::AttackStatus;
+use advmod::audit::journal::replay;
+use advmod::verdict::Report;
+use advmod::verdict::report::AttackStatus;
 use serde_json::Value;
 
 use crate::support::advmod;

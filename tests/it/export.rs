@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use advmod::data::Images;
 use advmod::model::load::LoadOptions;
-use advmod::report::Report;
 use advmod::report::export::{EXPORTS, Export, ExportError};
-use advmod::report::pixels::{PixelFile, adversarial};
+use advmod::store::pixels::{PixelFile, adversarial};
+use advmod::verdict::Report;
 use advmod_attacks::query::padded_logits;
 use npyz::npz::NpzArchive;
 use tch::{Device, Tensor};

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use advmod::audit::journal;
 use advmod::audit::plan::AuditPlan;
-use advmod::report::change::baseline;
-use advmod::report::{Evidence, FORMATS, Report, journal};
+use advmod::report::{Evidence, FORMATS};
+use advmod::verdict::Report;
+use advmod::verdict::change::baseline;
 use serde_json::Value;
 
 use crate::support::{advmod, root};
@@ -155,7 +157,7 @@ fn sarif_fits_the_schema_of_oasis() {
     for (kind, report) in &all {
         let found: Value = serde_json::from_slice(&rendered(report, "sarif")).unwrap();
         assert_eq!(problems(&schema, &found), [""; 0], "{kind}");
-        let is_valid = report.validity.verdict == advmod::report::validity::ValidityVerdict::Valid;
+        let is_valid = report.validity.verdict == advmod::verdict::validity::ValidityVerdict::Valid;
         let against = results(&found).iter().filter(|it| it["ruleId"] == "advmod/attack-invalid").count();
         assert_eq!(against, usize::from(!is_valid), "{kind}");
         if ["suspicious", "an attack failed"].contains(kind) {

@@ -7,7 +7,7 @@ use advmod::audit::engine;
 use advmod::audit::event::{AuditEvent, Outcome, Stage};
 use advmod::audit::plan::{AttackPlan, AuditPlan, DataPlan, Job};
 use advmod::audit::state::AuditState;
-use advmod::report::Report;
+use advmod::verdict::Report;
 use serde_json::Value;
 
 fn job(attacks: &[&str]) -> Job {

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use advmod::model::format::{Dtype, RawTensor, write_safetensors};
-use advmod::model::interpreter::{Interpreter, Mode};
+use advmod::model::interpreter::Interpreter;
 use advmod::model::load::LoadOptions;
+use advmod::model::op::Mode;
 use advmod::model::program::Program;
 use advmod::model::upload::upload;
 use advmod::model::weights::FreshWeights;

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use advmod::audit::stage::curve::{CurveSettings, measure, tap_neighbors};
-use advmod::audit::stage::pixels::{ImagePixels, KeptPixels, PixelSource};
 use advmod::data::{Dataset, Images, OpenOptions};
+use advmod::measure::pixels::{ImagePixels, KeptPixels, PixelSource};
+use advmod::measure::taps::{CurveSettings, measure, tap_neighbors};
 use advmod::model::Model;
 use advmod::model::load::{LoadOptions, load};
 use advmod::modularity::Similarity;

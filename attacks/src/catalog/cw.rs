@@ -1,17 +1,18 @@
 //! Carlini-Wagner L2: the smallest change that wins by a margin, by Adam in tanh space and a search for the trade-off.
 
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
-    PresetValues, Scale, read_params,
+    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
 };
 use crate::best::{Best, Offer, Open};
+use crate::error::{AttackError, ParamError};
 use crate::loss::{look_like_probabilities, margin};
 use crate::query::Query;
 use crate::rows;
 use crate::threat::Norm;
-use crate::victim::VictimError;
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use crate::victim::{Access, VictimError};
 
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "cw",

@@ -1,14 +1,14 @@
 //! FGSM: one step as long as the whole budget.
 
-use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamError, Passes, Preset, PresetValues,
-    Scale, read_params,
-};
+use serde::Deserialize;
+use tch::Tensor;
+
+use crate::attack::{Attack, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, PresetValues, Scale, read_params};
+use crate::error::{AttackError, ParamError};
 use crate::loss::cross_entropy;
 use crate::query::Query;
 use crate::threat::{Ball, Norm};
-use serde::Deserialize;
-use tch::Tensor;
+use crate::victim::Access;
 
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "fgsm",

@@ -1,18 +1,19 @@
 //! JSMA: pairs of features, chosen by a saliency map of the logits' gradients.
 
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, ParamError, Passes, Preset,
-    PresetValues, Scale, read_params,
+    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
 };
+use crate::error::{AttackError, ParamError};
 use crate::loss::margin;
 use crate::pairs::best_pair;
 use crate::query::Query;
 use crate::rows;
 use crate::threat::{Goal, Norm, Target};
-use crate::victim::VictimError;
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use crate::victim::{Access, VictimError};
 
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "jsma",

@@ -1,15 +1,17 @@
 //! PGD: gradient steps, each projected back into the ball.
 
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
 use crate::attack::{
-    Access, Attack, AttackError, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, ParamError, Passes, Preset,
-    PresetValues, Scale, read_params,
+    Attack, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
 };
 use crate::best::{Best, Open};
+use crate::error::{AttackError, ParamError};
 use crate::loss::{cross_entropy, margin};
 use crate::query::Query;
 use crate::threat::{Ball, Epsilon, Norm};
-use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use crate::victim::Access;
 
 pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "pgd",

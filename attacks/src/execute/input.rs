@@ -1,12 +1,14 @@
 //! Refuses what is no batch of images with labels, and resolves targets.
 
+use std::collections::HashSet;
+
+use tch::{Kind, Tensor};
+
 use super::{Options, Samples};
-use crate::attack::AttackError;
+use crate::error::AttackError;
 use crate::query::stream;
 use crate::threat::{Goal, Target};
 use crate::victim::{Victim, VictimError};
-use std::collections::HashSet;
-use tch::{Kind, Tensor};
 
 /// Checks everything that attacks rely on; returns the labels.
 pub(super) fn check(victim: &dyn Victim, samples: &Samples<'_>, options: Options) -> Result<Vec<i64>, AttackError> {

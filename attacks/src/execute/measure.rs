@@ -1,12 +1,14 @@
 //! Sizes of changes, and rounding to 8 bits.
 
+use tch::{Kind, Tensor};
+
 use super::Norm;
-use crate::attack::{Attack, AttackError};
+use crate::attack::Attack;
 use crate::config::AttackConfig;
+use crate::error::AttackError;
 use crate::rows;
 use crate::threat::Ball;
 use crate::victim::VictimError;
-use tch::{Kind, Tensor};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Distances {

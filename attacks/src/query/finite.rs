@@ -1,8 +1,9 @@
 //! Watches for numbers that are none, without waiting for the device at every step.
 
-use crate::attack::AttackError;
-use crate::victim::VictimError;
 use tch::{Device, Kind, Tensor};
+
+use crate::error::AttackError;
+use crate::victim::VictimError;
 
 /// Values that must be finite and were not looked at yet.
 #[derive(Default)]

@@ -1,7 +1,8 @@
 //! Fills batches up to whole blocks of rows.
 
-use crate::victim::{Victim, VictimError};
 use tch::{Kind, TchError, Tensor};
+
+use crate::victim::{Victim, VictimError};
 
 /// `pixels` `[N, C, H, W]` with its last row repeated until there are at least 16 rows and a multiple of 8.
 ///

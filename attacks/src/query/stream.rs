@@ -1,8 +1,9 @@
 //! Random numbers per (seed, purpose, sample, restart), independent of batches and devices.
 
+use std::collections::HashMap;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::collections::HashMap;
 
 /// The stream of one sample. Each quadruple is a key of its own, so streams never overlap.
 pub(crate) fn stream(seed: u64, purpose: &str, sample: u32, restart: u64) -> ChaCha8Rng {

@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use advmod_attacks::attack::{AttackError, Preset};
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use advmod_attacks::attack::Preset;
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
+use advmod_attacks::error::AttackError;
 use advmod_attacks::execute::{Options, Samples, execute};
 use advmod_attacks::outcome::Outcome;
 use advmod_attacks::victim::{Victim, VictimError};
-use std::cell::RefCell;
-use std::ops::ControlFlow;
 use tch::{Device, Tensor};
 
 pub(crate) fn ids(n: u32) -> Vec<u32> {

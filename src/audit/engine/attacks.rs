@@ -10,13 +10,15 @@ use advmod_attacks::victim::Victim as _;
 use super::{Audit, Stop};
 use crate::audit::event::{AuditEvent, Stage};
 use crate::audit::stage::attack::{self, AttackJob, Attacked, StageError};
-use crate::audit::stage::curve::{self, TraceError};
+use crate::audit::stage::curve::attack_curves;
 use crate::audit::stage::growth::{Growth, pictures};
-use crate::audit::stage::kept::{Kept, Part, part_file, whole_file};
-use crate::audit::stage::pixels::ImagePixels;
+use crate::audit::stage::kept::{Kept, Part};
+use crate::measure::pixels::ImagePixels;
+use crate::measure::taps::TraceError;
 use crate::model::format::FormatError;
 use crate::model::save_pixels;
 use crate::modularity::Groups;
+use crate::store::{part_file, whole_file};
 
 impl Audit<'_> {
     pub(super) fn attack(&mut self, attack: usize) -> Result<(), Stop> {
@@ -158,7 +160,7 @@ impl Audit<'_> {
         let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
         let groups = Groups::new(labels.len(), self.job.plan.seed);
         let pair = (&clean, &adversarial);
-        let curves = curve::attack_curves(&self.taps, pair, &self.settings, (&labels, &attacked.predictions), &groups);
+        let curves = attack_curves(&self.taps, pair, &self.settings, (&labels, &attacked.predictions), &groups);
         self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
     }
 

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use advmod_attacks::attack::AttackError;
 use advmod_attacks::config::AttackConfig;
+use advmod_attacks::error::AttackError;
 use advmod_attacks::execute::{Options, Samples, execute};
 use advmod_attacks::outcome::{Outcome, SampleOutcome};
 use advmod_attacks::query::Progress;
@@ -19,12 +19,13 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use tch::{Device, TchError, Tensor};
 
 use super::carry::Broken;
-use super::clean::probabilities;
 use super::kept::no_pixels;
 use super::panic_line;
-use super::pixels::ImagePixels;
 use crate::audit::control::Control;
 use crate::audit::event::SampleResult;
+use crate::measure;
+use crate::measure::clean::probabilities;
+use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
 use crate::model::upload::to_device;
 
@@ -124,7 +125,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// attack, not the program.
 pub fn run(
     job: &AttackJob<'_>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    progress: &mut measure::Progress<'_>,
     on_batch: &mut dyn FnMut(Judged<'_>) -> ControlFlow<()>,
 ) -> Result<Attacked, StageError> {
     let n = job.source.places.len();

@@ -6,10 +6,10 @@ use advmod_attacks::victim::Victim as _;
 use tch::Tensor;
 
 use super::attack::Judged;
-use super::curve::{CurveSettings, TapNeighbors, TraceError, measure, tap_neighbors};
-use super::pixels::{ImagePixels, KeptPixels, PixelSource};
 use crate::audit::event::{GrowingCurves, Pictures};
 use crate::data::Images;
+use crate::measure::pixels::{ImagePixels, KeptPixels, PixelSource};
+use crate::measure::taps::{CurveSettings, TapNeighbors, TraceError, measure, tap_neighbors};
 use crate::model::Model;
 
 /// Fewest samples of a growing curve: with fewer, neighbours say little about classes.

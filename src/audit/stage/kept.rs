@@ -3,26 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::{Kind, TchError, Tensor};
 
 use super::attack::{Attacked, Judged};
 use crate::audit::event::SampleResult;
-
-/// In a run's folder: one file per attack, `LABEL.safetensors`, with the adversarial images as f32. While an attack runs its batches are in
-/// `LABEL.part`: per sample its place as u64 and its pixels as f32, little-endian, in the order in which they were judged.
-pub const ADVERSARIAL_FOLDER: &str = "adversarial";
-
-/// Where an attack's pixels are when it is through.
-pub fn whole_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}.safetensors"))
-}
-
-/// Where an attack's pixels are before that.
-pub fn part_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}.part"))
-}
+use crate::store::{part_file, whole_file};
 
 /// Appends an attack's batches to a file, so that a killed run loses no batch.
 #[derive(Debug)]
@@ -130,6 +117,7 @@ fn read_whole(path: &Path, shape: [usize; 3], kept: &mut BTreeMap<usize, Tensor>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ADVERSARIAL_FOLDER;
 
     fn result(sample: usize) -> SampleResult {
         SampleResult { sample, success: true, ..SampleResult::default() }

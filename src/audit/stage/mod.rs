@@ -2,12 +2,9 @@
 
 pub mod attack;
 pub mod carry;
-pub mod clean;
 pub mod curve;
 pub mod growth;
 pub mod kept;
-pub mod normalization;
-pub mod pixels;
 pub mod rounded;
 
 /// What a panic says, its first line.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use advmod_attacks::victim::{Victim as _, first_line};
 use tch::Tensor;
 
-use super::clean::predict;
-use super::pixels::KeptPixels;
 use crate::audit::plan::Job;
+use crate::measure::clean::predict;
+use crate::measure::pixels::KeptPixels;
 use crate::model::Model;
 use crate::model::load::load;
 

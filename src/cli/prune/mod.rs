@@ -13,12 +13,12 @@ use super::args::{OutputFormat, PruneArgs};
 use super::measure::{Outcome, Work};
 use super::train::default_milestones;
 use super::{CliError, Exit, print, say, setup};
-use crate::audit::stats::Rate;
 use crate::data::{Dataset, Selection};
 use crate::model::Model;
 use crate::model::load::load;
 use crate::model::normalize::Normalization;
 use crate::model::passes::count::Convention;
+use crate::stats::rates::Rate;
 use crate::study::curve::{CurvePlan, check_labels};
 use crate::study::prune::{
     Judged, Proposal, Removed, Rule, Survey, SurveyPlan, Whole, correct, drop_of, from_scratch, propose, rate, remove,

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::audit::stats::{Measured, Rate};
 use crate::cli::CliError;
+use crate::stats::rates::{Measured, Rate};
 use crate::study::prune::{Judged, Proposal, Removed, Repair, Size, Survey, Whole, size};
 
 /// What `--format json` prints.

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::results::{Pruning, RuleRow};
-use crate::audit::stats::{Measured, Rate};
 use crate::cli::inspect::thousands;
 use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::report::{cell, csv_table, safe_cell};
+use crate::stats::rates::{Measured, Rate};
 use crate::study::prune::{Judged, Size};
 
 /// What was measured of each unit.

@@ -1,11 +1,10 @@
 //! What `torch.save` puts into a pickle: which globals it may name, and what its tensors and storages are.
 
-use crate::pickle::{Id, Node, Pickle, PickleError};
-
 use super::Dtype;
 use super::error::{FormatError, Source, printable};
 use super::globals::{dtype_named, is_allowed, makes_tensor, refuse, storage_width, unread_tensor};
 use super::strided::Layout;
+use crate::pickle::{Id, Node, Pickle, PickleError};
 
 /// Where the raw bytes of a file's storages are.
 pub(super) trait Storages {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ::safetensors::tensor::TensorView;
-use ::safetensors::{Dtype as Stored, SafeTensorError, SafeTensors, serialize};
+use safetensors::{Dtype as Stored, SafeTensorError, SafeTensors, serialize};
 
 use super::error::{FormatError, Source};
 use super::{Dtype, RawTensor};

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::ImportError;
 use super::call::Call;
-use super::operators;
 use super::trial::check_size;
+use super::{ImportError, operators};
 use crate::model::apply::{Context, apply};
 use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Integer, Outputs};
 use crate::model::format::{Dtype, RawTensor};
-use crate::model::interpreter::Mode;
+use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
 
 /// What a name stands for.

@@ -9,8 +9,7 @@ use super::ImportError;
 use super::translator::Origin;
 use crate::model::apply::{Context, apply};
 use crate::model::format::pt2::{Dim, ExportedProgram};
-use crate::model::interpreter::Mode;
-use crate::model::op::{Op, Size, WeightId};
+use crate::model::op::{Mode, Op, Size, WeightId};
 use crate::model::program::Program;
 
 /// Elements of one value per image: 1 GiB, a hundred times what the largest usual networks need.

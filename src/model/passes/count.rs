@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use crate::model::interpreter::{Interpreter, Mode};
+use crate::model::interpreter::Interpreter;
+use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Program, Tap};
 
 /// What is counted as a multiply-accumulate. Tools differ, so a number without its convention says little.

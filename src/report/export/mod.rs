@@ -9,10 +9,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::Report;
-use super::pixels::{PictureError, PixelFile};
-use super::wire::AttackResult;
 use crate::audit::event::SampleResult;
+use crate::store::pixels::{PictureError, PixelFile};
+use crate::verdict::Report;
+use crate::verdict::report::AttackResult;
 
 /// A format for images.
 pub struct ExportFormat {

@@ -2,8 +2,8 @@
 
 use advmod_attacks::catalog::ATTACKS;
 
-use super::super::wire::{AttackStatus, Report};
 use super::text::name;
+use crate::verdict::report::{AttackStatus, Report};
 
 /// Limits and assumptions of this audit, one sentence each.
 pub(super) fn limits(report: &Report) -> Vec<String> {

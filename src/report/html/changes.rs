@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::super::change::{self, ChangeState};
-use super::super::wire::Report;
 use super::text::{self, clip, name};
+use crate::verdict::change::{self, ChangeState};
+use crate::verdict::report::Report;
 
 /// The report beside its baseline.
 #[derive(Debug, Serialize)]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::super::wire::Report;
 use super::text::{self, name};
-use crate::audit::stats::Rate;
+use crate::stats::rates::Rate;
+use crate::verdict::report::Report;
 
 /// The table.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ pub(super) fn classes(report: &Report) -> Option<Classes> {
     if report.classes.is_empty() {
         return None;
     }
-    let row = |it: &super::super::classes::ClassResult| Row {
+    let row = |it: &crate::verdict::classes::ClassResult| Row {
         class: match &it.name {
             Some(class_name) => format!("{} {}", it.class, name(class_name)),
             None => it.class.to_string(),

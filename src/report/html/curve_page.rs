@@ -233,12 +233,12 @@ fn summary(it: &ModelCurve) -> [String; 5] {
         text.map_or("–".to_owned(), |text| signed(&text))
     };
     let peak = it.curve.peak().and_then(|peak| it.curve.taps.get(peak.index));
-    let z = signed(&super::super::number(peak.and_then(|tap| tap.z), 0));
+    let z = signed(&crate::text::numbers::number(peak.and_then(|tap| tap.z), 0));
     [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().next_back())]
 }
 
 fn table(it: &ModelCurve) -> Table {
-    let number = |value: Option<f64>, digits: usize| signed(&super::super::number(value, digits));
+    let number = |value: Option<f64>, digits: usize| signed(&crate::text::numbers::number(value, digits));
     let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1}\u{a0}%", 100.0 * value));
     let rows = it.curve.taps.iter().zip(&it.details).map(|(point, details)| {
         let weakest =
@@ -293,7 +293,7 @@ fn classes(it: &ModelCurve) -> ClassPanel {
             let found = it.details[tap].classes.iter().find(|it| it.class == class.class);
             let separation = found.and_then(|it| it.separation);
             Cell {
-                text: signed(&super::super::number(separation, 2)),
+                text: signed(&crate::text::numbers::number(separation, 2)),
                 heat: separation.map_or(0, |it| (100.0 * (1.0 - it).clamp(0.0, 1.0)).round() as u32),
             }
         };

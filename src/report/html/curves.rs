@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::super::table::point_success;
-use super::super::wire::{AttackResult, AttackStatus, Report};
-use super::super::{norm_sign, shown_label};
 use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
+use crate::text::numbers::norm_sign;
+use crate::verdict::report::{AttackResult, AttackStatus, Report};
+use crate::verdict::shown_label;
 
 /// The modularity section.
 #[derive(Debug, Serialize)]
@@ -108,7 +109,7 @@ fn cell(point: Option<&TapPoint>) -> String {
 }
 
 fn plain(value: Option<f64>) -> String {
-    signed(&super::super::number(value, 3))
+    signed(&crate::text::numbers::number(value, 3))
 }
 
 fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f64)) -> Figure {
@@ -245,7 +246,7 @@ pub(super) struct SweepView {
 }
 
 pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
-    let view = |sweep: &super::super::across::Sweep| {
+    let view = |sweep: &crate::verdict::across::Sweep| {
         let title = format!("{}, {}, {}", name(&sweep.attack), norm_sign(&name(&sweep.norm)), name(&sweep.goal));
         let numbers: Vec<(f64, String)> = sweep.points.iter().map(|it| (it.eps_value, it.eps.clone())).collect();
         let points: Vec<Option<Point>> = sweep

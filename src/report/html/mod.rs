@@ -19,7 +19,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::Evidence;
 use super::measured::ModelCurve;
-use super::wire::Report;
+use crate::verdict::report::Report;
 use page::Page;
 
 /// Makes a data URI of a PNG.
@@ -81,11 +81,11 @@ fn data_uri(png: &[u8]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::journal::replay;
-    use crate::report::pixels::Picture;
+    use crate::audit::journal::replay;
+    use crate::store::pixels::Picture;
 
     fn report() -> Report {
-        Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap()
+        Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
     }
 
     fn html(report: &Report, evidence: &Evidence) -> String {
@@ -110,7 +110,7 @@ mod tests {
 
     /// A run of so many samples, attacks and classes, with these curves stretched to so many taps.
     fn large(samples: usize, attacks: usize, classes: usize, taps: usize, shape: [usize; 3]) -> Report {
-        let (mut state, _) = replay(include_str!("../../../fixtures/run.jsonl"));
+        let (mut state, _) = replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl")));
         let start = state.start.as_mut().unwrap();
         start.data.shape = shape;
         start.data.indices = (0..samples).collect();
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn reports_without_much_in_them_still_render() {
-        let text = include_str!("../../../fixtures/run.jsonl");
+        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"));
         for lines in 1..text.lines().count() {
             let some: Vec<&str> = text.lines().take(lines).collect();
             let Some(report) = Report::new(&replay(&some.join("\n")).0) else { continue };
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn an_invalid_set_of_attacks_is_said_to_mean_nothing() {
         let mut report = report();
-        report.validity.verdict = crate::report::validity::ValidityVerdict::Invalid;
+        report.validity.verdict = crate::verdict::validity::ValidityVerdict::Invalid;
         let html = html(&report, &Evidence::default());
         assert!(html.contains("INCONCLUSIVE") && html.contains("their failures mean nothing"));
         // The one place is the title of a paper.

@@ -3,10 +3,6 @@
 use serde::Serialize;
 
 use super::super::evidence::Evidence;
-use super::super::findings::{self, Finding, FindingStatus, Mapping, Severity};
-use super::super::shown_label;
-use super::super::validity::AttackValidity;
-use super::super::wire::{AttackStatus, Report};
 use super::changes::{ChangesView, changes};
 use super::classes::{Classes, classes};
 use super::curves::{Modularity, SweepView, modularity, sweeps};
@@ -15,6 +11,10 @@ use super::samples::{Samples, samples};
 use super::text::{self, clip, name};
 use super::verdict::{Overall, overall};
 use super::{Encode, about};
+use crate::verdict::findings::{self, Finding, FindingStatus, Mapping, Severity};
+use crate::verdict::report::{AttackStatus, Report};
+use crate::verdict::shown_label;
+use crate::verdict::validity::AttackValidity;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -119,7 +119,7 @@ impl Page {
                 ..finding
             },
         };
-        let check = |it: &super::super::validity::ValidityCheck| CheckRow {
+        let check = |it: &crate::verdict::validity::ValidityCheck| CheckRow {
             check: it.check.clone(),
             word: it.state.word(),
             found: clip(&it.found, text::SENTENCE),

@@ -1,15 +1,15 @@
 //! What was run against the model, and what it did.
 
-use advmod_attacks::attack::Access;
 use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::victim::Access;
 use serde::Serialize;
 
-use super::super::across::BudgetResult;
-use super::super::wire::{AttackResult, AttackStatus, Report};
-use super::super::{count, norm_sign};
 use super::page::status_word;
 use super::text::{self, clip, name};
-use crate::audit::stats::Rate;
+use crate::stats::rates::Rate;
+use crate::text::numbers::{count, norm_sign};
+use crate::verdict::across::BudgetResult;
+use crate::verdict::report::{AttackResult, AttackStatus, Report};
 
 /// What an attack may do.
 #[derive(Debug, Serialize)]

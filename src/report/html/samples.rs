@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::super::evidence::{Chosen, EACH, Evidence, Pair};
-use super::super::pixels::Picture;
-use super::super::shown_label;
-use super::super::wire::{AttackResult, Report};
 use super::Encode;
 use super::text::{clip, name};
-use crate::audit::event::ClassProbability;
+use crate::measure::clean::ClassProbability;
+use crate::store::pixels::Picture;
+use crate::verdict::report::{AttackResult, Report};
+use crate::verdict::shown_label;
 
 /// The section.
 #[derive(Debug, Serialize)]

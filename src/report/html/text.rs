@@ -1,8 +1,8 @@
 //! Names and numbers as a reader sees them.
 
-use super::super::thousands;
-use crate::audit::stats::{Distances, Rate};
 use crate::modularity::Interval;
+use crate::stats::rates::{Distances, Rate};
+use crate::text::numbers::thousands;
 
 /// Longest name that is written out in a table.
 pub(super) const NAME: usize = 80;

@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::super::across::BudgetResult;
-use super::super::conclusion::Conclusion;
-use super::super::findings::strongest;
-use super::super::gates::{GateResult, GateState, Verdict};
-use super::super::norm_sign;
-use super::super::validity::ValidityVerdict;
-use super::super::wire::{AttackStatus, Report};
 use super::text::{self, clip, name};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
-use crate::audit::stats::Rate;
+use crate::stats::rates::Rate;
+use crate::text::numbers::norm_sign;
+use crate::verdict::across::BudgetResult;
+use crate::verdict::conclusion::Conclusion;
+use crate::verdict::findings::strongest;
+use crate::verdict::gates::{GateResult, GateState, Verdict};
+use crate::verdict::report::{AttackStatus, Report};
+use crate::verdict::validity::ValidityVerdict;
 
 /// The head of the page.
 #[derive(Debug, Serialize)]
@@ -183,7 +183,7 @@ fn figures(report: &Report) -> Vec<Figure> {
 fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
     let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
-    let sized = |it: &super::super::wire::AttackResult| {
+    let sized = |it: &crate::verdict::report::AttackResult| {
         let size = it.attack.params.get("eps").filter(|_| it.attack.sweep.is_some());
         size.map_or_else(|| name(&it.attack.label), |size| format!("{} ε {}", name(&it.attack.label), name(size)))
     };
@@ -252,12 +252,13 @@ fn gate_row(it: &GateResult) -> GateRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::journal::replay;
     use crate::audit::plan::AuditPlan;
-    use crate::report::gates::evaluate;
-    use crate::report::journal::replay;
+    use crate::verdict::gates::evaluate;
 
     fn with(gates: &str) -> Report {
-        let mut report = Report::new(&replay(include_str!("../../../fixtures/run.jsonl")).0).unwrap();
+        let mut report =
+            Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap();
         let plan: AuditPlan = toml::from_str(gates).unwrap();
         report.plan.gates = plan.resolve().unwrap().plan.gates;
         report.gates = evaluate(&report, &report.plan.gates, None, (None, false));

@@ -15,14 +15,15 @@ pub use rules::{Repair, Rule};
 pub use survey::{Survey, SurveyPlan, UnitPoint, survey};
 
 use super::train::{TrainData, TrainError, TrainEvent, TrainPlan, Trained, fit, fresh};
-use crate::audit::stats::{Measured, Rate, paired_difference};
 use crate::model::Model;
-use crate::model::interpreter::{Interpreter, Mode};
+use crate::model::interpreter::Interpreter;
+use crate::model::op::Mode;
 use crate::model::passes::count::{Convention, count};
 use crate::model::passes::remove::{ResidualBlock, residual_blocks, without};
 use crate::model::program::Program;
 use crate::model::weights::Transplant;
 use crate::model::zoo::{self, Architecture, Remainder, Shapes, Unit};
+use crate::stats::rates::{Measured, Rate, paired_difference};
 use advmod_attacks::victim::first_line;
 
 /// A network that can be pruned.

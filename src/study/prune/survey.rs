@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::Whole;
 use super::rules::increments;
-use crate::audit::stage::curve::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors};
-use crate::audit::stage::pixels::ImagePixels;
-use crate::audit::stats::Measured;
 use crate::data::{Dataset, Selection};
+use crate::measure::pixels::ImagePixels;
+use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors};
 use crate::model::Model;
 use crate::modularity::{Groups, Jackknife, Similarity, class_note, curve_notes, paired_difference, t_quantile};
+use crate::stats::rates::Measured;
 use crate::study::curve::{CurvePlan, check_labels, sets};
 use crate::study::similarity::{CkaPlan, linear_cka};
 

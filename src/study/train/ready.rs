@@ -3,13 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use advmod_attacks::victim::first_line;
 use tch::{Device, Kind, Tensor};
 
 use super::{Interrupted, TrainError, TrainPlan, fresh};
 use crate::data::Dataset;
-use crate::model::interpreter::{Interpreter, Mode};
+use crate::model::interpreter::Interpreter;
+use crate::model::op::Mode;
 use crate::model::zoo::Architecture;
-use advmod_attacks::victim::first_line;
 
 /// Checks that architecture, images, plan and the state of an interrupted training fit each other.
 ///

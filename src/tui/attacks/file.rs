@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::super::app::App;
 use super::PlanDraft;
+use crate::atomic_file::write_file;
 use crate::audit::plan::AuditPlan;
 use crate::audit::plan_file;
-use crate::report::run_dir::write_atomically;
 
 /// The file that the run's attacks are saved to.
 const PLAN_FILE: &str = "advmod.toml";
@@ -54,6 +54,6 @@ pub fn save(draft: &PlanDraft) -> Result<String, String> {
     if present(&draft.name)? != draft.before {
         return Err(format!("{} has changed in the meantime; press W again", draft.name));
     }
-    write_atomically(Path::new(&draft.name), draft.text.as_bytes()).map_err(|error| error.to_string())?;
+    write_file(Path::new(&draft.name), draft.text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(draft.name.clone())
 }

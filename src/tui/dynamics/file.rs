@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::audit::dynamics::{self, Dynamics};
+use crate::study::results::dynamics::{self, Dynamics};
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(250);

@@ -11,7 +11,7 @@ use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
 
 use super::keys::{Command, command_in};
 use super::theme::Theme;
-use crate::audit::dynamics::Dynamics;
+use crate::study::results::dynamics::Dynamics;
 
 /// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,9 @@ use ratatui::layout::Rect;
 
 use super::file::Watched;
 use super::*;
-use crate::audit::dynamics::{Checkpoint, FILE, TapTrend};
-use crate::audit::stats::Rate;
 use crate::modularity::{Curve, Similarity, TapPoint};
+use crate::stats::rates::Rate;
+use crate::study::results::dynamics::{Checkpoint, FILE, TapTrend};
 use crate::tui::tests::glyphs;
 use crate::tui::view;
 

@@ -1,6 +1,6 @@
 //! The change of an image as an image.
 
-use crate::report::pixels::Picture;
+use crate::store::pixels::Picture;
 
 /// How the change is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

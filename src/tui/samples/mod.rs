@@ -5,9 +5,9 @@ pub mod difference;
 use std::path::Path;
 
 use super::app::{App, Effect, Screen};
+use crate::atomic_file::write_file;
 use crate::audit::event::SampleResult;
-use crate::report::pixels::Picture;
-use crate::report::run_dir::write_atomically;
+use crate::store::pixels::Picture;
 use difference::{Gain, difference};
 
 /// Where the user is on the screen.
@@ -187,8 +187,7 @@ pub(super) fn save(app: &App, folder: &Path) -> Result<String, String> {
     };
     let pictures = [("before", look.clean.as_ref()), ("after", look.adversarial.as_ref()), ("change", change.as_ref())];
     let write = |suffix: &str, bytes: &[u8]| {
-        write_atomically(&folder.join(format!("{name}-{suffix}")), bytes)
-            .map_err(|error| format!("cannot save: {error}"))
+        write_file(&folder.join(format!("{name}-{suffix}")), bytes).map_err(|error| format!("cannot save: {error}"))
     };
     for (which, picture) in pictures {
         if let Some(picture) = picture {

@@ -8,12 +8,12 @@ use ratatui::widgets::Widget as _;
 use super::super::app::{App, ChartMode, Pane};
 use super::super::theme::{Role, Theme};
 use super::raster::Raster;
-use super::text::{fit_line, pane, short_tap};
-use super::{facets, numbers, text};
+use super::text::{self, fit_line, pane, short_tap};
+use super::{facets, numbers};
 use crate::audit::event::GrowingCurves;
 use crate::audit::state::AttackState;
 use crate::modularity::Curve;
-use crate::report::wire::AttackResult;
+use crate::verdict::report::AttackResult;
 
 /// One curve.
 pub(super) struct Series {

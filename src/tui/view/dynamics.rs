@@ -11,7 +11,7 @@ use super::chart::{axis, tap_labels};
 use super::raster::Raster;
 use super::text::{self, fit, fit_line, framed, short_tap, width};
 use super::{frame, help, layout};
-use crate::audit::dynamics::Dynamics;
+use crate::study::results::dynamics::Dynamics;
 
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;

@@ -10,9 +10,9 @@ use super::super::keys::{self, Binding, Command};
 use super::super::theme::{Role, Theme};
 use super::text::{clock, fit_line, width};
 use crate::audit::event::Outcome;
-use crate::report::Report;
-use crate::report::gates::{GateState, Verdict};
 use crate::report::lines::Level;
+use crate::verdict::Report;
+use crate::verdict::gates::{GateState, Verdict};
 
 /// What runs on what, and how it stands.
 pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {

@@ -30,7 +30,7 @@ use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
 use super::app::{App, Overlay, Pane, Phase, Screen};
 use super::theme::{Role, Theme};
-use crate::report::pixels::Picture;
+use crate::store::pixels::Picture;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {

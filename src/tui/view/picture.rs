@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Color;
 
 use super::super::theme::Theme;
-use crate::report::pixels::Picture;
+use crate::store::pixels::Picture;
 
 /// Luminance without colours, from dark to bright.
 const RAMP: &[u8] = b" .:-=+*#%@";

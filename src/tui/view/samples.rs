@@ -13,8 +13,9 @@ use super::super::samples::difference::difference;
 use super::super::theme::{Role, Theme};
 use super::picture;
 use super::text::{fit, fit_line, framed, width};
-use crate::audit::event::{ClassProbability, SampleResult};
-use crate::report::pixels::Picture;
+use crate::audit::event::SampleResult;
+use crate::measure::clean::ClassProbability;
+use crate::store::pixels::Picture;
 
 /// Narrowest list.
 const LIST: u16 = 16;

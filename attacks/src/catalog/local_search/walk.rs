@@ -1,9 +1,10 @@
 //! One sample's walk: which pixels it tries, which it changes, and into what.
 
-use super::Params;
-use crate::candidates::Score;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+
+use super::Params;
+use crate::candidates::Score;
 
 /// One sample's walk. Positions are y·W + x.
 #[derive(Debug)]

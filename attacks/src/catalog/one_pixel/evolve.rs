@@ -1,16 +1,18 @@
 //! Differential evolution of the candidates of many samples side by side.
 
-use super::space::Space;
-use super::{Params, Search, Until};
-use crate::attack::{AttackError, Batch};
-use crate::candidates::{Candidates, Score, Scorer, best_broken};
-use crate::query::Query;
-use crate::threat::Goal;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use tch::Tensor;
+
+use super::space::Space;
+use super::{Params, Search, Until};
+use crate::attack::Batch;
+use crate::candidates::{Candidates, Score, Scorer, best_broken};
+use crate::error::AttackError;
+use crate::query::Query;
+use crate::threat::Goal;
 
 pub(super) fn run(params: &Params, query: &mut Query<'_>, batch: &Batch<'_>) -> Result<Tensor, AttackError> {
     let space = Space::new(batch, params.pixels);

@@ -1,12 +1,14 @@
 //! One pixel at a time, in an order fixed beforehand: all of them, or some at random.
 
-use super::SPEC;
-use super::space::Space;
-use crate::attack::{AttackError, Batch, ParamError};
-use crate::candidates::{Candidates, Scorer, best_broken};
-use crate::query::Query;
 use rand::seq::SliceRandom;
 use tch::Tensor;
+
+use super::SPEC;
+use super::space::Space;
+use crate::attack::Batch;
+use crate::candidates::{Candidates, Scorer, best_broken};
+use crate::error::{AttackError, ParamError};
+use crate::query::Query;
 
 /// All positions, the centre first, with every colour whose channels are 0 or 1.
 pub(super) fn run_exhaustive(query: &mut Query<'_>, batch: &Batch<'_>) -> Result<Tensor, AttackError> {

@@ -1,0 +1,331 @@
+//! An attack's whole world: metered, seeded, cancellable access to the victim.
+//!
+//! `requires_grad`, `detach` and padding exist here only. Rows are named by sample ids: a row belongs to the sample of that
+//! id, several rows may belong to one sample (candidates), and samples that are done may be left out.
+
+mod finite;
+mod padding;
+mod stream;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use tch::{Kind, Tensor};
+
+use crate::error::AttackError;
+use crate::rows;
+use crate::victim::{Access, Victim, VictimError};
+use finite::Watch;
+use stream::Streams;
+
+pub(crate) use padding::padding;
+pub use padding::{padded, padded_logits};
+pub(crate) use stream::stream;
+
+/// How far an attack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The step that begins, from 0.
+    pub step: u32,
+    /// How many there will be at most.
+    pub n_steps: u32,
+    /// How many samples are attacked.
+    pub n_samples: usize,
+    /// How many of them meet the goal so far, where the attack knows.
+    pub n_broken: Option<usize>,
+    /// Forwards so far, summed over the samples.
+    pub forwards: u64,
+    /// Backwards so far, summed over the samples.
+    pub backwards: u64,
+}
+
+/// What one sample cost, and what was noticed on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// Images run through the victim.
+    pub forwards: u64,
+    /// Gradients taken.
+    pub backwards: u64,
+    /// Gradients that were exactly zero everywhere: a sign of saturation or masking.
+    pub zero_gradients: u64,
+    /// Forwards until the goal was first met, where the attack told.
+    pub forwards_to_success: Option<u64>,
+}
+
+/// A loss per row, its logits and its gradient.
+#[derive(Debug)]
+pub struct Differentiated {
+    /// What the victim was shown, `[N, C, H, W]`.
+    pub pixels: Tensor,
+    /// `[N, K]`.
+    pub logits: Tensor,
+    /// `[N]`.
+    pub loss: Tensor,
+    /// Like the variable; freshly made, the caller may change it in place.
+    pub gradient: Tensor,
+}
+
+/// Access to the victim; see the module's text.
+pub struct Query<'a> {
+    victim: &'a dyn Victim,
+    access: Access,
+    slots: HashMap<u32, usize>,
+    meters: Vec<Meter>,
+    zero_gradients: Tensor,
+    latest_slots: (Vec<u32>, Tensor),
+    streams: Streams,
+    step: u32,
+    n_steps: u32,
+    n_broken: Option<usize>,
+    padding: u64,
+    watch: Watch,
+    progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+}
+
+impl<'a> Query<'a> {
+    /// Access for one run of the attack `attack_id` on the samples `ids`, which must be distinct.
+    pub(crate) fn new(
+        victim: &'a dyn Victim,
+        access: Access,
+        attack_id: &str,
+        seed: u64,
+        ids: &[u32],
+        progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Query<'a> {
+        let slots: HashMap<u32, usize> = ids.iter().enumerate().map(|(slot, &id)| (id, slot)).collect();
+        debug_assert_eq!(slots.len(), ids.len(), "ids are distinct");
+        let device = victim.device();
+        Query {
+            victim,
+            access,
+            slots,
+            meters: vec![Meter::default(); ids.len()],
+            zero_gradients: Tensor::zeros([ids.len() as i64], (Kind::Int64, device)),
+            latest_slots: (Vec::new(), Tensor::zeros([0], (Kind::Int64, device))),
+            streams: Streams::new(seed, attack_id),
+            step: 0,
+            n_steps: 1,
+            n_broken: None,
+            padding: 0,
+            watch: Watch::default(),
+            progress,
+        }
+    }
+
+    /// Number of classes K.
+    pub fn n_classes(&self) -> i64 {
+        self.victim.n_classes()
+    }
+
+    /// How many forwards a sample has had so far.
+    pub fn forwards(&self, id: u32) -> u64 {
+        self.slots.get(&id).map_or(0, |&slot| self.meters[slot].forwards)
+    }
+
+    /// Logits `[N, K]` of `pixels`, whose rows belong to the samples `ids`. One forward per row, no gradients.
+    pub fn logits(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
+        self.meter(ids, pixels, |meter| meter.forwards += 1)?;
+        self.padding += padding(ids.len());
+        let logits = tch::no_grad(|| padded_logits(self.victim, pixels))?;
+        self.watch.add("the logits are", self.step, &logits)?;
+        Ok(logits)
+    }
+
+    /// A loss per row and its gradient in the pixels. One forward and one backward per row.
+    ///
+    /// `loss` maps logits `[N, K]` to `[N]`. The losses are summed before they are differentiated, so no row feels another.
+    pub fn value_and_grad(
+        &mut self,
+        ids: &[u32],
+        pixels: &Tensor,
+        loss: &dyn Fn(&Tensor) -> Tensor,
+    ) -> Result<Differentiated, AttackError> {
+        self.value_and_grad_through(ids, pixels, &Tensor::shallow_clone, &|_, logits| loss(logits))
+    }
+
+    /// As [`value_and_grad`](Query::value_and_grad) for an attack that works on another variable than the pixels:
+    /// the gradient is that of `loss(pixels, logits)` in `variable`, with `pixels = to_pixels(variable)`.
+    pub fn value_and_grad_through(
+        &mut self,
+        ids: &[u32],
+        variable: &Tensor,
+        to_pixels: &dyn Fn(&Tensor) -> Tensor,
+        loss: &dyn Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> Result<Differentiated, AttackError> {
+        let (pixels, logits, mut parts) = self.differentiate(ids, variable, to_pixels, &[loss])?;
+        let (loss, gradient) = parts.remove(0);
+        Ok(Differentiated { pixels, logits, loss, gradient })
+    }
+
+    /// Several losses of the same logits: one forward and, per loss, one backward. Returns the logits `[N, K]` and per loss
+    /// its value `[N]` and its gradient in the pixels.
+    pub fn values_and_grads(
+        &mut self,
+        ids: &[u32],
+        pixels: &Tensor,
+        losses: &[&dyn Fn(&Tensor) -> Tensor],
+    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>), AttackError> {
+        let of_logits: Vec<_> = losses.iter().map(|loss| move |_: &Tensor, logits: &Tensor| loss(logits)).collect();
+        let of_logits: Vec<PixelLoss<'_>> = of_logits.iter().map(|loss| loss as PixelLoss<'_>).collect();
+        let (_, logits, parts) = self.differentiate(ids, pixels, &Tensor::shallow_clone, &of_logits)?;
+        Ok((logits, parts))
+    }
+
+    /// Uniform numbers in `[-half_width, half_width)`, shaped like `like`, drawn per row from its sample's own stream.
+    ///
+    /// They are drawn on the CPU and uploaded, so they are the same on every device and whatever else is in the batch.
+    pub fn uniform_like(&mut self, ids: &[u32], like: &Tensor, half_width: f64) -> Tensor {
+        let half_width = half_width as f32;
+        self.draw(ids, like, |rng| (2.0 * rand::RngExt::random::<f32>(rng) - 1.0) * half_width)
+    }
+
+    /// Standard normal numbers, drawn as in [`uniform_like`](Query::uniform_like).
+    pub fn normal_like(&mut self, ids: &[u32], like: &Tensor) -> Tensor {
+        self.draw(ids, like, |rng| rand::RngExt::sample(rng, StandardNormal))
+    }
+
+    /// The stream of random numbers of one sample, for attacks that draw on the CPU.
+    pub fn rng(&mut self, id: u32) -> &mut ChaCha8Rng {
+        self.streams.of(id)
+    }
+
+    /// Gives every sample a new stream of random numbers, for restart number `restart` (0 at the start).
+    pub fn begin_restart(&mut self, restart: u64) {
+        self.streams.begin_restart(restart);
+    }
+
+    /// Begins step `step` (from 0) of at most `n_steps`: reports progress, and errs if the run is to stop.
+    pub fn step(&mut self, step: u32, n_steps: u32) -> Result<(), AttackError> {
+        self.step = step;
+        self.n_steps = n_steps;
+        self.check()
+    }
+
+    /// Reports progress within the current step, and errs if the run is to stop; for steps of many forwards.
+    pub fn check(&mut self) -> Result<(), AttackError> {
+        let (step, n_steps) = (self.step, self.n_steps);
+        let forwards = self.meters.iter().map(|meter| meter.forwards).sum();
+        let backwards = self.meters.iter().map(|meter| meter.backwards).sum();
+        let n_samples = self.meters.len();
+        let progress = Progress { step, n_steps, n_samples, n_broken: self.n_broken, forwards, backwards };
+        match (self.progress)(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(AttackError::Cancelled),
+        }
+    }
+
+    /// Tells how many samples meet the goal so far; shown with the next step's progress.
+    pub fn tell_broken(&mut self, n_broken: usize) {
+        self.n_broken = Some(n_broken);
+    }
+
+    /// Tells after how many of its forwards a sample first met the goal; the smallest number told stands.
+    pub fn tell_success(&mut self, id: u32, forwards: u64) {
+        if let Some(&slot) = self.slots.get(&id) {
+            let known = &mut self.meters[slot].forwards_to_success;
+            *known = Some(known.map_or(forwards, |known| known.min(forwards)));
+        }
+    }
+
+    /// Ends the run: what each sample cost, in the order of the ids, the padding rows that were run, and the last step.
+    pub(crate) fn finish(mut self) -> Result<(Vec<Meter>, u64, u32), AttackError> {
+        self.watch.settle()?;
+        let zero_gradients = Vec::<i64>::try_from(&self.zero_gradients).map_err(VictimError::from)?;
+        for (meter, zeros) in self.meters.iter_mut().zip(zero_gradients) {
+            meter.zero_gradients = zeros as u64;
+        }
+        Ok((self.meters, self.padding, self.step))
+    }
+
+    fn differentiate(
+        &mut self,
+        ids: &[u32],
+        variable: &Tensor,
+        to_pixels: &dyn Fn(&Tensor) -> Tensor,
+        losses: &[PixelLoss<'_>],
+    ) -> Result<(Tensor, Tensor, Slopes), AttackError> {
+        if self.access < Access::Gradients {
+            return Err(AttackError::InvalidInput("this attack declared that it needs no gradients".to_owned()));
+        }
+        self.meter(ids, variable, |meter| {
+            meter.forwards += 1;
+            meter.backwards += losses.len() as u64;
+        })?;
+        self.padding += padding(ids.len());
+        // A new variable on the same memory: the caller's tensor never requires gradients.
+        let leaf = variable.detach().set_requires_grad(true);
+        let (pixels, logits) = tch::with_grad(|| {
+            let pixels = to_pixels(&leaf);
+            padded_logits(self.victim, &pixels).map(|logits| (pixels, logits))
+        })?;
+        let mut parts = Vec::with_capacity(losses.len());
+        for (i, loss) in losses.iter().enumerate() {
+            let loss = tch::with_grad(|| loss(&pixels, &logits)); // [N]
+            if !loss.requires_grad() {
+                return Err(not_differentiable());
+            }
+            let is_last = i + 1 == losses.len();
+            // A vector is differentiated as its sum. Returns the gradient and writes to no `.grad`.
+            let gradients = Tensor::f_run_backward(&[&loss], &[&leaf], !is_last, false).map_err(VictimError::from)?;
+            let gradient = gradients.into_iter().next().filter(Tensor::defined).ok_or_else(not_differentiable)?;
+            let gradient = gradient.detach().contiguous();
+            self.inspect_gradient(ids, &gradient)?;
+            parts.push((loss.detach(), gradient));
+        }
+        let logits = logits.detach();
+        self.watch.add("the logits are", self.step, &logits)?;
+        Ok((pixels.detach(), logits, parts))
+    }
+
+    /// Counts and checks the rows of one call.
+    fn meter(&mut self, ids: &[u32], rows: &Tensor, mut count: impl FnMut(&mut Meter)) -> Result<(), AttackError> {
+        if ids.is_empty() || rows.size().first() != Some(&(ids.len() as i64)) {
+            let message = format!("a query names {} samples for pixels of shape {:?}", ids.len(), rows.size());
+            return Err(AttackError::InvalidInput(message));
+        }
+        for id in ids {
+            match self.slots.get(id) {
+                Some(&slot) => count(&mut self.meters[slot]),
+                None => return Err(AttackError::InvalidInput(format!("a query names sample {id}, not in the batch"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which gradients are zero and whether one is not finite, without waiting for the device.
+    fn inspect_gradient(&mut self, ids: &[u32], gradient: &Tensor) -> Result<(), AttackError> {
+        let largest = rows::max_abs(gradient); // [N]
+        if self.latest_slots.0 != ids {
+            let slots: Vec<i64> = ids.iter().map(|id| self.slots[id] as i64).collect();
+            self.latest_slots = (ids.to_vec(), rows::upload(&slots, gradient.device()));
+        }
+        let is_zero = largest.eq(0.0).to_kind(Kind::Int64);
+        let _ = self.zero_gradients.index_add_(0, &self.latest_slots.1, &is_zero);
+        self.watch.add("a gradient is", self.step, &largest)
+    }
+
+    fn draw(&mut self, ids: &[u32], like: &Tensor, number: impl Fn(&mut ChaCha8Rng) -> f32) -> Tensor {
+        let n_per_row = like.size()[1..].iter().product::<i64>() as usize;
+        let mut numbers = Vec::with_capacity(ids.len() * n_per_row);
+        for &id in ids {
+            let rng = self.streams.of(id);
+            numbers.extend((0..n_per_row).map(|_| number(rng)));
+        }
+        rows::upload(&numbers, like.device()).reshape(like.size())
+    }
+}
+
+type PixelLoss<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Tensor;
+
+/// Per loss its value `[N]` and its gradient.
+type Slopes = Vec<(Tensor, Tensor)>;
+
+fn not_differentiable() -> AttackError {
+    let message = "its logits are not differentiable in its pixels; use an attack that needs logits only";
+    VictimError::Unusable(message.to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Recorded runs as a stream of events: replayed at once or at a pace, or followed while another process writes them.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::audit::event::{AuditEvent, SCHEMA_VERSION};
+
+/// What a run tells whoever shows it.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// An event of the audit.
+    Event(Box<AuditEvent>),
+    /// A new run has begun in place of the one so far.
+    Restarted,
+    /// A journal's line that is no event.
+    Unreadable(usize),
+    /// Nothing more comes; the reason, if it is an error.
+    Closed(Option<String>),
+}
+
+/// How often a growing journal is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Why a journal cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It is not there or not readable.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{path}: not a journal of an audit; give the run.jsonl of a folder that --out wrote")]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is from a later version.
+    #[error("{path}: written by a newer advmod (schema {found}, this one knows {SCHEMA_VERSION})")]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// Reads a whole journal. Lines that are no events keep their place, with their number.
+///
+/// # Errors
+/// Where the file cannot be read, or does not begin as a journal does.
+pub fn read(path: &Path) -> Result<Vec<Feed>, JournalError> {
+    let unreadable = |source| JournalError::Unreadable { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    let feeds: Vec<Feed> = lines.map(|(number, line)| parse(line, number + 1)).collect();
+    match feeds.first() {
+        Some(Feed::Event(event)) => match &**event {
+            AuditEvent::Started { schema_version, .. } if *schema_version > SCHEMA_VERSION => {
+                Err(JournalError::TooNew { path: path.to_owned(), found: *schema_version })
+            }
+            AuditEvent::Started { .. } => Ok(feeds),
+            _ => Err(JournalError::NotOne { path: path.to_owned() }),
+        },
+        _ => Err(JournalError::NotOne { path: path.to_owned() }),
+    }
+}
+
+fn parse(line: &str, number: usize) -> Feed {
+    serde_json::from_str(line).map_or(Feed::Unreadable(number), |event| Feed::Event(Box::new(event)))
+}
+
+/// How long to wait before each event, so that the replay takes the time of the run divided by `speed`. A journal has no clock, but
+/// each attack's seconds and the whole run's: an attack's are spread evenly over its batches, the rest over the curves.
+pub fn pauses(feeds: &[Feed], speed: f64) -> Vec<Duration> {
+    let events = || feeds.iter().filter_map(|feed| if let Feed::Event(event) = feed { Some(&**event) } else { None });
+    let seconds_of = |wanted: usize| {
+        events().find_map(|event| match event {
+            AuditEvent::AttackFinished { attack, seconds } if *attack == wanted => Some(*seconds),
+            _ => None,
+        })
+    };
+    let batches_of = |wanted: usize| {
+        events().filter(|event| matches!(event, AuditEvent::BatchAttacked { attack, .. } if *attack == wanted)).count()
+    };
+    let attacking: f64 =
+        events().map(|event| if let AuditEvent::AttackFinished { seconds, .. } = event { *seconds } else { 0.0 }).sum();
+    let whole = events().find_map(|event| match event {
+        AuditEvent::Finished { seconds, .. } => Some(*seconds),
+        _ => None,
+    });
+    let is_curve = |event: &AuditEvent| {
+        matches!(event, AuditEvent::CleanCurvesMeasured { .. } | AuditEvent::AttackCurvesMeasured { .. })
+    };
+    let curves = events().filter(|event| is_curve(event)).count().max(1);
+    let per_curve = whole.map_or(0.5, |whole| (whole - attacking).max(0.0) / curves as f64);
+    let pause = |feed: &Feed| {
+        let Feed::Event(event) = feed else { return Duration::ZERO };
+        let seconds = match &**event {
+            AuditEvent::BatchAttacked { attack, .. } => {
+                seconds_of(*attack).unwrap_or(1.0) / batches_of(*attack).max(1) as f64
+            }
+            event if is_curve(event) => per_curve,
+            _ => 0.0,
+        };
+        Duration::try_from_secs_f64(seconds / speed).unwrap_or(Duration::ZERO)
+    };
+    feeds.iter().map(pause).collect()
+}
+
+/// Sends a journal's events, at once or so many times faster than they happened. Ends when nobody listens any more.
+pub fn replay(feeds: Vec<Feed>, speed: Option<f64>, sender: &Sender<Feed>) {
+    let pauses = speed.map(|speed| pauses(&feeds, speed));
+    for (place, feed) in feeds.into_iter().enumerate() {
+        if let Some(pauses) = &pauses {
+            std::thread::sleep(pauses[place]);
+        }
+        if sender.send(feed).is_err() {
+            return;
+        }
+    }
+    let _ = sender.send(Feed::Closed(None));
+}
+
+/// Sends the events of a journal that another process writes, as they come. Ends when nobody listens any more.
+pub fn follow(path: &Path, sender: &Sender<Feed>) {
+    let mut follower = Follower { path: path.to_owned(), read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+    loop {
+        for feed in follower.poll() {
+            if sender.send(feed).is_err() {
+                return;
+            }
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A place in a growing journal.
+struct Follower {
+    path: PathBuf,
+    read: u64,
+    lines: usize,
+    /// A line without its end.
+    rest: Vec<u8>,
+    /// Looks without anything new.
+    idle: u32,
+    closed: bool,
+}
+
+impl Follower {
+    fn poll(&mut self) -> Vec<Feed> {
+        // It may not be there yet.
+        let Ok(mut file) = File::open(&self.path) else { return Vec::new() };
+        let mut feeds = Vec::new();
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        if length < self.read {
+            (self.read, self.lines, self.idle, self.closed) = (0, 0, 0, false);
+            self.rest.clear();
+            feeds.push(Feed::Restarted);
+        }
+        let mut bytes = Vec::new();
+        if file.seek(SeekFrom::Start(self.read)).and_then(|_| file.read_to_end(&mut bytes)).is_err() {
+            return feeds;
+        }
+        self.read += bytes.len() as u64;
+        self.idle = if bytes.is_empty() { self.idle + 1 } else { 0 };
+        self.rest.extend(bytes);
+        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.lines += 1;
+            let feed = parse(String::from_utf8_lossy(&line).trim_end(), self.lines);
+            let is_end = matches!(&feed, Feed::Event(event) if matches!(**event, AuditEvent::Finished { .. }));
+            feeds.push(feed);
+            if is_end {
+                self.closed = true;
+                feeds.push(Feed::Closed(None));
+            }
+        }
+        // The writer holds a lock as long as it lives. A look now and then: the lock is ours for a moment, which a new run must not meet.
+        if !self.closed && self.idle > 0 && self.idle.is_multiple_of(20) && self.read > 0 {
+            match file.try_lock_shared() {
+                Ok(()) => {
+                    let _ = file.unlock();
+                    self.closed = true;
+                    feeds.push(Feed::Closed(None));
+                }
+                Err(TryLockError::WouldBlock | TryLockError::Error(_)) => (),
+            }
+        }
+        feeds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn recorded() -> Vec<Feed> {
+        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.jsonl")).unwrap()
+    }
+
+    #[test]
+    fn a_paced_replay_takes_the_time_of_the_run() {
+        let feeds = recorded();
+        let whole = feeds.iter().find_map(|feed| match feed {
+            Feed::Event(event) => match &**event {
+                AuditEvent::Finished { seconds, .. } => Some(*seconds),
+                _ => None,
+            },
+            _ => None,
+        });
+        let total: f64 = pauses(&feeds, 2.0).iter().map(Duration::as_secs_f64).sum();
+        assert!((total - whole.unwrap() / 2.0).abs() < 1e-6, "{total}");
+    }
+
+    #[test]
+    fn a_growing_journal_is_followed_by_whole_lines_and_a_new_run_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.jsonl");
+        let mut follower = Follower { path: path.clone(), read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+        assert!(follower.poll().is_empty());
+        let mut file = File::create(&path).unwrap();
+        file.write_all(b"{\"event\":\"warned\",\"message\":\"a\"}\n{\"event\":\"war").unwrap();
+        assert!(matches!(&follower.poll()[..], [Feed::Event(_)]));
+        file.write_all(b"ned\",\"message\":\"b\"}\nnothing\n").unwrap();
+        assert!(matches!(&follower.poll()[..], [Feed::Event(_), Feed::Unreadable(3)]));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(&follower.poll()[..], [Feed::Restarted]));
+        std::fs::write(&path, "{\"event\":\"finished\",\"outcome\":\"complete\",\"seconds\":1.0}\n").unwrap();
+        assert!(matches!(&follower.poll()[..], [Feed::Event(_), Feed::Closed(None)]));
+    }
+
+    #[test]
+    fn a_dead_writer_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.jsonl");
+        std::fs::write(&path, "{\"event\":\"warned\",\"message\":\"a\"}\n").unwrap();
+        let writer = File::open(&path).unwrap();
+        writer.try_lock().unwrap();
+        let mut follower = Follower { path, read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+        let closed = |follower: &mut Follower| {
+            (0..50).flat_map(|_| follower.poll()).any(|feed| matches!(feed, Feed::Closed(None)))
+        };
+        assert!(!closed(&mut follower));
+        drop(writer);
+        assert!(closed(&mut follower));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.jsonl");
+        for text in ["", "hello\n", "{\"event\":\"warned\",\"message\":\"a\"}\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(read(&path), Err(JournalError::NotOne { .. })), "{text}");
+        }
+        assert!(matches!(read(folder.path()), Err(JournalError::Unreadable { .. })));
+    }
+}

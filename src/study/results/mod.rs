@@ -1,0 +1,3 @@
+//! What the studies give: plain data that reports and screens show.
+
+pub mod dynamics;

@@ -1,0 +1,34 @@
+//! Numbers for people.
+
+/// A number with something between its groups of three digits.
+pub fn thousands(number: u64, separator: char) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(separator);
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number for people: so many digits, or a dash.
+pub fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A mean count for people: a digit after the point only where it tells something.
+pub fn count(value: Option<f64>) -> String {
+    number(value, usize::from(value.is_none_or(|value| value < 99.95)))
+}
+
+/// `L∞`, `L2`, `L0`.
+pub fn norm_sign(norm: &str) -> String {
+    if norm == "linf" { "L∞".to_owned() } else { norm.to_uppercase() }
+}
+
+/// A share in percent with one digit, or a dash.
+pub fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))
+}

@@ -1,0 +1,103 @@
+//! What has changed, on the recorded run and on altered ones.
+
+use super::*;
+use crate::audit::journal::replay;
+
+fn report() -> Report {
+    Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
+}
+
+fn change(report: &Report, baseline: &Baseline, metric: &str) -> Change {
+    changes(report, baseline).changes.into_iter().find(|it| it.metric == metric).unwrap()
+}
+
+fn worse(report: &Report, baseline: &Baseline, metric: &str) -> Result<Measured, Missing> {
+    let metric = Metric::parse(&format!("regression({metric})")).unwrap();
+    read(report, Some(baseline), &metric).remove(0).found.map(|found| found.measured)
+}
+
+#[test]
+fn a_report_has_not_changed_since_itself() {
+    let report = report();
+    let changes = changes(&report, &baseline(&report, "report.json"));
+    assert!(changes.same_samples && changes.changes.len() == 14);
+    assert!(changes.changes.iter().all(|it| it.state == ChangeState::Same), "{changes:?}");
+}
+
+#[test]
+fn what_became_worse_or_better_is_told_from_chance() {
+    let before = report();
+    let earlier = baseline(&before, "report.json");
+    let mut now = report();
+    // Of 39 attacked images FGSM broke 29: now all but two, then one more, then three only.
+    let set = |now: &mut Report, broken: &dyn Fn(usize) -> bool| {
+        let samples = &mut now.attacks[0].samples;
+        for (at, sample) in samples.iter_mut().enumerate() {
+            sample.success = broken(at);
+        }
+    };
+    set(&mut now, &|at| at > 1);
+    assert_eq!(change(&now, &earlier, "asr.fgsm").state, ChangeState::Regressed);
+    assert_eq!(change(&now, &earlier, "accuracy.fgsm").state, ChangeState::Regressed);
+    let found = worse(&now, &earlier, "asr.fgsm").unwrap();
+    assert!(found.low > 0.0 && (found.value - 8.0 / 39.0).abs() < 1e-12, "{found:?}");
+    // An accuracy that fell is worse by what it fell.
+    let found = worse(&now, &earlier, "accuracy.fgsm").unwrap();
+    assert!((found.value - 8.0 / 40.0).abs() < 1e-12, "{found:?}");
+    let first_whole = before.attacks[0].samples.iter().position(|it| !it.success).unwrap();
+    let broken_before: Vec<bool> = before.attacks[0].samples.iter().map(|it| it.success).collect();
+    set(&mut now, &|at| broken_before[at] || at == first_whole);
+    assert_eq!(change(&now, &earlier, "asr.fgsm").state, ChangeState::Unclear);
+    set(&mut now, &|at| at < 3);
+    assert_eq!(change(&now, &earlier, "asr.fgsm").state, ChangeState::Improved);
+    assert!(worse(&now, &earlier, "asr.fgsm").unwrap().high < 0.0);
+}
+
+#[test]
+fn classes_are_compared_with_themselves() {
+    let earlier = baseline(&report(), "report.json");
+    let mut now = report();
+    let label = now.data.labels[now.attacks[0].samples[0].sample];
+    now.attacks[0].samples.iter_mut().for_each(|it| it.success = true);
+    let all = worse(&now, &earlier, "asr.fgsm").unwrap().value;
+    let of_class = worse(&now, &earlier, &format!("asr.fgsm.class.{label}")).unwrap().value;
+    let own = |it: &&crate::audit::event::SampleResult| now.data.labels[it.sample] == label;
+    let before = report();
+    let (n, spared) = (
+        before.attacks[0].samples.iter().filter(own).count(),
+        before.attacks[0].samples.iter().filter(own).filter(|it| !it.success).count(),
+    );
+    assert!((of_class - spared as f64 / n as f64).abs() < 1e-12 && (of_class - all).abs() > 1e-3, "{of_class} {all}");
+}
+
+#[test]
+fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
+    let before = report();
+    let mut earlier = baseline(&before, "report.json");
+    earlier.indices.reverse();
+    let found = changes(&before, &earlier);
+    let asr = found.changes.iter().find(|it| it.metric == "asr.fgsm").unwrap();
+    assert!(!found.same_samples && asr.state == ChangeState::Unclear && asr.difference.unwrap().high > 0.1);
+    let mut now = report();
+    now.attacks[0].attack.params.insert("eps".to_owned(), "4/255".to_owned());
+    let asr = change(&now, &earlier, "asr.fgsm");
+    assert_eq!((asr.state, asr.why.as_deref()), (ChangeState::Incomparable, Some("eps was 8/255, is 4/255")));
+    assert!(matches!(worse(&now, &earlier, "asr.fgsm"), Err(Missing::NotMeasurable(why)) if why.contains("eps")));
+    now.plan.k = 5;
+    assert_eq!(change(&now, &earlier, "peak_q.clean").state, ChangeState::Incomparable);
+    now.attacks.remove(0);
+    let found = changes(&now, &earlier);
+    let state = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap().state;
+    assert_eq!(state("asr.fgsm"), ChangeState::Gone);
+    // Under another label it is still the same attack, until its parameters differ too.
+    let mut found = report();
+    found.attacks[0].attack.label = "fgsm-2".to_owned();
+    let same = baseline(&before, "report.json");
+    assert_eq!(change(&found, &same, "asr.fgsm-2").state, ChangeState::Same);
+    now.attacks[0].attack.label = "cw".to_owned();
+    now.attacks[0].attack.params.insert("steps".to_owned(), "99".to_owned());
+    assert_eq!(change(&now, &earlier, "asr.cw").state, ChangeState::New);
+    assert!(
+        matches!(worse(&now, &earlier, "asr.cw"), Err(Missing::NotMeasurable(why)) if why.contains("does not have"))
+    );
+}

@@ -1,0 +1,257 @@
+//! What the gates come to: a pure function of the report and the day.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::metric::{Found, Missing, Reading, read};
+use super::report::Report;
+use crate::audit::baseline::Baseline;
+use crate::audit::gate::expr::{GateExpr, Side};
+use crate::audit::gate::{Day, Gate, Severity};
+use crate::stats::rates::Measured;
+
+/// One gate with what it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateResult {
+    /// The gate, with its waiver.
+    pub gate: Gate,
+    /// What counts: waivers taken into account.
+    pub result: GateState,
+    /// Before waivers.
+    pub measured_result: GateState,
+    /// Whether its waiver's last day was before that of the audit.
+    pub waiver_expired: bool,
+    /// One per attack and class that its metric means, the one that decides first.
+    pub checks: Vec<GateCheck>,
+}
+
+/// One measurement against a gate's limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateCheck {
+    /// The metric without stars.
+    pub metric: String,
+    /// Absent where there was nothing to measure.
+    pub measured: Option<Measured>,
+    /// Of this measurement alone.
+    pub result: GateState,
+    /// Why it is neither pass nor fail.
+    pub why: Option<String>,
+}
+
+/// What a gate comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateState {
+    /// The whole interval is on the right side.
+    Pass,
+    /// It did not pass, and a waiver accepts that.
+    Waived,
+    /// What it needs is not there yet.
+    Pending,
+    /// The interval is on both sides of the limit, or there is nothing to measure.
+    Inconclusive,
+    /// The whole interval is on the wrong side.
+    Fail,
+}
+
+impl GateState {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Waived => "waived",
+            Self::Pending => "pending",
+            Self::Inconclusive => "inconclusive",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+impl GateResult {
+    /// The measurement that decides. A gate has at least one.
+    pub fn deciding(&self) -> Option<&GateCheck> {
+        self.checks.first()
+    }
+
+    /// The deciding measurement with its interval, or why there is none.
+    pub fn measured_text(&self) -> String {
+        let quantity = self.gate.expr.metric.quantity;
+        match self.deciding() {
+            Some(GateCheck { measured: Some(it), .. }) => {
+                let (low, high) = (quantity.show(it.low), quantity.show(it.high));
+                let bare = |text: &str| text.trim_end_matches(" %").to_owned();
+                format!("{} [{}, {}]", quantity.show(it.value), bare(&low), bare(&high))
+            }
+            Some(check) => check.why.clone().unwrap_or_default(),
+            None => String::new(),
+        }
+    }
+
+    /// Why the gate came out as it did, in one sentence.
+    pub fn sentence(&self) -> String {
+        let (name, limit) = (self.deciding().map_or("", |check| &check.metric), self.gate.expr.limit_text());
+        let found = self.measured_text();
+        let many = match self.checks.iter().filter(|check| check.result == self.measured_result).count() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more of {})", n - 1, self.checks.len()),
+        };
+        let text = match self.measured_result {
+            GateState::Fail => format!("{name} is {found}, which is not {limit}{many}"),
+            GateState::Pass => format!("{name} is {found}, which is {limit}"),
+            _ if self.deciding().is_some_and(|check| check.measured.is_some()) => {
+                format!("{name} is {found}: the interval lies on both sides of {limit}; more samples narrow it{many}")
+            }
+            _ => format!("{name} was not measured: {found}{many}"),
+        };
+        match &self.gate.waiver {
+            Some(it) if self.waiver_expired => format!("{text}; its waiver expired on {}", it.expires),
+            Some(it) if self.result == GateState::Waived => {
+                let owner = it.owner.as_ref().map_or(String::new(), |owner| format!(", {owner}"));
+                format!("{text}; waived until {}{owner}: {}", it.expires, it.reason)
+            }
+            _ => text,
+        }
+    }
+}
+
+/// All gates together: plain data for the terminal, tables and exit codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The worst of all gates that can fail the audit; absent without gates.
+    pub result: Option<GateState>,
+    /// In the plan's order.
+    pub gates: Vec<GateResult>,
+}
+
+impl Verdict {
+    /// Of any report, also of a run that still goes on.
+    pub fn of(report: &Report) -> Self {
+        Self::from_gates(&report.gates)
+    }
+
+    /// Of these gates.
+    pub fn from_gates(gates: &[GateResult]) -> Self {
+        let counting = gates.iter().filter(|gate| gate.gate.severity == Severity::Error).map(|gate| gate.result);
+        // A waived gate among passes is a pass; gates that only warn never fail.
+        let worst = counting.map(|it| if it == GateState::Waived { GateState::Pass } else { it }).max();
+        let result = worst.or((!gates.is_empty()).then_some(GateState::Pass));
+        Self { result, gates: gates.to_vec() }
+    }
+
+    /// How many gates came out like this.
+    pub fn count(&self, state: GateState) -> usize {
+        self.gates.iter().filter(|gate| gate.result == state).count()
+    }
+
+    /// `FAIL  1 of 3 gates failed, 1 waived, 0 inconclusive`; absent without gates.
+    pub fn line(&self) -> Option<String> {
+        let word = match self.result? {
+            GateState::Pass | GateState::Waived => "PASS",
+            GateState::Pending => "PENDING",
+            GateState::Inconclusive => "INCONCLUSIVE",
+            GateState::Fail => "FAIL",
+        };
+        let (all, failed) = (self.gates.len(), self.count(GateState::Fail));
+        let (waived, unclear) = (self.count(GateState::Waived), self.count(GateState::Inconclusive));
+        let pending = match self.count(GateState::Pending) {
+            0 => String::new(),
+            n => format!(", {n} pending"),
+        };
+        let s = if all == 1 { "" } else { "s" };
+        Some(format!("{word}  {failed} of {all} gate{s} failed, {waived} waived, {unclear} inconclusive{pending}"))
+    }
+}
+
+/// What these gates come to on this day. `running`: what is missing may still come.
+pub fn evaluate(
+    report: &Report,
+    gates: &[Gate],
+    baseline: Option<&Baseline>,
+    (today, running): (Option<&Day>, bool),
+) -> Vec<GateResult> {
+    gates.iter().map(|gate| one(report, baseline, gate, (today, running))).collect()
+}
+
+fn one(
+    report: &Report,
+    baseline: Option<&Baseline>,
+    gate: &Gate,
+    (today, running): (Option<&Day>, bool),
+) -> GateResult {
+    let mut checks: Vec<GateCheck> = read(report, baseline, &gate.expr.metric)
+        .into_iter()
+        .map(|reading| check(&gate.expr, reading, running))
+        .collect();
+    // The worst first; among equals the one whose interval reaches farthest to the wrong side. The sort is stable.
+    let reach = |check: &GateCheck| {
+        let upwards = gate.expr.op.holds(f64::NEG_INFINITY, gate.expr.limit);
+        check.measured.map_or(f64::NEG_INFINITY, |it| if upwards { it.value } else { -it.value })
+    };
+    checks.sort_by(|a, b| b.result.cmp(&a.result).then(reach(b).total_cmp(&reach(a))));
+    let measured_result = checks.first().map_or(GateState::Inconclusive, |check| check.result);
+    // Without a day, nothing is known to be in time.
+    let waiver_expired = gate.waiver.as_ref().is_some_and(|waiver| today.is_none_or(|today| *today > waiver.expires));
+    let is_waived = gate.waiver.is_some()
+        && !waiver_expired
+        && matches!(measured_result, GateState::Fail | GateState::Inconclusive);
+    let result = if is_waived { GateState::Waived } else { measured_result };
+    GateResult { gate: gate.clone(), result, measured_result, waiver_expired, checks }
+}
+
+fn check(expr: &GateExpr, reading: Reading, running: bool) -> GateCheck {
+    let (measured, result, why) = match reading.found {
+        Ok(Found { measured: it, .. }) => match expr.op.side(it.low, it.high, expr.limit) {
+            Side::Right => (Some(it), GateState::Pass, None),
+            Side::Wrong => (Some(it), GateState::Fail, None),
+            Side::Both => {
+                let why = "the interval lies on both sides of the limit".to_owned();
+                (Some(it), GateState::Inconclusive, Some(why))
+            }
+        },
+        Err(Missing::NotDone(why)) if running => (None, GateState::Pending, Some(why)),
+        Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (None, GateState::Inconclusive, Some(why)),
+    };
+    GateCheck { metric: reading.name, measured, result, why }
+}
+
+/// The tail of the table: a line per gate, and the verdict. Empty without gates.
+pub fn text(report: &Report) -> String {
+    let verdict = Verdict::of(report);
+    let Some(line) = verdict.line() else { return String::new() };
+    let mut text = String::new();
+    let show = |gate: &GateResult| {
+        [
+            gate.gate.id.clone(),
+            gate.gate.expr.limit_text(),
+            gate.measured_text(),
+            match (gate.gate.severity, gate.result) {
+                (Severity::Warning, GateState::Fail) => "FAIL (warning only)".to_owned(),
+                (_, state) => state.word().to_owned(),
+            },
+        ]
+        .map(|cell| one_line(&cell))
+    };
+    let head = ["gate", "limit", "measured [95 %]", "result"].map(str::to_owned);
+    let rows: Vec<[String; 4]> = std::iter::once(head).chain(verdict.gates.iter().map(show)).collect();
+    let widths: [usize; 4] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text.extend(["Result: ", &line, "\n"]);
+    for gate in verdict.gates.iter().filter(|gate| gate.result != GateState::Pass || gate.waiver_expired) {
+        let place = gate.gate.place.as_ref().map_or(String::new(), |it| format!(" ({}:{})", it.file, it.line));
+        let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));
+        let line = format!("  gate {}{place}: {}{reason}", gate.gate.id, gate.sentence());
+        text.push_str(&one_line(&line));
+        text.push('\n');
+    }
+    text
+}
+
+/// Without control characters, which could move the cursor.
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}

@@ -1,0 +1,228 @@
+//! What a metric comes to in a report: one measurement per attack and class that it means.
+
+use std::collections::BTreeSet;
+
+use advmod_attacks::threat::Norm;
+
+use super::change;
+use super::report::{AttackResult, AttackStatus, PeakResult, Report};
+use crate::audit::baseline::{Baseline, Counted};
+use crate::audit::event::SampleResult;
+use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
+use crate::stats::rates::{Measured, Rate};
+
+/// One measurement that a metric means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
+    pub name: String,
+    /// Of a class alone.
+    pub class: Option<u32>,
+    /// What was found, or why nothing was.
+    pub found: Result<Found, Missing>,
+}
+
+/// A measurement with what was counted for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// With its interval.
+    pub measured: Measured,
+    /// Of a share.
+    pub counted: Option<Counted>,
+}
+
+impl From<Measured> for Found {
+    fn from(measured: Measured) -> Self {
+        Self { measured, counted: None }
+    }
+}
+
+/// Why there is no measurement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Not all that it needs was done.
+    NotDone(String),
+    /// It was, and there is none.
+    NotMeasurable(String),
+}
+
+/// Everything that a metric means, in the order of the attacks and classes; of a regression, how much worse it is than in the baseline.
+pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Vec<Reading> {
+    let names = &report.data.classes;
+    let classes = match metric.classes(names, report.model.classes) {
+        Ok(classes) => classes,
+        Err(problem) => {
+            return vec![Reading {
+                name: metric.to_string(),
+                class: None,
+                found: Err(Missing::NotMeasurable(problem)),
+            }];
+        }
+    };
+    let name = |subject: &str, class: Option<u32>| {
+        let class = class.map(|class| match names.get(class as usize) {
+            Some(name) => format!(".class.{name}"),
+            None => format!(".class.{class}"),
+        });
+        format!("{}.{subject}{}", metric.quantity.name(), class.unwrap_or_default())
+    };
+    let each: Vec<Option<u32>> = classes.map_or_else(|| vec![None], |classes| classes.into_iter().map(Some).collect());
+    let mut readings = Vec::new();
+    let mut of = |subject: &str, find: &dyn Fn(Option<u32>) -> Result<Found, Missing>| {
+        readings.extend(each.iter().map(|&class| Reading { name: name(subject, class), class, found: find(class) }));
+    };
+    match (&metric.subject, metric.quantity) {
+        (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
+            let curves = report.clean.curves.as_ref();
+            peak(report.clean.peak.as_ref(), curves.is_some())
+        }),
+        (Subject::Clean, _) => of("clean", &|class| clean_accuracy(report, class)),
+        (Subject::Worst, quantity) => of("worst", &|class| together(report, None, quantity, class)),
+        (Subject::Within(budget), quantity) => {
+            of(&budget.to_string(), &|class| together(report, Some(budget), quantity, class));
+        }
+        (Subject::Attacks(_), quantity) => {
+            // Over a star, targeted attacks have no accuracy and are not meant.
+            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.targeted;
+            let meant = report.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
+            for attack in meant {
+                of(&attack.attack.label, &|class| of_attack(report, attack, quantity, class));
+            }
+        }
+    }
+    if readings.is_empty() {
+        let found = Err(Missing::NotMeasurable("no attack of the report is meant".to_owned()));
+        readings.push(Reading { name: metric.to_string(), class: None, found });
+    }
+    match metric.is_regression {
+        true => {
+            let worse = |reading| change::regression(report, baseline, metric.quantity, reading);
+            readings.iter().map(worse).collect()
+        }
+        false => readings,
+    }
+}
+
+/// The share of `hits` in `of`, both places of samples in their order.
+fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> {
+    match of.len() {
+        0 => Err(Missing::NotMeasurable(none.to_owned())),
+        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Some(Counted { of, hits }) }),
+    }
+}
+
+/// Samples of a class, or all of them.
+fn samples(report: &Report, class: Option<u32>) -> impl Iterator<Item = usize> + '_ {
+    let labels = &report.data.labels;
+    (0..labels.len()).filter(move |&sample| class.is_none_or(|class| labels[sample] == class))
+}
+
+/// Whether a sample is of a class.
+fn is_of(report: &Report, sample: usize, class: Option<u32>) -> bool {
+    class.is_none_or(|class| report.data.labels.get(sample) == Some(&class))
+}
+
+const NO_IMAGE: &str = "no image of this class";
+
+fn clean_accuracy(report: &Report, class: Option<u32>) -> Result<Found, Missing> {
+    if report.clean.accuracy.is_none() {
+        return Err(Missing::NotDone("the clean images were not classified".to_owned()));
+    }
+    let correct = samples(report, class).filter(|&sample| is_correct(report, sample)).collect();
+    rate(correct, samples(report, class).collect(), NO_IMAGE)
+}
+
+fn is_correct(report: &Report, sample: usize) -> bool {
+    let prediction = report.clean.predictions.get(sample);
+    prediction.is_some() && prediction == report.data.labels.get(sample)
+}
+
+fn of_attack(report: &Report, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
+    let label = &attack.attack.label;
+    match attack.status {
+        AttackStatus::Failed => return Err(Missing::NotMeasurable(format!("{label} failed"))),
+        AttackStatus::Incomplete => return Err(Missing::NotDone(format!("{label} is incomplete"))),
+        AttackStatus::Complete => (),
+    }
+    let attacked = || attack.samples.iter().filter(|it| is_of(report, it.sample, class));
+    match quantity {
+        Quantity::SuccessRate => {
+            let broken = attacked().filter(|it| it.success).map(|it| it.sample);
+            rate(broken.collect(), attacked().map(|it| it.sample).collect(), "no image was attacked")
+        }
+        Quantity::Accuracy => {
+            let broken: BTreeSet<usize> = attacked().filter(|it| it.success).map(|it| it.sample).collect();
+            let whole = |&sample: &usize| is_correct(report, sample) && !broken.contains(&sample);
+            rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
+        }
+        Quantity::PeakDrop => match attack.peak_drop {
+            Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }.into()),
+            None => Err(Missing::NotMeasurable(format!("{label} has no peak drop with an interval"))),
+        },
+        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), true),
+    }
+}
+
+fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
+    match peak.map(|it| (it.q, it.interval)) {
+        Some((value, Some(it))) => Ok(Measured { value, low: it.low, high: it.high }.into()),
+        Some((_, None)) => Err(Missing::NotMeasurable("its peak has no interval".to_owned())),
+        None if is_done => Err(Missing::NotMeasurable("the curve has no peak".to_owned())),
+        None => Err(Missing::NotDone("the curve was not measured".to_owned())),
+    }
+}
+
+/// An attacker who tries every attack, also where there is one only; within a budget, what looks for changes as small as that.
+fn together(
+    report: &Report,
+    budget: Option<&Budget>,
+    quantity: Quantity,
+    class: Option<u32>,
+) -> Result<Found, Missing> {
+    let attacks = || report.attacks.iter().filter(|it| budget.is_none_or(|budget| it.attack.tries(budget)));
+    if let Some(budget) = budget
+        && !attacks().any(|it| it.attack.measures(budget))
+    {
+        return Err(Missing::NotMeasurable(format!("no untargeted attack tries {budget}")));
+    }
+    let with = |status| attacks().find(|it| it.status == status).map(|it| &it.attack.label);
+    if let Some(label) = with(AttackStatus::Failed) {
+        return Err(Missing::NotMeasurable(format!("{label} failed")));
+    }
+    if let Some(label) = with(AttackStatus::Incomplete) {
+        return Err(Missing::NotDone(format!("{label} is incomplete")));
+    }
+    let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
+        let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
+        let meant = results.filter(|(attack, it)| is_of(report, it.sample, class) && keep(attack, it));
+        meant.map(|(_, it)| it.sample).collect()
+    };
+    let is_wrong = |it: &SampleResult| report.data.labels.get(it.sample) != Some(&it.prediction);
+    // What the smallest change is of an attack without a bound; the others keep theirs.
+    let is_inside = |attack: &AttackResult, it: &SampleResult| {
+        budget.is_none_or(|budget| attack.attack.budget().is_some() || size(it, budget.norm) <= limit(budget))
+    };
+    let wrong = places(&|attack, it| is_wrong(it) && is_inside(attack, it));
+    if quantity == Quantity::SuccessRate {
+        // Within a budget any wrong class will do.
+        let broken = if budget.is_some() { wrong } else { places(&|_, it| it.success) };
+        let listed = |places: BTreeSet<usize>| places.into_iter().collect();
+        return rate(listed(broken), listed(places(&|_, _| true)), "no image was attacked");
+    }
+    let whole = |&sample: &usize| is_correct(report, sample) && !wrong.contains(&sample);
+    rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
+}
+
+/// Largest size that counts as within. Distances are sums of f32 values.
+fn limit(budget: &Budget) -> f64 {
+    budget.eps.value() + 1e-6
+}
+
+/// How far a sample was changed.
+pub(crate) fn size(it: &SampleResult, norm: Norm) -> f64 {
+    match norm {
+        Norm::L0 => f64::from(it.l0),
+        Norm::L2 => it.l2,
+        Norm::Linf => it.linf,
+    }
+}
