@@ -55,7 +55,6 @@ pub enum Size {
 
 /// An elementwise function of one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names are PyTorch's")]
 pub enum Unary {
     Gelu {
         /// The approximation by tanh.

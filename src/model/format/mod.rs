@@ -34,7 +34,6 @@ use self::torch_zip::ArchiveKind;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Dtype {
     F32,
     F64,

@@ -101,7 +101,6 @@ pub enum Dim {
 
 /// A literal integer, or the name of one that the graph computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Integer {
     Literal(i64),
     Named(String),
@@ -109,7 +108,6 @@ pub enum Integer {
 
 /// An operator's argument.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Argument {
     None,
     Tensor(String),
