@@ -151,14 +151,14 @@ impl Loop {
                 }
                 inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
             }
-            inbox.extend(feed.try_iter().take(BURST).map(Msg::Feed));
+            let (arrived, is_cut_off) = arrivals(|| feed.try_recv());
+            inbox.extend(arrived.into_iter().map(Msg::Feed));
             inbox.extend(self.session.stderr().map(Msg::Stderr));
             #[cfg(debug_assertions)]
             if self.app.audit.start.is_some() {
                 super::fault::strike("interface");
             }
             // Whoever sends says when nothing more comes, unless it has come to grief.
-            let is_cut_off = feed.is_empty() && matches!(feed.try_recv(), Err(TryRecvError::Disconnected));
             let is_told = inbox.iter().any(|msg| matches!(msg, Msg::Feed(Feed::Closed(_))));
             if is_cut_off && !is_told && self.app.ui.closed.is_none() {
                 inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
@@ -246,6 +246,19 @@ impl Loop {
     }
 }
 
+/// What has come, at most [`BURST`] of it, and whether nothing more can come.
+fn arrivals<T>(mut next: impl FnMut() -> Result<T, TryRecvError>) -> (Vec<T>, bool) {
+    let mut arrived = Vec::new();
+    while arrived.len() < BURST {
+        match next() {
+            Ok(it) => arrived.push(it),
+            // Not asked again: what comes right after is the next call's.
+            Err(error) => return (arrived, error == TryRecvError::Disconnected),
+        }
+    }
+    (arrived, false)
+}
+
 /// Writes the results to a new folder in the working directory and says how it is called.
 fn export(report: &Report, gallery: &Gallery) -> Result<String, String> {
     let name = |number: usize| if number == 1 { "advmod-export".to_owned() } else { format!("advmod-export-{number}") };
@@ -265,4 +278,34 @@ fn export(report: &Report, gallery: &Gallery) -> Result<String, String> {
         }
     }
     Err("cannot export: there are too many folders called advmod-export".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_while_the_end_is_looked_for_is_kept() {
+        // The second event comes right after the channel was seen empty.
+        let mut script = [Ok(1), Err(TryRecvError::Empty), Ok(2), Err(TryRecvError::Disconnected)].into_iter();
+        let mut next = || script.next().unwrap_or(Err(TryRecvError::Disconnected));
+        let (mut arrived, mut is_cut_off) = (Vec::new(), false);
+        while !is_cut_off {
+            let (more, is_end) = arrivals(&mut next);
+            arrived.extend(more);
+            is_cut_off = is_end;
+        }
+        assert_eq!(arrived, [1, 2]);
+    }
+
+    #[test]
+    fn a_flood_of_events_leaves_room_for_keys() {
+        let mut left = 2 * BURST + 1;
+        let mut next = || {
+            left = left.checked_sub(1).ok_or(TryRecvError::Disconnected)?;
+            Ok(left)
+        };
+        let sizes: Vec<(usize, bool)> = (0..3).map(|_| arrivals(&mut next)).map(|(it, end)| (it.len(), end)).collect();
+        assert_eq!(sizes, [(BURST, false), (BURST, false), (1, true)]);
+    }
 }
