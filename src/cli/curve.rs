@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{CurveArgs, OutputFormat, SweepArgs};
-use super::measure::{self, Outcome, Work, make_folder, write_files};
+use super::deliver::{Outcome, make_folder, write_files};
+use super::measure::{self, Work};
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::resolved::quoted;
 use crate::data::Selection;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::args::{DynamicsArgs, OutputFormat};
-use super::measure::{self, Outcome, Work, make_folder, write_files};
+use super::deliver::{Outcome, make_folder, write_files};
+use super::measure::{self, Work};
 use super::{CliError, Exit, print, say, setup};
 use crate::model::load::load;
 use crate::report::measured::{q_range, tail};

@@ -5,6 +5,7 @@ pub mod args;
 mod attacks;
 mod audit;
 mod curve;
+mod deliver;
 mod diff;
 mod dynamics;
 mod export;
@@ -25,6 +26,7 @@ mod measure;
 mod progress;
 mod recorder;
 mod setup;
+mod stored_study;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::text::heatmap::Look;
-use crate::text::names::is_obeyed;
+use crate::text::names::harmless;
 use args::{Cli, Command};
 pub use error::{CliError, Exit};
 
@@ -60,7 +62,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => diff::run(args),
         Command::Flow(args) => flow::run(args, cli.quiet),
         Command::Export(args) => export::run(args, cli.quiet),
-        Command::Schema => shell::schema(),
+        Command::Schema(args) => shell::schema(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     };
@@ -105,11 +107,6 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", harmless(text));
 }
 
-/// A terminal obeys control characters, and names of modules, classes and files come from files that may be anybody's.
-fn harmless(text: &str) -> String {
-    text.replace(|letter: char| is_obeyed(letter) && !matches!(letter, '\n' | '\t'), "\u{fffd}")
-}
-
 /// Whether the user lets us use colours (<https://no-color.org>: any value but an empty one says no).
 fn has_colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -139,16 +136,5 @@ fn print_coloured(text: &str) -> Result<(), CliError> {
             Err(CliError::Runtime(format!("cannot write to stdout: {error}")))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_moves_the_cursor() {
-        assert_eq!(harmless("a\u{1b}[2Jb\u{9b}c\td\n"), "a\u{fffd}[2Jb\u{fffd}c\td\n");
-        assert_eq!(harmless("a\u{202e}txt.lp"), "a\u{fffd}txt.lp");
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::args::ReportArgs;
-use super::{CliError, Exit, print};
+use super::{CliError, Exit, print, stored_study};
 use crate::atomic_file::write_file;
 use crate::audit::event::SCHEMA_VERSION;
 use crate::audit::journal;
@@ -15,6 +15,9 @@ use crate::verdict::Report;
 const SUMMARY_LIMIT: usize = 1000 * 1024;
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
+    if let Some(stored) = stored_study::find(&args.run)? {
+        return stored.render(args);
+    }
     let format = format(args)?;
     let (report, folder) = read(&args.run)?;
     let evidence = Evidence::read(&report, &folder);

@@ -2,8 +2,9 @@
 
 use clap::CommandFactory as _;
 
-use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::args::{Cli, CompletionsArgs, ManArgs, SchemaArgs};
 use super::{CliError, Exit, print};
+use crate::report::study::STUDIES;
 use crate::verdict::schema;
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CliError> {
@@ -27,7 +28,16 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, CliError> {
     Ok(Exit::Pass)
 }
 
-pub(super) fn schema() -> Result<Exit, CliError> {
-    print(&schema::text())?;
+pub(super) fn schema(args: &SchemaArgs) -> Result<Exit, CliError> {
+    let Some(name) = args.study.as_deref().filter(|name| *name != "audit") else {
+        print(&schema::text())?;
+        return Ok(Exit::Pass);
+    };
+    let study = STUDIES.iter().find(|study| study.name == name).ok_or_else(|| {
+        let known: Vec<&str> = STUDIES.iter().map(|study| study.name).collect();
+        CliError::Usage(format!("no study is called {name:?}; known: audit, {}", known.join(", ")))
+    })?;
+    let schema = serde_json::to_string_pretty(&(study.schema)()).expect("plain data always has a JSON form");
+    print(&(schema + "\n"))?;
     Ok(Exit::Pass)
 }

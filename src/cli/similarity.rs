@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
-use super::measure::{self, Outcome, Work, make_folder, write_files};
+use super::deliver::{Outcome, make_folder, write_files};
+use super::measure::{self, Work};
 use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
 use crate::model::load::load;
 use crate::modularity::{Curve, Interval};

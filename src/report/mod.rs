@@ -3,6 +3,7 @@
 pub mod evidence;
 pub mod export;
 pub mod measured;
+pub mod study;
 pub mod svg;
 
 mod csv_table;

@@ -1,22 +1,8 @@
 //! How well a count of neighbours tells adversarial from clean images: the area under the ROC curve, with its interval.
 
-use serde::Serialize;
-
 use crate::modularity::Neighbors;
 use crate::stats::rates::wilson;
-
-/// An AUC with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Auc {
-    /// Chance that the count of an adversarial image is larger than that of a clean one, ties by half.
-    pub value: f64,
-    /// Jackknife standard error.
-    pub se: f64,
-    /// Lower end, in `[0, 1]`.
-    pub low: f64,
-    /// Upper end, in `[0, 1]`.
-    pub high: f64,
-}
+use crate::study::results::flow::Auc;
 
 /// Images before and after an attack, each beside its nearest clean images.
 pub(super) struct Paired<'a> {

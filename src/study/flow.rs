@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use advmod_attacks::victim::Victim as _;
-use serde::Serialize;
 use tch::{TchError, Tensor};
 
 use crate::audit::plan::Job;
@@ -16,8 +15,8 @@ use crate::modularity::{
     ModularityError, Neighbors, Similarity, neighbors_among_with_progress, neighbors_with_progress,
 };
 
-pub use super::auc::Auc;
 use super::auc::Paired;
+use crate::study::results::flow::{Flow, TapDetection};
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
 #[derive(Clone, Debug, Default)]
@@ -32,47 +31,6 @@ pub struct AttackedImages {
     pub predictions: Vec<usize>,
     /// Whether the attack met its goal.
     pub is_broken: Vec<bool>,
-}
-
-/// How an attack moves images among the clean ones.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Flow {
-    /// Clean images that neighbours are taken from.
-    pub reference: usize,
-    /// Images that the attack broke: those that everything here is about.
-    pub broken: usize,
-    /// Neighbours per image.
-    pub k: usize,
-    /// How representations are compared.
-    pub similarity: Similarity,
-    /// In forward order.
-    pub taps: Vec<TapDetection>,
-    /// Where the class flow is measured: the last tap.
-    pub tap: String,
-    /// Row: true class of the broken images, column: share of their clean images' neighbours of that class. Absent for classes without any.
-    pub clean: Vec<Vec<Option<f64>>>,
-    /// The same of their adversarial images.
-    pub adversarial: Vec<Vec<Option<f64>>>,
-}
-
-/// How well neighbours tell adversarial images from clean ones at a tap.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TapDetection {
-    /// Where.
-    pub tap: String,
-    /// Chance that more neighbours disagree with the prediction of an adversarial image than with that of a clean one, ties by half. Below
-    /// one half adversarial images agree *more* with their neighbours than clean ones do.
-    pub auc: Option<f64>,
-    /// Its 95 % interval, for other images of the same kind among as many; absent for fewer than two broken images, or only k + 1 in all.
-    pub auc_interval: Option<Auc>,
-    /// The larger of `auc` and `1 − auc`: for one who knows which way it goes.
-    pub auc_two_sided: Option<f64>,
-    /// Mean share of the neighbours that disagree with the prediction, clean images.
-    pub clean_disagreement: Option<f64>,
-    /// Likewise, adversarial images.
-    pub adversarial_disagreement: Option<f64>,
-    /// Why there is nothing.
-    pub reason: Option<String>,
 }
 
 /// The model of a stored run.

@@ -1,7 +1,6 @@
 //! Labels that the network's representations disagree with: which images may be labelled wrongly.
 
 use advmod_attacks::victim::Victim as _;
-use serde::Serialize;
 
 use super::curve::check_labels;
 use crate::data::{Dataset, Selection, select};
@@ -11,6 +10,7 @@ use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
 use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, neighbors_with_progress, sample_q};
 use crate::stats::mean;
+use crate::study::results::labels::{LabelsResult, RankedSample};
 
 /// How labels are compared with neighbours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,28 +23,9 @@ pub struct LabelPlan {
     pub samples: Selection,
 }
 
-/// A sample and what its neighbours say.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RankedSample {
-    /// Place in the data.
-    pub index: usize,
-    /// As the data has it.
-    pub label: usize,
-    /// The class among its neighbours' that raises Q most at the last tap; the label itself where no other does.
-    pub suggested: usize,
-    /// The sample's part in Q, by which samples are ranked; mean over the taps.
-    pub q: f64,
-    /// Share of the sample's weight inside its class beyond chance ([`SampleQ::agreement`]) at the last tap.
-    pub agreement: f64,
-    /// How much Q would grow at the last tap with the suggested label.
-    pub gain: f64,
-    /// Neighbours of the same label, of k, at the last tap.
-    pub same_label: usize,
-}
-
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
-/// All taps of the model count alike. Warnings come with the ranking. `progress(done, total)` counts taps × samples.
+/// All taps of the model count alike. `progress(done, total)` counts taps × samples.
 ///
 /// # Errors
 /// One line, when data and model do not fit each other, and where a tap has no Q.
@@ -53,7 +34,7 @@ pub fn rank(
     data: &dyn Dataset,
     plan: &LabelPlan,
     progress: &mut ProgressOf<'_>,
-) -> Result<(Vec<RankedSample>, Vec<String>), String> {
+) -> Result<LabelsResult, String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
@@ -86,5 +67,19 @@ pub fn rank(
     };
     let mut ranking: Vec<RankedSample> = places.iter().map(|&at| ranked(at)).collect();
     ranking.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.index.cmp(&b.index)));
-    Ok((ranking, class_note(&labels, classes, plan.k).into_iter().collect()))
+    let of = model.info();
+    Ok(LabelsResult {
+        model: of.name.clone(),
+        architecture: of.architecture.clone(),
+        sha256: of.sha256.clone(),
+        data: info.name.clone(),
+        data_sha256: info.sha256.clone(),
+        classes: info.classes.clone(),
+        n: ranking.len(),
+        k: plan.k,
+        similarity: plan.similarity,
+        taps: model.tap_paths(),
+        samples: ranking,
+        warnings: class_note(&labels, classes, plan.k).into_iter().collect(),
+    })
 }

@@ -44,3 +44,11 @@ pub struct ManArgs {
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }
+
+/// `advmod schema`.
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// The command whose JSON file is meant, such as curve [default: audit, whose file is report.json].
+    #[arg(value_name = "STUDY")]
+    pub study: Option<String>,
+}

@@ -9,7 +9,7 @@ mod study;
 
 use clap::{Parser, Subcommand};
 
-pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs};
+pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs, SchemaArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
 pub use prune::{PruneArgs, TuningArgs};
 pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TapArgs};
@@ -62,7 +62,7 @@ pub enum Command {
     ExportHelp,
     /// List the attacks, or explain one.
     Attacks(AttacksArgs),
-    /// Render a stored run again, in any format.
+    /// Render a stored run, or the result of a study, again in any of its formats.
     Report(ReportArgs),
     /// Compare two stored runs, metric by metric.
     Diff(DiffArgs),
@@ -70,8 +70,8 @@ pub enum Command {
     Flow(FlowArgs),
     /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
     Export(ExportArgs),
-    /// Print the JSON Schema of report.json.
-    Schema,
+    /// Print the JSON Schema of report.json, or that of a study's JSON file.
+    Schema(SchemaArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command to a folder.

@@ -10,11 +10,12 @@ use crate::modularity::Similarity;
 /// `advmod report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The folder of a run (--out of an audit), its report.json or its run.jsonl.
+    /// The folder of a run (--out of an audit), its report.json or its run.jsonl; or the --out of a study (curve, similarity, labels, flow), or
+    /// its JSON file.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// text, json, markdown, curves, samples, sarif, junit or github [default: by the ending of --output, else text]. github also adds
-    /// the Markdown to the file that GITHUB_STEP_SUMMARY names.
+    /// Of a run: text, json, markdown, curves, samples, sarif, junit or github [default: by the ending of --output, else text]. github also adds
+    /// the Markdown to the file that GITHUB_STEP_SUMMARY names. Of a study: text, json and what else its --out holds, such as csv, svg or html.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// File to write instead of stdout.

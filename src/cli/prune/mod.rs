@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use tch::Device;
 
 use super::args::{OutputFormat, PruneArgs};
-use super::measure::{Outcome, Work};
+use super::deliver::Outcome;
+use super::measure::Work;
 use super::train::default_milestones;
 use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};

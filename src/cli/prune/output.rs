@@ -6,7 +6,7 @@ use super::results::Pruning;
 use super::tables::{csv, picture};
 use crate::atomic_file;
 use crate::cli::args::PruneArgs;
-use crate::cli::measure::{make_folder, write_files};
+use crate::cli::deliver::{make_folder, write_files};
 use crate::cli::{CliError, say};
 use crate::study::prune::Rule;
 

@@ -1,0 +1,94 @@
+//! `advmod report` on the result of a study.
+
+use std::path::{Path, PathBuf};
+
+use super::args::ReportArgs;
+use super::{CliError, Exit, look, print, print_coloured};
+use crate::atomic_file::write_file;
+use crate::report::study::{STUDIES, Study, TextOptions};
+use crate::study::results::study_of;
+
+/// The JSON file of a study.
+pub(super) struct StoredStudy {
+    study: &'static Study,
+    file: PathBuf,
+    json: Vec<u8>,
+}
+
+/// The study of a file, or of a folder without an audit's run; none where there is something else, or nothing.
+pub(super) fn find(path: &Path) -> Result<Option<StoredStudy>, CliError> {
+    let Some(file) = file_of(path)? else { return Ok(None) };
+    let Ok(json) = std::fs::read(&file) else { return Ok(None) };
+    let Some(name) = study_of(&json) else { return Ok(None) };
+    match STUDIES.iter().find(|study| study.name == name) {
+        Some(study) => Ok(Some(StoredStudy { study, file, json })),
+        None => {
+            let known: Vec<&str> = STUDIES.iter().map(|study| study.name).collect();
+            let problem =
+                format!("{}: no study of advmod is called {name:?}; known: {}", file.display(), known.join(", "));
+            Err(CliError::Runtime(problem))
+        }
+    }
+}
+
+fn file_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
+    if !path.is_dir() {
+        let is_journal = path.extension().is_some_and(|extension| extension == "jsonl");
+        return Ok((path.is_file() && !is_journal).then(|| path.to_owned()));
+    }
+    if ["report.json", "run.jsonl"].iter().any(|name| path.join(name).is_file()) {
+        return Ok(None);
+    }
+    let names: Vec<&str> = STUDIES.iter().map(|study| study.file).filter(|name| path.join(name).is_file()).collect();
+    match names[..] {
+        [] => Ok(None),
+        [name] => Ok(Some(path.join(name))),
+        _ => Err(CliError::Usage(format!("{} holds {}; give one of these files", path.display(), names.join(", ")))),
+    }
+}
+
+impl StoredStudy {
+    pub(super) fn render(&self, args: &ReportArgs) -> Result<Exit, CliError> {
+        let runtime = |problem| CliError::Runtime(format!("{}: {problem}", self.file.display()));
+        let Some(format) = self.format(args)? else {
+            let text = (self.study.text)(&self.json, &TextOptions::new(look())).map_err(runtime)?;
+            match &args.output {
+                Some(file) => write_file(file, text.as_bytes())?,
+                None => print_coloured(&text)?,
+            }
+            return Ok(Exit::Pass);
+        };
+        let bytes = (self.study.render)(&self.json, format).map_err(runtime)?;
+        match &args.output {
+            Some(file) => write_file(file, &bytes)?,
+            None => print(&String::from_utf8_lossy(&bytes))?,
+        }
+        Ok(Exit::Pass)
+    }
+
+    /// By name, or by the name or the ending of the output; `None` is the text.
+    fn format(&self, args: &ReportArgs) -> Result<Option<&'static str>, CliError> {
+        let formats = (self.study.formats)();
+        let known = || formats.iter().map(|[format, _]| *format).collect::<Vec<_>>().join(", ");
+        let (wanted, found) = match (&args.format, &args.output) {
+            (None, None) => return Ok(None),
+            (Some(name), _) => (name.clone(), formats.iter().find(|[format, _]| format == name)),
+            (None, Some(output)) => {
+                let name = output.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+                let ending = name.rsplit('.').next().unwrap_or_default().to_owned();
+                let own = formats.iter().find(|[_, file]| name.ends_with(file));
+                let found = own.or_else(|| formats.iter().find(|[format, _]| *format == ending));
+                (if ending == "txt" { "text".to_owned() } else { ending }, found)
+            }
+        };
+        match (found, wanted.as_str()) {
+            (Some([format, _]), _) => Ok(Some(format)),
+            (None, "text") => Ok(None),
+            (None, _) => Err(CliError::Usage(format!(
+                "advmod {} has no format {wanted:?}; known: text, {}",
+                self.study.name,
+                known()
+            ))),
+        }
+    }
+}

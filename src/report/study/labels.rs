@@ -1,0 +1,65 @@
+//! Doubtful labels: a table for people, and all of them as CSV.
+
+use std::fmt::Write as _;
+
+use super::{StudyFile, StudyReport, TextOptions};
+use crate::report::{csv_table, safe_cell};
+use crate::study::results::labels::{LabelsResult, RankedSample};
+use crate::text::names::harmless;
+
+impl StudyReport for LabelsResult {
+    const FILES: &'static [StudyFile<Self>] = &[StudyFile::json(), StudyFile::new("labels.csv", "csv", csv)];
+
+    fn text(&self, options: &TextOptions) -> String {
+        harmless(&table(self, options.top).expect("writing to memory cannot fail"))
+    }
+}
+
+fn table(result: &LabelsResult, top: usize) -> Result<String, std::fmt::Error> {
+    let LabelsResult { model, architecture, data, n, k, similarity, samples, .. } = result;
+    let other = samples.iter().filter(|it| it.suggested != it.label).count();
+    let shown = &samples[..top.min(samples.len())];
+    let name = |class| result.class_name(class);
+    let width = |of: fn(&RankedSample) -> usize, least: usize| {
+        shown.iter().map(|it| name(of(it)).chars().count()).max().unwrap_or(0).max(least)
+    };
+    let (label, suggested) = (width(|it| it.label, 5), width(|it| it.suggested, 14));
+    let taps = result.taps.join(", ");
+    let mut text = format!(
+        "{model} ({architecture}) on {data}: N = {n}, k = {k}, {similarity}, {taps}\n\
+         {other} of {n} images would suit another class better\n"
+    );
+    writeln!(text, "   image  {:<label$}  {:<suggested$}  same label  agreement     N·q", "label", "neighbours say")?;
+    for it in shown {
+        let same = format!("{} of {k}", it.same_label);
+        let (own, better) = (name(it.label), name(it.suggested));
+        writeln!(
+            text,
+            "{:>8}  {own:<label$}  {better:<suggested$}  {same:>10}  {:>9.3}  {:>6.2}",
+            it.index,
+            it.agreement,
+            *n as f64 * it.q
+        )?;
+    }
+    Ok(text)
+}
+
+fn csv(result: &LabelsResult) -> Vec<u8> {
+    let header =
+        ["rank", "index", "label", "label_name", "suggested", "suggested_name", "q", "agreement", "gain", "same_label"];
+    let row = |(rank, it): (usize, &RankedSample)| {
+        vec![
+            (rank + 1).to_string(),
+            it.index.to_string(),
+            it.label.to_string(),
+            safe_cell(&result.class_name(it.label)),
+            it.suggested.to_string(),
+            safe_cell(&result.class_name(it.suggested)),
+            it.q.to_string(),
+            it.agreement.to_string(),
+            it.gain.to_string(),
+            it.same_label.to_string(),
+        ]
+    };
+    csv_table(&header, result.samples.iter().enumerate().map(row))
+}

@@ -1,0 +1,110 @@
+//! The studies' results as bytes: one file per study, each with the table of the files that it is written to.
+
+mod flow;
+mod labels;
+
+use serde_json::Value;
+
+use crate::study::results::flow::FlowResult;
+use crate::study::results::labels::LabelsResult;
+use crate::study::results::{StudyResult, parse, schema, to_json};
+use crate::text::heatmap::Look;
+
+/// A file that a result is written to.
+pub struct StudyFile<R> {
+    /// Its name in the folder of `--out`.
+    pub name: &'static str,
+    /// As `--format` of `advmod report` takes it.
+    pub format: &'static str,
+    pub render: fn(&R) -> Vec<u8>,
+    /// Why there is no such file of a result, in one line.
+    pub missing: fn(&R) -> Option<String>,
+}
+
+impl<R: StudyResult> StudyFile<R> {
+    pub const fn new(name: &'static str, format: &'static str, render: fn(&R) -> Vec<u8>) -> Self {
+        Self { name, format, render, missing: |_| None }
+    }
+
+    /// The result itself.
+    pub const fn json() -> Self {
+        Self::new(R::FILE, "json", to_json::<R>)
+    }
+
+    /// The same, for some results only.
+    #[must_use]
+    pub const fn unless(self, missing: fn(&R) -> Option<String>) -> Self {
+        Self { missing, ..self }
+    }
+}
+
+/// What a text for people depends on beside its result.
+#[derive(Clone, Copy, Debug)]
+pub struct TextOptions {
+    /// How matrices are shown.
+    pub look: Look,
+    /// Whether tables of details follow.
+    pub details: bool,
+    /// Most rows of a ranking.
+    pub top: usize,
+}
+
+impl TextOptions {
+    /// What the commands show unless a flag says otherwise.
+    pub fn new(look: Look) -> Self {
+        Self { look, details: false, top: 20 }
+    }
+}
+
+/// A result that can be shown.
+pub trait StudyReport: StudyResult + 'static {
+    /// What it is written to.
+    const FILES: &'static [StudyFile<Self>];
+
+    /// For people. Holds colours as `options` ask for them, and nothing else that a terminal obeys.
+    fn text(&self, options: &TextOptions) -> String;
+}
+
+/// The files of a result: names and contents.
+pub fn files<R: StudyReport>(result: &R) -> impl Iterator<Item = (&'static str, Vec<u8>)> + '_ {
+    R::FILES.iter().filter(|file| (file.missing)(result).is_none()).map(move |file| (file.name, (file.render)(result)))
+}
+
+/// A study whose results can be read back and shown again.
+pub struct Study {
+    pub name: &'static str,
+    /// Name of the JSON file.
+    pub file: &'static str,
+    /// The formats, and the names of their files.
+    pub formats: fn() -> Vec<[&'static str; 2]>,
+    /// The JSON Schema of the file.
+    pub schema: fn() -> Value,
+    /// Makes a format out of the JSON file's content.
+    pub render: fn(json: &[u8], format: &str) -> Result<Vec<u8>, String>,
+    /// Makes the text for people out of it.
+    pub text: fn(json: &[u8], options: &TextOptions) -> Result<String, String>,
+}
+
+/// Every study. A new one is a result in `study/results/`, a file here and a line.
+pub static STUDIES: &[Study] = &[Study::of::<LabelsResult>(), Study::of::<FlowResult>()];
+
+impl Study {
+    const fn of<R: StudyReport>() -> Self {
+        Self {
+            name: R::STUDY,
+            file: R::FILE,
+            formats: || R::FILES.iter().map(|file| [file.format, file.name]).collect(),
+            schema: schema::<R>,
+            render: |json, format| {
+                let result: R = parse(json)?;
+                let file = R::FILES.iter().find(|file| file.format == format);
+                let file = file.ok_or_else(|| format!("no format of {} is called {format:?}", R::STUDY))?;
+                match (file.missing)(&result) {
+                    Some(reason) => Err(reason),
+                    None => Ok((file.render)(&result)),
+                }
+            },
+            text: |json, options| Ok(parse::<R>(json)?.text(options)),
+        }
+    }
+}
