@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::{CkaArg, OutputFormat, SimilarityArgs};
 use super::deliver::{Outcome, make_folder, write_files};
 use super::measure::{self, Work};
-use super::{CliError, Exit, harmless, print, print_coloured, say, setup};
+use super::{CliError, Exit, print, print_coloured, say, setup};
 use crate::model::load::load;
 use crate::modularity::{Curve, Interval};
 use crate::report::svg::{Heatmap, heatmaps};
@@ -15,6 +15,7 @@ use crate::report::{cell, csv_table, safe_cell};
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, Matrix, difference, differs, linear_cka, paired_curve};
 use crate::text::heatmap::heatmap;
+use crate::text::names::harmless;
 
 pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
     let (device, data) = measure::begin(&args.run, &args.data.source)?;

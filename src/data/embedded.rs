@@ -9,7 +9,6 @@ use super::{DataError, Dataset, FASHION_MNIST, OpenOptions, Split, content, not_
 const IMAGES: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-images.idx3.gz");
 const LABELS: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-labels.idx1.gz");
 
-/// Opens them.
 pub(super) fn open(options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
     let path = Path::new("embedded");
     if options.split == Split::Train {

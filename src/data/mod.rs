@@ -23,7 +23,6 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
-    /// One per image.
     pub labels: Vec<u32>,
 }
 
@@ -52,19 +51,14 @@ impl Images {
 pub struct DatasetInfo {
     /// File or folder name without its parents, or `embedded`.
     pub name: String,
-    /// Id of the format.
     pub format: &'static str,
     /// Which part, where the format has parts.
     pub split: Option<Split>,
     /// Class names in label order; empty when unknown.
     pub classes: Vec<String>,
-    /// Number of images.
     pub n: usize,
-    /// 1 or 3.
     pub channels: usize,
-    /// Rows.
     pub height: usize,
-    /// Columns.
     pub width: usize,
     /// Of the files that were read, hexadecimal; of an image folder's relative names and sizes.
     pub sha256: String,
@@ -72,7 +66,6 @@ pub struct DatasetInfo {
 
 /// An opened data set.
 pub trait Dataset: Send + Sync + std::fmt::Debug {
-    /// What it is.
     fn info(&self) -> &DatasetInfo;
 
     /// All labels, in file order.
@@ -88,7 +81,6 @@ pub trait Dataset: Send + Sync + std::fmt::Debug {
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
-    /// Training images.
     Train,
     /// Test (or validation) images.
     #[default]
@@ -115,7 +107,6 @@ impl Split {
 /// How to open a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Which part.
     pub split: Split,
     /// Scale each image's shorter side to this (image folders).
     pub resize: Option<u32>,
@@ -184,30 +175,17 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
 /// Why data cannot be read. One line each.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The system says no.
     #[error("cannot read {path}: {source}; check the path and its permissions")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The content.
+    Io { path: PathBuf, source: std::io::Error },
     #[error("{path}: {problem}")]
     Content {
-        /// The file or folder.
         path: PathBuf,
         /// What is wrong with it, and what to do.
         problem: String,
     },
     /// More samples than there are.
     #[error("{wanted} images were asked for, the data has {available}; take fewer")]
-    TooFew {
-        /// How many were asked for.
-        wanted: usize,
-        /// How many there are.
-        available: usize,
-    },
+    TooFew { wanted: usize, available: usize },
 }
 
 fn content(path: &Path, problem: &str) -> DataError {

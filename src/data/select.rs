@@ -9,15 +9,12 @@ use super::DataError;
 /// A choice of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All of them.
     All,
     /// The first so many, in file order.
     First(usize),
     /// So many, drawn without replacement.
     Sample {
-        /// How many.
         n: usize,
-        /// Of the draw.
         seed: u64,
     },
 }

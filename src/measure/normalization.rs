@@ -20,7 +20,6 @@ const MARGIN: f64 = 0.1;
 /// Accuracy as the model is used, and with another normalization.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rival {
-    /// Images tried.
     pub images: usize,
     /// Share that is right as the model is used.
     pub accuracy: f64,

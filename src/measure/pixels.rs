@@ -9,7 +9,6 @@ use crate::model::upload::upload;
 
 /// A set of samples whose pixels can be fetched in ranges.
 pub trait PixelSource {
-    /// Number of samples.
     fn len(&self) -> usize;
 
     /// f32 `[range, C, H, W]` in `[0, 1]` on the device.
@@ -27,7 +26,6 @@ pub struct ImagePixels<'a> {
     pub images: &'a Images,
     /// Places of the samples among them.
     pub places: &'a [usize],
-    /// Where pixels go.
     pub device: Device,
 }
 
@@ -52,7 +50,6 @@ impl PixelSource for ImagePixels<'_> {
 pub struct KeptPixels<'a> {
     /// f32 `[N, C, H, W]`.
     pub pixels: &'a Tensor,
-    /// Where pixels go.
     pub device: Device,
 }
 

@@ -31,11 +31,9 @@ pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
 /// How a curve is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveSettings {
-    /// Neighbours per sample.
     pub k: usize,
     /// How representations are compared.
     pub similarity: Similarity,
-    /// Number of classes.
     pub classes: usize,
 }
 
@@ -45,10 +43,8 @@ pub enum TraceError {
     /// The caller said so.
     #[error("stopped")]
     Stopped,
-    /// The model.
     #[error(transparent)]
     Victim(advmod_attacks::victim::VictimError),
-    /// libtorch.
     #[error("libtorch: {}", advmod_attacks::victim::first_line(.0))]
     Torch(#[from] TchError),
 }

@@ -11,7 +11,6 @@ use super::upload::to_device;
 pub struct Context<'a> {
     /// The weights behind ids.
     pub weight: &'a dyn Fn(WeightId) -> &'a Tensor,
-    /// Evaluation or training.
     pub mode: Mode,
     /// Images in the batch.
     pub batch: i64,

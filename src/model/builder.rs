@@ -14,12 +14,9 @@ pub enum Init {
     },
     /// Uniform in ±1/√fan, PyTorch's default for linear layers.
     Uniform {
-        /// Inputs per unit.
         fan: i64,
     },
-    /// All zero.
     Zeros,
-    /// All one.
     Ones,
 }
 
@@ -32,13 +29,10 @@ pub trait WeightSource {
 /// A weight that a program needs and does not get.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
-    /// No tensor of that name.
     #[error("the file has no tensor {0}")]
     Missing(String),
-    /// The tensor has another shape.
     #[error("{name} has shape {found:?}, expected {expected:?}")]
     Shape {
-        /// Tensor name.
         name: String,
         /// Shape that the architecture needs.
         expected: Vec<i64>,
@@ -47,12 +41,7 @@ pub enum WeightError {
     },
     /// NaN or infinite elements.
     #[error("{name} holds {count} values that are not finite; the model file is damaged or its training diverged")]
-    NotFinite {
-        /// Tensor name.
-        name: String,
-        /// How many.
-        count: i64,
-    },
+    NotFinite { name: String, count: i64 },
 }
 
 /// Appends nodes to a program. Methods return the value that the new node makes.

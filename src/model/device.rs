@@ -11,9 +11,7 @@ pub enum DeviceChoice {
     /// The first GPU where there is one, else the processor.
     #[default]
     Auto,
-    /// The processor.
     Cpu,
-    /// This GPU.
     Cuda(usize),
 }
 

@@ -3,5 +3,4 @@
 /// What the model is called in reports.
 pub const NAME: &str = "embedded";
 
-/// The safetensors file.
 pub const BYTES: &[u8] = include_bytes!("../../fixtures/resnet20-fashion-mnist.safetensors");

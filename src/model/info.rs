@@ -15,7 +15,6 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Channels of the pixels.
     pub channels: i64,
-    /// Number of logits.
     pub classes: i64,
     /// Names of the classes, where the file knows them.
     pub class_names: Vec<String>,

@@ -39,7 +39,6 @@ impl Interpreter {
         Self { program, released, in_place }
     }
 
-    /// The program that is run.
     pub fn program(&self) -> &Program {
         &self.program
     }

@@ -36,7 +36,6 @@ pub struct LoadOptions {
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The file itself.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// Tensors that belong to no known network.
@@ -45,9 +44,7 @@ pub enum ModelError {
          ({known}), or export the model with its architecture (advmod export-help)"
     )]
     UnknownArchitecture {
-        /// The file.
         path: PathBuf,
-        /// How many tensors it has.
         tensors: usize,
         /// Name and shape of the first.
         first: String,
@@ -57,7 +54,6 @@ pub enum ModelError {
     /// `--arch` names nothing.
     #[error("unknown architecture `{name}`; known are {known}")]
     NoSuchArchitecture {
-        /// As given.
         name: String,
         /// Names that `--arch` takes.
         known: String,
@@ -65,42 +61,27 @@ pub enum ModelError {
     /// The weights do not fill the architecture.
     #[error("{path}: cannot be used as {architecture}: {source}")]
     Weights {
-        /// The file.
         path: PathBuf,
-        /// Inferred or given.
         architecture: String,
         /// The first weight that is wrong.
         source: WeightError,
     },
     /// An exported program that cannot be translated.
     #[error("{path}: {source}")]
-    Import {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ImportError,
-    },
+    Import { path: PathBuf, source: ImportError },
     /// Anything else about the file's content or the flags.
     #[error("{path}: {message}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Content { path: PathBuf, message: String },
 }
 
 /// Loads a model file, or the embedded model for `None`.
 pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let (file, name) = match path {
-        Some(path) => {
-            let name = names::of_file(path);
-            match read_model(path)? {
-                ModelFile::Weights(file) => (file, name),
-                ModelFile::Export(export) => return load_export(&export, path, name, options, device),
-                ModelFile::Script(script) => return load_script(&script, path, name, options, device),
-            }
-        }
+        Some(path) => match read_model(path)? {
+            ModelFile::Weights(file) => (file, names::of_file(path)),
+            ModelFile::Export(export) => return load_export(&export, path, options, device),
+            ModelFile::Script(script) => return load_script(&script, path, options, device),
+        },
         None => (read_weights_from(embedded::BYTES, Path::new(embedded::NAME))?, embedded::NAME.to_owned()),
     };
     let path = path.unwrap_or(Path::new(embedded::NAME));
@@ -160,21 +141,17 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
 fn load_export(
     export: &ExportedProgram,
     path: &Path,
-    name: String,
     options: &LoadOptions,
     device: Device,
 ) -> Result<Model, ModelError> {
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
-    if options.architecture.is_some() {
-        return Err(content("is an exported program and brings its own architecture; leave out --arch".to_owned()));
-    }
-    no_random_init(options).map_err(content)?;
+    check_own_architecture("an exported program", options).map_err(content)?;
     let Imported { program, class, input_size } =
         import(export).map_err(|source| ModelError::Import { path: path.to_owned(), source })?;
     let version = export.torch_version.as_deref().unwrap_or("unknown version");
     let batch = program.fixed_batch.map_or(String::new(), |batch| format!(", for batches of {batch}"));
     let info = ModelInfo {
-        name,
+        name: names::of_file(path),
         sha256: export.sha256.clone(),
         format: format!("torch.export archive (PyTorch {version}{batch})"),
         architecture: class,
@@ -187,34 +164,13 @@ fn load_export(
     Model::new(info, program, &options.taps, device).map_err(content)
 }
 
-/// How the layers of a file with its own architecture were initialized is not in it.
-fn no_random_init(options: &LoadOptions) -> Result<(), String> {
-    let titles = || zoo::FAMILIES.iter().map(|family| family.title).collect::<Vec<_>>().join(", ");
-    match options.random_init {
-        None => Ok(()),
-        Some(_) => Err(format!(
-            "does not tell how it was initialized; leave out --random-init, or give weights of a built-in architecture ({})",
-            titles()
-        )),
-    }
-}
-
 /// Lets libtorch load a TorchScript module.
-fn load_script(
-    file: &ScriptFile,
-    path: &Path,
-    name: String,
-    options: &LoadOptions,
-    device: Device,
-) -> Result<Model, ModelError> {
+fn load_script(file: &ScriptFile, path: &Path, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
-    if options.architecture.is_some() {
-        return Err(content("is TorchScript and brings its own architecture; leave out --arch".to_owned()));
-    }
-    no_random_init(options).map_err(content)?;
+    check_own_architecture("TorchScript", options).map_err(content)?;
     let script = Script::load(&file.bytes, options.input_size, device).map_err(content)?;
     let info = ModelInfo {
-        name,
+        name: names::of_file(path),
         sha256: file.sha256.clone(),
         format: "TorchScript".to_owned(),
         architecture: script.class.clone(),
@@ -225,6 +181,21 @@ fn load_script(
         normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
     };
     Model::from_script(info, script, &options.taps, device).map_err(content)
+}
+
+/// What a file that brings its own architecture cannot be given: another one, and new weights, for how its layers were initialized is not in it.
+fn check_own_architecture(kind: &str, options: &LoadOptions) -> Result<(), String> {
+    if options.architecture.is_some() {
+        return Err(format!("is {kind} and brings its own architecture; leave out --arch"));
+    }
+    if options.random_init.is_some() {
+        let titles: Vec<_> = zoo::FAMILIES.iter().map(|family| family.title).collect();
+        return Err(format!(
+            "does not tell how it was initialized; leave out --random-init, or give weights of a built-in architecture ({})",
+            titles.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 fn choose_architecture(

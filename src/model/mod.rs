@@ -48,7 +48,6 @@ pub struct Model {
     device: Device,
 }
 
-/// What runs.
 #[derive(Debug)]
 enum Network {
     Program(Box<Deployed>),
@@ -116,7 +115,6 @@ impl Model {
         Self { info: self.info.clone(), network, device: self.device }
     }
 
-    /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -204,7 +202,6 @@ impl Model {
 /// What a forward pass of one image costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelCost {
-    /// Trainable numbers.
     pub parameters: u64,
     /// As [`Cost::macs`](passes::count::Cost::macs); unknown for TorchScript.
     pub macs: Option<u64>,

@@ -13,7 +13,6 @@ pub struct ConvGeometry {
     pub padding: [i64; 2],
     /// Distance between kernel elements, `[rows, columns]`.
     pub dilation: [i64; 2],
-    /// Number of independent channel groups.
     pub groups: i64,
 }
 
@@ -38,7 +37,6 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Square windows that stay inside.
     pub fn square(kernel: i64, stride: i64, padding: i64) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], ceil: false }
     }
@@ -105,7 +103,6 @@ pub enum Op {
         weight: WeightId,
         /// `[O]`.
         bias: Option<WeightId>,
-        /// Stride, padding, dilation, groups.
         geometry: ConvGeometry,
     },
     /// `[…, I]` → `[…, O]`.
@@ -128,20 +125,15 @@ pub enum Op {
         /// Added to the variance.
         eps: f64,
     },
-    /// Normalization over the last dimensions.
     LayerNorm {
         /// Sizes of these dimensions.
         shape: Vec<i64>,
-        /// Scale.
         weight: Option<WeightId>,
-        /// Shift.
         bias: Option<WeightId>,
         /// Added to the variance.
         eps: f64,
     },
-    /// Normalization over groups of channels.
     GroupNorm {
-        /// How many.
         groups: i64,
         /// Scale, `[C]`.
         weight: Option<WeightId>,
@@ -154,25 +146,16 @@ pub enum Op {
     Relu,
     /// Any other elementwise function of one value.
     Unary(Unary),
-    /// Exponentials that sum to one.
     Softmax {
-        /// Along this dimension.
         dim: i64,
     },
-    /// Logarithms of the softmax.
     LogSoftmax {
-        /// Along this dimension.
         dim: i64,
     },
-    /// Elementwise sum of two values.
     Add,
-    /// Elementwise difference.
     Sub,
-    /// Elementwise product.
     Mul,
-    /// Elementwise quotient.
     Div,
-    /// Batched matrix product.
     MatMul,
     /// Scaled dot-product attention of query, key, value and, as a fourth, what is added to the scores.
     Attention {
@@ -183,19 +166,15 @@ pub enum Op {
     },
     /// Sum over products of indexed values.
     Einsum {
-        /// In PyTorch's notation.
         equation: String,
     },
     /// Largest value of each window; padding is −∞.
     MaxPool2d {
-        /// Kernel, stride, padding.
         windows: Windows,
         /// Distance between the elements of a window.
         dilation: [i64; 2],
     },
-    /// Mean of each window.
     AvgPool2d {
-        /// Kernel, stride, padding.
         windows: Windows,
         /// Whether the padding's zeros count.
         count_padding: bool,
@@ -205,112 +184,81 @@ pub enum Op {
         /// `[rows, columns]` of the output.
         output: [i64; 2],
     },
-    /// Mean over dimensions.
     Mean {
-        /// Which.
         dims: Vec<i64>,
         /// Whether they stay, with size 1.
         keep: bool,
     },
-    /// Sum over dimensions.
     Sum {
-        /// Which.
         dims: Vec<i64>,
         /// Whether they stay, with size 1.
         keep: bool,
     },
-    /// Lp norm over dimensions.
     VectorNorm {
-        /// The p.
         order: f64,
-        /// Which.
         dims: Vec<i64>,
         /// Whether they stay, with size 1.
         keep: bool,
     },
-    /// Several dimensions become one.
     Flatten {
-        /// The first of them.
         start: i64,
-        /// The last of them.
         end: i64,
     },
     /// The same elements in another shape.
     Reshape {
-        /// The new shape.
         size: Vec<Size>,
     },
-    /// One dimension becomes several.
     Unflatten {
-        /// Which.
         dim: i64,
-        /// Into these.
         size: Vec<Size>,
     },
-    /// Dimensions in another order.
     Permute {
         /// Where each comes from.
         dims: Vec<i64>,
     },
-    /// Two dimensions change places.
     Transpose {
-        /// One.
         first: i64,
-        /// The other.
         second: i64,
     },
-    /// A range of one dimension.
     Slice {
-        /// Which.
         dim: i64,
-        /// First index.
         start: i64,
         /// One past the last index; cut to the size.
         end: i64,
-        /// Every so many.
         step: i64,
     },
     /// One index of a dimension, which goes away.
     Select {
-        /// Which.
         dim: i64,
-        /// The index.
         index: i64,
     },
     /// A new dimension of size 1.
     Unsqueeze {
-        /// Where.
         dim: i64,
     },
     /// Drops a dimension of size 1.
     Squeeze {
-        /// Which.
         dim: i64,
     },
     /// Dimensions of size 1 are repeated without copying.
     Expand {
-        /// The new shape.
         size: Vec<Size>,
     },
     /// The first value, expanded to the shape of the second.
     ExpandAs,
     /// All values behind one another.
     Cat {
-        /// Along this dimension.
         dim: i64,
     },
     /// Elements shift along dimensions and come in again at the other end.
     Roll {
-        /// By how much.
         shifts: Vec<i64>,
-        /// Along which.
         dims: Vec<i64>,
     },
     /// Constant values around the last dimensions (or fewer, where negative).
     Pad {
         /// Before and after, last dimension first.
         pad: Vec<i64>,
-        /// The constant.
         value: f64,
     },
     /// Every `stride`-th row and column, with zero channels before and after: the parameter-free shortcut of CIFAR ResNets
@@ -320,17 +268,14 @@ pub enum Op {
         stride: i64,
         /// Zero channels in front.
         before: i64,
-        /// Zero channels behind.
         after: i64,
     },
     /// Nothing in evaluation; drops activations while training.
     Dropout {
-        /// Probability of dropping.
         p: f64,
     },
     /// A weight as a value. Reads no other.
     Constant {
-        /// Which.
         weight: WeightId,
     },
     /// The value as it is (a copy, or another layout in memory).

@@ -5,6 +5,8 @@
 
 use tch::Tensor;
 
+use crate::text::glob;
+
 pub use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
 
 /// A value that flows through a [`Program`]: its input, or the output of one node.
@@ -21,11 +23,9 @@ impl ValueId {
 /// One operator applied to values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What is computed.
     pub op: Op,
     /// What it reads, in the operator's order.
     pub inputs: Vec<ValueId>,
-    /// What it makes.
     pub output: ValueId,
     /// Path of the module whose output this is (`layer3.1.conv2`); the last node of a block carries the block's path.
     pub path: String,
@@ -34,9 +34,7 @@ pub struct Node {
 /// A named point of the network whose output can be measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
-    /// Module path.
     pub path: String,
-    /// The value measured.
     pub value: ValueId,
 }
 
@@ -48,7 +46,6 @@ pub enum TapSelection {
     Default,
     /// Like `Default`, but after each unit's ReLU instead of the raw convolution.
     Relu,
-    /// Every module output.
     All,
     /// Module paths that match one of these patterns (`*` any characters, `?` one).
     Globs(Vec<String>),
@@ -68,14 +65,14 @@ impl TapSelection {
     /// The first pattern that matches none of these paths.
     pub fn useless_glob<'g>(&'g self, paths: &[&str]) -> Option<&'g str> {
         let Self::Globs(globs) = self else { return None };
-        let useless = globs.iter().find(|glob| !paths.iter().any(|path| glob_matches(glob, path)));
+        let useless = globs.iter().find(|glob| !paths.iter().any(|path| glob::matches(glob, path)));
         useless.map(String::as_str)
     }
 
     /// Whether one of the patterns matches a path.
     pub fn matches(&self, path: &str) -> bool {
         match self {
-            Self::Globs(globs) => globs.iter().any(|glob| glob_matches(glob, path)),
+            Self::Globs(globs) => globs.iter().any(|glob| glob::matches(glob, path)),
             _ => true,
         }
     }
@@ -97,11 +94,8 @@ pub struct Weight {
 pub struct Program {
     /// In execution order: a node reads only the input and outputs of earlier nodes.
     pub nodes: Vec<Node>,
-    /// The pixels.
     pub input: ValueId,
-    /// The logits.
     pub output: ValueId,
-    /// Parameters and buffers.
     pub weights: Vec<Weight>,
     /// Taps of [`TapSelection::Default`], in forward order.
     pub default_taps: Vec<Tap>,
@@ -109,7 +103,6 @@ pub struct Program {
     pub relu_taps: Vec<Tap>,
     /// Channels of the pixels.
     pub channels: i64,
-    /// Number of logits.
     pub classes: i64,
     /// The only batch size that the program can run, where it was exported for one.
     pub fixed_batch: Option<i64>,
@@ -161,50 +154,6 @@ impl Program {
             channels: self.channels,
             classes: self.classes,
             fixed_batch: self.fixed_batch,
-        }
-    }
-}
-
-/// Shell-like match of a whole path: `*` is any run of characters, `?` any one.
-fn glob_matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    // Where to go on when the characters after the last `*` turn out not to match.
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && (pattern[p] == b'?' || pattern[p] == text[t]) && pattern[p] != b'*' {
-            (p, t) = (p + 1, t + 1);
-        } else if p < pattern.len() && pattern[p] == b'*' {
-            retry = Some((p, t));
-            p += 1;
-        } else if let Some((star, from)) = retry {
-            retry = Some((star, from + 1));
-            (p, t) = (star + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_whole_paths() {
-        for (glob, path, expected) in [
-            ("layer1.*", "layer1.0", true),
-            ("layer1.*", "layer1.0.conv1", true),
-            ("layer?.0", "layer3.0", true),
-            ("layer?.0", "layer3.0.conv1", false),
-            ("*conv*", "layer3.0.conv1", true),
-            ("*.conv2", "layer3.0.conv1", false),
-            ("conv1", "conv1", true),
-            ("conv1", "xconv1", false),
-            ("*", "", true),
-        ] {
-            assert_eq!(glob_matches(glob, path), expected, "{glob} on {path}");
         }
     }
 }

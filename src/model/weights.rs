@@ -18,7 +18,6 @@ pub struct FileWeights<'a> {
 }
 
 impl<'a> FileWeights<'a> {
-    /// Indexes a file.
     pub fn new(file: &'a WeightFile) -> Self {
         let named = file.tensors.iter().map(|(name, tensor)| (canonical_name(name), (name.as_str(), tensor)));
         Self { tensors: named.collect(), used: BTreeSet::new() }

@@ -149,9 +149,7 @@ pub struct Curve {
 /// Where a curve is highest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
-    /// The tap.
     pub tap: String,
-    /// Its Q.
     pub q: f64,
     /// Its place in the curve, from 0.
     pub index: usize,

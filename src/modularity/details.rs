@@ -25,7 +25,6 @@ pub struct TapDetails {
 /// A class's part in Q, mean over the repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassQ {
-    /// The label.
     pub class: usize,
     /// `q_c = L_c/T − (S_c/T)²`; these sum to Q.
     pub q: f64,

@@ -16,7 +16,6 @@ use super::neighbors::check_length;
 use super::{ModularityError, Neighbors, modularity};
 use crate::stats::mean;
 
-/// Number of groups G.
 pub const GROUPS: usize = 20;
 
 /// The 97.5 % quantile of Student's t with G − 1 = 19 degrees of freedom.

@@ -57,16 +57,10 @@ pub enum ModularityError {
     ZeroK,
     /// There are not more samples than neighbours asked for.
     #[error("needs more than k samples: N = {n}, k = {k}; lower --k or give more samples")]
-    TooFewSamples {
-        /// Samples given.
-        n: usize,
-        /// Neighbours asked for.
-        k: usize,
-    },
+    TooFewSamples { n: usize, k: usize },
     /// The neighbour lists are shorter than k.
     #[error("k = {k} needs {k} candidates per sample, found {candidates}; keep longer candidate lists")]
     TooFewCandidates {
-        /// Neighbours asked for.
         k: usize,
         /// Candidates kept per sample.
         candidates: usize,
@@ -74,62 +68,34 @@ pub enum ModularityError {
     /// An input has the wrong number of entries.
     #[error("{what} has {found} entries, expected {expected}; give one per place")]
     Length {
-        /// Which input.
         what: &'static str,
         /// Entries that N (and the list length) ask for.
         expected: usize,
-        /// Entries given.
         found: usize,
     },
     /// A label names a class that does not exist.
     #[error("sample {index} has label {label}, expected less than {n_classes} classes; check labels and class count")]
-    LabelOutOfRange {
-        /// The first such sample.
-        index: usize,
-        /// Its label.
-        label: usize,
-        /// Classes there are.
-        n_classes: usize,
-    },
+    LabelOutOfRange { index: usize, label: usize, n_classes: usize },
     /// The network's output at this tap is NaN or infinite.
     #[error(
         "{rows} of {n} samples have non-finite values at this tap, the first is sample {row}; the model overflows on them"
     )]
-    NonFiniteRows {
-        /// The first such sample.
-        row: usize,
-        /// How many samples have one.
-        rows: usize,
-        /// Of how many.
-        n: usize,
-    },
+    NonFiniteRows { row: usize, rows: usize, n: usize },
     /// libtorch failed, for example for lack of memory.
     #[error("libtorch: {0}")]
     Libtorch(String),
     /// A similarity is NaN or infinite.
     #[error("{rows} samples have non-finite similarities, the first is sample {row}; check its representation for NaN")]
-    NonFiniteSimilarity {
-        /// The first such sample.
-        row: usize,
-        /// How many samples have one.
-        rows: usize,
-    },
+    NonFiniteSimilarity { row: usize, rows: usize },
     /// A similarity is so far outside [−1, 1] that rounding does not explain it.
     #[error("sample {row} has similarity {value}, expected -1 to 1; the rows must be normalized first")]
-    SimilarityOutOfRange {
-        /// The first such sample.
-        row: usize,
-        /// Its value.
-        value: f32,
-    },
+    SimilarityOutOfRange { row: usize, value: f32 },
     /// A row of the neighbour lists names itself, a sample that does not exist, or one sample twice.
     #[error("neighbours of sample {row} name {neighbor}, expected distinct other samples below {n}")]
     BadNeighbor {
-        /// The row.
         row: usize,
         /// The neighbour that is itself, too large, or listed twice.
         neighbor: u32,
-        /// Samples there are.
         n: usize,
     },
     /// An edge of a weighted graph is not usable.
@@ -139,13 +105,9 @@ pub enum ModularityError {
     BadEdge {
         /// Position in the edge list.
         index: usize,
-        /// Source.
         from: u32,
-        /// Target.
         to: u32,
-        /// Weight.
         weight: f64,
-        /// Samples there are.
         n: usize,
     },
     /// The weights do not sum to something positive, so Q would divide by zero or lose its meaning.
@@ -155,23 +117,16 @@ pub enum ModularityError {
     Undefined {
         /// Edges in the graph.
         edges: usize,
-        /// Their sum T.
         total: f64,
     },
     /// Too few samples for a delete-group jackknife.
     #[error("no interval: N = {n} and k = {k} leave too few samples without one of {GROUPS} groups; give more samples")]
-    TooFewForInterval {
-        /// Samples given.
-        n: usize,
-        /// Neighbours asked for.
-        k: usize,
-    },
+    TooFewForInterval { n: usize, k: usize },
     /// Deleting a group left a sample with fewer than k candidates: try again with longer lists.
     #[error("no interval: {rows} of the lists of {candidates} candidates are too short for k = {k}; keep longer lists")]
     ExhaustedCandidates {
         /// Samples whose list ran out for at least one group.
         rows: usize,
-        /// Neighbours asked for.
         k: usize,
         /// Candidates kept per sample.
         candidates: usize,

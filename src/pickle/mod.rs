@@ -26,17 +26,12 @@ pub enum Node {
     Int(i64),
     /// A longer integer: its little-endian two's complement bytes in the input.
     BigInt(Range<usize>),
-    /// A float.
     Float(f64),
-    /// Unicode text.
     Text(String),
     /// Bytes, and Python 2's strings: where they lie in the input.
     Bytes(Range<usize>),
-    /// A list.
     List(Vec<Id>),
-    /// A tuple.
     Tuple(Vec<Id>),
-    /// A set.
     Set(Vec<Id>),
     /// A dictionary in order.
     Dict(Vec<(Id, Id)>),
@@ -46,7 +41,6 @@ pub enum Node {
     Call {
         /// What would be called.
         callable: Id,
-        /// A tuple.
         arguments: Id,
         /// What would be set on the result.
         state: Option<Id>,
@@ -67,22 +61,10 @@ pub enum PickleError {
     #[error(
         "it asks for `{module}.{name}` (byte {at}), which is not among the things that such a file needs; nothing was run"
     )]
-    Refused {
-        /// Module of the global.
-        module: String,
-        /// Name of the global.
-        name: String,
-        /// Where.
-        at: usize,
-    },
+    Refused { module: String, name: String, at: usize },
     /// It is no pickle, or a damaged one.
     #[error("{what} at byte {at}; the file is damaged or no pickle")]
-    Malformed {
-        /// What is wrong.
-        what: &'static str,
-        /// Where.
-        at: usize,
-    },
+    Malformed { what: &'static str, at: usize },
 }
 
 /// A pickle that has been read.
@@ -119,7 +101,6 @@ impl<'a> Pickle<'a> {
         &self.nodes[id.0 as usize]
     }
 
-    /// An integer.
     pub fn int(&self, id: Id) -> Option<i64> {
         match self.node(id) {
             Node::Int(value) => Some(*value),

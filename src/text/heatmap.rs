@@ -11,7 +11,6 @@ const BRIGHT: usize = 6;
 /// How a matrix is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Numbers alone.
     Numbers,
     /// Numbers, or a block per cell where there are many.
     Blocks,

@@ -1,5 +1,6 @@
 //! What is written for people: names out of files, numbers, lines, matrices. Knows nothing of what it writes.
 
+pub mod glob;
 pub mod heatmap;
 pub mod names;
 pub mod numbers;

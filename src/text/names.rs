@@ -18,6 +18,21 @@ pub fn shown(name: &str) -> String {
     name.replace(is_obeyed, "\u{fffd}")
 }
 
+/// Text with line breaks and tabs, with a sign in place of what would be obeyed.
+pub fn harmless(text: &str) -> String {
+    text.replace(is_hidden, "\u{fffd}")
+}
+
+/// Whether a character is obeyed and is neither a line break nor a tab.
+pub fn is_hidden(letter: char) -> bool {
+    is_obeyed(letter) && !matches!(letter, '\n' | '\t')
+}
+
+/// At most so many characters of a name out of a model file, none of which is a control character.
+pub fn clipped(name: &str, most: usize) -> String {
+    name.chars().filter(|letter| !letter.is_control()).take(most).collect()
+}
+
 /// A file's or folder's name without its parents, to be shown.
 pub fn of_file(path: &Path) -> String {
     shown(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
@@ -26,6 +41,13 @@ pub fn of_file(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_keeps_its_lines() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{9b}c\td\n"), "a\u{fffd}[2Jb\u{fffd}c\td\n");
+        assert_eq!(harmless("a\u{202e}txt.lp"), "a\u{fffd}txt.lp");
+        assert_eq!(clipped("a\nbcd", 3), "abc");
+    }
 
     #[test]
     fn a_name_is_one_line_and_only_shown() {

@@ -6,32 +6,18 @@ use std::path::{Path, PathBuf};
 /// What a file's problem is, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// Nothing is there.
     #[error("{path}: there is no such file; check the path")]
-    Missing {
-        /// As given.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// A folder, a pipe or a device.
     #[error("{path}: is not a regular file; name the weight file itself")]
-    NotAFile {
-        /// As given.
-        path: PathBuf,
-    },
-    /// The operating system refuses.
+    NotAFile { path: PathBuf },
     #[error("{path}: cannot be read: {source}; check the file's permissions and the disk")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file could not be written; what was there before is untouched.
     #[error("{path}: cannot be written: {source}; check that the folder exists, is writable and has room")]
     Write {
         /// The file that was to be made.
         path: PathBuf,
-        /// The operating system's reason.
         source: io::Error,
     },
     /// A tensor or header that the format cannot hold.
@@ -39,66 +25,38 @@ pub enum FormatError {
     Unwritable {
         /// The file that was to be made.
         path: PathBuf,
-        /// What does not fit.
         reason: String,
     },
-    /// No bytes at all.
     #[error("{path}: the file is empty; copy or download it again")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// A web page under the name of a weight file.
     #[error("{path}: is a web page (HTML), not weights; the download went wrong, use the link of the file itself")]
-    Html {
-        /// The file.
-        path: PathBuf,
-    },
+    Html { path: PathBuf },
     /// What git leaves in place of a large file.
     #[error("{path}: is a git-lfs pointer, not the weights; run `git lfs pull`")]
-    GitLfs {
-        /// The file.
-        path: PathBuf,
-    },
+    GitLfs { path: PathBuf },
     /// What the oldest PyTorch versions wrote, or a packed folder.
     #[error("{path}: is a tar archive; unpack it, or if PyTorch wrote it, {resave}", resave = Resave::Load)]
-    Tar {
-        /// The file.
-        path: PathBuf,
-    },
+    Tar { path: PathBuf },
     /// A compiled module, `torch.jit.save`.
     #[error("{path}: is a TorchScript archive, a program and no list of weights; {resave}", resave = Resave::Jit)]
-    TorchScript {
-        /// The file.
-        path: PathBuf,
-    },
+    TorchScript { path: PathBuf },
     /// A compiled module with code that runs while it is loaded.
     #[error(
         "{path}: is a TorchScript archive with a method `__setstate__`, which would run while it is loaded; nothing of it was run; \
          where its Python is, {resave}",
         resave = Resave::Export
     )]
-    ScriptSetsState {
-        /// The file.
-        path: PathBuf,
-    },
+    ScriptSetsState { path: PathBuf },
     /// An exported program, `torch.export.save`.
     #[error(
         "{path}: is a torch.export archive (.pt2), a program and no list of weights; {resave}",
         resave = Resave::Weights
     )]
-    Export {
-        /// The file.
-        path: PathBuf,
-    },
+    Export { path: PathBuf },
     /// An exported program in another layout.
     #[error("{path}: is a torch.export archive that cannot be used: {what}; {resave}", resave = Resave::Export)]
-    OtherExport {
-        /// The file.
-        path: PathBuf,
-        /// What is different.
-        what: String,
-    },
+    OtherExport { path: PathBuf, what: String },
     /// `torch.save(model)` instead of `torch.save(model.state_dict())`.
     #[error(
         "{path}: is a whole pickled module ({class}), which only its own code can read; nothing of it was \
@@ -106,7 +64,6 @@ pub enum FormatError {
         resave = Resave::Whole
     )]
     PickledModule {
-        /// The file.
         path: PathBuf,
         /// The class that the pickle asks for first.
         class: String,
@@ -118,7 +75,6 @@ pub enum FormatError {
         resave = Resave::Module
     )]
     Forbidden {
-        /// The file.
         path: PathBuf,
         /// What it asks for: module and name.
         global: String,
@@ -128,75 +84,41 @@ pub enum FormatError {
         "{path}: is a plain pickle that torch.save did not write; load it where it came from and {resave}",
         resave = Resave::Dict
     )]
-    PlainPickle {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Something else.
+    PlainPickle { path: PathBuf },
     #[error(
         "{path}: {found} is not understood; give an exported program (.pt2), TorchScript, a state_dict saved by torch.save (.pt, .pth, \
          .th, .bin, any version since 0.1.10) or a .safetensors file; advmod export-help prints the Python that makes them"
     )]
     Unknown {
-        /// The file.
         path: PathBuf,
         /// What the first bytes look like.
         found: String,
     },
     /// The file ends before its content does.
     #[error("{path}: ends too early: {what}; the file is truncated, copy or download it again")]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        what: String,
-    },
+    Truncated { path: PathBuf, what: String },
     /// The content contradicts itself.
     #[error("{path}: is damaged: {what}; copy or download it again, or save it again")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Damaged { path: PathBuf, what: String },
     /// Much more content than the file has bytes.
     #[error(
         "{path}: its content unpacks to more than {limit} bytes, {factor} times the file's size; save it again with \
          torch.save"
     )]
-    Oversized {
-        /// The file.
-        path: PathBuf,
-        /// Bytes that are allowed.
-        limit: u64,
-        /// The limit in file sizes.
-        factor: u64,
-    },
+    Oversized { path: PathBuf, limit: u64, factor: u64 },
     /// The file is sound and holds no named tensors.
     #[error("{path}: holds no named tensors ({found}); {resave}", resave = Resave::Module)]
-    NoTensors {
-        /// The file.
-        path: PathBuf,
-        /// What it holds instead.
-        found: String,
-    },
+    NoTensors { path: PathBuf, found: String },
     /// Several state dicts and none of the usual names.
     #[error(
         "{path}: several entries hold tensors ({candidates}); save the one that is meant alone: \
          torch.save(checkpoint[\"NAME\"], \"model.pt\")"
     )]
-    Ambiguous {
-        /// The file.
-        path: PathBuf,
-        /// Their names.
-        candidates: String,
-    },
+    Ambiguous { path: PathBuf, candidates: String },
     /// A tensor that cannot be read.
     #[error("{path}: tensor `{name}`: {reason}")]
     Tensor {
-        /// The file.
         path: PathBuf,
-        /// The tensor's name.
         name: String,
         /// What is wrong and what to do.
         reason: String,

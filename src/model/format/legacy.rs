@@ -8,7 +8,6 @@ use super::pickled::{self, StorageId, Storages};
 use super::{RawTensor, state_dict};
 use crate::pickle::{Node, Pickle};
 
-/// 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 10] = *b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// What precedes it in a pickle of protocol 2, which `torch.save` writes unless told otherwise.
@@ -17,7 +16,6 @@ const OPENING: [u8; 4] = *b"\x80\x02\x8a\x0a";
 /// Bytes that the pickle of the magic number may take in any protocol.
 const MAGIC_PICKLE: usize = 64;
 
-/// The second pickle.
 const PROTOCOL: i64 = 1001;
 
 /// Whether the bytes begin with the pickled magic number.

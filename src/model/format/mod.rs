@@ -48,7 +48,6 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Bytes per element.
     pub fn width(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -62,7 +61,6 @@ impl Dtype {
 /// A tensor as plain bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawTensor {
-    /// Of each element.
     pub dtype: Dtype,
     /// Sizes, outermost first; empty for a scalar.
     pub shape: Vec<usize>,
@@ -116,7 +114,6 @@ impl fmt::Display for WeightFormat {
 /// A weight file's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
-    /// How it is stored.
     pub format: WeightFormat,
     /// At least one. In the file's own order, which for `torch.save` is the order of the modules: a message that names the first tensor
     /// names the first layer.
@@ -149,9 +146,7 @@ pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, Format
 /// What a model file may be.
 #[derive(Clone, Debug)]
 pub enum ModelFile {
-    /// Named tensors.
     Weights(WeightFile),
-    /// A program with its weights.
     Export(pt2::ExportedProgram),
     /// A module that only libtorch reads.
     Script(ScriptFile),

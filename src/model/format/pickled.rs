@@ -15,7 +15,6 @@ pub(super) trait Storages {
 /// The longest pickle that is read; those of state dicts have some hundred kilobytes. A value takes some 80 bytes in memory.
 const LONGEST: usize = 32 << 20;
 
-/// libtorch's own limit.
 const MOST_DIMENSIONS: usize = 64;
 
 /// Reads the pickle at the start of `bytes`, which are all or a part of the file's.

@@ -7,7 +7,6 @@ use super::torch_zip::Archive;
 /// A TorchScript archive, whole.
 #[derive(Clone, Debug)]
 pub struct ScriptFile {
-    /// The file's bytes.
     pub bytes: Vec<u8>,
     /// Of the bytes, in hexadecimal.
     pub sha256: String,

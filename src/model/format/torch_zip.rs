@@ -25,7 +25,6 @@ pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, Forma
 pub(super) struct Archive<'a> {
     source: Source<'a>,
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// That folder.
     prefix: String,
     storages: BTreeMap<String, Cow<'a, [u8]>>,
     /// Bytes that compressed entries may still unpack to. `torch.save` itself never compresses.

@@ -13,6 +13,7 @@ mod trial;
 
 use super::format::pt2::{Dim, ExportedProgram};
 use super::program::Program;
+use crate::text::names::clipped;
 
 /// Why an exported program cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,6 @@ pub enum ImportError {
         target: String,
         /// Path of the first module that uses it.
         module: String,
-        /// How many nodes use it.
         nodes: usize,
         /// Further unknown operators, as a clause.
         others: String,
@@ -37,12 +37,9 @@ pub enum ImportError {
     Node {
         /// `aten.conv2d.default`.
         target: String,
-        /// Path of the module.
         module: String,
-        /// What is wrong.
         reason: String,
     },
-    /// The program as a whole.
     #[error("{0}")]
     Graph(String),
 }
@@ -50,7 +47,6 @@ pub enum ImportError {
 /// A [`Program`] and what the export says about it.
 #[derive(Debug)]
 pub struct Imported {
-    /// The network.
     pub program: Program,
     /// Class of the model, without its modules.
     pub class: String,
@@ -113,7 +109,15 @@ pub fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
     trial::run(&program, &translated.origins, export, symbol, image)?;
     taps::assign(&mut program, export, &translated.made, symbol);
     let root = export.nodes.iter().find_map(|node| node.modules.first()).map_or("module", |root| root.class.as_str());
-    let class = root.rsplit('.').next().unwrap_or(root).chars().filter(|c| !c.is_control()).take(60).collect();
+    let class = clipped(root.rsplit('.').next().unwrap_or(root), 60);
     let fixed = matches!((height, width), (Dim::Fixed(_), Dim::Fixed(_)));
     Ok(Imported { program, class, input_size: fixed.then_some([rows, columns]) })
+}
+
+/// Letters of a name that messages show.
+const SHOWN: usize = 120;
+
+/// A name in the file, for a message.
+fn shown(name: &str) -> String {
+    clipped(name, SHOWN)
 }

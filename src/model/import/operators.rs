@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use super::ImportError;
 use super::call::Call;
 use super::translator::{Binding, Translator};
+use super::{ImportError, shown};
 use crate::model::format::pt2::{Argument, Dim, ExportedProgram, Outputs};
 use crate::model::program::{ConvGeometry, Op, Size, Unary, Windows};
 
@@ -123,7 +123,6 @@ pub(super) fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
     let mut sorted: Vec<_> = unknown.into_iter().collect();
     sorted.sort_by_key(|(_, (nodes, _))| std::cmp::Reverse(*nodes));
     let Some((target, (nodes, module))) = sorted.first() else { return Ok(()) };
-    let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(120).collect::<String>();
     let name = |target: &str| shown(target.strip_prefix("torch.ops.").unwrap_or(target));
     let others: Vec<String> = sorted.iter().skip(1).take(8).map(|(target, _)| name(target)).collect();
     let others = if others.is_empty() { String::new() } else { format!("; so are {}", others.join(", ")) };

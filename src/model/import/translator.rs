@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::call::Call;
 use super::trial::check_size;
-use super::{ImportError, operators};
+use super::{ImportError, operators, shown};
 use crate::model::apply::{Context, apply};
 use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Integer, Outputs};
 use crate::model::format::{Dtype, RawTensor};
@@ -54,12 +54,10 @@ impl Origin {
     }
 }
 
-/// A translated graph.
 pub(super) struct Translated {
     pub(super) nodes: Vec<Node>,
     pub(super) weights: Vec<Weight>,
     pub(super) output: ValueId,
-    /// Of each node.
     pub(super) origins: Vec<Origin>,
     /// Per node of the export: the value that its only output stands for.
     pub(super) made: Vec<Option<ValueId>>,
@@ -211,7 +209,6 @@ impl<'a> Translator<'a> {
     /// Of the current node.
     pub(super) fn origin(&self, name: Option<&str>) -> Origin {
         let node = &self.export.nodes[self.current];
-        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(120).collect::<String>();
         let module = node.modules.last().map_or(String::new(), |module| shown(&module.path));
         let target = shown(node.target.strip_prefix("torch.ops.").unwrap_or(&node.target));
         Origin { name: name.map(str::to_owned), target, module }

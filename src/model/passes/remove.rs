@@ -9,7 +9,6 @@ use crate::model::program::{Node, Op, Program, ValueId};
 /// A tapped block that adds something to its input. Without it, its input goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResidualBlock {
-    /// Of its tap.
     pub path: String,
     /// Its additions from the last to the first, with what goes around each.
     additions: Vec<(ValueId, ValueId)>,

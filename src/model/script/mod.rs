@@ -23,7 +23,6 @@ pub struct Script {
     pub class: String,
     /// Channels of the images.
     pub channels: i64,
-    /// Number of logits.
     pub classes: i64,
     /// The only height and width among the usual ones that it takes, if there is just one.
     pub input_size: Option<[i64; 2]>,

@@ -17,7 +17,6 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// Channels of the pixels.
     fn channels(&self) -> i64;
 
-    /// Number of logits.
     fn classes(&self) -> i64;
 
     /// The one image size that this network is meant for, where its stem tells: height and width.

@@ -13,7 +13,6 @@ use super::{
 use crate::model::builder::{Builder, WeightError, WeightSource};
 use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 
-/// The table entry.
 pub const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
 
 const NAMES: &[&str] = &[
@@ -113,7 +112,6 @@ struct ResNet {
     shortcut: Shortcut,
     /// Width of each stage's 3×3 convolutions.
     widths: Vec<i64>,
-    /// Blocks per stage.
     blocks: Vec<usize>,
     stem_width: i64,
     channels: i64,

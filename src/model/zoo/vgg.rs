@@ -12,7 +12,6 @@ use super::{
 use crate::model::builder::{Builder, WeightError, WeightSource};
 use crate::model::program::{ConvGeometry, Op, Program, Windows};
 
-/// The table entry.
 pub const FAMILY: Family = Family { title: "VGG", names: NAMES, infer, named };
 
 const NAMES: &[&str] = &[

@@ -19,6 +19,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::Evidence;
 use super::measured::ModelCurve;
+use crate::text::names;
 use crate::verdict::report::Report;
 use page::Page;
 
@@ -58,9 +59,8 @@ fn fill(template: &str, page: &impl serde::Serialize, style: &str) -> Vec<u8> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the usual signs"));
     environment.set_formatter(|out, state, value| match value.as_str() {
-        Some(text) if !value.is_safe() && text.contains(text::is_hidden) => {
-            let shown: String = text.chars().map(|it| if text::is_hidden(it) { '\u{fffd}' } else { it }).collect();
-            minijinja::escape_formatter(out, state, &Value::from(shown))
+        Some(text) if !value.is_safe() && text.contains(names::is_hidden) => {
+            minijinja::escape_formatter(out, state, &Value::from(names::harmless(text)))
         }
         _ => minijinja::escape_formatter(out, state, value),
     });

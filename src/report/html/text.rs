@@ -44,13 +44,6 @@ pub(super) fn name(text: &str) -> String {
     clip(text, NAME)
 }
 
-/// What HTML cannot hold, what moves the cursor of whoever looks at the file in a terminal, and what turns the direction of writing, so that
-/// a name reads as another: none of it is drawn.
-pub(super) fn is_hidden(letter: char) -> bool {
-    let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (letter.is_control() && !matches!(letter, '\n' | '\t')) || turns
-}
-
 /// `93.5 % [90.1, 95.8]`, or a dash; lines break between the two only.
 pub(super) fn rate(rate: &Rate) -> String {
     match rate.value {
@@ -118,6 +111,5 @@ mod tests {
         assert_eq!(clip("äöü", 3), "äöü");
         assert_eq!(clip("äöüß", 3), "äö…");
         assert_eq!((tail("äöü", 3), tail("äöüß", 3)), ("äöü".to_owned(), "…üß".to_owned()));
-        assert!(is_hidden('\u{1b}') && is_hidden('\u{202e}') && !is_hidden('\n') && !is_hidden('é'));
     }
 }

@@ -25,11 +25,9 @@ pub struct ExportedProgram {
     pub inputs: Vec<String>,
     /// What the graph returns, in order.
     pub outputs: Vec<String>,
-    /// In execution order.
     pub nodes: Vec<ExportNode>,
     /// Shapes of the graph's tensors.
     pub shapes: BTreeMap<String, Vec<Dim>>,
-    /// The graph's integers.
     pub integers: BTreeMap<String, Dim>,
     /// Version of PyTorch that wrote it, where it says so.
     pub torch_version: Option<String>,
@@ -44,7 +42,6 @@ pub struct Stored {
     pub name: String,
     /// Whether it is a parameter; else a buffer or a constant.
     pub parameter: bool,
-    /// The elements.
     pub tensor: RawTensor,
 }
 
@@ -55,7 +52,6 @@ pub struct ExportNode {
     pub target: String,
     /// Those that differ from their default, by the names of the operator's schema.
     pub arguments: Vec<(String, Argument)>,
-    /// What it makes.
     pub outputs: Outputs,
     /// The modules around it, outermost first.
     pub modules: Vec<ModuleCall>,
@@ -84,13 +80,10 @@ pub enum Outputs {
 /// One entry of a shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dim {
-    /// Known.
     Fixed(i64),
     /// So many times a symbol.
     Symbol {
-        /// The symbol.
         name: String,
-        /// How many times.
         times: i64,
         /// The symbol's product at export.
         hint: Option<i64>,
@@ -106,7 +99,6 @@ pub enum Integer {
     Named(String),
 }
 
-/// An operator's argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Argument {
     None,
@@ -121,7 +113,6 @@ pub enum Argument {
     Other(String),
 }
 
-/// Reads an archive.
 pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
     let other = |what: String| FormatError::OtherExport { path: source.path(), what };
     let mut archive = Archive::open_around(source, "archive_format").map_err(|error| {
