@@ -45,7 +45,8 @@ fn curve(criterion: &mut Criterion) {
     group.bench_function("whole curve", |bench| bench.iter(|| measure(&find(), &settings, &labels)));
     // Rows of eight numbers: the products cost next to nothing, what is left is selection, graph and Q.
     let rows = Tensor::arange(N as i64 * 8, (Kind::Float, Device::Cpu)).sin().view([N as i64, 8]);
-    let select = || neighbors(&rows, settings.similarity, candidates_for(N, settings.k));
+    let select =
+        || neighbors(&rows, settings.similarity, candidates_for(N, settings.k), &mut |_| ControlFlow::Continue(()));
     group.bench_function("from similarities to Q", |bench| {
         bench.iter(|| measure(&taps.iter().map(|_| select()).collect(), &settings, &labels));
     });

@@ -4,6 +4,8 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+use std::ops::ControlFlow;
+
 use advmod::model::native;
 use advmod::modularity::{Similarity, neighbors};
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
@@ -30,7 +32,9 @@ fn large(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("neighbours", width), |bench| {
             let rows = rows();
-            bench.iter(|| neighbors(&rows, Similarity::Cosine, 3).expect("neighbours"));
+            bench.iter(|| {
+                neighbors(&rows, Similarity::Cosine, 3, &mut |_| ControlFlow::Continue(())).expect("neighbours")
+            });
         });
     }
     group.finish();

@@ -161,15 +161,15 @@ pub enum Preset {
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 3] = [Preset::Quick, Preset::Standard, Preset::Paper];
+    pub const ALL: [Self; 3] = [Self::Quick, Self::Standard, Self::Paper];
 }
 
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Preset::Quick => "quick",
-            Preset::Standard => "standard",
-            Preset::Paper => "paper",
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Paper => "paper",
         })
     }
 }
@@ -177,8 +177,8 @@ impl fmt::Display for Preset {
 impl std::str::FromStr for Preset {
     type Err = ParamError;
 
-    fn from_str(text: &str) -> Result<Preset, ParamError> {
-        let found = Preset::ALL.into_iter().find(|preset| preset.to_string() == text);
+    fn from_str(text: &str) -> Result<Self, ParamError> {
+        let found = Self::ALL.into_iter().find(|preset| preset.to_string() == text);
         found.ok_or_else(|| ParamError::Syntax {
             text: text.to_owned(),
             why: "unknown preset; known: quick, standard, paper".to_owned(),

@@ -25,8 +25,8 @@ pub(crate) struct Open {
 
 impl Open {
     /// All samples of a batch.
-    pub(crate) fn all(batch: &Batch<'_>) -> Open {
-        Open {
+    pub(crate) fn all(batch: &Batch<'_>) -> Self {
+        Self {
             ids: batch.ids.to_vec(),
             original: batch.pixels.shallow_clone(),
             classes: batch.classes.shallow_clone(),
@@ -80,10 +80,10 @@ pub(crate) struct Offer<'a> {
 
 impl Best {
     /// Nothing seen yet: the originals.
-    pub(crate) fn new(batch: &Batch<'_>) -> Best {
+    pub(crate) fn new(batch: &Batch<'_>) -> Self {
         let n = batch.ids.len() as i64;
         let device = batch.pixels.device();
-        Best {
+        Self {
             goal: batch.goal,
             pixels: batch.pixels.copy(),
             score: Tensor::full([n], f64::NEG_INFINITY, (Kind::Float, device)),

@@ -24,8 +24,8 @@ pub(crate) struct Candidates {
 
 impl Candidates {
     /// None yet. Each will change `n_changed` pixels of an image with `n_channels`.
-    pub(crate) fn new(n_channels: usize, n_changed: usize) -> Candidates {
-        Candidates { n_channels, n_changed, rows: Vec::new(), positions: Vec::new(), values: Vec::new() }
+    pub(crate) fn new(n_channels: usize, n_changed: usize) -> Self {
+        Self { n_channels, n_changed, rows: Vec::new(), positions: Vec::new(), values: Vec::new() }
     }
 
     /// Adds a change of the batch's image `row`: `positions` are y·W + x, `values` holds each pixel's channels in turn. Of two
@@ -97,7 +97,7 @@ impl<'a> Scorer<'a> {
     /// when it is above all others.
     ///
     /// Chunks hold twice as many rows as the batch: no gradients are kept, and a smaller batch means smaller chunks.
-    pub(crate) fn new(batch: &'a Batch<'a>, k: u32) -> Scorer<'a> {
+    pub(crate) fn new(batch: &'a Batch<'a>, k: u32) -> Self {
         Scorer { batch, k, chunk: (2 * batch.ids.len()).next_multiple_of(8).max(16) }
     }
 

@@ -55,7 +55,7 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
 
 impl AttackConfig {
     /// Builds the attack `id`: the preset's values for the norm in use, and `given` values over them.
-    pub fn new(id: &str, preset: Preset, given: &toml::Table) -> Result<AttackConfig, ParamError> {
+    pub fn new(id: &str, preset: Preset, given: &toml::Table) -> Result<Self, ParamError> {
         let spec = find(id)?;
         check_keys(spec, given)?;
         let norm = read_norm(spec, given)?;
@@ -85,19 +85,19 @@ impl AttackConfig {
             Goal::Untargeted => params.insert("goal".to_owned(), "untargeted".into()),
             Goal::Targeted(target) => params.insert("target".to_owned(), target.to_string().into()),
         };
-        Ok(AttackConfig { spec, norm, epsilon, goal, attack, params })
+        Ok(Self { spec, norm, epsilon, goal, attack, params })
     }
 
     /// Builds the attack `id` once per size in `eps`, the smallest first: `2/255|4/255`, or an array. One size, or none, is one attack.
     ///
     /// # Errors
     /// As [`new`](AttackConfig::new) for each size; two equal sizes.
-    pub fn sweep(id: &str, preset: Preset, given: &toml::Table) -> Result<Vec<AttackConfig>, ParamError> {
+    pub fn sweep(id: &str, preset: Preset, given: &toml::Table) -> Result<Vec<Self>, ParamError> {
         let spec = find(id)?;
         let sizes = match given.get("eps") {
             Some(Value::Array(sizes)) => sizes.clone(),
             Some(Value::String(text)) if text.contains('|') => text.split('|').map(|size| size.trim().into()).collect(),
-            _ => return Ok(vec![AttackConfig::new(id, preset, given)?]),
+            _ => return Ok(vec![Self::new(id, preset, given)?]),
         };
         let bad = |why| Err(ParamError::bad(spec.id, "eps", show(&given["eps"]), why));
         if sizes.is_empty() || sizes.iter().any(|size| show(size).is_empty()) {
@@ -106,10 +106,10 @@ impl AttackConfig {
         let with_size = |size: Value| {
             let mut given = given.clone();
             given.insert("eps".to_owned(), size);
-            AttackConfig::new(id, preset, &given)
+            Self::new(id, preset, &given)
         };
         let mut configs = sizes.into_iter().map(with_size).collect::<Result<Vec<_>, _>>()?;
-        let value = |config: &AttackConfig| config.epsilon.map_or(0.0, Epsilon::value);
+        let value = |config: &Self| config.epsilon.map_or(0.0, Epsilon::value);
         configs.sort_by(|a, b| value(a).total_cmp(&value(b)));
         match configs.windows(2).find(|pair| value(&pair[0]).total_cmp(&value(&pair[1])).is_eq()) {
             Some(pair) => bad(format!("{} is there twice", show(&pair[0].params["eps"]))),

@@ -78,7 +78,7 @@ pub enum ParamError {
 
 impl ParamError {
     /// A value that cannot be used.
-    pub fn bad(attack: &'static str, param: &str, value: impl fmt::Display, why: impl fmt::Display) -> ParamError {
-        ParamError::BadValue { attack, param: param.to_owned(), value: value.to_string(), why: why.to_string() }
+    pub fn bad(attack: &'static str, param: &str, value: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::BadValue { attack, param: param.to_owned(), value: value.to_string(), why: why.to_string() }
     }
 }

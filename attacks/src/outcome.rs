@@ -83,14 +83,14 @@ pub const LIKELIEST: usize = 3;
 
 impl Verdict {
     /// The verdict of finite `logits` (at least two) on an image of class `label`.
-    pub(crate) fn new(logits: &[f32], label: i64) -> Verdict {
+    pub(crate) fn new(logits: &[f32], label: i64) -> Self {
         let label = label as usize;
         let best_other = (0..logits.len()).filter(|&class| class != label).map(|class| logits[class]);
         let best_other = best_other.fold(f32::NEG_INFINITY, f32::max);
         let likeliest = likeliest(logits);
         let (prediction, p) = likeliest[0];
         let largest = logits[prediction as usize];
-        Verdict {
+        Self {
             prediction,
             margin: f64::from(best_other) - f64::from(logits[label]),
             probability: p * (f64::from(logits[label]) - f64::from(largest)).exp(),

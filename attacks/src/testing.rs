@@ -20,9 +20,9 @@ pub struct LinearVictim {
 
 impl LinearVictim {
     /// Weights in `[-1, 1)` and no bias.
-    pub fn seeded(seed: u64, n_classes: i64, n_values: i64) -> LinearVictim {
+    pub fn seeded(seed: u64, n_classes: i64, n_values: i64) -> Self {
         let weight = uniform(&mut ChaCha8Rng::seed_from_u64(seed), &[n_classes, n_values], 1.0);
-        LinearVictim { weight, bias: Tensor::zeros([n_classes], (Kind::Float, Device::Cpu)) }
+        Self { weight, bias: Tensor::zeros([n_classes], (Kind::Float, Device::Cpu)) }
     }
 
     /// Distance of one flattened image `[D]` to the nearest point of another class, ignoring the box `[0, 1]`.
@@ -70,9 +70,9 @@ pub struct ConvVictim {
 impl ConvVictim {
     /// Two 3×3 convolutions (the second with stride 2), a 1×1 convolution, mean over the image, a linear layer that is wide
     /// enough for libtorch to treat small batches in another way.
-    pub fn seeded(seed: u64, channels: i64, n_classes: i64) -> ConvVictim {
+    pub fn seeded(seed: u64, channels: i64, n_classes: i64) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        ConvVictim {
+        Self {
             stem: uniform(rng, &[16, channels, 3, 3], 0.5),
             body: uniform(rng, &[32, 16, 3, 3], 0.2),
             mix: uniform(rng, &[512, 32, 1, 1], 0.4),
@@ -112,8 +112,8 @@ pub struct CountingVictim<V> {
 
 impl<V: Victim> CountingVictim<V> {
     /// Starts at 0.
-    pub fn new(inner: V) -> CountingVictim<V> {
-        CountingVictim { inner, rows: Cell::new(0), differentiated: Cell::new(0) }
+    pub fn new(inner: V) -> Self {
+        Self { inner, rows: Cell::new(0), differentiated: Cell::new(0) }
     }
 
     /// Images shown so far.

@@ -21,9 +21,9 @@ impl Norm {
     /// For people: `L∞`, `L2`, `L0`.
     pub fn sign(self) -> &'static str {
         match self {
-            Norm::L0 => "L0",
-            Norm::L2 => "L2",
-            Norm::Linf => "L∞",
+            Self::L0 => "L0",
+            Self::L2 => "L2",
+            Self::Linf => "L∞",
         }
     }
 }
@@ -31,9 +31,9 @@ impl Norm {
 impl fmt::Display for Norm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Norm::L0 => "l0",
-            Norm::L2 => "l2",
-            Norm::Linf => "linf",
+            Self::L0 => "l0",
+            Self::L2 => "l2",
+            Self::Linf => "linf",
         })
     }
 }
@@ -41,11 +41,11 @@ impl fmt::Display for Norm {
 impl FromStr for Norm {
     type Err = ThreatError;
 
-    fn from_str(text: &str) -> Result<Norm, ThreatError> {
+    fn from_str(text: &str) -> Result<Self, ThreatError> {
         match text.to_ascii_lowercase().as_str() {
-            "l0" => Ok(Norm::L0),
-            "l2" => Ok(Norm::L2),
-            "linf" => Ok(Norm::Linf),
+            "l0" => Ok(Self::L0),
+            "l2" => Ok(Self::L2),
+            "linf" => Ok(Self::Linf),
             _ => Err(ThreatError("expected linf, l2 or l0".to_owned())),
         }
     }
@@ -65,15 +65,15 @@ pub struct Epsilon {
 
 impl Epsilon {
     /// A size given as one number.
-    pub fn new(value: f64) -> Result<Epsilon, ThreatError> {
-        Epsilon::fraction(value, 1.0)
+    pub fn new(value: f64) -> Result<Self, ThreatError> {
+        Self::fraction(value, 1.0)
     }
 
     /// A size given as a fraction, which [`Display`](fmt::Display) shows again.
-    pub fn fraction(numerator: f64, denominator: f64) -> Result<Epsilon, ThreatError> {
+    pub fn fraction(numerator: f64, denominator: f64) -> Result<Self, ThreatError> {
         let value = numerator / denominator;
         if (SMALLEST..=LARGEST).contains(&value) && 0.0 < denominator {
-            Ok(Epsilon { numerator, denominator })
+            Ok(Self { numerator, denominator })
         } else {
             Err(ThreatError(format!("must be greater than 0: from {SMALLEST:e} to {LARGEST:e}")))
         }
@@ -99,13 +99,13 @@ impl fmt::Display for Epsilon {
 impl FromStr for Epsilon {
     type Err = ThreatError;
 
-    fn from_str(text: &str) -> Result<Epsilon, ThreatError> {
+    fn from_str(text: &str) -> Result<Self, ThreatError> {
         let number = |part: &str| -> Result<f64, ThreatError> {
             part.trim().parse().map_err(|_| ThreatError("expected a number or a fraction such as 8/255".to_owned()))
         };
         match text.split_once('/') {
-            Some((numerator, denominator)) => Epsilon::fraction(number(numerator)?, number(denominator)?),
-            None => Epsilon::new(number(text)?),
+            Some((numerator, denominator)) => Self::fraction(number(numerator)?, number(denominator)?),
+            None => Self::new(number(text)?),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Serialize for Epsilon {
 }
 
 impl<'de> Deserialize<'de> for Epsilon {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Epsilon, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(EpsilonVisitor)
     }
 }
@@ -131,14 +131,14 @@ pub struct Ball {
 
 impl Ball {
     /// A ball of L2 or L∞. L0 has none: a count of pixels has no gradient step and no unique nearest point.
-    pub fn new(norm: Norm, epsilon: Epsilon) -> Result<Ball, ThreatError> {
+    pub fn new(norm: Norm, epsilon: Epsilon) -> Result<Self, ThreatError> {
         match norm {
             Norm::L0 => Err(ThreatError("l0 has no ball: use linf or l2".to_owned())),
             Norm::Linf if 1.0 < epsilon.value() => Err(ThreatError(
                 "eps above 1 does not bound linf: pixels lie in [0, 1]; did you mean a fraction such as 8/255?"
                     .to_owned(),
             )),
-            Norm::L2 | Norm::Linf => Ok(Ball { norm, epsilon }),
+            Norm::L2 | Norm::Linf => Ok(Self { norm, epsilon }),
         }
     }
 
@@ -165,15 +165,15 @@ pub enum Goal {
 impl Goal {
     /// Whether a class is to be reached (rather than left).
     pub fn is_targeted(self) -> bool {
-        matches!(self, Goal::Targeted(_))
+        matches!(self, Self::Targeted(_))
     }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Goal::Untargeted => f.write_str("untargeted"),
-            Goal::Targeted(target) => write!(f, "targeted ({target})"),
+            Self::Untargeted => f.write_str("untargeted"),
+            Self::Targeted(target) => write!(f, "targeted ({target})"),
         }
     }
 }
@@ -196,11 +196,11 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::RunnerUp => f.write_str("runner-up"),
-            Target::Random => f.write_str("random"),
-            Target::LeastLikely => f.write_str("least-likely"),
-            Target::Next => f.write_str("next"),
-            Target::Class(class) => write!(f, "{class}"),
+            Self::RunnerUp => f.write_str("runner-up"),
+            Self::Random => f.write_str("random"),
+            Self::LeastLikely => f.write_str("least-likely"),
+            Self::Next => f.write_str("next"),
+            Self::Class(class) => write!(f, "{class}"),
         }
     }
 }
@@ -208,14 +208,14 @@ impl fmt::Display for Target {
 impl FromStr for Target {
     type Err = ThreatError;
 
-    fn from_str(text: &str) -> Result<Target, ThreatError> {
+    fn from_str(text: &str) -> Result<Self, ThreatError> {
         match text {
-            "runner-up" => Ok(Target::RunnerUp),
-            "random" => Ok(Target::Random),
-            "least-likely" => Ok(Target::LeastLikely),
-            "next" => Ok(Target::Next),
+            "runner-up" => Ok(Self::RunnerUp),
+            "random" => Ok(Self::Random),
+            "least-likely" => Ok(Self::LeastLikely),
+            "next" => Ok(Self::Next),
             _ => match text.parse() {
-                Ok(class) if 0 <= class => Ok(Target::Class(class)),
+                Ok(class) if 0 <= class => Ok(Self::Class(class)),
                 _ => Err(ThreatError("expected runner-up, random, least-likely, next or a class number".to_owned())),
             },
         }

@@ -64,26 +64,22 @@ fn first_line_of(message: &str) -> String {
 
 impl VictimError {
     /// Sorts a failure by its message and keeps the first line as the summary (libtorch appends its C++ stack).
-    pub fn from_message(detail: String) -> VictimError {
+    pub fn from_message(detail: String) -> Self {
         let summary = first_line_of(&detail);
         let out_of_memory = ["out of memory", "can't allocate memory", "not enough memory"]
             .iter()
             .any(|phrase| detail.to_ascii_lowercase().contains(phrase));
-        if out_of_memory {
-            VictimError::OutOfMemory { summary, detail }
-        } else {
-            VictimError::Failed { summary, detail }
-        }
+        if out_of_memory { Self::OutOfMemory { summary, detail } } else { Self::Failed { summary, detail } }
     }
 }
 
 impl From<TchError> for VictimError {
-    fn from(error: TchError) -> VictimError {
+    fn from(error: TchError) -> Self {
         let message = match error {
             TchError::Torch(message) => message,
             other => other.to_string(),
         };
-        VictimError::from_message(message)
+        Self::from_message(message)
     }
 }
 

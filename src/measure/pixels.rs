@@ -13,11 +13,6 @@ pub trait PixelSource {
 
     /// f32 `[range, C, H, W]` in `[0, 1]` on the device.
     fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError>;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// Some of the images read from disk.

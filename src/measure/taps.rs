@@ -10,7 +10,7 @@ use crate::measure::Progress;
 use crate::model::Model;
 use crate::modularity::{
     Curve, Groups, Jackknife, ModularityError, Neighbors, Similarity, TapModularity, TapPoint, candidates_for,
-    jackknife, neighbors_with_progress,
+    jackknife, neighbors,
 };
 
 /// Most samples per forward pass of a trace.
@@ -64,7 +64,7 @@ pub fn tap_neighbors(
     let candidates = candidates_for(n, settings.k);
     let mut found = Vec::with_capacity(n_taps);
     visit_taps(model, source, progress, &mut |rows, share_done| {
-        match neighbors_with_progress(rows, settings.similarity, candidates, share_done) {
+        match neighbors(rows, settings.similarity, candidates, share_done) {
             Err(ModularityError::Stopped) => return Err(TraceError::Stopped),
             neighbors => found.push(neighbors),
         }

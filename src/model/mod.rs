@@ -75,7 +75,7 @@ impl Model {
             weight.tensor = upload::to_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
         }
         let all = program.taps(&TapSelection::All);
-        taps_exist(taps, &all.iter().map(|tap| tap.path.as_str()).collect::<Vec<_>>())?;
+        taps.check(&all.iter().map(|tap| tap.path.as_str()).collect::<Vec<_>>())?;
         let selected = program.taps(taps);
         let deploy = |program: Program| {
             let normalized = if info.normalization.is_none() { program } else { normalize_first(program, &mean, &std) };
@@ -207,13 +207,6 @@ pub struct ModelCost {
     pub macs: Option<u64>,
     /// As [`Cost::by_convention`](passes::count::Cost::by_convention); unknown for TorchScript.
     pub by_convention: Option<[u64; Convention::ALL.len()]>,
-}
-
-/// That each pattern matches one of a network's module paths.
-fn taps_exist(taps: &TapSelection, paths: &[&str]) -> Result<(), String> {
-    let Some(glob) = taps.useless_glob(paths) else { return Ok(()) };
-    let some = paths.iter().take(8).copied().collect::<Vec<_>>().join(", ");
-    Err(format!("no tap matches `{glob}`; the module paths are {some}, … (advmod inspect --taps all)"))
 }
 
 impl Victim for Model {

@@ -62,11 +62,13 @@ impl TapSelection {
         }
     }
 
-    /// The first pattern that matches none of these paths.
-    pub fn useless_glob<'g>(&'g self, paths: &[&str]) -> Option<&'g str> {
-        let Self::Globs(globs) = self else { return None };
+    /// That each pattern matches one of a network's module paths.
+    pub fn check(&self, paths: &[&str]) -> Result<(), String> {
+        let Self::Globs(globs) = self else { return Ok(()) };
         let useless = globs.iter().find(|glob| !paths.iter().any(|path| glob::matches(glob, path)));
-        useless.map(String::as_str)
+        let Some(glob) = useless else { return Ok(()) };
+        let some = paths.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+        Err(format!("no tap matches `{glob}`; the module paths are {some}, … (advmod inspect --taps all)"))
     }
 
     /// Whether one of the patterns matches a path.

@@ -162,28 +162,6 @@ impl Curve {
         let best = points.reduce(|best, next| if next.2 > best.2 { next } else { best });
         best.map(|(index, point, q)| Peak { tap: point.tap.clone(), q, index })
     }
-
-    fn comparable(&self, other: &Self) -> bool {
-        (self.n, self.k, self.similarity) == (other.n, other.k, other.similarity)
-    }
-}
-
-/// Curve drop: `Q_clean − Q_adversarial` for each tap of `clean`. Absent where either Q is, where the other curve has
-/// another tap in that place, or where N, k or similarity differ.
-pub fn curve_drop(clean: &Curve, adversarial: &Curve) -> Vec<Option<f64>> {
-    let comparable = clean.comparable(adversarial);
-    let of_tap = |(index, point): (usize, &TapPoint)| {
-        let other = adversarial.taps.get(index).filter(|other| comparable && other.tap == point.tap)?;
-        Some(point.q? - other.q?)
-    };
-    clean.taps.iter().enumerate().map(of_tap).collect()
-}
-
-/// Peak drop: the clean curve's peak − the adversarial one's, wherever each lies. Absent where either peak is, or where
-/// N, k or similarity differ.
-pub fn peak_drop(clean: &Curve, adversarial: &Curve) -> Option<f64> {
-    let (clean_peak, adversarial_peak) = (clean.peak()?, adversarial.peak()?);
-    clean.comparable(adversarial).then_some(clean_peak.q - adversarial_peak.q)
 }
 
 #[cfg(test)]
@@ -254,26 +232,6 @@ mod tests {
         assert_eq!(peak, Peak { tap: "layer2".to_owned(), q: 0.4, index: 2 });
         assert_eq!(curve(&[Some(-0.2)]).peak().unwrap().index, 0);
         assert_eq!((curve(&[None]).peak(), curve(&[]).peak()), (None, None));
-    }
-
-    #[test]
-    fn drops_are_clean_minus_adversarial() {
-        let (clean, adversarial) =
-            (curve(&[Some(0.5), Some(0.75), None]), curve(&[Some(0.25), Some(0.125), Some(0.1)]));
-        assert_eq!(curve_drop(&clean, &adversarial), [Some(0.25), Some(0.625), None]);
-        assert_eq!(peak_drop(&clean, &adversarial), Some(0.5));
-        assert_eq!(peak_drop(&clean, &curve(&[None])), None);
-    }
-
-    #[test]
-    fn unlike_curves_are_not_compared() {
-        let clean = curve(&[Some(0.5), Some(0.75)]);
-        assert_eq!(curve_drop(&clean, &curve(&[Some(0.25)])), [Some(0.25), None]);
-        let other_k = Curve { k: 5, ..clean.clone() };
-        assert_eq!((curve_drop(&clean, &other_k), peak_drop(&clean, &other_k)), (vec![None, None], None));
-        let mut renamed = clean.clone();
-        renamed.taps[0].tap = "stem".to_owned();
-        assert_eq!(curve_drop(&clean, &renamed), [None, Some(0.0)]);
     }
 
     #[test]

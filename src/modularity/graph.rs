@@ -68,7 +68,7 @@ pub fn modularity(
 /// # Errors
 /// A label outside the classes, an edge outside the nodes or from a node to itself, a weight that is not finite, or
 /// [`ModularityError::Undefined`] when the weights do not sum to more than zero.
-pub fn modularity_of_edges(
+pub(super) fn modularity_of_edges(
     edges: impl IntoIterator<Item = Edge>,
     labels: &[usize],
     n_classes: usize,

@@ -32,22 +32,25 @@ mod curve;
 
 mod details;
 
+mod knn;
+
 mod samples;
 
 pub mod cka;
 
 mod notes;
 
-pub use curve::{Curve, Peak, TapModularity, TapPoint, curve_drop, peak_drop};
-pub use details::{ClassQ, TapDetails, knn_accuracy};
-pub use graph::{Edge, Modularity, knn_edges, modularity, modularity_of_edges};
+pub use curve::{Curve, TapModularity, TapPoint};
+pub use details::{ClassQ, TapDetails};
+pub use graph::{Edge, Modularity, knn_edges, modularity};
 pub use hubness::{Hubness, hubness, never_chosen};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference, t_quantile};
+pub use knn::knn_accuracy;
 pub use neighbors::{Neighbors, Similarity};
 pub use notes::{class_note, curve_notes};
-pub use null::{Null, random_label_null};
+pub use null::random_label_null;
 pub use samples::{SampleQ, sample_q};
-pub use similarity::{neighbors, neighbors_among, neighbors_among_with_progress, neighbors_with_progress};
+pub use similarity::{neighbors, neighbors_among};
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

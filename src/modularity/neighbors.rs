@@ -117,6 +117,7 @@ impl Neighbors {
     ///
     /// # Errors
     /// As [`Neighbors::new`].
+    #[cfg(test)]
     pub fn from_dense(n: usize, dense: &[f32], candidates: usize) -> Result<Self, ModularityError> {
         check_k(n, candidates)?;
         check_length("similarities", n.saturating_mul(n), dense.len())?;

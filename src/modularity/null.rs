@@ -75,7 +75,8 @@ mod tests {
     use rand::seq::SliceRandom;
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::{Edge, modularity_of_edges};
+    use super::super::Edge;
+    use super::super::graph::modularity_of_edges;
     use crate::stats::{mean, std_dev};
 
     /// A star with a tail: one hub, unequal weights.

@@ -26,18 +26,11 @@ const ZERO_NORM: f64 = 1e-8;
 /// # Shapes and units
 /// `rows`: f32 `[N, M]`.
 /// # Errors
-/// Non-finite rows, or `candidates` not in 1..N.
+/// Non-finite rows, `candidates` not in 1..N, and [`ModularityError::Stopped`] where `progress`, which hears the share of the work that is done,
+/// says so.
 /// # Cost
 /// N·N·M multiply-adds, on the processor half of them: S is symmetric.
-pub fn neighbors(rows: &Tensor, similarity: Similarity, candidates: usize) -> Result<Neighbors, ModularityError> {
-    neighbors_with_progress(rows, similarity, candidates, &mut |_| ControlFlow::Continue(()))
-}
-
-/// As [`neighbors`]; `progress(share)` hears which share of the work is done.
-///
-/// # Errors
-/// As [`neighbors`], and [`ModularityError::Stopped`] where `progress` says so.
-pub fn neighbors_with_progress(
+pub fn neighbors(
     rows: &Tensor,
     similarity: Similarity,
     candidates: usize,
@@ -135,19 +128,6 @@ fn on_accelerator(
 /// # Errors
 /// As [`neighbors`]; another number of queries than of reference rows.
 pub fn neighbors_among(
-    queries: &Tensor,
-    reference: &Tensor,
-    similarity: Similarity,
-    candidates: usize,
-) -> Result<Neighbors, ModularityError> {
-    neighbors_among_with_progress(queries, reference, similarity, candidates, &mut |_| ControlFlow::Continue(()))
-}
-
-/// As [`neighbors_among`]; `progress(share)` hears which share of the work is done.
-///
-/// # Errors
-/// As [`neighbors_among`], and [`ModularityError::Stopped`] where `progress` says so.
-pub fn neighbors_among_with_progress(
     queries: &Tensor,
     reference: &Tensor,
     similarity: Similarity,
@@ -277,6 +257,19 @@ fn check(norms: &Tensor) -> Result<usize, ModularityError> {
 mod tests {
     use super::*;
 
+    fn neighbors(rows: &Tensor, similarity: Similarity, candidates: usize) -> Result<Neighbors, ModularityError> {
+        super::neighbors(rows, similarity, candidates, &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn among(
+        queries: &Tensor,
+        reference: &Tensor,
+        similarity: Similarity,
+        candidates: usize,
+    ) -> Result<Neighbors, ModularityError> {
+        neighbors_among(queries, reference, similarity, candidates, &mut |_| ControlFlow::Continue(()))
+    }
+
     /// Rows that differ, some repeated so that there are ties.
     fn rows(n: i64, m: i64) -> Tensor {
         let base = (Tensor::arange(n * m, (Kind::Float, tch::Device::Cpu)) * 0.7).sin().view([n, m]);
@@ -290,16 +283,16 @@ mod tests {
         // Squares: without them rows would be near ties, which the two ways to multiply round differently.
         let distinct = (Tensor::arange(40 * 9, (Kind::Float, tch::Device::Cpu)).square() * 0.37).sin().view([40, 9]);
         for similarity in Similarity::ALL {
-            let among = neighbors_among(&distinct, &distinct, similarity, 4).unwrap();
-            assert_eq!(edges(&among), edges(&neighbors(&distinct, similarity, 4).unwrap()), "{similarity}");
+            let found = among(&distinct, &distinct, similarity, 4).unwrap();
+            assert_eq!(edges(&found), edges(&neighbors(&distinct, similarity, 4).unwrap()), "{similarity}");
             // Queries are the reference one place on: the nearest is the place that they come from.
-            let moved = neighbors_among(&distinct.roll([1_i64], [0_i64]), &distinct, similarity, 1).unwrap();
+            let moved = among(&distinct.roll([1_i64], [0_i64]), &distinct, similarity, 1).unwrap();
             let expected: Vec<Vec<u32>> = (0..40).map(|at| vec![(at + 39) % 40]).collect();
             assert_eq!(edges(&moved), expected, "{similarity}");
         }
         let length = ModularityError::Length { what: "queries", expected: 40, found: 39 };
-        assert_eq!(neighbors_among(&distinct.narrow(0, 0, 39), &distinct, Similarity::Cosine, 1), Err(length));
-        assert!(neighbors_among(&distinct, &distinct, Similarity::Cosine, 40).is_err());
+        assert_eq!(among(&distinct.narrow(0, 0, 39), &distinct, Similarity::Cosine, 1), Err(length));
+        assert!(among(&distinct, &distinct, Similarity::Cosine, 40).is_err());
     }
 
     #[test]
@@ -385,7 +378,7 @@ mod tests {
             shares.push(share);
             if share > 0.5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        assert_eq!(neighbors_with_progress(&rows, Similarity::Cosine, 3, &mut told), Err(ModularityError::Stopped));
+        assert_eq!(super::neighbors(&rows, Similarity::Cosine, 3, &mut told), Err(ModularityError::Stopped));
         assert_eq!(shares.len(), 4);
     }
 

@@ -6,8 +6,7 @@ use crate::measure::taps::{TraceError, visit_taps};
 use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
 use crate::modularity::{
-    Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes,
-    neighbors_with_progress,
+    Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
 };
 
 /// A curve and what its graphs say beyond Q.
@@ -180,7 +179,7 @@ fn curves_of_sets(
         visit_taps(model, &source, &mut |done| progress(before + done), &mut |rows, share_done| {
             for (place, of_similarity) in measured.chunk_by_mut(|a, b| a.similarity == b.similarity).enumerate() {
                 let mut tell = |share| share_done((place as f64 + share) / n_similarities);
-                let found = neighbors_with_progress(rows, of_similarity[0].similarity, largest, &mut tell);
+                let found = neighbors(rows, of_similarity[0].similarity, largest, &mut tell);
                 if found == Err(ModularityError::Stopped) {
                     return Err(TraceError::Stopped);
                 }

@@ -11,9 +11,7 @@ use crate::measure::pixels::{KeptPixels, PixelSource};
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
 use crate::model::load::load;
-use crate::modularity::{
-    ModularityError, Neighbors, Similarity, neighbors_among_with_progress, neighbors_with_progress,
-};
+use crate::modularity::{ModularityError, Neighbors, Similarity, neighbors, neighbors_among};
 
 use super::auc::Paired;
 use crate::study::results::flow::{Flow, TapDetection};
@@ -89,9 +87,9 @@ impl FlowModel {
         visit_taps(&self.model, &both, progress, &mut |rows, share_done| {
             let (clean, adversarial) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
             // Each pair of clean images is compared once only.
-            let before = neighbors_with_progress(&clean, similarity, candidates, &mut |share| share_done(share / 3.0));
+            let before = neighbors(&clean, similarity, candidates, &mut |share| share_done(share / 3.0));
             let mut rest = |share: f64| share_done((1.0 + 2.0 * share) / 3.0);
-            let after = neighbors_among_with_progress(&adversarial, &clean, similarity, candidates, &mut rest);
+            let after = neighbors_among(&adversarial, &clean, similarity, candidates, &mut rest);
             if [&before, &after].contains(&&Err(ModularityError::Stopped)) {
                 return Err(TraceError::Stopped);
             }

@@ -8,7 +8,7 @@ use crate::measure::ProgressOf;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
-use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, neighbors_with_progress, sample_q};
+use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, neighbors, sample_q};
 use crate::stats::mean;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 
@@ -47,7 +47,7 @@ pub fn rank(
     let total = (model.tap_paths().len() * indices.len()) as u64;
     let mut found = Vec::new();
     visit_taps(model, &source, &mut |done| progress(done, total), &mut |rows, share_done| {
-        let neighbors = neighbors_with_progress(rows, plan.similarity, plan.k, share_done);
+        let neighbors = neighbors(rows, plan.similarity, plan.k, share_done);
         if neighbors == Err(ModularityError::Stopped) {
             return Err(TraceError::Stopped);
         }

@@ -108,8 +108,8 @@ struct Params {
 }
 
 impl Default for Params {
-    fn default() -> Params {
-        Params { search_steps: 9, steps: 200, lr: 0.01, initial_c: 1e-3, kappa: 0.0, abort: true }
+    fn default() -> Self {
+        Self { search_steps: 9, steps: 200, lr: 0.01, initial_c: 1e-3, kappa: 0.0, abort: true }
     }
 }
 
@@ -224,8 +224,8 @@ struct Tradeoff {
 }
 
 impl Tradeoff {
-    fn new(c: f64) -> Tradeoff {
-        Tradeoff { c, too_small: 0.0, large_enough: None }
+    fn new(c: f64) -> Self {
+        Self { c, too_small: 0.0, large_enough: None }
     }
 
     fn learn(&mut self, is_met: bool) {
@@ -250,8 +250,8 @@ struct Adam {
 }
 
 impl Adam {
-    fn new(variable: Tensor) -> Adam {
-        Adam { first: variable.zeros_like(), second: variable.zeros_like(), variable, n_steps: 0 }
+    fn new(variable: Tensor) -> Self {
+        Self { first: variable.zeros_like(), second: variable.zeros_like(), variable, n_steps: 0 }
     }
 
     fn step(&mut self, gradient: &Tensor, lr: f64) {

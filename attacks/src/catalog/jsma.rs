@@ -122,8 +122,8 @@ enum Variant {
 }
 
 impl Default for Params {
-    fn default() -> Params {
-        Params { theta: 1.0, gamma: 0.1, variant: Variant::Nt, classes: 10 }
+    fn default() -> Self {
+        Self { theta: 1.0, gamma: 0.1, variant: Variant::Nt, classes: 10 }
     }
 }
 
@@ -420,11 +420,11 @@ struct Part {
 }
 
 impl Part {
-    fn new(open: &[Sample], places: &[usize], pixels: &Tensor, goal: Goal) -> Part {
+    fn new(open: &[Sample], places: &[usize], pixels: &Tensor, goal: Goal) -> Self {
         let device = pixels.device();
         let classes: Vec<i64> = places.iter().map(|&place| open[place].class).collect();
         let rows: Vec<i64> = places.iter().map(|&place| place as i64).collect();
-        Part {
+        Self {
             ids: places.iter().map(|&place| open[place].id).collect(),
             pixels: pixels.index_select(0, &rows::upload(&rows, device)),
             classes: rows::upload(&classes, device),

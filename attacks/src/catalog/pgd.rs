@@ -206,8 +206,8 @@ enum Iterate {
 }
 
 impl Default for Params {
-    fn default() -> Params {
-        Params {
+    fn default() -> Self {
+        Self {
             steps: 40,
             step: StepSize::Auto(Auto::Auto),
             random_start: true,

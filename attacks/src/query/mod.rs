@@ -93,7 +93,7 @@ impl<'a> Query<'a> {
         seed: u64,
         ids: &[u32],
         progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Query<'a> {
+    ) -> Self {
         let slots: HashMap<u32, usize> = ids.iter().enumerate().map(|(slot, &id)| (id, slot)).collect();
         debug_assert_eq!(slots.len(), ids.len(), "ids are distinct");
         let device = victim.device();

@@ -24,12 +24,12 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(seed: u64, purpose: &str) -> Streams {
-        Streams { seed, purpose: purpose.to_owned(), restart: 0, by_sample: HashMap::new() }
+    pub(super) fn new(seed: u64, purpose: &str) -> Self {
+        Self { seed, purpose: purpose.to_owned(), restart: 0, by_sample: HashMap::new() }
     }
 
     pub(super) fn of(&mut self, sample: u32) -> &mut ChaCha8Rng {
-        let Streams { seed, purpose, restart, by_sample } = self;
+        let Self { seed, purpose, restart, by_sample } = self;
         by_sample.entry(sample).or_insert_with(|| stream(*seed, purpose, sample, *restart))
     }
 

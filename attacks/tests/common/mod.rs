@@ -91,8 +91,8 @@ pub(crate) struct Recorder<V> {
 }
 
 impl<V> Recorder<V> {
-    pub(crate) fn new(inner: V) -> Recorder<V> {
-        Recorder { inner, shown: RefCell::default() }
+    pub(crate) fn new(inner: V) -> Self {
+        Self { inner, shown: RefCell::default() }
     }
 }
 

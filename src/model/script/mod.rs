@@ -11,7 +11,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::blocks::{Call, block_outputs, blocks_of, names_of};
 use super::program::TapSelection;
-use super::{ModelInfo, taps_exist, upload};
+use super::{ModelInfo, upload};
 use shim::{Handle, ScriptCall};
 
 /// A loaded module and what a trial found out about it.
@@ -163,7 +163,7 @@ fn chosen_taps(calls: &[ScriptCall], selection: &TapSelection) -> Result<Vec<(St
     let last = named.iter().filter_map(|call| call.output).max().unwrap_or(0);
     let names = names_of(last, &named, &blocks);
     let paths: Vec<&str> = names.values().map(String::as_str).collect();
-    taps_exist(selection, &paths)?;
+    selection.check(&paths)?;
     let marks: Vec<usize> = match selection {
         TapSelection::All | TapSelection::Globs(_) => {
             names.iter().filter(|(_, name)| selection.matches(name)).map(|(mark, _)| *mark).collect()

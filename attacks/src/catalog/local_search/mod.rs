@@ -163,8 +163,8 @@ enum Accept {
 }
 
 impl Default for Params {
-    fn default() -> Params {
-        Params {
+    fn default() -> Self {
+        Self {
             rounds: 150,
             p: 1.0,
             r: 1.5,

@@ -37,13 +37,13 @@ impl Walk {
         image: Vec<f32>,
         (height, width): (usize, usize),
         rng: &mut ChaCha8Rng,
-    ) -> Walk {
+    ) -> Self {
         let n = height * width;
         let free_from = if params.exclude == 0 { Vec::new() } else { vec![0; n] };
         // More than the scale's end is no more than the end: adaptation starts from there.
         let p = if params.adaptive { params.p.min(MIDDLE.into()) } else { params.p } as f32;
         let pool = some((0..n).collect(), params.t.max(n / 10), rng);
-        Walk { row, id, n_asked: 0, image, height, width, pool, drawn: Vec::new(), free_from, p }
+        Self { row, id, n_asked: 0, image, height, width, pool, drawn: Vec::new(), free_from, p }
     }
 
     /// Chooses the candidates of round `round` from those at hand.

@@ -89,8 +89,8 @@ struct Evolution {
 }
 
 impl Evolution {
-    fn new(row: usize, id: u32) -> Evolution {
-        Evolution { row, id, members: Vec::new(), log_odds: Vec::new(), trials: Vec::new(), found: None }
+    fn new(row: usize, id: u32) -> Self {
+        Self { row, id, members: Vec::new(), log_odds: Vec::new(), trials: Vec::new(), found: None }
     }
 
     /// Fills `trials` with the first population or with a child of each member.

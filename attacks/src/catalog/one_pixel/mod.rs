@@ -162,8 +162,8 @@ enum Until {
 }
 
 impl Default for Params {
-    fn default() -> Params {
-        Params {
+    fn default() -> Self {
+        Self {
             pixels: 1,
             search: Search::Rand1,
             population: 400,

@@ -15,9 +15,9 @@ pub(super) struct Space {
 
 impl Space {
     /// For changes of `pixels` pixels of the batch's images.
-    pub(super) fn new(batch: &Batch<'_>, pixels: usize) -> Space {
+    pub(super) fn new(batch: &Batch<'_>, pixels: usize) -> Self {
         let size = batch.pixels.size();
-        Space { pixels, channels: size[1] as usize, height: size[2] as usize, width: size[3] as usize }
+        Self { pixels, channels: size[1] as usize, height: size[2] as usize, width: size[3] as usize }
     }
 
     /// Numbers per candidate.
