@@ -8,10 +8,11 @@
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
-//! - `tidy`: what ARCHITECTURE.md promises.
+//! - `tidy`, `arrows`: what ARCHITECTURE.md promises.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
+mod arrows;
 mod resume;
 mod similarity;
 mod support;
