@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::baseline::Baseline;
 use super::resolved::{ResolvedAttack, ResolvedPlan};
 use crate::measure::clean::ClassProbability;
+pub use crate::model::info::ModelSummary;
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
@@ -219,37 +220,6 @@ impl Tool {
             platform: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
         }
     }
-}
-
-/// The classifier under audit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ModelSummary {
-    /// File name without folders, or `embedded`.
-    pub name: String,
-    /// Of the file.
-    pub sha256: String,
-    /// How the weights are stored.
-    pub format: String,
-    /// `resnet20`, …
-    pub architecture: String,
-    /// Number of logits.
-    pub classes: usize,
-    /// Trainable numbers.
-    pub parameters: u64,
-    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown for TorchScript.
-    pub macs: Option<u64>,
-    /// Whether two forward passes of the same images differ.
-    #[serde(default)]
-    pub is_random: bool,
-    /// Whether the outputs look like probabilities, not logits.
-    #[serde(default)]
-    pub gives_probabilities: bool,
-    /// Name of the normalization.
-    pub normalization: String,
-    /// Per channel, in pixel units.
-    pub mean: Vec<f64>,
-    /// Per channel, in pixel units.
-    pub std: Vec<f64>,
 }
 
 /// The images of the audit.

@@ -8,11 +8,12 @@ use super::deliver::{Outcome, make_folder, write_files};
 use super::measure::{self, Work};
 use super::{CliError, Exit, print, say, setup};
 use crate::model::load::load;
-use crate::report::measured::{q_range, tail};
+use crate::report::study::curve::q_range;
 use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{Checkpoint, Dynamics, checkpoint, checkpoints, trends};
+use crate::text::names::tail;
 
 /// Letters of a checkpoint's name.
 const NAME: usize = 28;

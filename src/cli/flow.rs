@@ -8,6 +8,7 @@ use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::Work;
 use super::{CliError, Exit, export, report, setup};
 use crate::audit::plan::AuditPlan;
+use crate::model::load::load;
 use crate::store::pixels::PixelFile;
 use crate::study::flow::{AttackedImages, FlowModel};
 use crate::study::results::flow::{AttackFlow, FlowResult};
@@ -76,7 +77,8 @@ fn model(report: &Report) -> Result<FlowModel, String> {
     let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
     let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
     setup::set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
-    FlowModel::load(&job, &report.model.sha256, report.data.shape)
+    let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
+    FlowModel::new(model, &report.model.sha256, report.data.shape)
 }
 
 /// The names of all classes of the model, or else their labels.

@@ -1,5 +1,8 @@
 //! What a model is, in plain data.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::normalize::Normalization;
 
 /// What a model is, in plain data.
@@ -22,4 +25,35 @@ pub struct ModelInfo {
     pub input_size: Option<[i64; 2]>,
     /// Applied to the pixels inside the model.
     pub normalization: Normalization,
+}
+
+/// The classifier that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelSummary {
+    /// Name of the model's file without its folders, or `embedded`.
+    pub name: String,
+    /// SHA-256 of the model's file, in hexadecimal.
+    pub sha256: String,
+    /// How the file stores the weights.
+    pub format: String,
+    /// Architecture of the model, such as `resnet20`.
+    pub architecture: String,
+    /// Number of classes, which is the number of logits.
+    pub classes: usize,
+    /// Number of trainable parameters.
+    pub parameters: u64,
+    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown for TorchScript.
+    pub macs: Option<u64>,
+    /// Whether two forward passes of the same images differ.
+    #[serde(default)]
+    pub is_random: bool,
+    /// Whether the outputs look like probabilities instead of logits.
+    #[serde(default)]
+    pub gives_probabilities: bool,
+    /// Name of the normalization that the model applies to its pixels.
+    pub normalization: String,
+    /// Mean that is subtracted from each channel, in units of a pixel from 0 to 1.
+    pub mean: Vec<f64>,
+    /// Standard deviation that each channel is divided by, in units of a pixel from 0 to 1.
+    pub std: Vec<f64>,
 }

@@ -14,7 +14,7 @@ pub mod device;
 pub mod embedded;
 pub mod format;
 pub mod import;
-mod info;
+pub mod info;
 pub mod interpreter;
 pub mod load;
 pub mod metadata;

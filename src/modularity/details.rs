@@ -1,35 +1,78 @@
 //! What a tap's graph says beyond its Q: class by class, as a classifier, and about hubs.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{ModularityError, TapModularity};
+use super::{Hubness, ModularityError, TapModularity};
 use crate::stats::mean;
 
-/// One tap over its repeats, beside its [`TapPoint`](super::TapPoint).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What the graphs of a tap say beyond Q, over its disjoint sets of samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TapDetails {
-    /// Where in the network.
+    /// Module path of the tap.
     pub tap: String,
-    /// Share of the samples whose neighbours vote for their label; mean over the repeats, absent where any has no Q.
+    /// Share of the samples whose neighbours vote for their label, averaged over the sets; absent where a set has no Q.
     pub knn_accuracy: Option<f64>,
-    /// Share of the samples that are nobody's neighbour; mean over the repeats.
+    /// Share of the samples that are nobody's neighbour, averaged over the sets; absent where a set has no Q.
     pub never_chosen: Option<f64>,
-    /// Classes that are in the graph, in label order; none where Q is absent.
+    /// The classes that are in the graph, in label order; none where Q is absent.
     pub classes: Vec<ClassQ>,
-    /// One for each set of samples, or why it has no Q.
-    #[serde(skip)]
-    pub repeats: Vec<Result<TapModularity, ModularityError>>,
+    /// What was measured on each set of samples.
+    pub repeats: Vec<TapRepeat>,
 }
 
-/// A class's part in Q, mean over the repeats.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A class's part in Q, averaged over the sets of samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassQ {
+    /// Label of the class.
     pub class: usize,
-    /// `q_c = L_c/T − (S_c/T)²`; these sum to Q.
+    /// The class's share of Q; the shares of all classes sum to Q.
     pub q: f64,
-    /// `q_c / (w_c(1 − w_c))` with the class's share of the weight `w_c = S_c/T`: 1 where no edge leaves the class, 0 by chance, whatever
-    /// the class's size. Absent where the class is everything.
+    /// How well the class is separated, whatever its size: 1 where no edge leaves it, 0 as by chance. Absent where all samples are of the class.
+    // `q_c / (w_c(1 − w_c))` with the class's share of the weight `w_c = S_c/T`.
     pub separation: Option<f64>,
+}
+
+/// One tap measured on one set of samples; all numbers are absent where it has no Q.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TapRepeat {
+    /// Modularity Q under the true labels.
+    pub q: Option<f64>,
+    /// Mean of Q when the labels are shuffled over the same graph.
+    pub null: Option<f64>,
+    /// Standard deviation of Q when the labels are shuffled over the same graph.
+    pub null_std_dev: Option<f64>,
+    /// How many of these standard deviations Q lies above that mean; absent where shuffling changes nothing.
+    pub z: Option<f64>,
+    /// Share of the edges that join two samples of the same label.
+    pub label_overlap: Option<f64>,
+    /// Share of the samples whose neighbours vote for their label.
+    pub knn_accuracy: Option<f64>,
+    /// How unevenly samples are chosen as neighbours.
+    pub hubness: Option<Hubness>,
+    /// Share of the samples that are nobody's neighbour.
+    pub never_chosen: Option<f64>,
+    /// Why the tap has no Q on this set of samples.
+    pub reason: Option<String>,
+}
+
+impl From<&Result<TapModularity, ModularityError>> for TapRepeat {
+    fn from(found: &Result<TapModularity, ModularityError>) -> Self {
+        match found {
+            Err(reason) => Self { reason: Some(reason.to_string()), ..Self::default() },
+            Ok(TapModularity { modularity, hubness, never_chosen, knn_accuracy, .. }) => Self {
+                q: Some(modularity.q),
+                null: Some(modularity.null),
+                null_std_dev: Some(modularity.null_std_dev),
+                z: modularity.z(),
+                label_overlap: Some(modularity.label_overlap),
+                knn_accuracy: Some(*knn_accuracy),
+                hubness: Some(*hubness),
+                never_chosen: Some(*never_chosen),
+                reason: None,
+            },
+        }
+    }
 }
 
 impl TapDetails {
@@ -56,7 +99,7 @@ impl TapDetails {
             knn_accuracy: mean_of(&|tap| tap.knn_accuracy),
             never_chosen: mean_of(&|tap| tap.never_chosen),
             classes: (0..n_classes).filter_map(class).collect(),
-            repeats: repeats.to_vec(),
+            repeats: repeats.iter().map(TapRepeat::from).collect(),
         }
     }
 
@@ -108,7 +151,7 @@ mod tests {
         let failed = Err(ModularityError::ZeroK);
         let gap = TapDetails::from_repeats("fc", &[Ok(measured), failed]);
         assert!(gap.classes.is_empty() && gap.knn_accuracy.is_none() && gap.weakest().is_none());
-        assert_eq!((gap.repeats.len(), gap.repeats.iter().flatten().count()), (2, 1));
+        assert_eq!((gap.repeats.len(), gap.repeats.iter().filter(|it| it.q.is_some()).count()), (2, 1));
     }
 
     #[test]

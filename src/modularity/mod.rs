@@ -41,7 +41,7 @@ pub mod cka;
 mod notes;
 
 pub use curve::{Curve, TapModularity, TapPoint};
-pub use details::{ClassQ, TapDetails};
+pub use details::{ClassQ, TapDetails, TapRepeat};
 pub use graph::{Edge, Modularity, knn_edges, modularity};
 pub use hubness::{Hubness, hubness, never_chosen};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference, t_quantile};

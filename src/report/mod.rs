@@ -2,7 +2,6 @@
 
 pub mod evidence;
 pub mod export;
-pub mod measured;
 pub mod study;
 pub mod svg;
 
@@ -21,7 +20,6 @@ pub mod table;
 
 pub use csv_table::{cell, csv_table, safe_cell};
 pub use evidence::Evidence;
-pub use html::curve_page;
 
 use crate::verdict::report::Report;
 

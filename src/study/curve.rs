@@ -1,5 +1,7 @@
 //! Clean curves over disjoint sets of samples, for one setting or a sweep over several.
 
+use std::path::Path;
+
 use crate::data::{Dataset, Selection, draw, select};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
@@ -8,6 +10,7 @@ use crate::model::Model;
 use crate::modularity::{
     Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
 };
+use crate::study::results::curve::ModelCurve;
 
 /// A curve and what its graphs say beyond Q.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +123,52 @@ pub fn sweep(
         }
     }
     Ok((curves, warnings))
+}
+
+/// A model's file, with its own weights or random ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<'a> {
+    /// The embedded model where it is absent.
+    pub file: Option<&'a Path>,
+    /// Seed of random weights.
+    pub random_init: Option<u64>,
+}
+
+impl Network<'_> {
+    /// What it is called while it is measured.
+    pub fn name(&self, model: &Model) -> String {
+        match self.random_init {
+            None => model.info().name.clone(),
+            Some(seed) => format!("{}, random weights {seed}", model.info().name),
+        }
+    }
+}
+
+/// The curves of a [`sweep`] over this network, and warnings.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn curves(
+    model: &Model,
+    data: &dyn Dataset,
+    plan: &SweepPlan,
+    network: &Network<'_>,
+    progress: &mut ProgressOf<'_>,
+) -> Result<(Vec<ModelCurve>, Vec<String>), String> {
+    let (found, warnings) = sweep(model, data, plan, progress)?;
+    let info = model.info();
+    let curve = |it: DetailedCurve| ModelCurve {
+        // As typed: two files may have the same name.
+        model: network.file.map_or_else(|| info.name.clone(), |file| file.display().to_string()),
+        architecture: info.architecture.clone(),
+        sha256: network.random_init.is_none().then(|| info.sha256.clone()),
+        random_init: network.random_init,
+        data: data.info().name.clone(),
+        class_names: data.info().classes.clone(),
+        curve: it.curve,
+        details: it.details,
+    };
+    Ok((found.into_iter().map(curve).collect(), warnings))
 }
 
 /// Checks that the model has a class for the labels at these places in the data.

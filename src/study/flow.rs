@@ -5,15 +5,12 @@ use std::ops::Range;
 use advmod_attacks::victim::Victim as _;
 use tch::{TchError, Tensor};
 
-use crate::audit::plan::Job;
+use super::auc::Paired;
 use crate::measure::Progress;
 use crate::measure::pixels::{KeptPixels, PixelSource};
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
-use crate::model::load::load;
 use crate::modularity::{ModularityError, Neighbors, Similarity, neighbors, neighbors_among};
-
-use super::auc::Paired;
 use crate::study::results::flow::{Flow, TapDetection};
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
@@ -38,12 +35,11 @@ pub struct FlowModel {
 }
 
 impl FlowModel {
-    /// Loads it by the run's plan, for images of `[channels, height, width]`.
+    /// That of a run, for images of `[channels, height, width]`.
     ///
     /// # Errors
-    /// The device is not there, the model cannot be loaded, or is not the one with this sha256; one line.
-    pub fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
-        let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
+    /// One line, when it is not the one with this sha256.
+    pub fn new(model: Model, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
         let found = &model.info().sha256;
         if found != sha256 {
             return Err(format!(

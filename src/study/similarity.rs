@@ -1,10 +1,11 @@
 //! How alike a model's taps are: by modularity, and by CKA (the paper's Fig. 8).
 
+use std::fmt;
+
 use advmod_attacks::victim::Victim as _;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 
 use super::curve::{CurvePlan, check_labels};
 use crate::data::{Dataset, Selection, select};
@@ -14,6 +15,7 @@ use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
 use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
+use crate::study::results::similarity::{Matrix, SimilarityResult};
 
 /// How CKA is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub enum CkaPlan {
         /// Which samples come into which: batches in the order of the file would often hold a class or two each.
         seed: u64,
     },
+}
+
+impl fmt::Display for CkaPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Batches { of, .. } => write!(f, "unbiased, batches of {of}"),
+        }
+    }
 }
 
 /// Bytes of the N² numbers per tap that are kept at once.
@@ -69,18 +80,14 @@ pub struct Cka {
 impl Cka {
     /// Of so many taps, none of which has a value, for this reason.
     pub fn missing(taps: usize, reason: &'static str) -> Self {
-        Self { matrix: Matrix(vec![vec![None; taps]; taps]), flaws: vec![Some(reason); taps], samples: 0 }
+        Self { matrix: vec![vec![None; taps]; taps], flaws: vec![Some(reason); taps], samples: 0 }
     }
 }
 
-/// A value for every two taps; nothing where it is not defined.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Matrix(pub Vec<Vec<Option<f64>>>);
-
 /// `|Q_i − Q_j|` of a curve's points.
-pub fn difference(q: &[Option<f64>]) -> Matrix {
+fn difference(q: &[Option<f64>]) -> Matrix {
     let row = |a: &Option<f64>| q.iter().map(|b| Some((a.as_ref()? - b.as_ref()?).abs())).collect();
-    Matrix(q.iter().map(row).collect())
+    q.iter().map(row).collect()
 }
 
 /// A curve whose taps can be told apart or not.
@@ -96,20 +103,66 @@ pub struct PairedCurve {
 
 impl PairedCurve {
     /// `Q_b − Q_a` with its 95 % interval, of the same samples and groups: what both taps share cancels. Nothing where either has none.
-    pub fn change(&self, a: usize, b: usize) -> Option<Interval> {
+    fn change(&self, a: usize, b: usize) -> Option<Interval> {
         paired_difference(self.replicates.get(b)?.as_ref()?, self.replicates.get(a)?.as_ref()?).ok()
     }
 
-    /// [`Self::change`] from every tap (row) to every other (column); none to itself.
-    pub fn changes(&self) -> Vec<Vec<Option<Interval>>> {
+    /// What is known of the taps of this model. `doubt` is one more warning.
+    pub fn compared(
+        self,
+        model: &Model,
+        data: &dyn Dataset,
+        plan: CkaPlan,
+        doubt: Option<String>,
+        cka: Cka,
+    ) -> SimilarityResult {
         let taps = 0..self.replicates.len();
-        taps.clone().map(|a| taps.clone().map(|b| self.change(a, b).filter(|_| a != b)).collect()).collect()
+        let change =
+            taps.clone().map(|a| taps.clone().map(|b| self.change(a, b).filter(|_| a != b)).collect()).collect();
+        let mut warnings: Vec<String> = self.warnings.into_iter().chain(doubt).collect();
+        if cka.samples > 0 {
+            warnings.extend(notes(&self.curve, &cka));
+        }
+        let (info, curve) = (model.info(), self.curve);
+        let q: Vec<Option<f64>> = curve.taps.iter().map(|it| it.q).collect();
+        SimilarityResult {
+            model: info.name.clone(),
+            architecture: info.architecture.clone(),
+            sha256: info.sha256.clone(),
+            data: data.info().name.clone(),
+            n: curve.n,
+            k: curve.k,
+            similarity: curve.similarity,
+            cka_estimate: plan.to_string(),
+            cka_samples: cka.samples,
+            cka_absent: cka.flaws.iter().map(|flaw| flaw.map(str::to_owned)).collect(),
+            q_absent: curve.taps.iter().map(|it| it.reason.clone().filter(|_| it.q.is_none())).collect(),
+            difference: difference(&q),
+            q,
+            taps: curve.taps.into_iter().map(|it| it.tap).collect(),
+            change,
+            cka: cka.matrix,
+            warnings,
+        }
     }
 }
 
-/// Whether an interval leaves 0 out.
-pub fn differs(interval: &Interval) -> bool {
-    interval.low > 0.0 || interval.high < 0.0
+/// Why numbers are absent, or over fewer samples.
+fn notes(curve: &Curve, cka: &Cka) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if cka.samples < curve.n {
+        warnings.push(format!("CKA is over {} of the {} samples: the rest is no whole batch", cka.samples, curve.n));
+    }
+    for (point, flaw) in curve.taps.iter().zip(&cka.flaws) {
+        warnings.extend(flaw.map(|flaw| format!("{} has no CKA: {flaw}", point.tap)));
+        let reason = point.reason.as_ref().filter(|_| point.q.is_none());
+        warnings.extend(reason.map(|reason| format!("{} has no Q: {reason}", point.tap)));
+    }
+    let mut without = curve.taps.iter().filter(|point| point.q.is_some() && point.interval.is_none());
+    if let Some((tap, reason)) = without.find_map(|point| Some((&point.tap, point.reason.as_ref()?))) {
+        warnings.push(format!("differences from {tap} have no interval: {reason}"));
+    }
+    warnings
 }
 
 /// A model's curve over the first set of the plan, with what intervals of differences between its taps need. `seed` makes the groups.
@@ -191,7 +244,7 @@ pub fn linear_cka(
         }
     }
     let flaws = (0..n_taps).map(|tap| cka::flaw(sums[tap][tap])).collect();
-    Ok(Cka { matrix: Matrix(cka::normalized(&sums)), flaws, samples: batches * length })
+    Ok(Cka { matrix: cka::normalized(&sums), flaws, samples: batches * length })
 }
 
 #[cfg(test)]
@@ -215,7 +268,7 @@ mod tests {
 
     #[test]
     fn differences_are_absolute_and_gaps_stay() {
-        let Matrix(rows) = difference(&[Some(0.25), None, Some(1.0)]);
+        let rows = difference(&[Some(0.25), None, Some(1.0)]);
         assert_eq!(rows[0], [Some(0.0), None, Some(0.75)]);
         assert_eq!(rows[2], [Some(0.75), None, Some(0.0)]);
         assert_eq!(rows[1], [None; 3]);

@@ -32,6 +32,14 @@ pub fn of_file(path: &Path) -> String {
     shown(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
+/// At most so many characters from the end of a long path, where names of files and modules differ; what is cut shows.
+pub fn tail(text: &str, most: usize) -> String {
+    match text.chars().count().checked_sub(most) {
+        None | Some(0) => text.to_owned(),
+        Some(cut) => ['…'].into_iter().chain(text.chars().skip(cut + 1)).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +58,10 @@ mod tests {
             (of_file(Path::new("..")), shown("T-shirt\u{202e}")),
             ("..".to_owned(), "T-shirt\u{fffd}".to_owned())
         );
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!((tail("äöü", 3), tail("äöüß", 3)), ("äöü".to_owned(), "…üß".to_owned()));
     }
 }

@@ -33,7 +33,7 @@ fn curve_repeats_over_disjoint_sets_and_writes_every_value() {
     let text = stdout(&["curve", "--samples", "150", "--repeats", "3", "--out", &out]);
     assert!(text.contains("3 repeat(s)") && text.contains("peak"), "{text}");
     let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
-    let tap = &json[0]["curve"]["taps"][9];
+    let tap = &json["curves"][0]["curve"]["taps"][9];
     let repeats: Vec<f64> = serde_json::from_value(tap["repeats"].clone()).unwrap();
     let mean = repeats.iter().sum::<f64>() / 3.0;
     assert!((tap["q"].as_f64().unwrap() - mean).abs() < 1e-12 && tap["std_dev"].as_f64().unwrap() > 0.0);
@@ -54,7 +54,7 @@ fn a_curve_outlives_a_later_model_that_cannot_be_read() {
     assert!(error.contains("nowhere.pt") && error.contains("2 of 3 networks are measured, and written to"), "{error}");
     assert_eq!(text.matches("peak").count(), 2, "{text}");
     let json: Value = serde_json::from_slice(&std::fs::read(path("out/curve.json")).unwrap()).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 2);
+    assert_eq!(json["curves"].as_array().unwrap().len(), 2);
     // The page says what is missing.
     assert!(std::fs::read_to_string(path("out/curve.html")).unwrap().contains("nowhere.pt: there is no such file"));
     // A folder that cannot be made is said before anything is measured.
@@ -76,7 +76,7 @@ fn curve_over_more_samples_than_one_batch_is_that_of_all_at_once() {
     let out = folder.path().display().to_string();
     stdout(&["curve", "--first", "600", "--repeats", "1", "--taps", "layer3.2,conv1", "--out", &out]);
     let json: Value = serde_json::from_slice(&std::fs::read(folder.path().join("curve.json")).unwrap()).unwrap();
-    let taps = json[0]["curve"]["taps"].as_array().unwrap();
+    let taps = json["curves"][0]["curve"]["taps"].as_array().unwrap();
     assert_eq!(taps.iter().map(|tap| tap["tap"].as_str().unwrap()).collect::<Vec<_>>(), ["conv1", "layer3.2"]);
     let (model, images) = (model(None, &LoadOptions::default()), first(None, 600));
     let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();

@@ -4,6 +4,7 @@
 //! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `formats`: reports against the schemas of their formats.
+//! - `studies`: their results against their schemas, and rendered again.
 //! - `export`: images of a stored run.
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
@@ -37,6 +38,7 @@ mod gates;
 mod names;
 mod prune;
 mod readme;
+mod studies;
 mod terminal;
 
 mod tidy;

@@ -10,7 +10,7 @@ use advmod::model::normalize::Normalization;
 use advmod::model::passes::count::count;
 use advmod::modularity::Similarity;
 use advmod::study::curve::{DetailedCurve, SweepPlan, sweep};
-use advmod::study::similarity::{CkaPlan, Matrix, linear_cka};
+use advmod::study::similarity::{CkaPlan, linear_cka};
 use advmod_attacks::outcome::SampleOutcome;
 use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
@@ -256,7 +256,7 @@ fn linear_cka_is_that_of_an_independent_implementation() {
     let measure = |samples, plan, go_on: &mut dyn FnMut(u64, u64) -> std::ops::ControlFlow<()>| {
         linear_cka(&reference.model, data.as_ref(), &Selection::First(samples), plan, go_on).unwrap().matrix
     };
-    let Matrix(found) = measure(500, CkaPlan::Full, go_on);
+    let found = measure(500, CkaPlan::Full, go_on);
     let expected: Vec<Vec<f64>> = serde_json::from_value(reference.json["linear_cka"].clone()).unwrap();
     for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
         // f32 products of up to 16,384 values against f64.
@@ -264,7 +264,7 @@ fn linear_cka_is_that_of_an_independent_implementation() {
     }
     // Without bias, batches of 250 estimate what all samples at once do.
     let batches = |of| CkaPlan::Batches { of, seed: 0 };
-    let (Matrix(all), Matrix(batches)) = (measure(2000, batches(2000), go_on), measure(2000, batches(250), go_on));
+    let (all, batches) = (measure(2000, batches(2000), go_on), measure(2000, batches(250), go_on));
     for (all, batches) in all.iter().flatten().zip(batches.iter().flatten()) {
         assert!((all.unwrap() - batches.unwrap()).abs() < 0.01, "{all:?} {batches:?}");
     }

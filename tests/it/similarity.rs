@@ -112,7 +112,7 @@ fn the_order_of_the_file_says_nothing() {
     let batches = CkaPlan::Batches { of: 100, seed: 0 };
     let cka = |data: &dyn Dataset| {
         let go_on = &mut |_, _| ControlFlow::Continue(());
-        linear_cka(&network, data, &Selection::All, batches, go_on).unwrap().matrix.0[0][1].unwrap()
+        linear_cka(&network, data, &Selection::All, batches, go_on).unwrap().matrix[0][1].unwrap()
     };
     // Batches of one class each would be 0.06 off.
     assert!((cka(mixed.as_ref()) - cka(&sorted)).abs() < 0.02);

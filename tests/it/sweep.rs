@@ -15,7 +15,8 @@ fn curves(folder: &Path, flags: &[&str]) -> Vec<Value> {
     let out = folder.join("out");
     let common = ["curve", "--taps", "conv1,layer3.?", "--repeats", "2", "--threads", "1", "--out"];
     advmod(&[&common, &[out.to_str().unwrap()][..], flags].concat()).assert().success();
-    serde_json::from_slice(&std::fs::read(out.join("curve.json")).unwrap()).unwrap()
+    let found: Value = serde_json::from_slice(&std::fs::read(out.join("curve.json")).unwrap()).unwrap();
+    found["curves"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -107,8 +108,9 @@ fn details_name_the_weakest_class_and_classes_sum_to_q() {
     let read = |name: &str| csv::Reader::from_path(folder.path().join(name)).unwrap();
     let rows: Vec<_> = read("classes.csv").into_records().map(Result::unwrap).collect();
     let number = |text: &str| text.parse::<f64>().unwrap();
-    for (index, (point, details)) in
-        (found[0]["curve"]["taps"].as_array().unwrap().iter()).zip(found[0]["details"].as_array().unwrap()).enumerate()
+    for (index, (point, details)) in (found["curves"][0]["curve"]["taps"].as_array().unwrap().iter())
+        .zip(found["curves"][0]["details"].as_array().unwrap())
+        .enumerate()
     {
         let of_tap = || rows.iter().filter(|row| row[1] == index.to_string());
         let sum: f64 = of_tap().map(|row| number(&row[8])).sum();

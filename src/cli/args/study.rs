@@ -66,15 +66,6 @@ impl std::str::FromStr for CkaArg {
     }
 }
 
-impl std::fmt::Display for CkaArg {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            Self::Full => f.write_str("full"),
-            Self::Batches(n) => write!(f, "unbiased, batches of {n}"),
-        }
-    }
-}
-
 /// `advmod labels`.
 #[derive(Args, Debug)]
 pub struct LabelsArgs {

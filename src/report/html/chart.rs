@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::text::{clip, tail};
+use super::text::clip;
+use crate::text::names::tail;
 
 /// A chart; panels stand below each other over the same x axis.
 #[derive(Debug, Serialize)]
-pub(super) struct Chart {
+pub(in crate::report) struct Chart {
     width: f64,
     height: f64,
     /// What it shows, for those who do not see it.
@@ -23,7 +24,7 @@ pub(super) struct Chart {
 
 /// One frame with its own y axis.
 #[derive(Debug, Serialize)]
-pub(super) struct Panel {
+pub(in crate::report) struct Panel {
     title: String,
     left: f64,
     right: f64,
@@ -40,7 +41,7 @@ pub(super) struct Panel {
 
 /// A name on an axis.
 #[derive(Debug, Serialize)]
-pub(super) struct Tick {
+pub(in crate::report) struct Tick {
     at: f64,
     text: String,
 }
@@ -73,39 +74,39 @@ struct Bar {
 
 /// A value with its interval, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
-    pub(super) value: f64,
-    pub(super) interval: Option<(f64, f64)>,
+pub(in crate::report) struct Point {
+    pub(in crate::report) value: f64,
+    pub(in crate::report) interval: Option<(f64, f64)>,
 }
 
 /// A line of a panel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Series<'a> {
+pub(in crate::report) struct Series<'a> {
     /// Its look: `clean`, `adv`, `null`, `success`.
-    pub(super) class: &'static str,
+    pub(in crate::report) class: &'static str,
     /// By x; gaps stay gaps.
-    pub(super) points: &'a [Option<Point>],
+    pub(in crate::report) points: &'a [Option<Point>],
     /// To be set off.
-    pub(super) peak: Option<usize>,
+    pub(in crate::report) peak: Option<usize>,
 }
 
 /// What a panel holds.
 #[derive(Debug)]
-pub(super) enum Content<'a> {
+pub(in crate::report) enum Content<'a> {
     Lines(Vec<Series<'a>>),
     Bars(&'a [Option<Point>]),
 }
 
 /// A panel before it is laid out.
 #[derive(Debug)]
-pub(super) struct Plot<'a> {
-    pub(super) title: &'static str,
-    pub(super) height: f64,
+pub(in crate::report) struct Plot<'a> {
+    pub(in crate::report) title: &'static str,
+    pub(in crate::report) height: f64,
     /// Least and largest value.
-    pub(super) range: (f64, f64),
+    pub(in crate::report) range: (f64, f64),
     /// Whether levels are shares, named in percent.
-    pub(super) is_share: bool,
-    pub(super) content: Content<'a>,
+    pub(in crate::report) is_share: bool,
+    pub(in crate::report) content: Content<'a>,
 }
 
 const WIDTH: f64 = 400.0;
@@ -116,7 +117,7 @@ const RIGHT: f64 = 12.0;
 const CROWDED: usize = 40;
 
 /// Where on the x axis things stand.
-pub(super) enum Axis<'a> {
+pub(in crate::report) enum Axis<'a> {
     /// At equal distances.
     Names(&'a [String]),
     /// By a number, with the text that it is named by.
@@ -151,7 +152,7 @@ impl Axis<'_> {
 }
 
 /// Least and largest finite value; (0, 1) of none.
-pub(super) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(in crate::report) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let reduced = values
         .filter(|it| it.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
@@ -169,7 +170,7 @@ fn ruler((low, high): (f64, f64)) -> (f64, f64, f64) {
 }
 
 /// Lays panels out over an axis.
-pub(super) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Chart {
+pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Chart {
     let places = axis.places();
     let mut top = 18.0;
     let mut panels = Vec::with_capacity(plots.len());

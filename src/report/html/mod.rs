@@ -2,14 +2,13 @@
 
 mod about;
 mod changes;
-mod chart;
+pub(super) mod chart;
 mod classes;
-mod curve_page;
 mod curves;
-mod page;
+pub(super) mod page;
 mod results;
 mod samples;
-mod text;
+pub(super) mod text;
 mod verdict;
 
 use data_encoding::BASE64;
@@ -18,7 +17,6 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::Evidence;
-use super::measured::ModelCurve;
 use crate::text::names;
 use crate::verdict::report::Report;
 use page::Page;
@@ -47,10 +45,9 @@ pub(super) fn render(report: &Report, evidence: &Evidence) -> Vec<u8> {
     fill("page.html", &Page::new(report, evidence, data_uri), STYLE)
 }
 
-/// `curve.html`: clean curves with their tables in one file that needs nothing else. `command` makes them again.
-pub fn curve_page(curves: &[ModelCurve], warnings: &[String], command: &str) -> Vec<u8> {
-    let style = format!("{STYLE}\n{CURVE_STYLE}");
-    fill("curves.html", &curve_page::CurvePage::new(curves, warnings, command), &style)
+/// The page of clean curves.
+pub(super) fn curve_page(page: &impl serde::Serialize) -> Vec<u8> {
+    fill("curves.html", page, &format!("{STYLE}\n{CURVE_STYLE}"))
 }
 
 fn fill(template: &str, page: &impl serde::Serialize, style: &str) -> Vec<u8> {

@@ -44,7 +44,7 @@ pub(super) struct Page {
 
 /// A name and what it is.
 #[derive(Debug, Serialize)]
-pub(super) struct Fact {
+pub(in crate::report) struct Fact {
     pub(super) name: &'static str,
     pub(super) value: String,
     /// Whether it is to be compared letter by letter.
@@ -52,7 +52,7 @@ pub(super) struct Fact {
 }
 
 impl Fact {
-    pub(super) fn new(name: &'static str, value: impl Into<String>) -> Self {
+    pub(in crate::report) fn new(name: &'static str, value: impl Into<String>) -> Self {
         Self { name, value: clip(&value.into(), text::SENTENCE / 2), is_code: false }
     }
 

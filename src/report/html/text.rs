@@ -8,10 +8,10 @@ use crate::text::numbers::thousands;
 pub(super) const NAME: usize = 80;
 
 /// Longest sentence that holds names.
-pub(super) const SENTENCE: usize = 1200;
+pub(in crate::report) const SENTENCE: usize = 1200;
 
 /// At most so many characters; what is cut shows.
-pub(super) fn clip(text: &str, most: usize) -> String {
+pub(in crate::report) fn clip(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         // One character less, for the dots.
@@ -19,16 +19,8 @@ pub(super) fn clip(text: &str, most: usize) -> String {
     }
 }
 
-/// At most so many characters from the end, where names of modules differ; what is cut shows.
-pub(super) fn tail(text: &str, most: usize) -> String {
-    match text.chars().count().checked_sub(most) {
-        None | Some(0) => text.to_owned(),
-        Some(cut) => ['…'].into_iter().chain(text.chars().skip(cut + 1)).collect(),
-    }
-}
-
 /// Module paths without the modules that all of them begin and end with.
-pub(super) fn distinct(paths: &[String]) -> Vec<String> {
+pub(in crate::report) fn distinct(paths: &[String]) -> Vec<String> {
     let split: Vec<Vec<&str>> = paths.iter().map(|path| path.split('.').collect()).collect();
     let Some(first) = split.first().filter(|_| split.len() > 1) else { return paths.to_vec() };
     let shortest = split.iter().map(Vec::len).min().unwrap_or(0);
@@ -40,7 +32,7 @@ pub(super) fn distinct(paths: &[String]) -> Vec<String> {
 }
 
 /// A name from a file.
-pub(super) fn name(text: &str) -> String {
+pub(in crate::report) fn name(text: &str) -> String {
     clip(text, NAME)
 }
 
@@ -58,7 +50,7 @@ pub(super) fn interval(it: &Interval) -> String {
 }
 
 /// With a minus sign as wide as a digit.
-pub(super) fn signed(text: &str) -> String {
+pub(in crate::report) fn signed(text: &str) -> String {
     text.replace('-', "−")
 }
 
@@ -110,6 +102,5 @@ mod tests {
     fn long_names_are_cut_between_characters() {
         assert_eq!(clip("äöü", 3), "äöü");
         assert_eq!(clip("äöüß", 3), "äö…");
-        assert_eq!((tail("äöü", 3), tail("äöüß", 3)), ("äöü".to_owned(), "…üß".to_owned()));
     }
 }

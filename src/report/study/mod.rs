@@ -1,12 +1,17 @@
 //! The studies' results as bytes: one file per study, each with the table of the files that it is written to.
 
+pub mod curve;
+
 mod flow;
 mod labels;
+mod similarity;
 
 use serde_json::Value;
 
+use crate::study::results::curve::CurveResult;
 use crate::study::results::flow::FlowResult;
 use crate::study::results::labels::LabelsResult;
+use crate::study::results::similarity::SimilarityResult;
 use crate::study::results::{StudyResult, parse, schema, to_json};
 use crate::text::heatmap::Look;
 
@@ -86,7 +91,12 @@ pub struct Study {
 }
 
 /// Every study. A new one is a result in `study/results/`, a file here and a line.
-pub static STUDIES: &[Study] = &[Study::of::<LabelsResult>(), Study::of::<FlowResult>()];
+pub static STUDIES: &[Study] = &[
+    Study::of::<CurveResult>(),
+    Study::of::<SimilarityResult>(),
+    Study::of::<LabelsResult>(),
+    Study::of::<FlowResult>(),
+];
 
 impl Study {
     const fn of<R: StudyReport>() -> Self {

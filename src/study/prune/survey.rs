@@ -131,7 +131,7 @@ pub fn survey(
             q: q[tap],
             delta: deltas[tap].and_then(|_| difference(&knives, (tap, tap - 1), t_quantile(1))),
             margin: margin(&knives, tap),
-            cka: cka.as_ref().filter(|_| tap > 0).and_then(|cka| cka.matrix.0[tap][tap - 1]),
+            cka: cka.as_ref().filter(|_| tap > 0).and_then(|cka| cka.matrix[tap][tap - 1]),
             unit: unit.path,
             stage: unit.stage,
         })

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::StudyResult;
-use crate::audit::event::ModelSummary;
+use super::similarity::is_square;
+use crate::model::info::ModelSummary;
 use crate::modularity::Similarity;
 
 /// Where the adversarial images of a stored run lie among its clean images, as `advmod flow` writes it.
@@ -104,8 +105,7 @@ impl StudyResult for FlowResult {
         for (attack, flow) in self.found() {
             for rows in [&flow.clean, &flow.adversarial] {
                 // Without neighbours at the last tap there is no matrix.
-                let is_square = rows.len() == n && rows.iter().all(|row| row.len() == n);
-                if !(is_square || rows.is_empty()) {
+                if !(rows.is_empty() || is_square(rows, n)) {
                     return Err(format!("the class flow of {attack:?} is not of {n} classes"));
                 }
             }

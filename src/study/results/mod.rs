@@ -1,8 +1,10 @@
 //! What the studies give: plain data that reports and screens show. As JSON it names its study and the version of its form.
 
+pub mod curve;
 pub mod dynamics;
 pub mod flow;
 pub mod labels;
+pub mod similarity;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;

@@ -1,11 +1,11 @@
 //! Curves as CSV.
 
-use super::ModelCurve;
-use crate::modularity::{Modularity, ModularityError, TapModularity};
+use crate::modularity::TapRepeat;
 use crate::report::{cell, csv_table, safe_cell};
+use crate::study::results::curve::{CurveResult, ModelCurve};
 
 /// A row for each model, setting, tap and repeat.
-pub fn curve_csv(curves: &[ModelCurve]) -> Vec<u8> {
+pub(super) fn curve_csv(CurveResult { curves, .. }: &CurveResult) -> Vec<u8> {
     let header = [
         "model",
         "tap_index",
@@ -38,7 +38,7 @@ pub fn curve_csv(curves: &[ModelCurve]) -> Vec<u8> {
 }
 
 /// A row for each model, setting, tap and class.
-pub fn classes_csv(curves: &[ModelCurve]) -> Vec<u8> {
+pub(super) fn classes_csv(CurveResult { curves, .. }: &CurveResult) -> Vec<u8> {
     let header =
         ["model", "tap_index", "tap", "n", "k", "similarity", "class", "name", "q", "separation", "random_init"];
     let rows = curves.iter().flat_map(|it| {
@@ -72,21 +72,19 @@ fn before(it: &ModelCurve, index: usize, tap: &str) -> [String; 6] {
 }
 
 /// The rest; empty but for the reason where there is no Q.
-fn of_repeat(it: &ModelCurve, repeat: usize, found: &Result<TapModularity, ModularityError>) -> [String; 12] {
-    let (measured, reason) = (found.as_ref().ok(), found.as_ref().err());
-    let modularity = measured.map(|it| &it.modularity);
+fn of_repeat(it: &ModelCurve, repeat: usize, found: &TapRepeat) -> [String; 12] {
     [
         repeat.to_string(),
-        cell(modularity.map(|it| it.q)),
+        cell(found.q),
         cell(it.random_init),
-        cell(modularity.map(|it| it.null)),
-        cell(modularity.map(|it| it.null_std_dev)),
-        cell(modularity.and_then(Modularity::z)),
-        cell(modularity.map(|it| it.label_overlap)),
-        cell(measured.map(|it| it.knn_accuracy)),
-        cell(measured.map(|it| it.hubness.largest_in_degree)),
-        cell(measured.map(|it| it.hubness.skewness)),
-        cell(measured.map(|it| it.never_chosen)),
-        safe_cell(&cell(reason)),
+        cell(found.null),
+        cell(found.null_std_dev),
+        cell(found.z),
+        cell(found.label_overlap),
+        cell(found.knn_accuracy),
+        cell(found.hubness.map(|hub| hub.largest_in_degree)),
+        cell(found.hubness.map(|hub| hub.skewness)),
+        cell(found.never_chosen),
+        safe_cell(&cell(found.reason.as_ref())),
     ]
 }

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::super::measured::{ModelCurve, groups};
-use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
-use super::page::Fact;
-use super::text::{clip, distinct, name, signed};
-use crate::audit::event::Tool;
+use super::picture::groups;
 use crate::modularity::{ClassQ, TapPoint};
+use crate::report::html::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
+use crate::report::html::page::Fact;
+use crate::report::html::text::{SENTENCE, clip, distinct, name, signed};
+use crate::study::results::curve::{CurveResult, ModelCurve};
+use crate::text::numbers::number;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -86,8 +87,7 @@ const CLASSES: usize = 30;
 const TAPS: usize = 12;
 
 impl CurvePage {
-    pub(super) fn new(curves: &[ModelCurve], warnings: &[String], command: &str) -> Self {
-        let tool = Tool::this();
+    pub(super) fn new(CurveResult { advmod, libtorch, command, curves, warnings }: &CurveResult) -> Self {
         Self {
             title: title(curves),
             subtitle: subtitle(curves),
@@ -97,10 +97,10 @@ impl CurvePage {
             tables: curves.iter().map(table).collect(),
             classes: curves.iter().take(MOST).map(classes).collect(),
             hubs: figures(curves, "neighbours", &HUBS, false),
-            warnings: warnings.iter().map(|it| clip(it, super::text::SENTENCE)).collect(),
-            command: command.to_owned(),
-            facts: facts(curves, &tool),
-            tool: format!("{} {}", tool.name, tool.version),
+            warnings: warnings.iter().map(|it| clip(it, SENTENCE)).collect(),
+            command: command.clone(),
+            facts: facts(curves, advmod, libtorch),
+            tool: format!("advmod {advmod}"),
         }
     }
 }
@@ -233,12 +233,12 @@ fn summary(it: &ModelCurve) -> [String; 5] {
         text.map_or("–".to_owned(), |text| signed(&text))
     };
     let peak = it.curve.peak().and_then(|peak| it.curve.taps.get(peak.index));
-    let z = signed(&crate::text::numbers::number(peak.and_then(|tap| tap.z), 0));
+    let z = signed(&number(peak.and_then(|tap| tap.z), 0));
     [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().next_back())]
 }
 
 fn table(it: &ModelCurve) -> Table {
-    let number = |value: Option<f64>, digits: usize| signed(&crate::text::numbers::number(value, digits));
+    let number = |value: Option<f64>, digits: usize| signed(&number(value, digits));
     let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1}\u{a0}%", 100.0 * value));
     let rows = it.curve.taps.iter().zip(&it.details).map(|(point, details)| {
         let weakest =
@@ -293,7 +293,7 @@ fn classes(it: &ModelCurve) -> ClassPanel {
             let found = it.details[tap].classes.iter().find(|it| it.class == class.class);
             let separation = found.and_then(|it| it.separation);
             Cell {
-                text: signed(&crate::text::numbers::number(separation, 2)),
+                text: signed(&number(separation, 2)),
                 heat: separation.map_or(0, |it| (100.0 * (1.0 - it).clamp(0.0, 1.0)).round() as u32),
             }
         };
@@ -321,9 +321,9 @@ fn classes(it: &ModelCurve) -> ClassPanel {
     }
 }
 
-fn facts(curves: &[ModelCurve], tool: &Tool) -> Vec<Fact> {
+fn facts(curves: &[ModelCurve], advmod: &str, libtorch: &str) -> Vec<Fact> {
     let mut facts = vec![
-        Fact::new("Tool", format!("{} {}, libtorch {}", tool.name, tool.version, tool.libtorch)),
+        Fact::new("Tool", format!("advmod {advmod}, libtorch {libtorch}")),
         Fact::new("Data", curves.first().map_or(String::new(), |it| name(&it.data))),
     ];
     let mut seen: Vec<&str> = Vec::new();
@@ -339,7 +339,7 @@ fn facts(curves: &[ModelCurve], tool: &Tool) -> Vec<Fact> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::curve_page;
+    use super::super::page_of;
     use super::*;
     use crate::modularity::{Curve, ModularityError, Neighbors, Similarity, TapDetails, TapModularity};
 
@@ -369,7 +369,14 @@ mod tests {
     }
 
     fn html(curves: &[ModelCurve], command: &str) -> String {
-        String::from_utf8(curve_page(curves, &["a <b>".to_owned()], command)).unwrap()
+        let result = CurveResult {
+            advmod: "1".to_owned(),
+            libtorch: "2".to_owned(),
+            command: command.to_owned(),
+            curves: curves.to_vec(),
+            warnings: vec!["a <b>".to_owned()],
+        };
+        String::from_utf8(page_of(&result)).unwrap()
     }
 
     #[test]

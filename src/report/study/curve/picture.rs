@@ -1,8 +1,9 @@
 //! Curves as an SVG picture.
 
-use super::{ModelCurve, tail};
 use crate::modularity::{Curve, TapPoint};
 use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::study::results::curve::{CurveResult, ModelCurve};
+use crate::text::names::tail;
 
 /// What lines of weights that are not random are called.
 const LOADED: &str = "as loaded";
@@ -15,10 +16,10 @@ const TITLE: usize = 52;
 const NAME: usize = 56;
 
 /// A chart with standard deviations as bands for each list of taps, or for each of its N and similarities; lines are named by what they differ in.
-pub fn picture(curves: &[ModelCurve]) -> String {
+pub(super) fn picture(CurveResult { curves, .. }: &CurveResult) -> Vec<u8> {
     let range = q_range(curves.iter().map(|it| &it.curve), &[]);
     let drawn: Vec<LineChart> = groups(curves).iter().map(|group| chart(group, range)).collect();
-    charts(&drawn, "Modularity by tap, a line for each model and setting")
+    charts(&drawn, "Modularity by tap, a line for each model and setting").into_bytes()
 }
 
 /// From the tenth below what is lowest to the tenth above what is highest: Q with its deviation, and these values.
@@ -36,15 +37,15 @@ pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>, others: &[f64]) -> (
 }
 
 /// Curves over the same taps that stand in one chart.
-pub(in crate::report) struct Group<'a> {
+pub(super) struct Group<'a> {
     /// What all of them share.
-    pub(in crate::report) title: String,
+    pub(super) title: String,
     /// Each with what it differs in.
-    pub(in crate::report) lines: Vec<(String, &'a ModelCurve)>,
+    pub(super) lines: Vec<(String, &'a ModelCurve)>,
 }
 
 /// The curves by their taps; many of them also by N and similarity.
-pub(in crate::report) fn groups(curves: &[ModelCurve]) -> Vec<Group<'_>> {
+pub(super) fn groups(curves: &[ModelCurve]) -> Vec<Group<'_>> {
     let taps = |it: &ModelCurve| it.curve.taps.iter().map(|tap| tap.tap.clone()).collect::<Vec<_>>();
     let all: Vec<&ModelCurve> = curves.iter().collect();
     (grouped(&all, &taps).into_iter())
