@@ -2,8 +2,10 @@
 
 CARGO ?= cargo
 OUT ?= advmod-report
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHECKED := target/checked
 
-.PHONY: setup build audit test bench clean
+.PHONY: setup build audit test check-dependencies check-outputs check-python bench clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -16,11 +18,47 @@ audit: build
 	./target/release/advmod audit --attacks all --preset quick --out $(OUT)
 
 # Everything that CI runs. The tests come last, so that their summary ends the output.
-test: setup
+test: setup check-dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	$(CARGO) test --workspace --locked --no-run
+	@$(MAKE) --no-print-directory check-outputs
 	$(CARGO) test --workspace --locked
+
+# Licences, sources and version requirements of all dependencies, by deny.toml. Security advisories would need the network.
+check-dependencies:
+	@if $(CARGO) deny --version > /dev/null 2>&1; then \
+		$(CARGO) deny --offline --all-features check bans licenses sources; \
+	else \
+		echo "skipped: the licences and sources of dependencies: cargo-deny is not installed"; \
+	fi
+
+# Reads back what a run writes, with other programs than those that wrote it. Needs target/debug/advmod, which the tests build.
+check-outputs: .venv/ready
+	@rm -rf $(CHECKED)
+	@./target/debug/advmod audit --attacks fgsm,cw --preset quick --samples 16 --gate 'asr.fgsm <= 99 %' --quiet --out $(CHECKED)/run \
+		> /dev/null || [ $$? = 4 ]
+	@./target/debug/advmod export $(CHECKED)/run --format npz --output $(CHECKED)/arrays --quiet > /dev/null
+	@./target/debug/advmod export $(CHECKED)/run --format png --output $(CHECKED)/pictures --quiet > /dev/null
+	.venv/bin/python scripts/check_formats.py $(CHECKED)/run --export $(CHECKED)/arrays --export $(CHECKED)/pictures
+	@if [ -n "$(CHROMIUM)" ]; then \
+		python3 scripts/check_html.py "$(CHROMIUM)" $(CHECKED)/run/report.html; \
+	else \
+		echo "skipped: report.html in a browser: there is no Chromium (CHROMIUM says where it is)"; \
+	fi
+
+# Exported torchvision models against PyTorch itself: gigabytes of packages, and minutes.
+check-python: build .venv-torch/ready
+	$(CARGO) build --release --locked --example gradient
+	.venv-torch/bin/python scripts/check_exports.py $(FAMILIES)
+
+.venv/ready: scripts/requirements.txt
+.venv-torch/ready: scripts/requirements-torch.txt
+.venv/ready .venv-torch/ready:
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # Speed beside other attack libraries on the same model and images; see benches/README.md.
 # WEIGHTS, IMAGES, PEERS and PYTHON say what to compare with; BENCH takes more options, such as --only jsma,cw.
@@ -29,4 +67,4 @@ bench: build
 
 clean:
 	$(CARGO) clean
-	rm -rf .libtorch .libtorch-download
+	rm -rf .libtorch .libtorch-download .venv .venv-torch
