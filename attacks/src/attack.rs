@@ -91,6 +91,45 @@ impl Attack {
     }
 }
 
+/// How an attack looks for its change; what its failures mean depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttackKind {
+    /// One step as long as the whole budget.
+    OneStep,
+    /// Many gradient steps inside the budget: more of them should break more.
+    Iterated(Steps),
+    /// Many gradient steps towards the smallest change, as far as that takes.
+    Minimizing,
+    /// Trial of many changes, judged by the class scores alone.
+    Search,
+}
+
+impl AttackKind {
+    /// Its steps, where it is iterated inside a budget.
+    pub fn steps(self) -> Option<Steps> {
+        match self {
+            Self::Iterated(steps) => Some(steps),
+            _ => None,
+        }
+    }
+
+    /// Whether it follows the gradient more than once.
+    pub fn repeats_steps(self) -> bool {
+        matches!(self, Self::Iterated(_) | Self::Minimizing)
+    }
+}
+
+/// What an iterated attack's parameters say about its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// The parameter with their number: the attack's effort.
+    pub count: &'static str,
+    /// The parameter with their length: a size, a share of ε such as `eps/4`, or `auto` where it crosses any budget.
+    pub length: Option<&'static str>,
+    /// Whether the attack tells after how many forward passes a sample first met the goal.
+    pub knows_first_success: bool,
+}
+
 /// Everything the outside world knows about an attack: help texts, forms, reports and tests read it.
 #[derive(Debug)]
 pub struct AttackSpec {
@@ -100,6 +139,8 @@ pub struct AttackSpec {
     pub title: &'static str,
     /// One or two plain sentences: what it does and when to use it.
     pub what: &'static str,
+    /// How it looks for its change.
+    pub kind: AttackKind,
     /// What it needs.
     pub access: Access,
     /// Norms that it knows; the first is its default.
@@ -118,6 +159,13 @@ pub struct AttackSpec {
     pub defaults: fn() -> toml::Table,
     /// Checks its own parameters and makes the attack.
     pub build: fn(&toml::Table) -> Result<Attack, ParamError>,
+}
+
+/// Ids are unique.
+impl PartialEq for AttackSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 /// A publication.

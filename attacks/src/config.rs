@@ -56,7 +56,11 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
 impl AttackConfig {
     /// Builds the attack `id`: the preset's values for the norm in use, and `given` values over them.
     pub fn new(id: &str, preset: Preset, given: &toml::Table) -> Result<Self, ParamError> {
-        let spec = find(id)?;
+        Self::of(find(id)?, preset, given)
+    }
+
+    /// As [`new`](AttackConfig::new), of an attack that need not be in the catalog.
+    pub fn of(spec: &'static AttackSpec, preset: Preset, given: &toml::Table) -> Result<Self, ParamError> {
         check_keys(spec, given)?;
         let norm = read_norm(spec, given)?;
         let mut values = preset_values(spec, preset, norm)?;
@@ -97,7 +101,7 @@ impl AttackConfig {
         let sizes = match given.get("eps") {
             Some(Value::Array(sizes)) => sizes.clone(),
             Some(Value::String(text)) if text.contains('|') => text.split('|').map(|size| size.trim().into()).collect(),
-            _ => return Ok(vec![Self::new(id, preset, given)?]),
+            _ => return Ok(vec![Self::of(spec, preset, given)?]),
         };
         let bad = |why| Err(ParamError::bad(spec.id, "eps", show(&given["eps"]), why));
         if sizes.is_empty() || sizes.iter().any(|size| show(size).is_empty()) {
@@ -106,7 +110,7 @@ impl AttackConfig {
         let with_size = |size: Value| {
             let mut given = given.clone();
             given.insert("eps".to_owned(), size);
-            Self::new(id, preset, &given)
+            Self::of(spec, preset, &given)
         };
         let mut configs = sizes.into_iter().map(with_size).collect::<Result<Vec<_>, _>>()?;
         let value = |config: &Self| config.epsilon.map_or(0.0, Epsilon::value);

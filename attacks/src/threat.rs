@@ -154,7 +154,8 @@ impl Ball {
 }
 
 /// What counts as success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Goal {
     /// Any class but the true one.
     Untargeted,
@@ -175,6 +176,32 @@ impl fmt::Display for Goal {
             Self::Untargeted => f.write_str("untargeted"),
             Self::Targeted(target) => write!(f, "targeted ({target})"),
         }
+    }
+}
+
+impl FromStr for Goal {
+    type Err = ThreatError;
+
+    fn from_str(text: &str) -> Result<Self, ThreatError> {
+        match text.strip_prefix("targeted (").and_then(|rest| rest.strip_suffix(')')) {
+            Some(target) => Ok(Self::Targeted(target.parse()?)),
+            None if text == "untargeted" => Ok(Self::Untargeted),
+            None => Err(ThreatError("expected untargeted, or a target as in targeted (random)".to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Goal {
+    type Error = ThreatError;
+
+    fn try_from(text: String) -> Result<Self, ThreatError> {
+        text.parse()
+    }
+}
+
+impl From<Goal> for String {
+    fn from(goal: Goal) -> Self {
+        goal.to_string()
     }
 }
 
@@ -277,7 +304,11 @@ mod tests {
     fn targets_read_back_what_they_show() {
         for text in ["runner-up", "random", "least-likely", "next", "3"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+            let goal = Goal::Targeted(text.parse().unwrap());
+            assert_eq!(goal.to_string().parse(), Ok(goal));
         }
+        assert_eq!("untargeted".parse(), Ok(Goal::Untargeted));
+        assert!("targeted".parse::<Goal>().is_err());
         assert!("-1".parse::<Target>().is_err());
     }
 

@@ -3,11 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use advmod_attacks::threat::Norm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::attack::ResolvedAttack;
 use super::baseline::Baseline;
-use super::resolved::{ResolvedAttack, ResolvedPlan};
+use super::resolved::ResolvedPlan;
 use crate::measure::clean::ClassProbability;
 pub use crate::model::info::ModelSummary;
 use crate::modularity::{Curve, Interval};
@@ -339,6 +341,17 @@ pub struct SampleResult {
     /// cost is that attack's result.
     #[serde(default)]
     pub carried_from: Option<usize>,
+}
+
+impl SampleResult {
+    /// How far the sample was changed.
+    pub(crate) fn size(&self, norm: Norm) -> f64 {
+        match norm {
+            Norm::L0 => f64::from(self.l0),
+            Norm::L2 => self.l2,
+            Norm::Linf => self.linf,
+        }
+    }
 }
 
 /// Receives an audit's events. `Break` asks the engine to stop: after the batch in work, or at the next step of an attack that takes long.

@@ -2,6 +2,7 @@
 //!
 //! Front-ends see plans, events and the state that they add up to, never a model or a tensor.
 
+pub mod attack;
 pub mod plan;
 pub mod plan_file;
 pub mod preview;

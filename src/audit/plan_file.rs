@@ -3,8 +3,8 @@
 use advmod_attacks::config::typed;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
+use super::attack::ResolvedAttack;
 use super::plan::AuditPlan;
-use super::resolved::ResolvedAttack;
 
 /// Said at the top of a new file.
 const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
@@ -33,7 +33,7 @@ pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[Resolv
     let text = document.to_string();
     let plan: AuditPlan = toml::from_str(&text).map_err(|error| error.to_string())?;
     let job = plan.resolve().map_err(|error| format!("its other settings do not go with these attacks: {error}"))?;
-    let params = |attacks: &[ResolvedAttack]| attacks.iter().map(|it| it.params.clone()).collect::<Vec<_>>();
+    let params = |attacks: &[ResolvedAttack]| attacks.iter().map(ResolvedAttack::params).collect::<Vec<_>>();
     if params(&job.plan.attacks) == params(attacks) {
         Ok(text)
     } else {
@@ -57,14 +57,14 @@ fn new_document(written: &AuditPlan) -> Result<DocumentMut, String> {
 fn table(sweep: &[ResolvedAttack]) -> Table {
     let mut table = Table::new();
     table.insert("name", Item::Value(Value::from(sweep[0].name.as_str())));
-    for (key, value) in &sweep[0].params {
+    for (key, value) in sweep[0].params() {
         let value = if key == "eps" && sweep.len() > 1 {
-            let sizes = sweep.iter().filter_map(|attack| attack.params.get(key));
-            sizes.map(|size| scalar(size)).collect()
+            let sizes = sweep.iter().filter_map(|attack| attack.epsilon);
+            sizes.map(|size| scalar(&size.to_string())).collect()
         } else {
-            scalar(value)
+            scalar(&value)
         };
-        table.insert(key, Item::Value(value));
+        table.insert(&key, Item::Value(value));
     }
     table
 }

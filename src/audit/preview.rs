@@ -4,9 +4,9 @@ use advmod_attacks::attack::{Passes, Preset, Scale};
 use advmod_attacks::config::AttackConfig;
 use advmod_attacks::threat::{Goal, Target};
 
+use super::attack::{ResolvedAttack, label};
 use super::event::AuditStart;
 use super::plan::{AttackPlan, AuditPlan, PlanError};
-use super::resolved::{ResolvedAttack, label};
 
 /// An attack, or the attacks of a sweep, with all parameters.
 #[derive(Clone, Debug, PartialEq)]

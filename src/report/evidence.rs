@@ -134,12 +134,7 @@ fn budget(attacks: usize, taps: usize) -> usize {
 
 /// The samples to show, `each` of each kind: of equal changes the ones that come first.
 fn choose(attack: &AttackResult, seed: u64, each: usize) -> Vec<(usize, Chosen)> {
-    let norm = attack.attack.params.get("norm").map_or("", String::as_str);
-    let size = |it: &SampleResult| match norm {
-        "l0" => f64::from(it.l0),
-        "linf" => it.linf,
-        _ => it.l2,
-    };
+    let size = |it: &SampleResult| it.size(attack.attack.norm);
     // A hash of seed, attack and sample orders the samples at random, and alike whichever of them are there.
     let ticket = |it: &SampleResult| {
         let text = format!("{seed} {} {}", attack.attack.label, it.sample);
@@ -152,7 +147,7 @@ fn choose(attack: &AttackResult, seed: u64, each: usize) -> Vec<(usize, Chosen)>
         drawn.into_iter().map(|(_, sample)| (sample, chosen)).collect::<Vec<_>>()
     };
     // With a budget nearly every change is as large as that: the smallest ones tell nothing.
-    if attack.attack.budget().is_some() {
+    if attack.attack.epsilon.is_some() {
         let (mut broken, mut held) = (drawn(&|it| it.success, Chosen::Broken), drawn(&|it| !it.success, Chosen::Held));
         // Where one kind has fewer, the other takes its place.
         let (of_broken, of_held) = (broken.len(), held.len());
@@ -214,7 +209,7 @@ mod tests {
     fn the_choice_depends_on_the_report_alone() {
         let mut report = report();
         let attack = &mut report.attacks[1];
-        attack.attack.params.remove("eps");
+        attack.attack.epsilon = None;
         let attack = &*attack;
         let chosen = choose(attack, 7, EACH);
         assert_eq!(chosen, choose(attack, 7, EACH));

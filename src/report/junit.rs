@@ -75,7 +75,7 @@ fn properties(report: &Report, attack: Option<&AttackResult>) -> Vec<(String, St
         ("samples".to_owned(), report.data.indices.len().to_string()),
     ];
     if let Some(attack) = attack {
-        all.extend(attack.attack.params.iter().map(|(key, value)| (key.clone(), value.clone())));
+        all.extend(attack.attack.params());
         all.push(("attacked".to_owned(), attack.success_rate.of.to_string()));
         all.push(("broken".to_owned(), attack.success_rate.count.to_string()));
     }

@@ -76,7 +76,7 @@ pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             (Level::Warning, format!("{}: called off after {samples} images", attack_name(state, *attack)))
         }
         AuditEvent::AttacksAdded { attacks, .. } => {
-            let names: Vec<String> = attacks.iter().map(|it| format!("{} ({})", it.label, it.summary)).collect();
+            let names: Vec<String> = attacks.iter().map(|it| format!("{} ({})", it.label, it.summary())).collect();
             (Level::Info, format!("added: {}", names.join(", ")))
         }
         AuditEvent::AttackRefused { error } => (Level::Error, format!("not added: {error}")),

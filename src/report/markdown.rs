@@ -7,7 +7,7 @@ use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::modularity::TapPoint;
 use crate::stats::rates::Distances;
-use crate::text::numbers::{count, norm_sign, number};
+use crate::text::numbers::{count, number};
 use crate::verdict::change;
 use crate::verdict::findings::{self, FindingStatus};
 use crate::verdict::gates::Verdict;
@@ -102,7 +102,7 @@ fn write_worst_case(out: &mut String, report: &Report) -> std::fmt::Result {
         out,
         "The worst case is an attacker who tries every attack of the table and keeps what works: an image is broken if any attack met its \
          goal.{}{}\n",
-        match report.attacks.iter().any(|attack| attack.attack.targeted) {
+        match report.attacks.iter().any(|attack| attack.attack.is_targeted()) {
             true => {
                 " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
             }
@@ -127,14 +127,14 @@ fn write_sweeps(out: &mut String, report: &Report) -> std::fmt::Result {
          a smaller ε, that result is carried over, so the curve never falls. n is the number of attacked images.\n"
     )?;
     for sweep in &report.sweeps {
-        writeln!(out, "{} ({}, {}):\n", escape(&sweep.attack), norm_sign(&sweep.norm), escape(&sweep.goal))?;
+        writeln!(out, "{} ({}, {}):\n", escape(&sweep.attack), sweep.norm.sign(), escape(&sweep.goal.to_string()))?;
         row(out, &["ε", "as number", "attack", "success % [95 %]", "n", "carried"].map(str::to_owned))?;
         row(out, &["---"; 6].map(str::to_owned))?;
         for point in &sweep.points {
             let success = table::point_success(point);
             let (n, carried) = (point.success_rate.of.to_string(), point.carried.to_string());
             let value = format!("{:.5}", point.eps_value);
-            row(out, &[point.eps.clone(), value, point.label.clone(), success, n, carried])?;
+            row(out, &[point.eps.to_string(), value, point.label.clone(), success, n, carried])?;
         }
         writeln!(out)?;
     }

@@ -1,7 +1,7 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
 use crate::stats::rates::Rate;
-use crate::text::numbers::{count, norm_sign, number, percent};
+use crate::text::numbers::{count, number, percent};
 use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
 use crate::verdict::report::{AttackResult, AttackStatus, PeakResult, Report};
 use crate::verdict::{change, gates};
@@ -58,7 +58,7 @@ fn attack_row(attack: &AttackResult) -> [String; 12] {
     let failed = attack.status == AttackStatus::Failed;
     [
         attack.attack.label.clone(),
-        attack.attack.summary.clone(),
+        attack.attack.summary(),
         if failed { "failed".to_owned() } else { success(attack.status, rate) },
         if rate.of == 0 { dash() } else { rate.of.to_string() },
         percent(attack.adversarial_accuracy.and_then(|it| it.value)),
@@ -112,7 +112,7 @@ pub(super) fn budget_lines(report: &Report) -> Vec<String> {
         let (success, accuracy) = (it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()?);
         Some(format!(
             "within {} ε {} ({}): success {} %, accuracy {} %",
-            norm_sign(&it.norm),
+            it.norm.sign(),
             it.eps,
             it.attacks.join(", "),
             rate(success),
@@ -171,6 +171,6 @@ fn sweep_line(sweep: &Sweep) -> String {
         format!("{} → {rate}{carried}", point.eps)
     };
     let points: Vec<String> = sweep.points.iter().map(point).collect();
-    let norm = norm_sign(&sweep.norm);
+    let norm = sweep.norm.sign();
     format!("{} {norm}, {}, success % by ε: {}\n", sweep.attack, sweep.goal, points.join(", "))
 }

@@ -23,11 +23,6 @@ pub fn count(value: Option<f64>) -> String {
     number(value, usize::from(value.is_none_or(|value| value < 99.95)))
 }
 
-/// `L∞`, `L2`, `L0`.
-pub fn norm_sign(norm: &str) -> String {
-    if norm == "linf" { "L∞".to_owned() } else { norm.to_uppercase() }
-}
-
 /// A share in percent with one digit, or a dash.
 pub fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))

@@ -18,11 +18,11 @@ use super::samples::Look;
 use super::theme::{Marker, Palette, Theme};
 use super::update::update;
 use super::view;
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::{AuditEvent, GrowingCurves, Outcome, Stage};
 use crate::audit::follow::Feed;
 use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan};
-use crate::audit::resolved::ResolvedAttack;
 use crate::audit::state::AttackState;
 use crate::store::pixels::Picture;
 

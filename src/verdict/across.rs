@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use advmod_attacks::threat::Epsilon;
+use advmod_attacks::threat::{Epsilon, Goal, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ impl WorstCase {
             (false, true) => AttackStatus::Failed,
             (false, false) => AttackStatus::Complete,
         };
-        let has_untargeted = attacks.iter().any(|it| it.status == AttackStatus::Complete && !it.attack.targeted);
+        let has_untargeted = attacks.iter().any(|it| it.status == AttackStatus::Complete && !it.attack.is_targeted());
         let clean = clean.filter(|_| has_untargeted && status != AttackStatus::Incomplete);
         Some(Self {
             status,
@@ -58,9 +58,11 @@ impl WorstCase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetResult {
     /// `linf`, `l2` or `l0`.
-    pub norm: String,
+    #[schemars(with = "String")]
+    pub norm: Norm,
     /// As it was given: `8/255`.
-    pub eps: String,
+    #[schemars(with = "String")]
+    pub eps: Epsilon,
     /// Labels of the attacks that look for changes within the budget: of the norm, with this or a smaller ε, or for the smallest change.
     pub attacks: Vec<String>,
     /// Samples that any of them gets misclassified within the budget, of those that any attacked; absent unless all are complete.
@@ -71,14 +73,14 @@ pub struct BudgetResult {
 
 impl BudgetResult {
     /// As gates name it.
-    pub fn budget(&self) -> Option<Budget> {
-        Some(Budget { norm: self.norm.parse().ok()?, eps: self.eps.parse().ok()? })
+    pub fn budget(&self) -> Budget {
+        Budget { norm: self.norm, eps: self.eps }
     }
 }
 
 /// Every budget that an untargeted attack of the audit was given, in the plan's order.
 pub(crate) fn budgets(report: &Report) -> Vec<BudgetResult> {
-    let given = report.attacks.iter().filter(|it| !it.attack.targeted).filter_map(|it| it.attack.budget());
+    let given = report.attacks.iter().filter(|it| !it.attack.is_targeted()).filter_map(|it| it.attack.budget());
     let mut budgets: Vec<Budget> = Vec::new();
     for budget in given {
         let is_same = |it: &Budget| it.norm == budget.norm && it.eps.value().total_cmp(&budget.eps.value()).is_eq();
@@ -94,8 +96,8 @@ pub(crate) fn budgets(report: &Report) -> Vec<BudgetResult> {
             Some(Rate::new(counted.hits.len(), counted.of.len()))
         };
         BudgetResult {
-            norm: budget.norm.to_string(),
-            eps: budget.eps.to_string(),
+            norm: budget.norm,
+            eps: budget.eps,
             attacks: tried.map(|it| it.attack.label.clone()).collect(),
             success_rate: rate(Quantity::SuccessRate),
             adversarial_accuracy: rate(Quantity::Accuracy),
@@ -110,9 +112,11 @@ pub struct Sweep {
     /// As `advmod attacks` lists it.
     pub attack: String,
     /// How changes are measured: `linf`, `l2` or `l0`.
-    pub norm: String,
+    #[schemars(with = "String")]
+    pub norm: Norm,
     /// `untargeted`, or the rule by which targets are chosen.
-    pub goal: String,
+    #[schemars(with = "String")]
+    pub goal: Goal,
     /// The smallest ε first.
     pub points: Vec<SweepPoint>,
 }
@@ -123,7 +127,8 @@ pub struct SweepPoint {
     /// The attack's label, under which its other results stand.
     pub label: String,
     /// As it was given: `8/255`.
-    pub eps: String,
+    #[schemars(with = "String")]
+    pub eps: Epsilon,
     /// As one number.
     pub eps_value: f64,
     /// Of the attack at this size.
@@ -137,36 +142,36 @@ pub struct SweepPoint {
 /// The sweeps among the attacks.
 pub(crate) fn sweeps(attacks: &[AttackResult]) -> Vec<Sweep> {
     let groups = attacks.chunk_by(|a, b| a.attack.sweep.is_some() && a.attack.sweep == b.attack.sweep);
-    let param = |result: &AttackResult, key: &str| result.attack.params.get(key).cloned();
     let point = |result: &AttackResult| {
-        let eps = param(result, "eps").unwrap_or_default();
-        SweepPoint {
+        let eps = result.attack.epsilon?;
+        Some(SweepPoint {
             label: result.attack.label.clone(),
-            // Every plan was checked; a report that was edited by hand must not stop the others from being read.
-            eps_value: eps.parse().map_or(0.0, Epsilon::value),
             eps,
+            eps_value: eps.value(),
             status: result.status,
             success_rate: result.success_rate,
             carried: result.carried,
-        }
+        })
     };
     let sweep = |group: &[AttackResult]| Sweep {
         attack: group[0].attack.name.clone(),
-        norm: param(&group[0], "norm").unwrap_or_default(),
-        goal: match param(&group[0], "target") {
-            Some(target) => format!("targeted ({target})"),
-            None => "untargeted".to_owned(),
-        },
-        points: group.iter().map(point).collect(),
+        norm: group[0].attack.norm,
+        goal: group[0].attack.goal,
+        points: group.iter().filter_map(point).collect(),
     };
     groups.filter(|group| group[0].attack.sweep.is_some()).map(sweep).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use advmod_attacks::config::find;
+    use advmod_attacks::threat::Target;
+
     use super::*;
+    use crate::audit::attack::ResolvedAttack;
     use crate::audit::event::SampleResult;
-    use crate::audit::resolved::ResolvedAttack;
     use crate::audit::state::AttackState;
     use crate::verdict::report::attack_result;
 
@@ -190,18 +195,17 @@ mod tests {
         status: AttackStatus,
         sweep: Option<usize>,
     ) -> AttackResult {
-        let mut params = std::collections::BTreeMap::from([
-            ("eps".to_owned(), eps.to_owned()),
-            ("norm".to_owned(), "linf".to_owned()),
-        ]);
-        params.extend(target.map(|target| ("target".to_owned(), target.to_string())));
+        let goal = target.map_or(Goal::Untargeted, |target| Goal::Targeted(Target::Class(target.into())));
+        let (norm, epsilon) = (Norm::Linf, Some(eps.parse().unwrap()));
         let attack = ResolvedAttack {
             label: "pgd".to_owned(),
             name: "pgd".to_owned(),
+            spec: find("pgd").ok(),
             title: String::new(),
-            targeted: target.is_some(),
-            summary: String::new(),
-            params,
+            norm,
+            epsilon,
+            goal,
+            own: BTreeMap::new(),
             sweep,
         };
         let samples = predictions.iter().enumerate().map(|(at, &prediction)| sample(at, prediction, target)).collect();
@@ -238,6 +242,6 @@ mod tests {
         let sizes: Vec<Vec<f64>> =
             found.iter().map(|it| it.points.iter().map(|point| point.eps_value).collect()).collect();
         assert_eq!(sizes, [vec![2.0 / 255.0, 0.5], vec![1.0, 2.0]]);
-        assert_eq!((found[0].goal.as_str(), found[0].points[0].success_rate), ("untargeted", Rate::new(1, 2)));
+        assert_eq!((found[0].goal, found[0].points[0].success_rate), (Goal::Untargeted, Rate::new(1, 2)));
     }
 }

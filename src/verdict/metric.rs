@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use advmod_attacks::threat::Norm;
-
 use super::change;
 use super::report::{AttackResult, AttackStatus, PeakResult, Report};
 use crate::audit::baseline::{Baseline, Counted};
@@ -83,7 +81,7 @@ pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Ve
         }
         (Subject::Attacks(_), quantity) => {
             // Over a star, targeted attacks have no accuracy and are not meant.
-            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.targeted;
+            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.is_targeted();
             let meant = report.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
             for attack in meant {
                 of(&attack.attack.label, &|class| of_attack(report, attack, quantity, class));
@@ -200,7 +198,7 @@ fn together(
     let is_wrong = |it: &SampleResult| report.data.labels.get(it.sample) != Some(&it.prediction);
     // What the smallest change is of an attack without a bound; the others keep theirs.
     let is_inside = |attack: &AttackResult, it: &SampleResult| {
-        budget.is_none_or(|budget| attack.attack.budget().is_some() || size(it, budget.norm) <= limit(budget))
+        budget.is_none_or(|budget| attack.attack.epsilon.is_some() || it.size(budget.norm) <= limit(budget))
     };
     let wrong = places(&|attack, it| is_wrong(it) && is_inside(attack, it));
     if quantity == Quantity::SuccessRate {
@@ -216,13 +214,4 @@ fn together(
 /// Largest size that counts as within. Distances are sums of f32 values.
 fn limit(budget: &Budget) -> f64 {
     budget.eps.value() + 1e-6
-}
-
-/// How far a sample was changed.
-pub(crate) fn size(it: &SampleResult, norm: Norm) -> f64 {
-    match norm {
-        Norm::L0 => f64::from(it.l0),
-        Norm::L2 => it.l2,
-        Norm::Linf => it.linf,
-    }
 }

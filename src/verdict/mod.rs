@@ -13,12 +13,12 @@ pub mod validity;
 
 pub use report::Report;
 
-use crate::audit::resolved::ResolvedAttack;
+use crate::audit::attack::ResolvedAttack;
 
 /// An attack's label, with its norm and size where the audit runs others of its name.
 pub fn shown_label(report: &Report, attack: &ResolvedAttack) -> String {
     match report.attacks.iter().filter(|it| it.attack.name == attack.name).count() {
         0 | 1 => attack.label.clone(),
-        _ => format!("{} ({})", attack.label, attack.summary),
+        _ => format!("{} ({})", attack.label, attack.summary()),
     }
 }

@@ -9,11 +9,12 @@ use super::classes::{self, ClassResult};
 use super::findings::{self, Finding};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::{
     AttackCurves, AuditStart, CleanCurves, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, SampleResult, Tool,
 };
 use crate::audit::gate::Day;
-use crate::audit::resolved::{ResolvedAttack, ResolvedPlan};
+use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::{AttackState, AuditState};
 use crate::measure::clean::ClassProbability;
 use crate::modularity::{Curve, Interval};
@@ -253,7 +254,7 @@ pub(crate) fn attack_result(
     };
     let broken = || found.samples.iter().filter(|sample| sample.success);
     let n_broken = broken().count();
-    let untargeted = !attack.targeted;
+    let untargeted = !attack.is_targeted();
     let survived = correct
         .filter(|_| status == AttackStatus::Complete && untargeted)
         .map(|(correct, _)| correct.saturating_sub(n_broken));

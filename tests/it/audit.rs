@@ -177,7 +177,7 @@ fn what_a_smaller_size_broke_counts_at_every_larger_one() {
     assert_eq!(pixels("fgsm-3")[image.clone()], pixels("fgsm-2")[image]);
 
     let [curve] = &found.sweeps[..] else { panic!("one sweep") };
-    assert_eq!(curve.points.iter().map(|point| point.eps.as_str()).collect::<Vec<_>>(), ["8/255", "0.05", "0.3"]);
+    assert_eq!(curve.points.iter().map(|point| point.eps.to_string()).collect::<Vec<_>>(), ["8/255", "0.05", "0.3"]);
     assert!(curve.points.is_sorted_by(|a, b| a.success_rate.count <= b.success_rate.count));
     assert!(
         table.contains("success % by ε: 8/255 →") && table.contains(&format!("({} carried)", large.carried)),

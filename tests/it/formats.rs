@@ -66,7 +66,7 @@ pub fn every_kind() -> Vec<(&'static str, Report)> {
 fn with_baseline(journal: &str) -> Report {
     let (mut state, _) = journal::replay(journal);
     let mut earlier = Report::new(&state).unwrap();
-    earlier.attacks[0].attack.params.insert("eps".to_owned(), "1/255".to_owned());
+    earlier.attacks[0].attack.epsilon = "1/255".parse().ok();
     "cw".clone_into(&mut earlier.attacks[1].attack.label);
     earlier.attacks[1].peak_drop = None;
     earlier.clean.predictions.fill(0);

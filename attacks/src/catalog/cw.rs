@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::attack::{
-    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
+    read_params,
 };
 use crate::best::{Best, Offer, Open};
 use crate::error::{AttackError, ParamError};
@@ -19,6 +20,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "Carlini-Wagner L2",
     what: "Minimizes the change itself, by gradient descent with a search for the trade-off between size and success. Finds the \
            smallest changes of all attacks, at many times PGD's cost: read its distances, not its success rate.",
+    kind: AttackKind::Minimizing,
     access: Access::Gradients,
     norms: &[Norm::L2],
     untargeted: true,

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use tch::Tensor;
 
-use crate::attack::{Attack, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, PresetValues, Scale, read_params};
+use crate::attack::{
+    Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, PresetValues, Scale, read_params,
+};
 use crate::error::{AttackError, ParamError};
 use crate::loss::cross_entropy;
 use crate::query::Query;
@@ -15,6 +17,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "Fast gradient sign method",
     what: "Takes one step as long as the whole budget, up the gradient of the loss. The cheapest attack: a first look, and a lower bound \
            that stronger attacks should beat.",
+    kind: AttackKind::OneStep,
     access: Access::Gradients,
     norms: &[Norm::Linf, Norm::L2],
     untargeted: true,

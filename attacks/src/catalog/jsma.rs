@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::attack::{
-    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
+    read_params,
 };
 use crate::error::{AttackError, ParamError};
 use crate::loss::margin;
@@ -20,6 +21,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "Jacobian-based saliency map attack",
     what: "Changes two features at a time, those that the gradients of the logits say matter most, until the class changes. Finds \
            changes of few pixels, however large.",
+    kind: AttackKind::Minimizing,
     access: Access::Gradients,
     norms: &[Norm::L0],
     untargeted: true,

@@ -16,10 +16,13 @@ pub static ATTACKS: &[&AttackSpec] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::Preset;
-    use crate::config::{AttackConfig, SHARED_PARAMS, preset_values, typed};
     use std::collections::BTreeSet;
+
     use toml::Value;
+
+    use crate::attack::{Attack, AttackKind, Preset};
+    use crate::config::{AttackConfig, SHARED_PARAMS, preset_values, typed};
+    use crate::victim::Access;
 
     #[test]
     fn ids_are_unique_and_in_kebab_case() {
@@ -66,6 +69,20 @@ mod tests {
                 assert!(!SHARED_PARAMS.iter().any(|shared| shared.name == param.name), "{}.{}", spec.id, param.name);
             }
             assert!((spec.build)(&defaults).is_ok(), "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn kinds_go_with_what_the_attacks_are() {
+        for spec in ATTACKS {
+            let built = (spec.build)(&(spec.defaults)()).unwrap();
+            let is_bounded = matches!(spec.kind, AttackKind::OneStep | AttackKind::Iterated(_));
+            assert_eq!(is_bounded, matches!(built, Attack::Budget(_)), "{}", spec.id);
+            assert_eq!(spec.kind == AttackKind::Search, spec.access == Access::Logits, "{}", spec.id);
+            let steps = spec.kind.steps().into_iter().flat_map(|steps| [Some(steps.count), steps.length]).flatten();
+            for name in steps {
+                assert!(spec.params.iter().any(|param| param.name == name), "{}.{name}", spec.id);
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
+    Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, Steps,
+    read_params,
 };
 use crate::best::{Best, Open};
 use crate::error::{AttackError, ParamError};
@@ -18,6 +19,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "Projected gradient descent",
     what: "Takes many small gradient steps from a random start and projects each back into the budget. The usual measure of robustness \
            within a ball; more steps, restarts and the margin loss make it stronger.",
+    kind: AttackKind::Iterated(Steps { count: "steps", length: Some("step"), knows_first_success: true }),
     access: Access::Gradients,
     norms: &[Norm::Linf, Norm::L2],
     untargeted: true,

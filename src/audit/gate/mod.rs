@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::resolved::ResolvedAttack;
+use super::attack::ResolvedAttack;
 use expr::{GateExpr, Quantity, Subject};
 
 /// One `[[gate]]` of a plan file, or one `--gate`.
@@ -184,7 +184,7 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
             meant
         }
     };
-    if metric.quantity == Quantity::Accuracy && meant.iter().all(|attack| attack.targeted) {
+    if metric.quantity == Quantity::Accuracy && meant.iter().all(|attack| attack.is_targeted()) {
         return Err("a targeted attack has no accuracy; use its asr".to_owned());
     }
     Ok(())

@@ -9,10 +9,11 @@ use advmod_attacks::error::ParamError;
 use advmod_attacks::threat::Norm;
 use serde::{Deserialize, Serialize};
 
+use super::attack::label;
 use super::baseline::Baseline;
 use super::gate::{self, GatePlan, WaiverPlan};
 use super::plan_file::with_attacks;
-use super::resolved::{ResolvedPlan, command, label};
+use super::resolved::{ResolvedPlan, command};
 use super::state::AuditState;
 use crate::data::{OpenOptions, Selection, Split};
 use crate::model::device::DeviceChoice;

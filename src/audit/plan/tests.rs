@@ -1,6 +1,6 @@
 //! Plans: merging, defaults, sweeps, bad settings.
 
-use super::super::resolved::spec;
+use super::super::attack::spec;
 use super::*;
 
 fn plan(text: &str) -> AuditPlan {
@@ -27,10 +27,10 @@ fn repeated_attacks_get_numbers() {
 #[test]
 fn stop_reaches_the_attacks_that_have_it_the_default_ones_too() {
     let job = plan("stop = \"first\"").resolve().unwrap();
-    let stops: Vec<Option<&String>> = job.plan.attacks.iter().map(|attack| attack.params.get("stop")).collect();
+    let stops: Vec<Option<&String>> = job.plan.attacks.iter().map(|attack| attack.own.get("stop")).collect();
     assert_eq!(stops, [None, Some(&"first".to_owned())]);
     let job = plan("stop = \"first\"\n[[attack]]\nname = \"pgd\"\nstop = \"never\"").resolve().unwrap();
-    assert_eq!(job.plan.attacks[0].params["stop"], "never");
+    assert_eq!(job.plan.attacks[0].own["stop"], "never");
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn a_sweep_becomes_an_attack_per_size_and_one_flag_of_the_command() {
             "[[attack]]\nname = \"fgsm\"\n[[attack]]\nname = \"pgd\"\neps = {eps}\n[[attack]]\nname = \"pgd\"\n"
         );
         let job = plan(&text).resolve().unwrap();
-        let attacks: Vec<(&str, &str, Option<usize>)> =
-            job.plan.attacks.iter().map(|it| (it.label.as_str(), it.params["eps"].as_str(), it.sweep)).collect();
-        let expected =
-            [("fgsm", "8/255", None), ("pgd", "2/255", Some(1)), ("pgd-2", "8/255", Some(1)), ("pgd-3", "8/255", None)];
+        let attacks: Vec<(&str, String, Option<usize>)> =
+            job.plan.attacks.iter().map(|it| (it.label.as_str(), it.summary(), it.sweep)).collect();
+        let expected = [("fgsm", "8", None), ("pgd", "2", Some(1)), ("pgd-2", "8", Some(1)), ("pgd-3", "8", None)]
+            .map(|(label, eps, sweep)| (label, format!("L∞ ε {eps}/255"), sweep));
         assert_eq!(attacks, expected);
         assert_eq!(job.plan.command.matches("--attack").count(), 3);
         assert!(job.plan.command.contains("--attack 'pgd:eps=2/255|8/255,goal="), "{}", job.plan.command);
@@ -61,7 +61,7 @@ fn a_sweep_becomes_an_attack_per_size_and_one_flag_of_the_command() {
             ..AuditPlan::default()
         };
         let again = again.resolve().unwrap();
-        assert_eq!(again.plan.attacks[1].params, job.plan.attacks[2].params);
+        assert_eq!(again.plan.attacks[1].params(), job.plan.attacks[2].params());
     }
 }
 

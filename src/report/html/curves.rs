@@ -6,7 +6,6 @@ use super::super::table::point_success;
 use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
-use crate::text::numbers::norm_sign;
 use crate::verdict::report::{AttackResult, AttackStatus, Report};
 use crate::verdict::shown_label;
 
@@ -179,7 +178,7 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
         "Line chart of modularity Q over the taps for {label}, clean and attacked, with bars of the drop below. {sentence}"
     );
     Some(Figure {
-        title: format!("{label}, {}, N = {}", text::clip(&attack.attack.summary, 60), curves.clean.n),
+        title: format!("{label}, {}, N = {}", text::clip(&attack.attack.summary(), 60), curves.clean.n),
         chart: chart(alternative, &Axis::Names(&distinct(taps)), &plots),
         head: vec!["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
         rows: rows.collect(),
@@ -247,8 +246,8 @@ pub(super) struct SweepView {
 
 pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
     let view = |sweep: &crate::verdict::across::Sweep| {
-        let title = format!("{}, {}, {}", name(&sweep.attack), norm_sign(&name(&sweep.norm)), name(&sweep.goal));
-        let numbers: Vec<(f64, String)> = sweep.points.iter().map(|it| (it.eps_value, it.eps.clone())).collect();
+        let title = format!("{}, {}, {}", name(&sweep.attack), sweep.norm.sign(), sweep.goal);
+        let numbers: Vec<(f64, String)> = sweep.points.iter().map(|it| (it.eps_value, it.eps.to_string())).collect();
         let points: Vec<Option<Point>> = sweep
             .points
             .iter()
@@ -259,7 +258,7 @@ pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
             .collect();
         let rows = sweep.points.iter().map(|it| {
             [
-                name(&it.eps),
+                it.eps.to_string(),
                 format!("{:.5}", it.eps_value),
                 name(&it.label),
                 point_success(it),
@@ -278,7 +277,7 @@ pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
         let told: Vec<String> = sweep
             .points
             .iter()
-            .filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, name(&it.eps))))
+            .filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, it.eps)))
             .collect();
         let label = format!("Line chart of the success rate over ε for {title}: {}.", told.join(", "));
         SweepView {

@@ -1,13 +1,13 @@
 //! What was run against the model, and what it did.
 
-use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::threat::Goal;
 use advmod_attacks::victim::Access;
 use serde::Serialize;
 
 use super::page::status_word;
 use super::text::{self, clip, name};
 use crate::stats::rates::Rate;
-use crate::text::numbers::{count, norm_sign};
+use crate::text::numbers::count;
 use crate::verdict::across::BudgetResult;
 use crate::verdict::report::{AttackResult, AttackStatus, Report};
 
@@ -18,7 +18,7 @@ pub(super) struct Threat {
     title: String,
     goal: String,
     access: &'static str,
-    norm: String,
+    norm: &'static str,
     eps: String,
     budget: String,
     paper: Option<PaperView>,
@@ -88,30 +88,23 @@ impl Bar {
 pub(super) fn threats(report: &Report) -> Vec<Threat> {
     let threat = |it: &AttackResult| {
         let attack = &it.attack;
-        let param = |key: &str| attack.params.get(key).cloned();
-        let spec = ATTACKS.iter().find(|spec| spec.id == attack.name);
-        let budget: Vec<String> = attack
-            .params
-            .iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "eps" | "norm" | "goal" | "target"))
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect();
+        let budget: Vec<String> = attack.own.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         Threat {
             label: name(&attack.label),
             title: name(&attack.title),
-            goal: match param("target") {
-                Some(target) => format!("targeted: {}", name(&target)),
-                None => "untargeted: any wrong class".to_owned(),
+            goal: match attack.goal {
+                Goal::Targeted(target) => format!("targeted: {target}"),
+                Goal::Untargeted => "untargeted: any wrong class".to_owned(),
             },
-            access: match spec.map(|it| it.access) {
+            access: match attack.spec.map(|it| it.access) {
                 Some(Access::Gradients) => "white-box: weights and gradients",
                 Some(Access::Logits) => "black-box: class scores of any image",
                 None => "unknown",
             },
-            norm: param("norm").map_or("–".to_owned(), |norm| norm_sign(&norm)),
-            eps: param("eps").map_or("not set: seeks the smallest change".to_owned(), |eps| name(&eps)),
+            norm: attack.norm.sign(),
+            eps: attack.epsilon.map_or("not set: seeks the smallest change".to_owned(), |eps| eps.to_string()),
             budget: clip(&budget.join(", "), text::SENTENCE),
-            paper: spec.map(|it| PaperView {
+            paper: attack.spec.map(|it| PaperView {
                 text: format!("{}, {} {}", it.paper.authors, it.paper.venue, it.paper.year),
                 url: it.paper.url,
             }),
@@ -146,7 +139,7 @@ pub(super) fn results(report: &Report) -> Results {
         together("worst case".to_owned(), summary, it.status, &it.success_rate, it.adversarial_accuracy.as_ref())
     });
     let budget = |it: &BudgetResult| {
-        let label = format!("within {} ε {}", norm_sign(&it.norm), name(&it.eps));
+        let label = format!("within {} ε {}", it.norm.sign(), it.eps);
         let accuracy = it.adversarial_accuracy.as_ref();
         let summary = format!("any of {}", clip(&it.attacks.join(", "), 200));
         Some(together(label, summary, AttackStatus::Complete, it.success_rate.as_ref()?, accuracy))
@@ -159,7 +152,7 @@ pub(super) fn results(report: &Report) -> Results {
         }
         _ => "",
     };
-    let targeted = match report.attacks.iter().any(|it| it.attack.targeted) {
+    let targeted = match report.attacks.iter().any(|it| it.attack.is_targeted()) {
         true => {
             " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
         }
@@ -182,7 +175,7 @@ fn row(it: &AttackResult, seconds: Option<f64>) -> Row {
     let known = it.samples.iter().filter(|sample| sample.forwards_to_success.is_some()).count();
     Row {
         label: name(&it.attack.label),
-        summary: clip(&it.attack.summary, 200),
+        summary: clip(&it.attack.summary(), 200),
         status: status_word(it.status),
         error: it.error.as_ref().map(|error| clip(error, text::SENTENCE)),
         success: Bar::new(&it.success_rate),

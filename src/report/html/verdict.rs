@@ -6,7 +6,6 @@ use super::text::{self, clip, name};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::stats::rates::Rate;
-use crate::text::numbers::norm_sign;
 use crate::verdict::across::BudgetResult;
 use crate::verdict::conclusion::Conclusion;
 use crate::verdict::findings::strongest;
@@ -141,7 +140,7 @@ fn headline(report: &Report) -> String {
     let mut parts = Vec::new();
     let strongest = strongest(report).or(report.attacks.first()).filter(|it| it.success_rate.of > 0);
     if let Some(it) = strongest {
-        let (title, summary) = (name(&it.attack.title), name(&it.attack.summary));
+        let (title, summary) = (name(&it.attack.title), name(&it.attack.summary()));
         parts.push(format!(" {title} ({summary}) breaks {}", counted(&it.success_rate)));
     }
     if let Some(worst) = report.worst_case.as_ref().filter(|it| it.success_rate.of > 0) {
@@ -166,10 +165,10 @@ fn figures(report: &Report) -> Vec<Figure> {
     };
     let mut figures = vec![figure("Clean accuracy".to_owned(), report.clean.accuracy.as_ref())];
     let Some(strongest) = strongest(report).or(report.attacks.first()) else { return figures };
-    let own = strongest.attack.budget().map(|it| it.to_string());
-    let is_own = |it: &&BudgetResult| it.budget().map(|it| it.to_string()) == own && own.is_some();
+    let own = strongest.attack.budget();
+    let is_own = |it: &&BudgetResult| Some(it.budget()) == own;
     if let Some(it) = report.budgets.iter().find(is_own) {
-        let within = format!("{} ε {}", norm_sign(&it.norm), name(&it.eps));
+        let within = format!("{} ε {}", it.norm.sign(), it.eps);
         figures.push(figure(format!("Accuracy within {within}"), it.adversarial_accuracy.as_ref()));
         figures.push(figure(format!("Broken within {within}"), it.success_rate.as_ref()));
     } else {
@@ -184,8 +183,8 @@ fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
     let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
     let sized = |it: &crate::verdict::report::AttackResult| {
-        let size = it.attack.params.get("eps").filter(|_| it.attack.sweep.is_some());
-        size.map_or_else(|| name(&it.attack.label), |size| format!("{} ε {}", name(&it.attack.label), name(size)))
+        let size = it.attack.epsilon.filter(|_| it.attack.sweep.is_some());
+        size.map_or_else(|| name(&it.attack.label), |size| format!("{} ε {size}", name(&it.attack.label)))
     };
     let labels: Vec<String> = report.attacks.iter().map(sized).collect();
     let shown = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;
-use advmod_attacks::config::{SHARED_PARAMS, find, typed};
+use advmod_attacks::config::{SHARED_PARAMS, typed};
 
 use super::app::{App, Phase, Screen};
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::Stage;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
-use crate::audit::resolved::ResolvedAttack;
 use line::TextLine;
 
 /// How a parameter without a value is shown.
@@ -128,7 +128,7 @@ impl App {
     /// What the catalog says about an entry; nothing about an attack of a journal that this version does not know.
     pub fn spec(&self, item: Item) -> Option<&'static AttackSpec> {
         match item {
-            Item::Run(attack) => find(&self.planned(attack)?.name).ok(),
+            Item::Run(attack) => self.planned(attack)?.spec,
             Item::Catalog(place) => ATTACKS.get(place).copied(),
         }
     }
@@ -173,21 +173,13 @@ impl App {
 
     /// What must be given to have an attack of the run again.
     fn differences(&self, item: Item, attack: &ResolvedAttack) -> toml::Table {
-        let value = |key: &str| attack.params.get(key).map(|text| (key.to_owned(), typed(text)));
         // Other norms have other defaults.
-        let norm: toml::Table = value("norm").into_iter().collect();
+        let norm = toml::Table::from_iter([("norm".to_owned(), attack.norm.to_string().into())]);
         let defaults = self.preview(item, &norm).ok().and_then(|preview| preview.attacks.into_iter().next());
-        let default = |key: &str| defaults.as_ref().and_then(|defaults| defaults.params.get(key));
-        let mut given: toml::Table = attack
-            .params
-            .iter()
-            .filter(|(key, text)| default(key) != Some(*text))
-            .filter_map(|(key, _)| value(key))
-            .collect();
-        if self
-            .spec(item)
-            .is_some_and(|spec| value("norm").is_some_and(|(_, it)| it.as_str() != Some(&spec.norms[0].to_string())))
-        {
+        let defaults = defaults.map(|attack| attack.params()).unwrap_or_default();
+        let other = attack.params().into_iter().filter(|(key, text)| defaults.get(key) != Some(text));
+        let mut given: toml::Table = other.map(|(key, text)| (key, typed(&text))).collect();
+        if self.spec(item).is_some_and(|spec| attack.norm != spec.norms[0]) {
             given.extend(norm);
         }
         given
@@ -198,14 +190,15 @@ impl App {
         let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let first = preview.and_then(|preview| preview.attacks.first());
         let effective = first.and_then(|attack| match name {
-            "goal" if attack.targeted => Some("targeted".to_owned()),
-            "target" if !attack.targeted => Some(NONE.to_owned()),
-            _ => attack.params.get(name).cloned(),
+            "goal" if attack.is_targeted() => Some("targeted".to_owned()),
+            "target" if !attack.is_targeted() => Some(NONE.to_owned()),
+            _ => attack.params().remove(name),
         });
         // A sweep has one value per attack.
         let sizes = preview.filter(|preview| name == "eps" && preview.attacks.len() > 1);
         let sweep = sizes.map(|preview| {
-            preview.attacks.iter().filter_map(|it| it.params.get(name).cloned()).collect::<Vec<_>>().join("|")
+            let sizes = preview.attacks.iter().filter_map(|it| it.epsilon);
+            sizes.map(|size| size.to_string()).collect::<Vec<_>>().join("|")
         });
         sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| NONE.to_owned())
     }

@@ -14,9 +14,10 @@ use super::super::attacks::{Item, Standing};
 use super::super::theme::{Role, Theme};
 use super::attacks::more;
 use super::text::{clock, fit, fit_line, framed, width, wrapped};
+use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
-use crate::audit::resolved::{quoted, spec};
+use crate::audit::resolved::quoted;
 
 /// Columns of a parameter's name and of its value.
 const NAME: usize = 14;

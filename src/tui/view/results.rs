@@ -200,7 +200,7 @@ fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let mut lines = vec![fit_line(
         vec![
             Span::styled(format!(" {}", what.label), theme.style(Role::Title)),
-            Span::raw(format!("  {}  {}", what.title, what.summary)),
+            Span::raw(format!("  {}  {}", what.title, what.summary())),
         ],
         columns,
     )];

@@ -126,16 +126,16 @@ fn metrics(report: &Report) -> Vec<(Metric, BTreeMap<String, String>)> {
     ];
     let judged = ("judged on".to_owned(), if report.plan.eight_bit { "8 bits" } else { "f32" }.to_owned());
     for attack in &report.attacks {
-        let mut settings = attack.attack.params.clone();
+        let mut settings = attack.attack.params();
         settings.extend([judged.clone(), ("attack".to_owned(), attack.attack.name.clone())]);
         for quantity in [Quantity::SuccessRate, Quantity::Accuracy, Quantity::PeakDrop, Quantity::PeakQ] {
             // A targeted attack has no accuracy.
-            if quantity != Quantity::Accuracy || !attack.attack.targeted {
+            if quantity != Quantity::Accuracy || !attack.attack.is_targeted() {
                 metrics.push((of(quantity, Subject::Attacks(attack.attack.label.clone())), settings.clone()));
             }
         }
     }
-    for budget in report.budgets.iter().filter_map(BudgetResult::budget) {
+    for budget in report.budgets.iter().map(BudgetResult::budget) {
         let tried = report.attacks.iter().filter(|it| it.attack.tries(&budget));
         let each = tried.map(|it| (it.attack.label.clone(), it.attack.parameters_text()));
         let settings: BTreeMap<String, String> =

@@ -79,7 +79,7 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     let asr = found.changes.iter().find(|it| it.metric == "asr.fgsm").unwrap();
     assert!(!found.same_samples && asr.state == ChangeState::Unclear && asr.difference.unwrap().high > 0.1);
     let mut now = report();
-    now.attacks[0].attack.params.insert("eps".to_owned(), "4/255".to_owned());
+    now.attacks[0].attack.epsilon = "4/255".parse().ok();
     let asr = change(&now, &earlier, "asr.fgsm");
     assert_eq!((asr.state, asr.why.as_deref()), (ChangeState::Incomparable, Some("eps was 8/255, is 4/255")));
     assert!(matches!(worse(&now, &earlier, "asr.fgsm"), Err(Missing::NotMeasurable(why)) if why.contains("eps")));
@@ -95,7 +95,7 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     let same = baseline(&before, "report.json");
     assert_eq!(change(&found, &same, "asr.fgsm-2").state, ChangeState::Same);
     now.attacks[0].attack.label = "cw".to_owned();
-    now.attacks[0].attack.params.insert("steps".to_owned(), "99".to_owned());
+    now.attacks[0].attack.own.insert("steps".to_owned(), "99".to_owned());
     assert_eq!(change(&now, &earlier, "asr.cw").state, ChangeState::New);
     assert!(
         matches!(worse(&now, &earlier, "asr.cw"), Err(Missing::NotMeasurable(why)) if why.contains("does not have"))

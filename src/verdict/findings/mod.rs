@@ -5,21 +5,18 @@ mod retest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::Access;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gates::GateState;
-use super::metric::size;
 use super::report::{AttackResult, AttackStatus, Report};
 use super::shown_label;
 use super::validity::ValidityVerdict;
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::gate::expr::Subject;
-use crate::audit::resolved::ResolvedAttack;
 use crate::stats::rates::Rate;
-use crate::text::numbers::norm_sign;
 use catalogues::{atlas, mapping, recommendation};
 use retest::retest;
 
@@ -112,10 +109,10 @@ struct Weakness {
 }
 
 impl Weakness {
-    fn of(attack: &ResolvedAttack) -> Option<Self> {
+    fn of(attack: &ResolvedAttack) -> Self {
         // An attack that the catalogue does not have is taken for the more usual kind.
-        let is_black_box = ATTACKS.iter().any(|it| it.id == attack.name && it.access == Access::Logits);
-        Some(Self { norm: attack.norm()?, is_black_box, is_targeted: attack.targeted })
+        let is_black_box = attack.spec.is_some_and(|spec| spec.access == Access::Logits);
+        Self { norm: attack.norm, is_black_box, is_targeted: attack.is_targeted() }
     }
 
     fn id(self) -> String {
@@ -130,8 +127,7 @@ impl Weakness {
 
     fn title(self) -> String {
         let goal = if self.is_targeted { "taken for a chosen class" } else { "misclassified" };
-        let norm = norm_sign(&self.norm.to_string());
-        format!("Images {goal} after small changes in {norm}, made with {}", self.access())
+        format!("Images {goal} after small changes in {}, made with {}", self.norm.sign(), self.access())
     }
 }
 
@@ -139,7 +135,7 @@ impl Weakness {
 pub(crate) fn findings(report: &Report) -> Vec<Finding> {
     let mut groups: Vec<(Weakness, Vec<&AttackResult>)> = Vec::new();
     for attack in &report.attacks {
-        let Some(weakness) = Weakness::of(&attack.attack) else { continue };
+        let weakness = Weakness::of(&attack.attack);
         match groups.iter_mut().find(|(other, _)| *other == weakness) {
             Some((_, group)) => group.push(attack),
             None => groups.push((weakness, vec![attack])),
@@ -156,8 +152,7 @@ pub(crate) fn findings(report: &Report) -> Vec<Finding> {
 /// The attack that weighs most by [`RULE`], of equals the one with the higher success rate.
 pub(crate) fn strongest(report: &Report) -> Option<&AttackResult> {
     let weight = |attack: &AttackResult| {
-        let weakness = Weakness::of(&attack.attack)?;
-        let (severity, ..) = gravest(report, weakness, &[attack])?;
+        let (severity, ..) = gravest(report, Weakness::of(&attack.attack), &[attack])?;
         Some((severity, attack.success_rate.low))
     };
     let known = report.attacks.iter().filter_map(|attack| Some((weight(attack)?, attack)));
@@ -231,9 +226,9 @@ fn broken_within(size: Size, norm: Norm, shape: [usize; 3], attacks: &[&AttackRe
     let limit = size.limit(norm, shape) + 1e-6;
     let samples = || attacks.iter().flat_map(|it| &it.samples);
     let attacked: BTreeSet<usize> = samples().map(|it| it.sample).collect();
-    let inside = || samples().filter(|it| it.success && self::size(it, norm) <= limit);
+    let inside = || samples().filter(|it| it.success && it.size(norm) <= limit);
     let broken: BTreeSet<usize> = inside().map(|it| it.sample).collect();
-    let largest = inside().map(|it| self::size(it, norm)).fold(0.0, f64::max);
+    let largest = inside().map(|it| it.size(norm)).fold(0.0, f64::max);
     Broken { size, rate: Rate::new(broken.len(), attacked.len()), largest }
 }
 

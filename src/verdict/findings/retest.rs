@@ -1,7 +1,8 @@
 //! The command that looks at a finding again.
 
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::plan::AuditPlan;
-use crate::audit::resolved::{ResolvedAttack, command};
+use crate::audit::resolved::command;
 use crate::verdict::Report;
 
 /// The command of the audit with these attacks alone, and without gates and baseline, which may ask for others; of an audit whose plan has

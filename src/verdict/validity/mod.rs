@@ -6,9 +6,8 @@
 use std::collections::BTreeSet;
 
 use advmod_attacks::attack::{Preset, Scale};
-use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{AttackConfig, typed};
-use advmod_attacks::threat::Epsilon;
+use advmod_attacks::threat::{Epsilon, Goal, Norm};
 use advmod_attacks::victim::Access;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -171,7 +170,7 @@ fn found(state: ValidityState, text: impl Into<String>) -> Found {
 /// Untargeted, complete attacks of these names.
 fn of<'a>(report: &'a Report, names: &'a [&str]) -> impl Iterator<Item = &'a AttackResult> {
     (report.attacks.iter()).filter(|it| {
-        names.contains(&it.attack.name.as_str()) && !it.attack.targeted && it.status == AttackStatus::Complete
+        names.contains(&it.attack.name.as_str()) && !it.attack.is_targeted() && it.status == AttackStatus::Complete
     })
 }
 
@@ -203,11 +202,10 @@ fn iterated(report: &Report) -> Found {
 
 /// Whether, at the same norm and ε, the second kind breaks what the first does.
 fn against(report: &Report, weak: &[&str], strong: &[&str]) -> Found {
-    let param = |it: &AttackResult, key: &str| it.attack.params.get(key).cloned();
     let mut pairs = 0;
     for weaker in of(report, weak) {
         for stronger in of(report, strong) {
-            if param(weaker, "norm") != param(stronger, "norm") || param(weaker, "eps") != param(stronger, "eps") {
+            if weaker.attack.budget() != stronger.attack.budget() {
                 continue;
             }
             pairs += 1;
@@ -232,16 +230,16 @@ fn against(report: &Report, weak: &[&str], strong: &[&str]) -> Found {
 
 /// Attacks without gradients that do better than those with them are the mark of masked gradients.
 fn masking(report: &Report) -> Found {
-    let needs_gradients =
-        |it: &AttackResult| ATTACKS.iter().any(|spec| spec.id == it.attack.name && spec.access == Access::Gradients);
-    let complete = || report.attacks.iter().filter(|it| it.status == AttackStatus::Complete && !it.attack.targeted);
+    let needs_gradients = |it: &AttackResult| it.attack.spec.is_some_and(|spec| spec.access == Access::Gradients);
+    let complete =
+        || report.attacks.iter().filter(|it| it.status == AttackStatus::Complete && !it.attack.is_targeted());
     let union = |gradients: bool| -> Option<BTreeSet<usize>> {
         let mut attacks = complete().filter(|it| needs_gradients(it) == gradients).peekable();
         attacks.peek()?;
         Some(attacks.flat_map(broken).collect())
     };
-    let norms = |gradients: bool| -> BTreeSet<Option<&String>> {
-        complete().filter(|it| needs_gradients(it) == gradients).map(|it| it.attack.params.get("norm")).collect()
+    let norms = |gradients: bool| -> BTreeSet<Norm> {
+        complete().filter(|it| needs_gradients(it) == gradients).map(|it| it.attack.norm).collect()
     };
     let same_norm = norms(true) == norms(false);
     match (union(true), union(false)) {
@@ -332,13 +330,13 @@ const WEAK: f64 = 0.5;
 
 /// That the attack spends much less on an image than it does by the standard preset, if so.
 fn weak(report: &Report, attack: &AttackResult) -> Option<String> {
-    let params = &attack.attack.params;
-    let given: toml::Table = params.iter().map(|(key, value)| (key.clone(), typed(value))).collect();
+    let params = attack.attack.params();
+    let given: toml::Table = params.into_iter().map(|(key, value)| (key, typed(&value))).collect();
     let threat = ["norm", "target"].into_iter().filter_map(|key| Some((key.to_owned(), given.get(key)?.clone())));
     let standard = AttackConfig::new(&attack.attack.name, Preset::Standard, &threat.collect()).ok()?;
     let own = AttackConfig::new(&attack.attack.name, Preset::Standard, &given).ok()?;
     let [channels, height, width] = report.data.shape.map(|size| size as u64);
-    let (classes, is_targeted) = (report.model.classes as u64, attack.attack.targeted);
+    let (classes, is_targeted) = (report.model.classes as u64, attack.attack.is_targeted());
     let passes = |config: &AttackConfig| {
         let most = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted });
         most.forwards.saturating_add(most.backwards)
@@ -408,21 +406,21 @@ fn reach(report: &Report) -> Found {
 
 /// That PGD's steps do not reach across its budget, if so.
 fn short_steps(attack: &AttackResult) -> Option<String> {
-    let text = |key: &str| attack.attack.params.get(key).map(String::as_str);
+    let text = |key: &str| attack.attack.own.get(key).map(String::as_str);
     let number = |key: &str| text(key)?.parse().ok().map(Epsilon::value);
     if attack.attack.name != "pgd" {
         return None;
     }
     // `auto` crosses by its definition; a share of ε is no number.
-    let (eps, steps) = (number("eps")?, number("steps")?);
+    let (size, steps) = (attack.attack.epsilon?, number("steps")?);
+    let eps = size.value();
     let share = text("step").and_then(|it| it.strip_prefix("eps/")?.parse::<f64>().ok());
     let step = share.map(|divisor| eps / divisor).or_else(|| number("step"))?;
     (steps * step < eps).then(|| {
         format!(
-            "{} steps of {} do not cross ε {}",
+            "{} steps of {} do not cross ε {size}",
             text("steps").unwrap_or_default(),
             text("step").unwrap_or_default(),
-            text("eps").unwrap_or_default()
         )
     })
 }
@@ -452,7 +450,8 @@ fn iterated_sweeps(sweeps: &[Sweep]) -> impl Iterator<Item = &Sweep> {
 fn saturation(sweeps: &[Sweep]) -> Found {
     // Pixels lie in [0, 1]: only in L∞ is it plain which size is large.
     let last = |sweep: &Sweep| sweep.points.last().filter(|it| it.status == AttackStatus::Complete).cloned();
-    let best = iterated_sweeps(sweeps).filter(|it| it.goal == "untargeted" && it.norm == "linf").filter_map(last);
+    let best =
+        iterated_sweeps(sweeps).filter(|it| it.goal == Goal::Untargeted && it.norm == Norm::Linf).filter_map(last);
     match best.max_by_key(|it| it.success_rate.count) {
         None => found(ValidityState::NotRun, "needs a sweep up to a large ε, such as --attack 'pgd:eps=8/255|0.5'"),
         Some(it) if it.success_rate.count == it.success_rate.of => found(ValidityState::Ok, format!("at ε {}", it.eps)),

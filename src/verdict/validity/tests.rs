@@ -1,5 +1,7 @@
 //! Each check, on the recorded run and on altered ones.
 
+use advmod_attacks::config::find;
+
 use super::*;
 use crate::audit::journal::replay;
 use crate::stats::rates::Rate;
@@ -26,7 +28,7 @@ fn a_plain_run_has_nothing_against_it() {
 fn a_sweep_must_grow_until_nothing_is_left() {
     let point = |eps_value: f64, count: usize, carried: usize| SweepPoint {
         label: "pgd".to_owned(),
-        eps: eps_value.to_string(),
+        eps: eps_value.to_string().parse().unwrap(),
         eps_value,
         status: AttackStatus::Complete,
         success_rate: Rate::new(count, 100),
@@ -34,8 +36,8 @@ fn a_sweep_must_grow_until_nothing_is_left() {
     };
     let sweep = |attack: &str, points: Vec<SweepPoint>| Sweep {
         attack: attack.to_owned(),
-        norm: "linf".to_owned(),
-        goal: "untargeted".to_owned(),
+        norm: Norm::Linf,
+        goal: Goal::Untargeted,
         points,
     };
     let whole = sweep("pgd", vec![point(0.1, 60, 0), point(0.5, 100, 1)]);
@@ -64,17 +66,14 @@ fn what_understates_the_weakness_is_seen() {
     weak.attacks[1].samples.iter_mut().for_each(|it| it.success = false);
     assert_eq!(state(&weak, "one step breaks"), ValidityState::Failed);
     let mut short = report();
-    short.attacks[1]
-        .attack
-        .params
-        .extend([("eps", "0.5"), ("step", "2/255")].map(|(key, value)| (key.to_owned(), value.to_owned())));
+    short.attacks[1].attack.epsilon = "0.5".parse().ok();
+    short.attacks[1].attack.own.insert("step".to_owned(), "2/255".to_owned());
     assert_eq!((state(&short, "cross"), state(&report(), "cross")), (ValidityState::Suspicious, ValidityState::Ok));
     let mut single = report();
     single.attacks.truncate(1);
     assert_eq!(state(&single, "iterated attack"), ValidityState::Suspicious);
     let mut masked = report();
-    masked.attacks[1].attack.name = "one-pixel".to_owned();
-    masked.attacks[1].samples.iter_mut().for_each(|it| it.success = true);
+    masked.attacks[1].attack.spec = find("one-pixel").ok();
     masked.attacks[1].samples.iter_mut().for_each(|it| it.success = true);
     masked.attacks[0].samples.iter_mut().for_each(|it| it.success = false);
     assert_eq!(state(&masked, "black-box"), ValidityState::Failed);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
+    read_params,
 };
 use crate::candidates::{Candidates, Scorer, best_broken};
 use crate::error::{AttackError, ParamError};
@@ -21,6 +22,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "Local Search",
     what: "Tries single pixels, changes those that matter most and goes on around them, asking for class scores only. The stronger of \
            the two black-box attacks: few pixels, hundreds of queries.",
+    kind: AttackKind::Search,
     access: Access::Logits,
     norms: &[Norm::L0],
     untargeted: true,

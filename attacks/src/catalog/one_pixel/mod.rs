@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
+    read_params,
 };
 use crate::error::{AttackError, ParamError};
 use crate::query::Query;
@@ -20,6 +21,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     title: "One-Pixel",
     what: "Changes one pixel, or a few, to any colour, asking for class scores only. Shows how far a model trusts single pixels, and \
            needs no gradients: a check on attacks that do.",
+    kind: AttackKind::Search,
     access: Access::Logits,
     norms: &[Norm::L0],
     untargeted: true,
