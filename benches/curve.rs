@@ -30,7 +30,7 @@ fn curve(criterion: &mut Criterion) {
     let images = dataset.read(&places).expect("500 images");
     let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
     let source = ImagePixels { images: &images, places: &places, device: Device::Cpu };
-    let settings = CurveSettings { k: 3, similarity: Similarity::Cosine, classes: model.info().classes as usize };
+    let settings = CurveSettings { k: 3, similarity: Similarity::COSINE, classes: model.info().classes as usize };
     let find = || tap_neighbors(&model, &source, &settings, &mut |_| ControlFlow::Continue(())).expect("neighbours");
     let pixels = source.pixels(0..N).expect("pixels");
     let found = find();

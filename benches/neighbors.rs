@@ -33,7 +33,7 @@ fn large(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("neighbours", width), |bench| {
             let rows = rows();
             bench.iter(|| {
-                neighbors(&rows, Similarity::Cosine, 3, &mut |_| ControlFlow::Continue(())).expect("neighbours")
+                neighbors(&rows, Similarity::COSINE, 3, &mut |_| ControlFlow::Continue(())).expect("neighbours")
             });
         });
     }

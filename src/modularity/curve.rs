@@ -51,7 +51,7 @@ impl TapModularity {
 /// One point of a curve: a tap over one or more disjoint sets of samples (repeats).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TapPoint {
-    /// Where in the network.
+    /// Module path of the tap in the network.
     pub tap: String,
     /// Mean of Q over the repeats; absent if any repeat has no Q.
     pub q: Option<f64>,
@@ -60,7 +60,8 @@ pub struct TapPoint {
     /// Mean over the repeats of Q's standard deviation under shuffled labels.
     #[serde(default)]
     pub null_std_dev: Option<f64>,
-    /// How many of these one set's Q lies above that mean; mean over the repeats. Absent where shuffling changes nothing.
+    /// How many of these standard deviations Q lies above its mean under shuffled labels; mean over the repeats. Absent where shuffling
+    /// changes nothing.
     #[serde(default)]
     pub z: Option<f64>,
     /// 95 % jackknife interval of Q, where one was computed.
@@ -69,7 +70,7 @@ pub struct TapPoint {
     pub repeats: Vec<f64>,
     /// Unbiased standard deviation (n − 1) over the repeats; absent for one repeat.
     pub std_dev: Option<f64>,
-    /// Largest in-degree over all repeats, and mean skewness.
+    /// Hubs of the graph: largest in-degree over all repeats, and mean skewness.
     pub hubness: Option<Hubness>,
     /// Mean share of edges inside a class.
     pub label_overlap: Option<f64>,
@@ -136,13 +137,13 @@ impl TapPoint {
 /// Q per tap in forward order. Q depends on N and k, so curves are compared only where both agree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Curve {
-    /// Samples per repeat, N.
+    /// Number of samples N of each repeat.
     pub n: usize,
-    /// Neighbours per sample.
+    /// Number of nearest neighbours k of each sample.
     pub k: usize,
     /// How representations were compared.
     pub similarity: Similarity,
-    /// The taps in forward order.
+    /// The points of the curve, one per tap in forward order.
     pub taps: Vec<TapPoint>,
 }
 
@@ -189,7 +190,7 @@ mod tests {
             let repeat = q.map(|q| measured(q, 4)).ok_or(undefined.clone());
             TapPoint::from_repeats(format!("layer{i}"), &[repeat])
         };
-        Curve { n: 500, k: 3, similarity: Similarity::Cosine, taps: qs.iter().enumerate().map(point).collect() }
+        Curve { n: 500, k: 3, similarity: Similarity::COSINE, taps: qs.iter().enumerate().map(point).collect() }
     }
 
     #[test]

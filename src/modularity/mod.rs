@@ -14,6 +14,8 @@
 //!
 //! Source of the curve: Lu et al., "Understanding the Dynamics of DNNs Using Graph Modularity", ECCV 2022.
 
+mod kinds;
+
 mod neighbors;
 
 mod best;
@@ -45,8 +47,9 @@ pub use details::{ClassQ, TapDetails, TapRepeat};
 pub use graph::{Edge, Modularity, knn_edges, modularity};
 pub use hubness::{Hubness, hubness, never_chosen};
 pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference, t_quantile};
+pub use kinds::{SIMILARITIES, Similarity, SimilarityKind};
 pub use knn::knn_accuracy;
-pub use neighbors::{Neighbors, Similarity};
+pub use neighbors::Neighbors;
 pub use notes::{class_note, curve_notes};
 pub use null::random_label_null;
 pub use samples::{SampleQ, sample_q};
@@ -143,10 +146,12 @@ pub enum ModularityError {
     )]
     Unpaired,
     /// A similarity name is not known.
-    #[error("unknown similarity '{name}', expected cosine, pearson or sample-centred")]
+    #[error("unknown similarity '{name}', expected {known}")]
     UnknownSimilarity {
         /// The name as given.
         name: String,
+        /// The names that there are.
+        known: String,
     },
 }
 

@@ -1,55 +1,8 @@
 //! Each sample's most similar other samples: what the device hands over, as plain data.
 
 use std::cmp::Ordering;
-use std::fmt;
-use std::str::FromStr;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::ModularityError;
-
-/// How rows of a representation are compared. All three are cosine after a transform of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Similarity {
-    /// Cosine of the rows as they are (the paper's).
-    #[default]
-    Cosine,
-    /// Cosine after each row's own mean is subtracted.
-    Pearson,
-    /// Cosine after the mean representation over the samples is subtracted; this removes hubs.
-    SampleCentred,
-}
-
-impl Similarity {
-    /// Every similarity, the default first.
-    pub const ALL: [Self; 3] = [Self::Cosine, Self::Pearson, Self::SampleCentred];
-
-    /// The name on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cosine => "cosine",
-            Self::Pearson => "pearson",
-            Self::SampleCentred => "sample-centred",
-        }
-    }
-}
-
-impl fmt::Display for Similarity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Similarity {
-    type Err = ModularityError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|similarity| similarity.name() == name);
-        known.ok_or_else(|| ModularityError::UnknownSimilarity { name: name.to_owned() })
-    }
-}
 
 /// The best candidates of N samples: for each, other samples ordered by similarity descending, then index ascending.
 ///
@@ -269,14 +222,5 @@ mod tests {
         assert_eq!(Neighbors::new(0, 1, vec![], vec![]), Err(E::TooFewSamples { n: 0, k: 1 }));
         assert_eq!(Neighbors::from_dense(3, &[0.0; 9], 3), Err(E::TooFewSamples { n: 3, k: 3 }));
         assert_eq!(Neighbors::from_dense(2, &[0.0; 3], 1).unwrap_err().to_string().lines().count(), 1);
-    }
-
-    #[test]
-    fn similarity_names_round_trip() {
-        for similarity in Similarity::ALL {
-            assert_eq!(similarity.to_string().parse(), Ok(similarity));
-            assert_eq!(serde_json::to_value(similarity).unwrap(), similarity.name());
-        }
-        assert!("euclid".parse::<Similarity>().unwrap_err().to_string().contains("'euclid'"));
     }
 }

@@ -74,7 +74,7 @@ mod tests {
         let measured =
             TapModularity { modularity, hubness, never_chosen: 0.0, knn_accuracy: 1.0, zero_rows, duplicates };
         let point = TapPoint::from_repeats("conv1", &[Ok::<_, ModularityError>(measured)]);
-        Curve { n: 10, k: 3, similarity: Similarity::Cosine, taps: vec![point] }
+        Curve { n: 10, k: 3, similarity: Similarity::COSINE, taps: vec![point] }
     }
 
     #[test]

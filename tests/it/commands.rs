@@ -85,7 +85,7 @@ fn curve_over_more_samples_than_one_batch_is_that_of_all_at_once() {
     let _logits = model
         .trace(&pixels, &mut |tap, rows| {
             if let Some(found) = taps.iter().find(|it| it["tap"] == paths[tap].as_str()) {
-                let neighbors = neighbors(rows, Similarity::Cosine, 3, &mut |_| ControlFlow::Continue(())).unwrap();
+                let neighbors = neighbors(rows, Similarity::COSINE, 3, &mut |_| ControlFlow::Continue(())).unwrap();
                 let q = modularity(&neighbors, 3, &labels, 10).unwrap().q;
                 assert!((found["q"].as_f64().unwrap() - q).abs() < 1e-9, "{found} {q}");
             }

@@ -32,7 +32,7 @@ fn logits_and_curves_of_the_embedded_model_are_pytorchs() {
     let correct = i64::try_from(logits.argmax(1, false).eq_tensor(&labels).sum(tch::Kind::Int64)).unwrap();
     assert_eq!(correct, golden["correct"].as_i64().unwrap());
     let all: Vec<usize> = (0..n).collect();
-    for (k, similarity) in [(3, Similarity::Cosine), (5, Similarity::Pearson), (3, Similarity::SampleCentred)] {
+    for (k, similarity) in [(3, Similarity::COSINE), (5, Similarity::PEARSON), (3, Similarity::SAMPLE_CENTRED)] {
         let expected = floats(&golden["curves"][format!("{similarity}, k={k}")]);
         let difference = largest_difference(&clean_curve(&model, &images, &all, k, similarity), &expected);
         assert!(difference < Q, "{similarity} k = {k}: {difference}");
@@ -63,7 +63,7 @@ fn attacks_on_the_embedded_model_break_what_pytorch_breaks() {
             attacked.iter().map(|&row| outcome.samples[row].adversarial.prediction as usize).collect();
         let rows: Vec<i64> = attacked.iter().map(|&row| row as i64).collect();
         let pixels = outcome.adversarial.index_select(0, &tch::Tensor::from_slice(&rows));
-        let clean = clean_curve(&model, &images, &attacked, 3, Similarity::Cosine);
+        let clean = clean_curve(&model, &images, &attacked, 3, Similarity::COSINE);
         assert!(largest_difference(&clean, &floats(&expected["clean"])) < Q);
         for (key, labels) in [("adversarial", &labels), ("adversarial_predicted", &predictions)] {
             let difference = largest_difference(&pixel_curve(&model, &pixels, labels, 3), &floats(&expected[key]));

@@ -81,12 +81,12 @@ fn modularity_is_networkxs_for_all_settings() {
     let Some(reference) = reference() else { return };
     assert_eq!(Value::from(reference.model.tap_paths()), reference.json["taps"]);
     for (n, k, similarity) in [
-        (500, 3, Similarity::Cosine),
-        (500, 5, Similarity::Cosine),
-        (500, 11, Similarity::Cosine),
-        (500, 100, Similarity::Cosine),
-        (200, 3, Similarity::Cosine),
-        (500, 3, Similarity::Pearson),
+        (500, 3, Similarity::COSINE),
+        (500, 5, Similarity::COSINE),
+        (500, 11, Similarity::COSINE),
+        (500, 100, Similarity::COSINE),
+        (200, 3, Similarity::COSINE),
+        (500, 3, Similarity::PEARSON),
     ] {
         let places: Vec<usize> = (0..n).collect();
         let found = clean_curve(&reference.model, &reference.images, &places, k, similarity);
@@ -104,7 +104,7 @@ fn a_sweep_is_networkxs_too() {
     let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
     let plan = SweepPlan {
         ks: vec![3, 5, 11, 100],
-        similarities: vec![Similarity::Cosine, Similarity::Pearson],
+        similarities: vec![Similarity::COSINE, Similarity::PEARSON],
         repeats: 1,
         samples: vec![Selection::First(200), Selection::First(500)],
     };
@@ -135,7 +135,7 @@ fn matched_curves_under_pgd_are_networkxs() {
     let outcome = attack(&reference.model, spec, &reference.images, &correct);
     assert_eq!(outcome.samples.iter().filter(|sample| sample.success).count(), 256);
     let labels: Vec<usize> = correct.iter().map(|&place| reference.images.labels[place] as usize).collect();
-    let clean = clean_curve(&reference.model, &reference.images, &correct, 3, Similarity::Cosine);
+    let clean = clean_curve(&reference.model, &reference.images, &correct, 3, Similarity::COSINE);
     let adversarial = pixel_curve(&reference.model, &outcome.adversarial, &labels, 3);
     for (found, pointer) in [(clean, "/matched_256/clean"), (adversarial, "/matched_256/adversarial")] {
         let difference = largest_difference(&found, &reference.floats(pointer));

@@ -78,7 +78,7 @@ pub fn clean_curve(model: &Model, images: &Images, places: &[usize], k: usize, s
 
 /// Q per tap of any pixels.
 pub fn pixel_curve(model: &Model, pixels: &Tensor, labels: &[usize], k: usize) -> Vec<f64> {
-    curve(model, &KeptPixels { pixels, device: Device::Cpu }, labels, k, Similarity::Cosine)
+    curve(model, &KeptPixels { pixels, device: Device::Cpu }, labels, k, Similarity::COSINE)
 }
 
 fn curve(model: &Model, source: &dyn PixelSource, labels: &[usize], k: usize, similarity: Similarity) -> Vec<f64> {

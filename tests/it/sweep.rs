@@ -133,7 +133,7 @@ fn the_progress_of_samples_of_several_batches_only_grows_and_ends_in_the_total()
     let taps = advmod::model::program::TapSelection::parse("layer3.2,layer3.1");
     let model = model(None, &LoadOptions { taps, ..LoadOptions::default() });
     let data = advmod::data::open(None, &advmod::data::OpenOptions::default()).unwrap();
-    let plan = CurvePlan { k: 3, similarity: Similarity::Cosine, repeats: 1, samples: Selection::First(600) };
+    let plan = CurvePlan { k: 3, similarity: Similarity::COSINE, repeats: 1, samples: Selection::First(600) };
     let mut told = Vec::new();
     let (curve, _) = measure(&model, data.as_ref(), &plan, &mut |done, total| {
         told.push((done, total));

@@ -85,12 +85,26 @@ pub struct TapArgs {
     /// Neighbours per sample [default: 3].
     #[arg(long, value_name = "K", value_parser = positive, allow_negative_numbers = true)]
     pub k: Option<usize>,
-    /// How representations are compared: cosine, pearson or sample-centred [default: cosine].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = comparison("[default: cosine]"))]
     pub similarity: Option<Similarity>,
     /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
     #[arg(long, value_name = "PATTERNS")]
     pub taps: Option<String>,
+}
+
+/// Help of a --similarity.
+pub(super) fn comparison(default: &str) -> String {
+    format!("How representations are compared: {} {default}", Similarity::names()).trim_end().to_owned()
+}
+
+/// Help of a --similarity that takes several.
+pub(super) fn comparisons() -> String {
+    let names: Vec<&str> = Similarity::all().map(Similarity::name).collect();
+    format!(
+        "How representations are compared: {}, or several of them [default: {}]",
+        names.join(", "),
+        Similarity::default()
+    )
 }
 
 /// On what, and how it shows.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{OutputFormat, ProgressMode, positive};
+use super::shared::{OutputFormat, ProgressMode, comparison, positive};
 use crate::modularity::Similarity;
 
 /// `advmod report`.
@@ -76,8 +76,7 @@ pub struct FlowArgs {
     /// Clean neighbours of each image.
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true)]
     pub k: usize,
-    /// How representations are compared: cosine, pearson or sample-centred [default: the run's].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = comparison("[default: the run's]"))]
     pub similarity: Option<Similarity>,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]

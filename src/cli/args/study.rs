@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::shared::{DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, positive};
+use super::shared::{
+    DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, comparison, comparisons, positive,
+};
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 
@@ -86,8 +88,7 @@ pub struct LabelsArgs {
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true,
         help_heading = "Curve")]
     pub k: usize,
-    /// How representations are compared: cosine, pearson or sample-centred.
-    #[arg(long, value_name = "NAME", default_value_t, help_heading = "Curve")]
+    #[arg(long, value_name = "NAME", default_value_t, help_heading = "Curve", help = comparison(""))]
     pub similarity: Similarity,
     /// Where: module paths such as 'layer3.*', default, relu or all; several count alike [default: the last one of default].
     #[arg(long, value_name = "PATTERNS", help_heading = "Curve")]
@@ -130,8 +131,7 @@ pub struct SweepArgs {
     /// Neighbours per sample; several, as in 3,5,7, are a sweep [default: 3].
     #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true)]
     pub k: Vec<usize>,
-    /// How representations are compared: cosine, pearson, sample-centred, or several of them [default: cosine].
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help = comparisons())]
     pub similarity: Vec<Similarity>,
     /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
     #[arg(long, value_name = "PATTERNS")]

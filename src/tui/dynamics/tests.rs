@@ -30,7 +30,7 @@ fn training(epochs: usize, taps: usize) -> Dynamics {
         curve: Curve {
             n: 500,
             k: 3,
-            similarity: Similarity::Cosine,
+            similarity: Similarity::COSINE,
             taps: (0..taps).map(|tap| point(epoch, tap)).collect(),
         },
     };

@@ -361,7 +361,7 @@ mod tests {
             curve: Curve {
                 n: 8,
                 k,
-                similarity: Similarity::Cosine,
+                similarity: Similarity::COSINE,
                 taps: (0..taps).map(|tap| TapPoint::from_repeats(path(tap), &repeats(tap))).collect(),
             },
             details: (0..taps).map(|tap| TapDetails::from_repeats(path(tap), &repeats(tap))).collect(),
