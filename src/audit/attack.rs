@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::expr::Budget;
 
-/// One attack with all its parameters. In files it is [`Written`].
+/// One attack with all its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "Written")]
 #[serde(try_from = "Written", into = "Written")]
@@ -28,6 +28,7 @@ pub struct ResolvedAttack {
     pub sweep: Option<usize>,
 }
 
+// As it stands in files.
 /// One attack with all its parameters.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ResolvedAttack")]

@@ -168,11 +168,11 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Everything planned was done.
+    /// Everything that was planned was done.
     Complete,
-    /// Stopped before the end; what is there is right.
+    /// The audit was stopped before its end; what is there is right.
     Interrupted,
-    /// At least one attack failed.
+    /// At least one attack failed, or the audit broke off.
     Failed,
 }
 
@@ -198,16 +198,16 @@ pub struct AuditStart {
     pub started: String,
 }
 
-/// The program.
+/// The program that ran the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
-    /// `advmod`.
+    /// Name of the program: `advmod`.
     pub name: String,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
-    /// Version of libtorch that it binds.
+    /// Version of libtorch that the program is built for.
     pub libtorch: String,
-    /// Processor and operating system, as `x86_64 linux`: another one may round another way.
+    /// Processor and operating system, such as `x86_64 linux`; another platform may round differently.
     #[serde(default)]
     pub platform: String,
 }
@@ -227,47 +227,47 @@ impl Tool {
 /// The images of the audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataSummary {
-    /// File or folder name, or `embedded`.
+    /// Name of the data's file or folder, or `embedded`.
     pub name: String,
-    /// Which reader.
+    /// Name of the data format that was read.
     pub format: String,
-    /// Which part.
+    /// Part of the data that was used, such as `test`, where the data has parts.
     pub split: Option<String>,
-    /// Of the data's content.
+    /// SHA-256 of the data's content.
     pub sha256: String,
-    /// How many images the data has.
+    /// Number of images that the data has.
     pub available: usize,
-    /// `[channels, height, width]`.
+    /// Shape of an image: `[channels, height, width]`.
     pub shape: [usize; 3],
-    /// Class names in label order; empty when unknown.
+    /// Class names in label order; empty when they are unknown.
     pub classes: Vec<String>,
     /// Place of each sample in the data.
     pub indices: Vec<usize>,
-    /// Label of each sample.
+    /// Label of each sample, in sample order.
     pub labels: Vec<u32>,
 }
 
-/// Clean curves over all samples.
+/// Modularity curves of the clean images, over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CleanCurves {
-    /// Communities are the true labels.
+    /// Curve whose communities are the true labels.
     pub true_labels: Curve,
-    /// Communities are the model's predictions.
+    /// Curve whose communities are the model's predictions.
     pub predicted_labels: Curve,
 }
 
 /// Matched curves: clean and adversarial pixels of the same (attacked) samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackCurves {
-    /// Clean pixels, true labels (the predictions are the same: only correct samples are attacked).
+    /// Curve of the clean pixels under the true labels; the predictions are the same, since only correctly classified samples are attacked.
     pub clean: Curve,
-    /// Adversarial pixels, true labels.
+    /// Curve of the adversarial pixels under the true labels.
     pub adversarial: Curve,
-    /// Adversarial pixels, predicted labels.
+    /// Curve of the adversarial pixels under the predicted labels.
     pub adversarial_predicted: Curve,
-    /// Q_clean − Q_adversarial per tap, paired.
+    /// Clean Q minus adversarial Q at each tap, as a paired difference.
     pub drops: Vec<Option<Interval>>,
-    /// Peak of clean − peak of adversarial, paired, at the two peaks' taps.
+    /// Clean peak minus adversarial peak, as a paired difference at the two peaks' taps.
     pub peak_drop: Option<Interval>,
 }
 
@@ -307,22 +307,22 @@ pub struct LostSamples {
 /// What an attack did to one sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleResult {
-    /// Place in the list of samples.
+    /// Place of the sample in the list of samples.
     pub sample: usize,
     /// Whether the final, clipped, re-evaluated pixels meet the attack's goal.
     pub success: bool,
-    /// Class of the adversarial pixels.
+    /// Class that the model gives the adversarial pixels.
     pub prediction: u32,
     /// The likeliest classes of the adversarial pixels.
     #[serde(default)]
     pub likeliest: Vec<ClassProbability>,
     /// Class that a targeted attack aimed at.
     pub target: Option<u32>,
-    /// Pixels changed (any channel).
+    /// Number of pixels that changed in any channel.
     pub l0: u32,
-    /// Distance, pixels in `[0, 1]`.
+    /// L2 size of the change, with pixels in `[0, 1]`.
     pub l2: f64,
-    /// Largest change of a value.
+    /// Largest change of a pixel value, with pixels in `[0, 1]`.
     pub linf: f64,
     /// Forward passes of this sample that the attack used.
     pub forwards: u64,
@@ -331,14 +331,14 @@ pub struct SampleResult {
     /// Gradients of this sample that were exactly zero everywhere.
     #[serde(default)]
     pub zero_gradients: u64,
-    /// How far the attack's own pixels were outside of its budget or of `[0, 1]`, in the norm's unit, before they were put back inside.
+    /// How far the attack's own pixels were outside its budget or `[0, 1]`, in the norm's unit, before they were projected back.
     #[serde(default)]
     pub overshoot: f64,
-    /// Forward passes until the goal was first met, where the attack knows.
+    /// Forward passes until the goal was first met, where the attack knows this.
     #[serde(default)]
     pub forwards_to_success: Option<u64>,
-    /// Place in the plan of the attack that broke this sample at a smaller ε of the same sweep, where this one did not: all but the
-    /// cost is that attack's result.
+    /// Place in the plan of the attack that broke this sample at a smaller ε of the same sweep where this one did not; all but the cost is
+    /// then that attack's result.
     #[serde(default)]
     pub carried_from: Option<usize>,
 }

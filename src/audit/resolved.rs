@@ -10,33 +10,33 @@ use super::gate::Gate;
 use super::plan::AuditPlan;
 use crate::modularity::Similarity;
 
-/// Every setting, in the words of the report. It names files as the user did, and says nothing of the machine but the device.
+/// Every setting of the audit. It names files as the user did, and says nothing about the machine but the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedPlan {
-    /// In the order in which they run.
+    /// The attacks in the order in which they run.
     pub attacks: Vec<ResolvedAttack>,
-    /// What the results must meet.
+    /// The gates that the results must meet.
     #[serde(default)]
     pub gates: Vec<Gate>,
-    /// Where parameters that were not given came from.
+    /// Preset that parameters come from where the plan does not give them.
     pub preset: String,
-    /// Judged after rounding to 8 bits.
+    /// Whether adversarial images are judged after rounding to 8 bits.
     pub eight_bit: bool,
-    /// Neighbours per sample.
+    /// Number of nearest neighbours k of each sample in the graph.
     pub k: usize,
-    /// How representations are compared.
+    /// How representations of samples are compared.
     pub similarity: Similarity,
-    /// As given: `default`, `relu`, `all` or patterns.
+    /// Choice of taps as given: `default`, `relu`, `all` or patterns of module paths.
     pub taps: String,
-    /// `first N`, or `N drawn by seed`.
+    /// How samples were chosen: `first N`, or `N drawn by seed`.
     pub selection: String,
-    /// Of everything random.
+    /// Seed for all randomness of the audit.
     pub seed: u64,
-    /// `cpu` or `cuda:N`.
+    /// Device that did the work: `cpu` or `cuda:N`.
     pub device: String,
-    /// Images per batch. Results do not depend on it.
+    /// Number of images per batch; results do not depend on it.
     pub batch: usize,
-    /// Processor threads.
+    /// Number of processor threads used.
     pub threads: usize,
     /// The command line that runs this again.
     pub command: String,

@@ -96,7 +96,7 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
         let mut job = written.clone().resolve()?;
         if let Some(file) = &written.baseline {
             let (report, _) = report::read(file)?;
-            job.baseline = Some(Box::new(baseline(&report, &file.display().to_string())));
+            job.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
         }
         let recorder = recorder.with_outputs(&args.output)?;
         return Ok(Prepared { job, recorder, written });

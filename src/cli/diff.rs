@@ -5,20 +5,21 @@ use serde_json::json;
 use super::args::{DiffArgs, OutputFormat};
 use super::{CliError, Exit, print, report};
 use crate::audit::gate::{GatePlan, resolve};
-use crate::verdict::gates::{self, GateState, Verdict};
-use crate::verdict::{Report, change};
+use crate::report::verdict as lines;
+use crate::verdict::change::{baseline, changes};
+use crate::verdict::gates::{GateState, Verdict, evaluate};
 
 pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
     let (before, _) = report::read(&args.before)?;
     let (now, _) = report::read(&args.now)?;
-    let baseline = change::baseline(&before, &args.before.display().to_string());
-    let changes = change::changes(&now, &baseline);
+    let baseline = baseline(&before.facts(), &args.before.display().to_string());
+    let changes = changes(&now.facts(), &baseline);
     let gates: Vec<GatePlan> = args.gate.iter().map(|expr| GatePlan::named(expr)).collect();
     let gates = resolve(&gates, &[], &now.plan.attacks).map_err(CliError::Usage)?;
-    let gates = gates::evaluate(&now, &gates, Some(&baseline), (None, false));
-    let verdict = Verdict::from_gates(&gates);
+    let gates = evaluate(&now.facts(), &gates, Some(&baseline), false);
+    let verdict = Verdict::of(&gates);
     let text = match args.format {
-        OutputFormat::Text => change::text(&changes, &now, false) + &gates::text(&Report { gates, ..now }),
+        OutputFormat::Text => lines::changes(&changes, &now.model, false) + &lines::gates(&gates),
         OutputFormat::Json => {
             let document = json!({ "changes": changes, "gates": gates });
             serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n"

@@ -13,7 +13,7 @@ use crate::store::pixels::PixelFile;
 use crate::study::flow::{AttackedImages, FlowModel};
 use crate::study::results::flow::{AttackFlow, FlowResult};
 use crate::verdict::Report;
-use crate::verdict::report::AttackResult;
+use crate::verdict::facts::AttackResult;
 
 pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let (report, folder) = report::read(&args.run)?;

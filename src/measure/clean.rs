@@ -10,12 +10,12 @@ use super::pixels::PixelSource;
 use super::taps::TraceError;
 use crate::measure::Progress;
 
-/// A class and how likely the model finds it.
+/// A class and how likely it is according to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassProbability {
-    /// The class.
+    /// Label of the class as a number.
     pub class: u32,
-    /// Softmax of the logits.
+    /// Probability of the class: the softmax of the logits.
     pub p: f64,
 }
 

@@ -10,7 +10,7 @@ use super::{ModularityError, Neighbors, knn_edges};
 pub struct Hubness {
     /// Largest in-degree; k on average, N − 1 at most.
     pub largest_in_degree: usize,
-    /// Skewness of the in-degrees, third standardized moment over all samples; 0 when all are equal.
+    /// Skewness of the in-degrees (third standardized moment over all samples); 0 when all are equal.
     pub skewness: f64,
 }
 

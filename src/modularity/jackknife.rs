@@ -82,9 +82,9 @@ pub struct Interval {
     pub estimate: f64,
     /// Standard error: `√((G − 1)/G · Σ_g (Q_(g) − mean)²)`.
     pub se: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::audit::event::SampleResult;
 use crate::store::pixels::{self, Picture};
 use crate::verdict::Report;
-use crate::verdict::report::AttackResult;
+use crate::verdict::facts::AttackResult;
 
 /// Images of a run. Empty where there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -195,11 +195,7 @@ fn shrink(clean: Picture, adversarial: Picture, factor: usize) -> (Picture, Pict
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::replay;
-
-    fn report() -> Report {
-        Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
-    }
+    use crate::verdict::testing::recorded;
 
     fn flat(shape: [usize; 3], value: f32) -> Picture {
         Picture { shape, pixels: vec![value; shape.iter().product()] }
@@ -207,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_choice_depends_on_the_report_alone() {
-        let mut report = report();
+        let mut report = recorded();
         let attack = &mut report.attacks[1];
         attack.attack.epsilon = None;
         let attack = &*attack;
@@ -230,7 +226,7 @@ mod tests {
 
     #[test]
     fn of_an_attack_with_a_budget_some_broken_and_some_that_held_are_drawn() {
-        let mut report = report();
+        let mut report = recorded();
         let attack = &mut report.attacks[1];
         let n = attack.samples.len();
         for (broken, expected) in
@@ -265,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_shown_is_left_out() {
-        let mut report = report();
+        let mut report = recorded();
         let asked = |report: &Report, shape: [usize; 3]| {
             Evidence::gather(report, &mut |attack, sample| {
                 (attack != Some("fgsm") && sample % 2 == 0).then(|| flat(shape, 0.5))

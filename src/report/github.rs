@@ -7,7 +7,7 @@ use crate::verdict::gates::{GateState, Verdict};
 
 /// Errors, warnings and notices, at the gate's line where it stands in a file.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let mut text = String::new();
     for gate in verdict.gates.iter().filter(|gate| gate.result != GateState::Pass) {
         let command = match (gate.result, gate.gate.severity) {

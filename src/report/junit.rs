@@ -7,12 +7,12 @@ use super::Evidence;
 use crate::audit::gate::Severity;
 use crate::audit::gate::expr::Subject;
 use crate::verdict::Report;
+use crate::verdict::facts::AttackResult;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
-use crate::verdict::report::AttackResult;
 use crate::verdict::validity::{ValidityCheck, ValidityState};
 
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let gates = |home: Home| {
         let cases = verdict.gates.iter().filter(move |gate| Home::of(report, gate) == home).map(gate_case);
         cases.collect::<Vec<_>>()

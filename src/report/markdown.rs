@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
+use super::verdict::{CHANGE_HEAD, change_row};
 use super::{Evidence, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::modularity::TapPoint;
 use crate::stats::rates::Distances;
 use crate::text::numbers::{count, number};
-use crate::verdict::change;
+use crate::verdict::Report;
+use crate::verdict::facts::AttackStatus;
 use crate::verdict::findings::{self, FindingStatus};
 use crate::verdict::gates::Verdict;
-use crate::verdict::report::{AttackStatus, Report};
 
 /// Verdict first, then target, results, curves, limits and how to run it again.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
@@ -72,7 +73,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn write_gates(out: &mut String, report: &Report) -> std::fmt::Result {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let Some(line) = verdict.line() else { return Ok(()) };
     writeln!(out, "**Result: {line}**\n")?;
     row(out, &["gate", "limit", "measured [95 %]", "result", "why"].map(str::to_owned))?;
@@ -275,10 +276,10 @@ fn write_changes(out: &mut String, report: &Report) -> std::fmt::Result {
         escape(&changes.model_sha256),
         if changes.same_samples { "the same" } else { "other" }
     )?;
-    row(out, &change::HEAD.map(str::to_owned))?;
-    row(out, &change::HEAD.map(|_| "---".to_owned()))?;
-    for cells in change::rows(changes) {
-        row(out, &cells)?;
+    row(out, &CHANGE_HEAD.map(str::to_owned))?;
+    row(out, &CHANGE_HEAD.map(|_| "---".to_owned()))?;
+    for change in &changes.changes {
+        row(out, &change_row(change))?;
     }
     writeln!(out)
 }

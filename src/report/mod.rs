@@ -17,11 +17,12 @@ mod sarif;
 
 pub mod lines;
 pub mod table;
+pub mod verdict;
 
 pub use csv_table::{cell, csv_table, safe_cell};
 pub use evidence::Evidence;
 
-use crate::verdict::report::Report;
+use crate::verdict::Report;
 
 /// A report format.
 pub struct Format {
@@ -60,11 +61,11 @@ pub fn files<'a>(report: &'a Report, evidence: &'a Evidence) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::replay;
+    use crate::verdict::testing::recorded_state;
 
     /// A report in which every name that comes from a file or a user is this one.
     fn named(name: &str) -> Report {
-        let (mut state, _) = replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl")));
+        let mut state = recorded_state();
         let start = state.start.as_mut().unwrap();
         let plan: crate::audit::plan::AuditPlan = toml::from_str(
             "[[gate]]\nid = 'g'\nexpr = 'asr.pgd <= 0.01'\n[[gate]]\nexpr = 'asr.pgd.class.* <= 0.01'\n",
@@ -125,7 +126,7 @@ mod tests {
                     assert!(record.iter().all(|cell| !cell.starts_with(['=', '@'])), "{record:?}");
                 }
             }
-            let tail = crate::verdict::gates::text(&report);
+            let tail = verdict::gates(&report.gates);
             assert!(tail.lines().count() == 6 && !tail.contains('\u{1b}'), "{tail}");
         }
     }

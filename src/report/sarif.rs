@@ -8,8 +8,8 @@ use crate::audit::gate::expr::Quantity;
 use crate::audit::gate::{Place, Severity};
 use crate::verdict::Report;
 use crate::verdict::conclusion::Conclusion;
+use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
-use crate::verdict::report::AttackStatus;
 use crate::verdict::validity::{ValidityState, ValidityVerdict};
 
 /// A kind of finding.
@@ -82,7 +82,7 @@ fn rule_of(quantity: Quantity) -> usize {
 }
 
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let artifacts = Artifacts::of(report);
     let failed = verdict.gates.iter().filter(|gate| gate.result != GateState::Pass);
     let mut results: Vec<Value> = failed.map(|gate| gate_result(report, gate, &artifacts)).collect();

@@ -1,10 +1,12 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
+use super::verdict;
 use crate::stats::rates::Rate;
 use crate::text::numbers::{count, number, percent};
+use crate::text::table::aligned;
+use crate::verdict::Report;
 use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
-use crate::verdict::report::{AttackResult, AttackStatus, PeakResult, Report};
-use crate::verdict::{change, gates};
+use crate::verdict::facts::{AttackResult, AttackStatus, PeakResult};
 
 /// Column heads.
 pub const HEAD: [&str; 12] = [
@@ -124,22 +126,9 @@ pub(super) fn budget_lines(report: &Report) -> Vec<String> {
 
 /// The table in plain text, columns aligned, a line per sweep, and the gates.
 pub fn text(report: &Report) -> String {
-    let rows = rows(report);
-    let head = HEAD.map(str::to_owned);
-    let width =
-        |column: usize| std::iter::once(&head).chain(&rows).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 12] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in std::iter::once(&head).chain(&rows) {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-            // Names read from the left, numbers from the right.
-            0 | 1 | 10 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        let line: Vec<String> = cells.collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
+    let rows: Vec<[String; 12]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows(report)).collect();
+    // Names read from the left, numbers from the right.
+    let mut text = aligned(&rows, &[2, 3, 4, 5, 6, 7, 8, 9, 11]);
     text.push_str(NOTE);
     if let Some(worst) = &report.worst_case {
         let may_be_worse = if worst.status == AttackStatus::Failed { "; one failed, so it may be worse" } else { "" };
@@ -152,10 +141,10 @@ pub fn text(report: &Report) -> String {
         text.push_str(&sweep_line(sweep));
     }
     if let Some(changes) = &report.changes {
-        text.push_str(&change::text(changes, report, true));
+        text.push_str(&verdict::changes(changes, &report.model, true));
     }
-    text.extend(["attack validity: ", &report.validity.line(), "\n"]);
-    text.push_str(&gates::text(report));
+    text.extend(["attack validity: ", &verdict::validity(&report.validity), "\n"]);
+    text.push_str(&verdict::gates(&report.gates));
     text
 }
 

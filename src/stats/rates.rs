@@ -3,18 +3,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A share with its 95 % interval.
+/// A share of samples with its 95 % Wilson interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rate {
-    /// How many.
+    /// Number of samples that count.
     pub count: usize,
-    /// Of how many.
+    /// Number of samples altogether.
     pub of: usize,
-    /// `count / of`; absent when `of` is 0.
+    /// The share `count / of`; absent when `of` is 0.
     pub value: Option<f64>,
-    /// Lower end, in `[0, 1]`.
+    /// Lower end of the interval, in `[0, 1]`.
     pub low: f64,
-    /// Upper end, in `[0, 1]`.
+    /// Upper end of the interval, in `[0, 1]`.
     pub high: f64,
 }
 
@@ -50,11 +50,11 @@ pub fn wilson(p: f64, n: f64) -> (f64, f64) {
 /// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity, Newcombe's for differences of shares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
-    /// The measurement.
+    /// The measured value itself.
     pub value: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
 }
 
@@ -112,14 +112,14 @@ pub fn paired_difference([both, first, second, none]: [usize; 4]) -> Option<Meas
     Some(share(both + first).minus_correlated(share(both + second), correlation))
 }
 
-/// Mean and median of distances.
+/// Mean, median and maximum of a quantity over samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distances {
-    /// Arithmetic mean.
+    /// Arithmetic mean of the values.
     pub mean: f64,
     /// Middle value (mean of the two middle ones for an even number).
     pub median: f64,
-    /// Largest.
+    /// Largest of the values.
     pub max: f64,
 }
 

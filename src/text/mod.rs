@@ -4,4 +4,5 @@ pub mod glob;
 pub mod heatmap;
 pub mod names;
 pub mod numbers;
+pub mod table;
 pub mod wrap;

@@ -104,7 +104,7 @@ impl Gallery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::replay;
+    use crate::verdict::testing::recorded;
 
     #[test]
     fn what_came_is_found_and_too_much_is_not_kept() {
@@ -130,8 +130,7 @@ mod tests {
 
     #[test]
     fn a_report_gets_its_images() {
-        let report =
-            Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap();
+        let report = recorded();
         let [channels, height, width] = report.data.shape;
         let mut gallery = Gallery::default();
         for attack in [None, Some(1)] {

@@ -6,29 +6,30 @@ use advmod_attacks::threat::{Epsilon, Goal, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::{AttackResult, AttackStatus, Facts};
 use super::metric::read;
-use super::report::{AttackResult, AttackStatus, Report};
 use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
 use crate::stats::rates::Rate;
 
-/// An attacker who tries every attack of the audit and keeps, per sample, one that works, whatever its norm and ε.
+/// An attacker who tries every attack of the audit and keeps, for each sample, one that works, whatever its norm and ε.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorstCase {
-    /// `complete` when every attack is; else the success rate is a lower bound.
+    /// `complete` when every attack is; otherwise the success rate is a lower bound.
     pub status: AttackStatus,
-    /// Samples on which any attack met its goal, of the samples that any attack attacked. For a targeted attack that is: classified as
-    /// its target.
+    /// Samples on which any attack met its goal, of the samples that any attack attacked. A targeted attack meets its goal where the
+    /// sample is classified as its target.
     pub success_rate: Rate,
-    /// Samples that no attack's final pixels get misclassified (a targeted attack's as whichever class), of all samples; an upper bound
-    /// where an attack failed. Absent for incomplete runs, and where no untargeted attack is complete.
+    /// Samples that stay correctly classified under the final pixels of every attack, of all samples; an upper bound where an attack
+    /// failed. Absent for incomplete runs, and where no untargeted attack is complete.
     pub adversarial_accuracy: Option<Rate>,
     /// Places of the samples on which any attack met its goal, in sample order.
     pub broken: Vec<usize>,
 }
 
 impl WorstCase {
-    /// Of at least two attacks; `clean` is the clean accuracy. An untargeted attack attacks every correctly classified sample.
-    pub(crate) fn of(attacks: &[AttackResult], labels: &[u32], clean: Option<&Rate>) -> Option<Self> {
+    /// Of at least two attacks. An untargeted attack attacks every correctly classified sample.
+    pub(super) fn of(facts: &Facts) -> Option<Self> {
+        let (attacks, labels) = (facts.attacks, &facts.data.labels);
         if attacks.len() < 2 {
             return None;
         }
@@ -44,7 +45,7 @@ impl WorstCase {
             (false, false) => AttackStatus::Complete,
         };
         let has_untargeted = attacks.iter().any(|it| it.status == AttackStatus::Complete && !it.attack.is_targeted());
-        let clean = clean.filter(|_| has_untargeted && status != AttackStatus::Incomplete);
+        let clean = facts.clean.accuracy.filter(|_| has_untargeted && status != AttackStatus::Incomplete);
         Some(Self {
             status,
             success_rate: Rate::new(broken.len(), attacked.len()),
@@ -54,33 +55,32 @@ impl WorstCase {
     }
 }
 
-/// What an attacker comes to who may change an image by at most ε in a norm, whichever attack of the audit that takes.
+/// What an attacker achieves who may change an image by at most ε in a norm, with whichever attack of the audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetResult {
-    /// `linf`, `l2` or `l0`.
+    /// How changes are measured: `linf`, `l2` or `l0`.
     #[schemars(with = "String")]
     pub norm: Norm,
-    /// As it was given: `8/255`.
+    /// Largest change ε as it was given, such as `8/255`.
     #[schemars(with = "String")]
     pub eps: Epsilon,
-    /// Labels of the attacks that look for changes within the budget: of the norm, with this or a smaller ε, or for the smallest change.
+    /// Labels of the attacks that look for changes within the budget: of this norm with this or a smaller ε, or for the smallest change.
     pub attacks: Vec<String>,
-    /// Samples that any of them gets misclassified within the budget, of those that any attacked; absent unless all are complete.
+    /// Samples that any of these attacks gets misclassified within the budget, of those that any attacked; absent unless all are complete.
     pub success_rate: Option<Rate>,
-    /// Samples that none of them gets misclassified, of all samples; absent unless all are complete.
+    /// Samples that none of these attacks gets misclassified, of all samples; absent unless all are complete.
     pub adversarial_accuracy: Option<Rate>,
 }
 
 impl BudgetResult {
-    /// As gates name it.
     pub fn budget(&self) -> Budget {
         Budget { norm: self.norm, eps: self.eps }
     }
 }
 
 /// Every budget that an untargeted attack of the audit was given, in the plan's order.
-pub(crate) fn budgets(report: &Report) -> Vec<BudgetResult> {
-    let given = report.attacks.iter().filter(|it| !it.attack.is_targeted()).filter_map(|it| it.attack.budget());
+pub(super) fn given_budgets(facts: &Facts) -> Vec<Budget> {
+    let given = facts.attacks.iter().filter(|it| !it.attack.is_targeted()).filter_map(|it| it.attack.budget());
     let mut budgets: Vec<Budget> = Vec::new();
     for budget in given {
         let is_same = |it: &Budget| it.norm == budget.norm && it.eps.value().total_cmp(&budget.eps.value()).is_eq();
@@ -88,11 +88,15 @@ pub(crate) fn budgets(report: &Report) -> Vec<BudgetResult> {
             budgets.push(budget);
         }
     }
+    budgets
+}
+
+pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
     let result = |budget: Budget| {
-        let tried = report.attacks.iter().filter(|it| it.attack.tries(&budget));
+        let tried = facts.attacks.iter().filter(|it| it.attack.tries(&budget));
         let rate = |quantity| {
             let metric = Metric { is_regression: false, quantity, subject: Subject::Within(budget), class: None };
-            let counted = read(report, None, &metric).into_iter().next()?.found.ok()?.counted?;
+            let counted = read(facts, &metric).into_iter().next()?.found.ok()?.counted?;
             Some(Rate::new(counted.hits.len(), counted.of.len()))
         };
         BudgetResult {
@@ -103,21 +107,21 @@ pub(crate) fn budgets(report: &Report) -> Vec<BudgetResult> {
             adversarial_accuracy: rate(Quantity::Accuracy),
         }
     };
-    budgets.into_iter().map(result).collect()
+    given_budgets(facts).into_iter().map(result).collect()
 }
 
 /// Success against ε: one attack at several sizes, where what a smaller size broke counts as broken at every larger one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sweep {
-    /// As `advmod attacks` lists it.
+    /// Name of the attack as `advmod attacks` lists it.
     pub attack: String,
     /// How changes are measured: `linf`, `l2` or `l0`.
     #[schemars(with = "String")]
     pub norm: Norm,
-    /// `untargeted`, or the rule by which targets are chosen.
+    /// `untargeted`, or `targeted` with the rule by which targets are chosen.
     #[schemars(with = "String")]
     pub goal: Goal,
-    /// The smallest ε first.
+    /// Result at each size, the smallest ε first.
     pub points: Vec<SweepPoint>,
 }
 
@@ -126,22 +130,22 @@ pub struct Sweep {
 pub struct SweepPoint {
     /// The attack's label, under which its other results stand.
     pub label: String,
-    /// As it was given: `8/255`.
+    /// Size ε as it was given, such as `8/255`.
     #[schemars(with = "String")]
     pub eps: Epsilon,
-    /// As one number.
+    /// Size ε as one number.
     pub eps_value: f64,
-    /// Of the attack at this size.
+    /// How far the attack got at this size.
     pub status: AttackStatus,
-    /// Broken of attacked samples, the carried ones included.
+    /// Share of the attacked samples that are broken at this size, the carried ones included.
     pub success_rate: Rate,
     /// Samples that a smaller size broke and this one did not.
     pub carried: usize,
 }
 
 /// The sweeps among the attacks.
-pub(crate) fn sweeps(attacks: &[AttackResult]) -> Vec<Sweep> {
-    let groups = attacks.chunk_by(|a, b| a.attack.sweep.is_some() && a.attack.sweep == b.attack.sweep);
+pub(super) fn sweeps(facts: &Facts) -> Vec<Sweep> {
+    let groups = facts.attacks.chunk_by(|a, b| a.attack.sweep.is_some() && a.attack.sweep == b.attack.sweep);
     let point = |result: &AttackResult| {
         let eps = result.attack.epsilon?;
         Some(SweepPoint {
@@ -173,7 +177,7 @@ mod tests {
     use crate::audit::attack::ResolvedAttack;
     use crate::audit::event::SampleResult;
     use crate::audit::state::AttackState;
-    use crate::verdict::report::attack_result;
+    use crate::verdict::testing::recorded;
 
     fn sample(sample: usize, prediction: u32, target: Option<u32>) -> SampleResult {
         SampleResult {
@@ -210,14 +214,16 @@ mod tests {
         };
         let samples = predictions.iter().enumerate().map(|(at, &prediction)| sample(at, prediction, target)).collect();
         let state = AttackState { samples, ..AttackState::default() };
-        AttackResult { status, ..attack_result(&attack, &state, Some((4, 10)), 10) }
+        AttackResult { status, ..AttackResult::of(&attack, &state, Some(Rate::new(4, 10))) }
     }
 
     #[test]
     fn the_worst_case_is_the_union_of_what_the_attacks_broke() {
         use AttackStatus::{Complete, Failed, Incomplete};
-        let clean = Rate::new(4, 10);
-        let of = |attacks: &[AttackResult]| WorstCase::of(attacks, &[0; 10], Some(&clean));
+        let mut report = recorded();
+        report.data.labels = vec![0; 10];
+        report.clean.accuracy = Some(Rate::new(4, 10));
+        let of = |attacks: &[AttackResult]| WorstCase::of(&Facts { attacks, ..report.facts() });
         assert_eq!(of(&[result("1", None, &[1, 0, 0, 0], Complete, None)]), None);
         let first = result("1", None, &[1, 0, 0, 0], Complete, None);
         let worst = of(&[first.clone(), result("1", None, &[1, 0, 3, 0], Complete, None)]).unwrap();
@@ -237,8 +243,9 @@ mod tests {
     #[test]
     fn neighbouring_sweeps_are_told_apart() {
         let at = |eps, sweep| result(eps, None, &[1, 0], AttackStatus::Complete, sweep);
-        let found =
-            sweeps(&[at("1", None), at("2/255", Some(1)), at("0.5", Some(1)), at("1", Some(3)), at("2", Some(3))]);
+        let (report, attacks) =
+            (recorded(), [at("1", None), at("2/255", Some(1)), at("0.5", Some(1)), at("1", Some(3)), at("2", Some(3))]);
+        let found = sweeps(&Facts { attacks: &attacks, ..report.facts() });
         let sizes: Vec<Vec<f64>> =
             found.iter().map(|it| it.points.iter().map(|point| point.eps_value).collect()).collect();
         assert_eq!(sizes, [vec![2.0 / 255.0, 0.5], vec![1.0, 2.0]]);

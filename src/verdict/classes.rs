@@ -5,38 +5,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::report::Report;
+use super::facts::Facts;
 use crate::stats::rates::Rate;
 
-/// One class.
+/// Results of the samples of one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassResult {
-    /// The label.
+    /// Label of the class as a number.
     pub class: u32,
-    /// Its name, where the data has names.
+    /// Name of the class, where the data has names.
     pub name: Option<String>,
-    /// Correct of all samples of the class; absent if the clean images were not classified.
+    /// Share of the class's samples that the model classifies correctly; absent if the clean images were not classified.
     pub clean: Option<Rate>,
-    /// Broken of attacked samples of the class, one per attack in the plan's order; of an incomplete attack, those so far.
+    /// Share of the class's attacked samples that each attack broke, in the plan's order; of an incomplete attack, those so far.
     pub success: Vec<Rate>,
-    /// Samples of the class that any attack broke, of those that any attacked.
+    /// Share of the class's attacked samples that any attack broke.
     pub worst_case: Rate,
 }
 
 /// Every class that has samples, in label order.
-pub(crate) fn results(report: &Report) -> Vec<ClassResult> {
-    let labels = &report.data.labels;
+pub(super) fn results(facts: &Facts) -> Vec<ClassResult> {
+    let labels = &facts.data.labels;
     let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (sample, &label) in labels.iter().enumerate() {
         members.entry(label).or_default().push(sample);
     }
-    let predictions = &report.clean.predictions;
+    let predictions = &facts.clean.predictions;
     let of_class = |class: u32, samples: &[usize]| {
         let correct = samples.iter().filter(|&&it| predictions.get(it) == Some(&class)).count();
         let mut attacked = BTreeSet::new();
         let mut broken = BTreeSet::new();
-        let mut success = Vec::with_capacity(report.attacks.len());
-        for attack in &report.attacks {
+        let mut success = Vec::with_capacity(facts.attacks.len());
+        for attack in facts.attacks {
             let of_class = || attack.samples.iter().filter(|it| labels.get(it.sample) == Some(&class));
             let succeeded = || of_class().filter(|it| it.success);
             success.push(Rate::new(succeeded().count(), of_class().count()));
@@ -45,8 +45,8 @@ pub(crate) fn results(report: &Report) -> Vec<ClassResult> {
         }
         ClassResult {
             class,
-            name: report.data.classes.get(class as usize).cloned(),
-            clean: report.clean.accuracy.is_some().then(|| Rate::new(correct, samples.len())),
+            name: facts.data.classes.get(class as usize).cloned(),
+            clean: facts.clean.accuracy.is_some().then(|| Rate::new(correct, samples.len())),
             success,
             worst_case: Rate::new(broken.len(), attacked.len()),
         }
@@ -57,12 +57,11 @@ pub(crate) fn results(report: &Report) -> Vec<ClassResult> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::replay;
+    use crate::verdict::testing::recorded;
 
     #[test]
     fn classes_add_up_to_the_whole() {
-        let report =
-            Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap();
+        let report = recorded();
         let classes = &report.classes;
         let sum = |count: &dyn Fn(&ClassResult) -> usize| classes.iter().map(count).sum::<usize>();
         assert_eq!(sum(&|it| it.clean.unwrap().of), report.data.labels.len());

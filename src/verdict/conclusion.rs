@@ -30,7 +30,7 @@ impl Conclusion {
     /// Of a report.
     pub fn of(report: &Report) -> Self {
         let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
-        match (report.outcome, Verdict::of(report).result) {
+        match (report.outcome, Verdict::of(&report.gates).result) {
             (Outcome::Interrupted, _) => Self::Interrupted,
             (Outcome::Failed, _) => Self::BrokeOff,
             (Outcome::Complete, _) if report.clean.accuracy.is_none_or(|it| it.count == 0) => Self::NothingAttacked,

@@ -1,56 +1,57 @@
-//! What the gates come to: a pure function of the report and the day.
+//! What the gates come to: a pure function of the facts, the day on which the audit started among them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::change::regression;
+use super::facts::Facts;
 use super::metric::{Found, Missing, Reading, read};
-use super::report::Report;
 use crate::audit::baseline::Baseline;
-use crate::audit::gate::expr::{GateExpr, Side};
+use crate::audit::gate::expr::{GateExpr, Metric, Side};
 use crate::audit::gate::{Day, Gate, Severity};
 use crate::stats::rates::Measured;
 
-/// One gate with what it found.
+/// The result of one gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
-    /// The gate, with its waiver.
+    /// The gate as it was set, with its waiver.
     pub gate: Gate,
-    /// What counts: waivers taken into account.
+    /// The result that counts, waivers taken into account.
     pub result: GateState,
-    /// Before waivers.
+    /// The result before waivers are taken into account.
     pub measured_result: GateState,
-    /// Whether its waiver's last day was before that of the audit.
+    /// Whether the waiver's last day was before the day on which the audit started.
     pub waiver_expired: bool,
-    /// One per attack and class that its metric means, the one that decides first.
+    /// One check per attack and class that the metric means, the one that decides first.
     pub checks: Vec<GateCheck>,
 }
 
 /// One measurement against a gate's limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateCheck {
-    /// The metric without stars.
+    /// Name of the metric, with the attack and class in place of stars.
     pub metric: String,
-    /// Absent where there was nothing to measure.
+    /// The measurement with its interval; absent where there was nothing to measure.
     pub measured: Option<Measured>,
-    /// Of this measurement alone.
+    /// Result of this measurement alone.
     pub result: GateState,
-    /// Why it is neither pass nor fail.
+    /// Why the result is neither pass nor fail.
     pub why: Option<String>,
 }
 
-/// What a gate comes to.
+/// Result of a gate or of one of its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateState {
-    /// The whole interval is on the right side.
+    /// The whole interval is on the right side of the limit.
     Pass,
-    /// It did not pass, and a waiver accepts that.
+    /// The gate did not pass, and a waiver accepts that.
     Waived,
-    /// What it needs is not there yet.
+    /// What the gate needs has not been measured yet.
     Pending,
     /// The interval is on both sides of the limit, or there is nothing to measure.
     Inconclusive,
-    /// The whole interval is on the wrong side.
+    /// The whole interval is on the wrong side of the limit.
     Fail,
 }
 
@@ -124,13 +125,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Of any report, also of a run that still goes on.
-    pub fn of(report: &Report) -> Self {
-        Self::from_gates(&report.gates)
-    }
-
-    /// Of these gates.
-    pub fn from_gates(gates: &[GateResult]) -> Self {
+    pub fn of(gates: &[GateResult]) -> Self {
         let counting = gates.iter().filter(|gate| gate.gate.severity == Severity::Error).map(|gate| gate.result);
         // A waived gate among passes is a pass; gates that only warn never fail.
         let worst = counting.map(|it| if it == GateState::Waived { GateState::Pass } else { it }).max();
@@ -162,26 +157,25 @@ impl Verdict {
     }
 }
 
-/// What these gates come to on this day. `running`: what is missing may still come.
-pub fn evaluate(
-    report: &Report,
-    gates: &[Gate],
-    baseline: Option<&Baseline>,
-    (today, running): (Option<&Day>, bool),
-) -> Vec<GateResult> {
-    gates.iter().map(|gate| one(report, baseline, gate, (today, running))).collect()
+/// What these gates come to. `is_running`: what is missing may still come.
+pub fn evaluate(facts: &Facts, gates: &[Gate], baseline: Option<&Baseline>, is_running: bool) -> Vec<GateResult> {
+    let today = Day::parse(facts.started).ok();
+    let result = |gate: &Gate| {
+        let checks = readings(facts, baseline, &gate.expr.metric);
+        of_gate(gate, checks.into_iter().map(|it| check(&gate.expr, it, is_running)).collect(), today.as_ref())
+    };
+    gates.iter().map(result).collect()
 }
 
-fn one(
-    report: &Report,
-    baseline: Option<&Baseline>,
-    gate: &Gate,
-    (today, running): (Option<&Day>, bool),
-) -> GateResult {
-    let mut checks: Vec<GateCheck> = read(report, baseline, &gate.expr.metric)
-        .into_iter()
-        .map(|reading| check(&gate.expr, reading, running))
-        .collect();
+fn readings(facts: &Facts, baseline: Option<&Baseline>, metric: &Metric) -> Vec<Reading> {
+    let readings = read(facts, metric);
+    match metric.is_regression {
+        true => readings.iter().map(|reading| regression(facts, baseline, metric.quantity, reading)).collect(),
+        false => readings,
+    }
+}
+
+fn of_gate(gate: &Gate, mut checks: Vec<GateCheck>, today: Option<&Day>) -> GateResult {
     // The worst first; among equals the one whose interval reaches farthest to the wrong side. The sort is stable.
     let reach = |check: &GateCheck| {
         let upwards = gate.expr.op.holds(f64::NEG_INFINITY, gate.expr.limit);
@@ -198,7 +192,7 @@ fn one(
     GateResult { gate: gate.clone(), result, measured_result, waiver_expired, checks }
 }
 
-fn check(expr: &GateExpr, reading: Reading, running: bool) -> GateCheck {
+fn check(expr: &GateExpr, reading: Reading, is_running: bool) -> GateCheck {
     let (measured, result, why) = match reading.found {
         Ok(Found { measured: it, .. }) => match expr.op.side(it.low, it.high, expr.limit) {
             Side::Right => (Some(it), GateState::Pass, None),
@@ -208,50 +202,8 @@ fn check(expr: &GateExpr, reading: Reading, running: bool) -> GateCheck {
                 (Some(it), GateState::Inconclusive, Some(why))
             }
         },
-        Err(Missing::NotDone(why)) if running => (None, GateState::Pending, Some(why)),
+        Err(Missing::NotDone(why)) if is_running => (None, GateState::Pending, Some(why)),
         Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (None, GateState::Inconclusive, Some(why)),
     };
     GateCheck { metric: reading.name, measured, result, why }
-}
-
-/// The tail of the table: a line per gate, and the verdict. Empty without gates.
-pub fn text(report: &Report) -> String {
-    let verdict = Verdict::of(report);
-    let Some(line) = verdict.line() else { return String::new() };
-    let mut text = String::new();
-    let show = |gate: &GateResult| {
-        [
-            gate.gate.id.clone(),
-            gate.gate.expr.limit_text(),
-            gate.measured_text(),
-            match (gate.gate.severity, gate.result) {
-                (Severity::Warning, GateState::Fail) => "FAIL (warning only)".to_owned(),
-                (_, state) => state.word().to_owned(),
-            },
-        ]
-        .map(|cell| one_line(&cell))
-    };
-    let head = ["gate", "limit", "measured [95 %]", "result"].map(str::to_owned);
-    let rows: Vec<[String; 4]> = std::iter::once(head).chain(verdict.gates.iter().map(show)).collect();
-    let widths: [usize; 4] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text.extend(["Result: ", &line, "\n"]);
-    for gate in verdict.gates.iter().filter(|gate| gate.result != GateState::Pass || gate.waiver_expired) {
-        let place = gate.gate.place.as_ref().map_or(String::new(), |it| format!(" ({}:{})", it.file, it.line));
-        let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));
-        let line = format!("  gate {}{place}: {}{reason}", gate.gate.id, gate.sentence());
-        text.push_str(&one_line(&line));
-        text.push('\n');
-    }
-    text
-}
-
-/// Without control characters, which could move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::change;
-use super::report::{AttackResult, AttackStatus, PeakResult, Report};
-use crate::audit::baseline::{Baseline, Counted};
+use super::facts::{AttackResult, AttackStatus, Facts, PeakResult};
+use crate::audit::baseline::Counted;
 use crate::audit::event::SampleResult;
 use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate};
@@ -44,18 +43,24 @@ pub enum Missing {
     NotMeasurable(String),
 }
 
-/// Everything that a metric means, in the order of the attacks and classes; of a regression, how much worse it is than in the baseline.
-pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Vec<Reading> {
-    let names = &report.data.classes;
-    let classes = match metric.classes(names, report.model.classes) {
-        Ok(classes) => classes,
-        Err(problem) => {
-            return vec![Reading {
-                name: metric.to_string(),
-                class: None,
-                found: Err(Missing::NotMeasurable(problem)),
-            }];
+impl Missing {
+    pub fn why(&self) -> &str {
+        match self {
+            Self::NotDone(why) | Self::NotMeasurable(why) => why,
         }
+    }
+}
+
+/// Everything that a metric means, in the order of the attacks and classes; of a regression, the values that it compares.
+pub fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
+    let nothing = |why: String| {
+        let name = Metric { is_regression: false, ..metric.clone() }.to_string();
+        vec![Reading { name, class: None, found: Err(Missing::NotMeasurable(why)) }]
+    };
+    let names = &facts.data.classes;
+    let classes = match metric.classes(names, facts.model.classes) {
+        Ok(classes) => classes,
+        Err(problem) => return nothing(problem),
     };
     let name = |subject: &str, class: Option<u32>| {
         let class = class.map(|class| match names.get(class as usize) {
@@ -71,34 +76,24 @@ pub fn read(report: &Report, baseline: Option<&Baseline>, metric: &Metric) -> Ve
     };
     match (&metric.subject, metric.quantity) {
         (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
-            let curves = report.clean.curves.as_ref();
-            peak(report.clean.peak.as_ref(), curves.is_some())
+            let curves = facts.clean.curves.as_ref();
+            peak(facts.clean.peak.as_ref(), curves.is_some())
         }),
-        (Subject::Clean, _) => of("clean", &|class| clean_accuracy(report, class)),
-        (Subject::Worst, quantity) => of("worst", &|class| together(report, None, quantity, class)),
+        (Subject::Clean, _) => of("clean", &|class| clean_accuracy(facts, class)),
+        (Subject::Worst, quantity) => of("worst", &|class| together(facts, None, quantity, class)),
         (Subject::Within(budget), quantity) => {
-            of(&budget.to_string(), &|class| together(report, Some(budget), quantity, class));
+            of(&budget.to_string(), &|class| together(facts, Some(budget), quantity, class));
         }
         (Subject::Attacks(_), quantity) => {
             // Over a star, targeted attacks have no accuracy and are not meant.
             let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.is_targeted();
-            let meant = report.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
+            let meant = facts.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
             for attack in meant {
-                of(&attack.attack.label, &|class| of_attack(report, attack, quantity, class));
+                of(&attack.attack.label, &|class| of_attack(facts, attack, quantity, class));
             }
         }
     }
-    if readings.is_empty() {
-        let found = Err(Missing::NotMeasurable("no attack of the report is meant".to_owned()));
-        readings.push(Reading { name: metric.to_string(), class: None, found });
-    }
-    match metric.is_regression {
-        true => {
-            let worse = |reading| change::regression(report, baseline, metric.quantity, reading);
-            readings.iter().map(worse).collect()
-        }
-        false => readings,
-    }
+    if readings.is_empty() { nothing("no attack of the report is meant".to_owned()) } else { readings }
 }
 
 /// The share of `hits` in `of`, both places of samples in their order.
@@ -110,39 +105,39 @@ fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> 
 }
 
 /// Samples of a class, or all of them.
-fn samples(report: &Report, class: Option<u32>) -> impl Iterator<Item = usize> + '_ {
-    let labels = &report.data.labels;
+fn samples<'a>(facts: &Facts<'a>, class: Option<u32>) -> impl Iterator<Item = usize> + 'a {
+    let labels = &facts.data.labels;
     (0..labels.len()).filter(move |&sample| class.is_none_or(|class| labels[sample] == class))
 }
 
 /// Whether a sample is of a class.
-fn is_of(report: &Report, sample: usize, class: Option<u32>) -> bool {
-    class.is_none_or(|class| report.data.labels.get(sample) == Some(&class))
+fn is_of(facts: &Facts, sample: usize, class: Option<u32>) -> bool {
+    class.is_none_or(|class| facts.data.labels.get(sample) == Some(&class))
 }
 
 const NO_IMAGE: &str = "no image of this class";
 
-fn clean_accuracy(report: &Report, class: Option<u32>) -> Result<Found, Missing> {
-    if report.clean.accuracy.is_none() {
+fn clean_accuracy(facts: &Facts, class: Option<u32>) -> Result<Found, Missing> {
+    if facts.clean.accuracy.is_none() {
         return Err(Missing::NotDone("the clean images were not classified".to_owned()));
     }
-    let correct = samples(report, class).filter(|&sample| is_correct(report, sample)).collect();
-    rate(correct, samples(report, class).collect(), NO_IMAGE)
+    let correct = samples(facts, class).filter(|&sample| is_correct(facts, sample)).collect();
+    rate(correct, samples(facts, class).collect(), NO_IMAGE)
 }
 
-fn is_correct(report: &Report, sample: usize) -> bool {
-    let prediction = report.clean.predictions.get(sample);
-    prediction.is_some() && prediction == report.data.labels.get(sample)
+fn is_correct(facts: &Facts, sample: usize) -> bool {
+    let prediction = facts.clean.predictions.get(sample);
+    prediction.is_some() && prediction == facts.data.labels.get(sample)
 }
 
-fn of_attack(report: &Report, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
+fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
     let label = &attack.attack.label;
     match attack.status {
         AttackStatus::Failed => return Err(Missing::NotMeasurable(format!("{label} failed"))),
         AttackStatus::Incomplete => return Err(Missing::NotDone(format!("{label} is incomplete"))),
         AttackStatus::Complete => (),
     }
-    let attacked = || attack.samples.iter().filter(|it| is_of(report, it.sample, class));
+    let attacked = || attack.samples.iter().filter(|it| is_of(facts, it.sample, class));
     match quantity {
         Quantity::SuccessRate => {
             let broken = attacked().filter(|it| it.success).map(|it| it.sample);
@@ -150,8 +145,8 @@ fn of_attack(report: &Report, attack: &AttackResult, quantity: Quantity, class: 
         }
         Quantity::Accuracy => {
             let broken: BTreeSet<usize> = attacked().filter(|it| it.success).map(|it| it.sample).collect();
-            let whole = |&sample: &usize| is_correct(report, sample) && !broken.contains(&sample);
-            rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
+            let whole = |&sample: &usize| is_correct(facts, sample) && !broken.contains(&sample);
+            rate(samples(facts, class).filter(whole).collect(), samples(facts, class).collect(), NO_IMAGE)
         }
         Quantity::PeakDrop => match attack.peak_drop {
             Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }.into()),
@@ -171,13 +166,8 @@ fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
 }
 
 /// An attacker who tries every attack, also where there is one only; within a budget, what looks for changes as small as that.
-fn together(
-    report: &Report,
-    budget: Option<&Budget>,
-    quantity: Quantity,
-    class: Option<u32>,
-) -> Result<Found, Missing> {
-    let attacks = || report.attacks.iter().filter(|it| budget.is_none_or(|budget| it.attack.tries(budget)));
+fn together(facts: &Facts, budget: Option<&Budget>, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
+    let attacks = || facts.attacks.iter().filter(|it| budget.is_none_or(|budget| it.attack.tries(budget)));
     if let Some(budget) = budget
         && !attacks().any(|it| it.attack.measures(budget))
     {
@@ -192,10 +182,10 @@ fn together(
     }
     let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
         let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
-        let meant = results.filter(|(attack, it)| is_of(report, it.sample, class) && keep(attack, it));
+        let meant = results.filter(|(attack, it)| is_of(facts, it.sample, class) && keep(attack, it));
         meant.map(|(_, it)| it.sample).collect()
     };
-    let is_wrong = |it: &SampleResult| report.data.labels.get(it.sample) != Some(&it.prediction);
+    let is_wrong = |it: &SampleResult| facts.data.labels.get(it.sample) != Some(&it.prediction);
     // What the smallest change is of an attack without a bound; the others keep theirs.
     let is_inside = |attack: &AttackResult, it: &SampleResult| {
         budget.is_none_or(|budget| attack.attack.epsilon.is_some() || it.size(budget.norm) <= limit(budget))
@@ -207,8 +197,8 @@ fn together(
         let listed = |places: BTreeSet<usize>| places.into_iter().collect();
         return rate(listed(broken), listed(places(&|_, _| true)), "no image was attacked");
     }
-    let whole = |&sample: &usize| is_correct(report, sample) && !wrong.contains(&sample);
-    rate(samples(report, class).filter(whole).collect(), samples(report, class).collect(), NO_IMAGE)
+    let whole = |&sample: &usize| is_correct(facts, sample) && !wrong.contains(&sample);
+    rate(samples(facts, class).filter(whole).collect(), samples(facts, class).collect(), NO_IMAGE)
 }
 
 /// Largest size that counts as within. Distances are sums of f32 values.

@@ -4,21 +4,14 @@ pub mod across;
 pub mod change;
 pub mod classes;
 pub mod conclusion;
+pub mod facts;
 pub mod findings;
 pub mod gates;
 pub mod metric;
 pub mod report;
 pub mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod validity;
 
 pub use report::Report;
-
-use crate::audit::attack::ResolvedAttack;
-
-/// An attack's label, with its norm and size where the audit runs others of its name.
-pub fn shown_label(report: &Report, attack: &ResolvedAttack) -> String {
-    match report.attacks.iter().filter(|it| it.attack.name == attack.name).count() {
-        0 | 1 => attack.label.clone(),
-        _ => format!("{} ({})", attack.label, attack.summary()),
-    }
-}

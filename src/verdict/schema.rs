@@ -28,3 +28,37 @@ pub fn text() -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptions(value: &Value) -> Vec<&str> {
+        match value {
+            Value::Object(fields) => {
+                let own = fields.get("description").and_then(Value::as_str);
+                own.into_iter().chain(fields.values().flat_map(descriptions)).collect()
+            }
+            Value::Array(values) => values.iter().flat_map(descriptions).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_description_is_a_sentence() {
+        let schema = schema();
+        let all = descriptions(&schema);
+        assert!(all.len() > 250, "{}", all.len());
+        for text in all {
+            assert!(text.split_whitespace().count() > 3 && text.ends_with('.'), "{text:?}");
+            // A link of the documentation tells a reader of the schema nothing.
+            assert!(!text.contains("[`"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_published_schema_is_this_one() {
+        let published = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json"));
+        assert_eq!(text(), published, "write it anew: advmod schema > docs/report.schema.json");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use advmod::audit::journal::replay;
 use advmod::verdict::Report;
-use advmod::verdict::report::AttackStatus;
+use advmod::verdict::facts::AttackStatus;
 use serde_json::Value;
 
 use crate::support::advmod;

@@ -71,7 +71,7 @@ fn with_baseline(journal: &str) -> Report {
     earlier.attacks[1].peak_drop = None;
     earlier.clean.predictions.fill(0);
     let start = state.start.as_mut().unwrap();
-    start.baseline = Some(Box::new(baseline(&earlier, "earlier/report.json")));
+    start.baseline = Some(Box::new(baseline(&earlier.facts(), "earlier/report.json")));
     Report::new(&state).unwrap()
 }
 

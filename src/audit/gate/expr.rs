@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::glob;
 
-/// A bound on a metric.
+/// A bound on a metric, such as `asr.pgd <= 0.5`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]

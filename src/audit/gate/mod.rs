@@ -46,51 +46,51 @@ pub struct WaiverPlan {
     pub owner: Option<String>,
 }
 
-/// What a failed gate does.
+/// Consequence of a failed gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It fails the audit.
+    /// A failed gate fails the audit.
     #[default]
     Error,
-    /// It is reported; the exit code does not change.
+    /// A failed gate is reported and leaves the exit code as it is.
     Warning,
 }
 
-/// A line of a file.
+/// A line of a plan file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
-    /// As the user named it.
+    /// The file as the user named it.
     pub file: String,
-    /// Counted from 1.
+    /// Number of the line, counted from 1.
     pub line: usize,
 }
 
-/// A gate, checked against the attacks that run.
+/// A gate as it was checked against the attacks that run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
-    /// Unique within the plan.
+    /// Identifier of the gate, unique within the plan.
     pub id: String,
-    /// What it asks for.
+    /// What the gate asks for, such as `asr.pgd <= 0.5`.
     pub expr: GateExpr,
-    /// Whether it fails the audit.
+    /// Whether a failure of the gate fails the audit.
     pub severity: Severity,
-    /// Why it is there.
+    /// Why the gate is there, as the plan says.
     pub reason: Option<String>,
-    /// Where it stands, if in a file.
+    /// Where the gate stands, if in a plan file.
     pub place: Option<Place>,
-    /// What lets it fail.
+    /// Waiver that accepts a failure of the gate.
     pub waiver: Option<Waiver>,
 }
 
-/// An accepted failure.
+/// An accepted failure of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiver {
-    /// Why.
+    /// Why the failure is accepted.
     pub reason: String,
-    /// Last day on which it counts.
+    /// Last day on which the waiver counts.
     pub expires: Day,
-    /// By whom.
+    /// Who accepted the failure, where that is named.
     pub owner: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::audit::event::SampleResult;
 use crate::store::pixels::{PictureError, PixelFile};
 use crate::verdict::Report;
-use crate::verdict::report::AttackResult;
+use crate::verdict::facts::AttackResult;
 
 /// A format for images.
 pub struct ExportFormat {

@@ -3,7 +3,8 @@
 use advmod_attacks::catalog::ATTACKS;
 
 use super::text::name;
-use crate::verdict::report::{AttackStatus, Report};
+use crate::verdict::Report;
+use crate::verdict::facts::AttackStatus;
 
 /// Limits and assumptions of this audit, one sentence each.
 pub(super) fn limits(report: &Report) -> Vec<String> {

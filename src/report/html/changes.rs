@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::text::{self, clip, name};
-use crate::verdict::change::{self, ChangeState};
-use crate::verdict::report::Report;
+use crate::report::verdict::change_row;
+use crate::verdict::Report;
+use crate::verdict::change::{Change, ChangeState};
 
 /// The report beside its baseline.
 #[derive(Debug, Serialize)]
@@ -29,8 +30,9 @@ struct Row {
 pub(super) fn changes(report: &Report) -> Option<ChangesView> {
     let changes = report.changes.as_ref()?;
     let count = |state| changes.changes.iter().filter(|it| it.state == state).count();
-    let rows =
-        changes.changes.iter().zip(change::rows(changes)).map(|(it, [metric, before, now, difference, _])| Row {
+    let row = |it: &Change| {
+        let [metric, before, now, difference, _] = change_row(it);
+        Row {
             metric: name(&metric),
             before,
             now,
@@ -43,7 +45,8 @@ pub(super) fn changes(report: &Report) -> Option<ChangesView> {
                 ChangeState::Unclear | ChangeState::Same | ChangeState::New => "none",
             },
             why: it.why.as_ref().map(|why| clip(why, text::SENTENCE)),
-        });
+        }
+    };
     Some(ChangesView {
         sentence: format!(
             "Compared with {} of {}, model {} (sha256 {}), on {} samples: {} worse, {} better, {} without a clear change or the same.",
@@ -56,6 +59,6 @@ pub(super) fn changes(report: &Report) -> Option<ChangesView> {
             count(ChangeState::Improved),
             count(ChangeState::Unclear) + count(ChangeState::Same)
         ),
-        rows: rows.collect(),
+        rows: changes.changes.iter().map(row).collect(),
     })
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{self, name};
 use crate::stats::rates::Rate;
-use crate::verdict::report::Report;
+use crate::verdict::Report;
 
 /// The table.
 #[derive(Debug, Serialize)]

@@ -6,8 +6,8 @@ use super::super::table::point_success;
 use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
-use crate::verdict::report::{AttackResult, AttackStatus, Report};
-use crate::verdict::shown_label;
+use crate::verdict::Report;
+use crate::verdict::facts::{AttackResult, AttackStatus, shown_label};
 
 /// The modularity section.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub(super) fn modularity(report: &Report) -> Modularity {
     let (range, drops) = (range(report), drops(report));
     let mut figures: Vec<Figure> =
         report.attacks.iter().filter_map(|attack| attack_figure(attack, &taps, range, drops)).collect();
-    let without_curve = |it: &AttackResult| name(&shown_label(report, &it.attack));
+    let without_curve = |it: &AttackResult| name(&shown_label(&report.attacks, &it.attack));
     let further = figures.split_off(figures.len().min(OPEN));
     let without = report.attacks.iter().filter(|it| it.curves.is_none());
     Modularity {
@@ -199,7 +199,7 @@ fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
         |(at, it)| (report.taps.get(at).map_or_else(|| "–".to_owned(), |tap| name(tap)), text::interval(&it)),
     );
     let peak = attack.peak_drop.map_or_else(|| "–".to_owned(), |it| text::interval(&it));
-    Some([name(&shown_label(report, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
+    Some([name(&shown_label(&report.attacks, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
 }
 
 /// Where the attack bites.

@@ -18,7 +18,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::Evidence;
 use crate::text::names;
-use crate::verdict::report::Report;
+use crate::verdict::Report;
 use page::Page;
 
 /// Makes a data URI of a PNG.
@@ -80,10 +80,7 @@ mod tests {
     use super::*;
     use crate::audit::journal::replay;
     use crate::store::pixels::Picture;
-
-    fn report() -> Report {
-        Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
-    }
+    use crate::verdict::testing::{JOURNAL, recorded, recorded_state};
 
     fn html(report: &Report, evidence: &Evidence) -> String {
         String::from_utf8(render(report, evidence)).unwrap()
@@ -91,7 +88,7 @@ mod tests {
 
     #[test]
     fn nothing_is_loaded_and_nothing_runs() {
-        let report = report();
+        let report = recorded();
         let picture = Picture { shape: report.data.shape, pixels: vec![0.5; report.data.shape.iter().product()] };
         let html = html(&report, &Evidence::gather(&report, &mut |_, _| Some(picture.clone())));
         let policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">";
@@ -107,7 +104,7 @@ mod tests {
 
     /// A run of so many samples, attacks and classes, with these curves stretched to so many taps.
     fn large(samples: usize, attacks: usize, classes: usize, taps: usize, shape: [usize; 3]) -> Report {
-        let (mut state, _) = replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl")));
+        let mut state = recorded_state();
         let start = state.start.as_mut().unwrap();
         start.data.shape = shape;
         start.data.indices = (0..samples).collect();
@@ -173,14 +170,13 @@ mod tests {
 
     #[test]
     fn reports_without_much_in_them_still_render() {
-        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"));
-        for lines in 1..text.lines().count() {
-            let some: Vec<&str> = text.lines().take(lines).collect();
+        for lines in 1..JOURNAL.lines().count() {
+            let some: Vec<&str> = JOURNAL.lines().take(lines).collect();
             let Some(report) = Report::new(&replay(&some.join("\n")).0) else { continue };
             let html = html(&report, &Evidence::default());
             assert!(html.contains("</html>") && html.contains("INCONCLUSIVE"), "{lines}");
         }
-        let mut report = report();
+        let mut report = recorded();
         report.attacks.clear();
         report.worst_case = None;
         assert!(html(&report, &Evidence::default()).contains("No attack was planned."));
@@ -188,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_invalid_set_of_attacks_is_said_to_mean_nothing() {
-        let mut report = report();
+        let mut report = recorded();
         report.validity.verdict = crate::verdict::validity::ValidityVerdict::Invalid;
         let html = html(&report, &Evidence::default());
         assert!(html.contains("INCONCLUSIVE") && html.contains("their failures mean nothing"));

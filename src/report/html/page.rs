@@ -11,9 +11,9 @@ use super::samples::{Samples, samples};
 use super::text::{self, clip, name};
 use super::verdict::{Overall, overall};
 use super::{Encode, about};
+use crate::verdict::Report;
+use crate::verdict::facts::{AttackStatus, shown_label};
 use crate::verdict::findings::{self, Finding, FindingStatus, Mapping, Severity};
-use crate::verdict::report::{AttackStatus, Report};
-use crate::verdict::shown_label;
 use crate::verdict::validity::AttackValidity;
 
 /// Everything.
@@ -135,7 +135,8 @@ impl Page {
                 .map_or(it.recommendation.clone(), |(first, _)| format!("{first}.")),
         };
         let summary = |label: &str| report.attacks.iter().find(|it| it.attack.label == label).map(|it| &it.attack);
-        let shown = |label: &str| summary(label).map_or_else(|| name(label), |it| name(&shown_label(report, it)));
+        let shown =
+            |label: &str| summary(label).map_or_else(|| name(label), |it| name(&shown_label(&report.attacks, it)));
         let alone =
             |it: &AttackValidity| [shown(&it.attack), it.state.word().to_owned(), clip(&it.found, text::SENTENCE)];
         Self {

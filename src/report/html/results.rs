@@ -8,8 +8,9 @@ use super::page::status_word;
 use super::text::{self, clip, name};
 use crate::stats::rates::Rate;
 use crate::text::numbers::count;
+use crate::verdict::Report;
 use crate::verdict::across::BudgetResult;
-use crate::verdict::report::{AttackResult, AttackStatus, Report};
+use crate::verdict::facts::{AttackResult, AttackStatus};
 
 /// What an attack may do.
 #[derive(Debug, Serialize)]

@@ -7,8 +7,8 @@ use super::Encode;
 use super::text::{clip, name};
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
-use crate::verdict::report::{AttackResult, Report};
-use crate::verdict::shown_label;
+use crate::verdict::Report;
+use crate::verdict::facts::{AttackResult, shown_label};
 
 /// The section.
 #[derive(Debug, Serialize)]
@@ -64,7 +64,7 @@ pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> S
         let kinds = kinds.map(|(title, chosen)| Kind { title, triplets: of(chosen) });
         let kinds: Vec<Kind> = kinds.into_iter().filter(|it| !it.triplets.is_empty()).collect();
         if !kinds.is_empty() {
-            groups.push(Group { label: name(&shown_label(report, &attack.attack)), kinds });
+            groups.push(Group { label: name(&shown_label(&report.attacks, &attack.attack)), kinds });
         }
     }
     let mut notes = Vec::new();

@@ -5,12 +5,14 @@ use serde::Serialize;
 use super::text::{self, clip, name};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
+use crate::report::verdict::check_counts;
 use crate::stats::rates::Rate;
+use crate::verdict::Report;
 use crate::verdict::across::BudgetResult;
 use crate::verdict::conclusion::Conclusion;
+use crate::verdict::facts::{AttackResult, AttackStatus};
 use crate::verdict::findings::strongest;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
-use crate::verdict::report::{AttackStatus, Report};
 use crate::verdict::validity::ValidityVerdict;
 
 /// The head of the page.
@@ -64,7 +66,7 @@ struct WaiverView {
 
 /// Of a report in which so many findings are of medium severity or more.
 pub(super) fn overall(report: &Report, grave: usize) -> Overall {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let (word, class, notes) = word(report, &verdict);
     Overall {
         word,
@@ -138,7 +140,7 @@ fn sentence(report: &Report, verdict: &Verdict) -> String {
 fn headline(report: &Report) -> String {
     let counted = |rate: &Rate| format!("{} of {} attacked images: {}.", rate.count, rate.of, text::rate(rate));
     let mut parts = Vec::new();
-    let strongest = strongest(report).or(report.attacks.first()).filter(|it| it.success_rate.of > 0);
+    let strongest = strongest(&report.facts()).or(report.attacks.first()).filter(|it| it.success_rate.of > 0);
     if let Some(it) = strongest {
         let (title, summary) = (name(&it.attack.title), name(&it.attack.summary()));
         parts.push(format!(" {title} ({summary}) breaks {}", counted(&it.success_rate)));
@@ -164,7 +166,7 @@ fn figures(report: &Report) -> Vec<Figure> {
         Figure { name, value, interval }
     };
     let mut figures = vec![figure("Clean accuracy".to_owned(), report.clean.accuracy.as_ref())];
-    let Some(strongest) = strongest(report).or(report.attacks.first()) else { return figures };
+    let Some(strongest) = strongest(&report.facts()).or(report.attacks.first()) else { return figures };
     let own = strongest.attack.budget();
     let is_own = |it: &&BudgetResult| Some(it.budget()) == own;
     if let Some(it) = report.budgets.iter().find(is_own) {
@@ -182,7 +184,7 @@ fn figures(report: &Report) -> Vec<Figure> {
 fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
     let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
-    let sized = |it: &crate::verdict::report::AttackResult| {
+    let sized = |it: &AttackResult| {
         let size = it.attack.epsilon.filter(|_| it.attack.sweep.is_some());
         size.map_or_else(|| name(&it.attack.label), |size| format!("{} ε {size}", name(&it.attack.label)))
     };
@@ -206,8 +208,6 @@ fn attacked(report: &Report) -> [String; 3] {
 }
 
 fn validity_sentence(report: &Report) -> String {
-    let counts = report.validity.line();
-    let counts = counts.lines().next().and_then(|line| line.split_once('(')).map_or("", |it| it.1);
     let meaning = match report.validity.verdict {
         ValidityVerdict::Valid => {
             "Nothing speaks against the attacks. They bound the model's weakness from below: stronger ones may break more."
@@ -219,7 +219,7 @@ fn validity_sentence(report: &Report) -> String {
             "The attacks are too weak or run into an obstacle: their failures mean nothing. Only what they did break counts."
         }
     };
-    format!("{meaning} Checks: {}.", counts.trim_end_matches(')'))
+    format!("{meaning} Checks: {}.", check_counts(&report.validity))
 }
 
 fn gate_row(it: &GateResult) -> GateRow {
@@ -251,16 +251,15 @@ fn gate_row(it: &GateResult) -> GateRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::replay;
     use crate::audit::plan::AuditPlan;
     use crate::verdict::gates::evaluate;
+    use crate::verdict::testing::recorded;
 
     fn with(gates: &str) -> Report {
-        let mut report =
-            Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap();
+        let mut report = recorded();
         let plan: AuditPlan = toml::from_str(gates).unwrap();
         report.plan.gates = plan.resolve().unwrap().plan.gates;
-        report.gates = evaluate(&report, &report.plan.gates, None, (None, false));
+        report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
         report
     }
 
@@ -272,10 +271,11 @@ mod tests {
         assert_eq!([with(""), with(good), with(bad)].map(|it| word(&it)), ["NO GATES", "PASS", "FAIL"]);
         let mut report = with(&waived);
         // Without a day, no waiver is known to be in time.
-        assert_eq!(word(&report), "FAIL");
-        let day = crate::audit::gate::Day::parse("2029-01-01").unwrap();
-        report.gates = evaluate(&report, &report.plan.gates, None, (Some(&day), false));
-        assert_eq!(word(&report), "PASS");
+        for (day, expected) in [("no day", "FAIL"), ("2029-01-01", "PASS")] {
+            day.clone_into(&mut report.timing.started);
+            report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
+            assert_eq!(word(&report), expected);
+        }
         let row = &overall(&report, 0).gates[0];
         assert_eq!((row.class, row.waiver.as_ref().unwrap().expires.as_str()), ("waived", "2030-01-01"));
         report.validity.verdict = ValidityVerdict::Invalid;

@@ -13,7 +13,7 @@ use super::{facets, numbers};
 use crate::audit::event::GrowingCurves;
 use crate::audit::state::AttackState;
 use crate::modularity::Curve;
-use crate::verdict::report::AttackResult;
+use crate::verdict::facts::AttackResult;
 
 /// One curve.
 pub(super) struct Series {

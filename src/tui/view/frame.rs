@@ -90,7 +90,7 @@ pub(super) fn tabs(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
 
 /// How the gates stand: `gates 1 FAIL, 2 pass`.
 fn gates(report: &Report, theme: Theme) -> Option<Span<'static>> {
-    let verdict = Verdict::of(report);
+    let verdict = Verdict::of(&report.gates);
     let role = match verdict.result? {
         GateState::Pass | GateState::Waived => Role::Good,
         GateState::Pending => Role::Plain,

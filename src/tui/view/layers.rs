@@ -9,7 +9,7 @@ use super::super::app::{App, Phase};
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, framed, paragraph, width};
 use crate::modularity::{Interval, TapPoint};
-use crate::verdict::report::AttackResult;
+use crate::verdict::facts::AttackResult;
 
 /// Draws the screen.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {

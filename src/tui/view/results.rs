@@ -9,8 +9,9 @@ use super::super::app::{App, Pane, Phase, Sort};
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, pane, paragraph, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows};
+use crate::verdict::Report;
+use crate::verdict::facts::{AttackResult, AttackStatus};
 use crate::verdict::gates::{GateCheck, GateState};
-use crate::verdict::report::{AttackResult, AttackStatus, Report};
 
 /// Columns to leave out, the least important first, until the rest fits.
 const EXPENDABLE: [usize; 8] = [1, 5, 3, 8, 6, 7, 4, 11];

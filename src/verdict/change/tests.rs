@@ -1,34 +1,32 @@
 //! What has changed, on the recorded run and on altered ones.
 
 use super::*;
-use crate::audit::journal::replay;
-
-fn report() -> Report {
-    Report::new(&replay(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/run.jsonl"))).0).unwrap()
-}
+use crate::verdict::Report;
+use crate::verdict::testing::recorded;
 
 fn change(report: &Report, baseline: &Baseline, metric: &str) -> Change {
-    changes(report, baseline).changes.into_iter().find(|it| it.metric == metric).unwrap()
+    changes(&report.facts(), baseline).changes.into_iter().find(|it| it.metric == metric).unwrap()
 }
 
 fn worse(report: &Report, baseline: &Baseline, metric: &str) -> Result<Measured, Missing> {
-    let metric = Metric::parse(&format!("regression({metric})")).unwrap();
-    read(report, Some(baseline), &metric).remove(0).found.map(|found| found.measured)
+    let metric = Metric::parse(metric).unwrap();
+    let now = read(&report.facts(), &metric).remove(0);
+    regression(&report.facts(), Some(baseline), metric.quantity, &now).found.map(|found| found.measured)
 }
 
 #[test]
 fn a_report_has_not_changed_since_itself() {
-    let report = report();
-    let changes = changes(&report, &baseline(&report, "report.json"));
+    let report = recorded();
+    let changes = changes(&report.facts(), &baseline(&report.facts(), "report.json"));
     assert!(changes.same_samples && changes.changes.len() == 14);
     assert!(changes.changes.iter().all(|it| it.state == ChangeState::Same), "{changes:?}");
 }
 
 #[test]
 fn what_became_worse_or_better_is_told_from_chance() {
-    let before = report();
-    let earlier = baseline(&before, "report.json");
-    let mut now = report();
+    let before = recorded();
+    let earlier = baseline(&before.facts(), "report.json");
+    let mut now = recorded();
     // Of 39 attacked images FGSM broke 29: now all but two, then one more, then three only.
     let set = |now: &mut Report, broken: &dyn Fn(usize) -> bool| {
         let samples = &mut now.attacks[0].samples;
@@ -55,14 +53,14 @@ fn what_became_worse_or_better_is_told_from_chance() {
 
 #[test]
 fn classes_are_compared_with_themselves() {
-    let earlier = baseline(&report(), "report.json");
-    let mut now = report();
+    let earlier = baseline(&recorded().facts(), "report.json");
+    let mut now = recorded();
     let label = now.data.labels[now.attacks[0].samples[0].sample];
     now.attacks[0].samples.iter_mut().for_each(|it| it.success = true);
     let all = worse(&now, &earlier, "asr.fgsm").unwrap().value;
     let of_class = worse(&now, &earlier, &format!("asr.fgsm.class.{label}")).unwrap().value;
     let own = |it: &&crate::audit::event::SampleResult| now.data.labels[it.sample] == label;
-    let before = report();
+    let before = recorded();
     let (n, spared) = (
         before.attacks[0].samples.iter().filter(own).count(),
         before.attacks[0].samples.iter().filter(own).filter(|it| !it.success).count(),
@@ -72,13 +70,13 @@ fn classes_are_compared_with_themselves() {
 
 #[test]
 fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
-    let before = report();
-    let mut earlier = baseline(&before, "report.json");
+    let before = recorded();
+    let mut earlier = baseline(&before.facts(), "report.json");
     earlier.indices.reverse();
-    let found = changes(&before, &earlier);
+    let found = changes(&before.facts(), &earlier);
     let asr = found.changes.iter().find(|it| it.metric == "asr.fgsm").unwrap();
     assert!(!found.same_samples && asr.state == ChangeState::Unclear && asr.difference.unwrap().high > 0.1);
-    let mut now = report();
+    let mut now = recorded();
     now.attacks[0].attack.epsilon = "4/255".parse().ok();
     let asr = change(&now, &earlier, "asr.fgsm");
     assert_eq!((asr.state, asr.why.as_deref()), (ChangeState::Incomparable, Some("eps was 8/255, is 4/255")));
@@ -86,13 +84,13 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     now.plan.k = 5;
     assert_eq!(change(&now, &earlier, "peak_q.clean").state, ChangeState::Incomparable);
     now.attacks.remove(0);
-    let found = changes(&now, &earlier);
+    let found = changes(&now.facts(), &earlier);
     let state = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap().state;
     assert_eq!(state("asr.fgsm"), ChangeState::Gone);
     // Under another label it is still the same attack, until its parameters differ too.
-    let mut found = report();
+    let mut found = recorded();
     found.attacks[0].attack.label = "fgsm-2".to_owned();
-    let same = baseline(&before, "report.json");
+    let same = baseline(&before.facts(), "report.json");
     assert_eq!(change(&found, &same, "asr.fgsm-2").state, ChangeState::Same);
     now.attacks[0].attack.label = "cw".to_owned();
     now.attacks[0].attack.own.insert("steps".to_owned(), "99".to_owned());

@@ -3,7 +3,10 @@
 //! # Source
 //! MITRE ATLAS 5.6.0; NIST AI 100-2e2025; OWASP Machine Learning Security Top 10, 2023; CWE-1039.
 
-use super::{ATLAS_VERSION, Mapping};
+use super::finding::Mapping;
+
+/// The release of MITRE ATLAS whose numbers are used.
+pub const ATLAS_VERSION: &str = "5.6.0";
 
 /// An entry of MITRE ATLAS.
 pub(crate) fn atlas(id: &str, name: &str) -> Mapping {

@@ -1,0 +1,176 @@
+//! What an audit measured: complete, and without any judgement. Every judge reads this.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::attack::ResolvedAttack;
+use crate::audit::event::{AttackCurves, CleanCurves, DataSummary, ModelSummary, SampleResult};
+use crate::audit::resolved::ResolvedPlan;
+use crate::audit::state::{AttackState, AuditState};
+use crate::measure::clean::ClassProbability;
+use crate::modularity::{Curve, Interval};
+use crate::stats::rates::{Distances, Rate};
+
+/// A view of the measured parts of a report, also of one that is not made yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub plan: &'a ResolvedPlan,
+    /// Absent where a path of the plan has no text.
+    pub plan_file: Option<&'a str>,
+    pub model: &'a ModelSummary,
+    pub data: &'a DataSummary,
+    pub taps: &'a [String],
+    pub clean: &'a CleanResult,
+    pub attacks: &'a [AttackResult],
+    /// UTC, RFC 3339.
+    pub started: &'a str,
+}
+
+/// How the model does on the clean images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CleanResult {
+    /// Share of all samples that the model classifies correctly; absent if the run ended before that was known.
+    pub accuracy: Option<Rate>,
+    /// Class that the model gives each sample, in sample order.
+    pub predictions: Vec<u32>,
+    /// The likeliest classes of each sample, where they are known.
+    #[serde(default)]
+    pub likeliest: Vec<Vec<ClassProbability>>,
+    /// Tap at which the true classes are separated best.
+    pub peak: Option<PeakResult>,
+    /// Modularity curves over all samples.
+    pub curves: Option<CleanCurves>,
+}
+
+impl CleanResult {
+    pub(super) fn of(state: &AuditState) -> Self {
+        Self {
+            accuracy: state.clean_accuracy().map(|(correct, n)| Rate::new(correct, n)),
+            predictions: state.predictions.clone().unwrap_or_default(),
+            likeliest: state.likeliest.clone(),
+            peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
+            curves: state.clean_curves.clone(),
+        }
+    }
+}
+
+/// The largest modularity Q of a curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PeakResult {
+    /// Module path of the tap where Q is largest.
+    pub tap: String,
+    /// Modularity Q at this tap.
+    pub q: f64,
+    /// Jackknife interval of this Q, at 95 % confidence.
+    pub interval: Option<Interval>,
+}
+
+impl PeakResult {
+    fn of(curve: &Curve) -> Option<Self> {
+        let peak = curve.peak()?;
+        Some(Self { interval: curve.taps[peak.index].interval, tap: peak.tap, q: peak.q })
+    }
+}
+
+/// What one attack of the plan did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttackResult {
+    /// The attack with all its parameters.
+    pub attack: ResolvedAttack,
+    /// How far the attack got: `complete`, `incomplete` or `failed`.
+    pub status: AttackStatus,
+    /// Why the attack failed, in one line.
+    pub error: Option<String>,
+    /// Share of the attacked samples on which the attack met its goal. Only samples that the model classifies correctly are attacked.
+    pub success_rate: Rate,
+    /// Samples classified correctly under attack, of all samples; absent for targeted attacks and incomplete runs.
+    pub adversarial_accuracy: Option<Rate>,
+    /// L2 size of the changes that broke a sample, with pixels in `[0, 1]`.
+    pub l2: Option<Distances>,
+    /// Largest change of a pixel value in each broken sample.
+    pub linf: Option<Distances>,
+    /// Number of pixels changed in each broken sample.
+    pub l0: Option<Distances>,
+    /// Forward passes that the attack spent on each attacked sample.
+    pub forwards: Option<Distances>,
+    /// Gradients that the attack computed for each attacked sample.
+    pub backwards: Option<Distances>,
+    /// Forward passes until the goal was first met, over the broken samples for which the attack knows this.
+    #[serde(default)]
+    pub forwards_to_success: Option<Distances>,
+    /// Samples that a smaller ε of the same sweep broke and this attack did not; they count as broken.
+    #[serde(default)]
+    pub carried: usize,
+    /// Peak of the clean curve over the attacked samples.
+    pub clean_peak: Option<PeakResult>,
+    /// Peak of the adversarial curve over the attacked samples, under the true labels.
+    pub adversarial_peak: Option<PeakResult>,
+    /// Clean peak minus adversarial peak, with the interval of the paired difference.
+    pub peak_drop: Option<Interval>,
+    /// Modularity curves of the attacked samples, clean and adversarial.
+    pub curves: Option<AttackCurves>,
+    /// What the attack did to each sample, in sample order.
+    pub samples: Vec<SampleResult>,
+}
+
+impl AttackResult {
+    /// `correct` of all samples were classified correctly before any attack, where that is known.
+    pub(super) fn of(attack: &ResolvedAttack, found: &AttackState, correct: Option<Rate>) -> Self {
+        let status = match (&found.error, found.seconds, &found.curves) {
+            (Some(_), ..) => AttackStatus::Failed,
+            (None, Some(_), Some(_)) => AttackStatus::Complete,
+            _ => AttackStatus::Incomplete,
+        };
+        let broken = || found.samples.iter().filter(|sample| sample.success);
+        let n_broken = broken().count();
+        let has_accuracy = status == AttackStatus::Complete && !attack.is_targeted();
+        let survived = |clean: Rate| Rate::new(clean.count.saturating_sub(n_broken), clean.of);
+        let curves = found.curves.as_ref();
+        Self {
+            attack: attack.clone(),
+            status,
+            error: found.error.clone(),
+            success_rate: Rate::new(n_broken, found.samples.len()),
+            adversarial_accuracy: correct.filter(|_| has_accuracy).map(survived),
+            l2: Distances::new(broken().map(|sample| sample.l2)),
+            linf: Distances::new(broken().map(|sample| sample.linf)),
+            l0: Distances::new(broken().map(|sample| f64::from(sample.l0))),
+            forwards: Distances::new(found.samples.iter().map(|sample| sample.forwards as f64)),
+            backwards: Distances::new(found.samples.iter().map(|sample| sample.backwards as f64)),
+            forwards_to_success: Distances::new(
+                broken().filter_map(|sample| sample.forwards_to_success).map(|forwards| forwards as f64),
+            ),
+            carried: found.samples.iter().filter(|sample| sample.carried_from.is_some()).count(),
+            clean_peak: curves.and_then(|curves| PeakResult::of(&curves.clean)),
+            adversarial_peak: curves.and_then(|curves| PeakResult::of(&curves.adversarial)),
+            peak_drop: curves.and_then(|curves| curves.peak_drop),
+            curves: found.curves.clone(),
+            samples: found.samples.clone(),
+        }
+    }
+
+    /// Whether it broke every image that it attacked, so that nothing is left for more effort.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.success_rate.of > 0 && self.success_rate.count == self.success_rate.of
+    }
+}
+
+/// How far an attack got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttackStatus {
+    /// All samples and curves are there.
+    Complete,
+    /// The run was stopped before or during this attack.
+    Incomplete,
+    /// The attack broke off with an error.
+    Failed,
+}
+
+/// An attack's label, with its norm and size where the audit runs others of its name.
+pub fn shown_label(attacks: &[AttackResult], attack: &ResolvedAttack) -> String {
+    match attacks.iter().filter(|it| it.attack.name == attack.name).count() {
+        0 | 1 => attack.label.clone(),
+        _ => format!("{} ({})", attack.label, attack.summary()),
+    }
+}
