@@ -1,6 +1,7 @@
 //! An attack of a plan as it runs: every default filled in, its threat typed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use advmod_attacks::attack::AttackSpec;
 use advmod_attacks::config::{AttackConfig, SHARED_PARAMS, find};
@@ -8,7 +9,18 @@ use advmod_attacks::threat::{Epsilon, Goal, Norm, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::gate::expr::Budget;
+/// How far an attacker may change an image: at most ε in a norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    pub norm: Norm,
+    pub eps: Epsilon,
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}:{}", self.norm, self.eps)
+    }
+}
 
 /// One attack with all its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

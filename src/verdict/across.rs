@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{AttackResult, AttackStatus, Facts};
 use super::metric::read;
-use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
+use crate::audit::attack::Budget;
+use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::Rate;
 
 /// An attacker who tries every attack of the audit and keeps, for each sample, one that works, whatever its norm and ε.

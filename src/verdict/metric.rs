@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::facts::{AttackResult, AttackStatus, Facts, PeakResult};
+use crate::audit::attack::Budget;
 use crate::audit::baseline::Counted;
 use crate::audit::event::SampleResult;
-use crate::audit::gate::expr::{Budget, Metric, Quantity, Subject};
+use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate};
 
 /// One measurement that a metric means.

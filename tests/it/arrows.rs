@@ -43,6 +43,7 @@ const BANS: &[Ban] = &[
         below: &["src/"],
         except: &[
             "src/model/",
+            "src/modularity/kinds.rs",
             "src/modularity/similarity.rs",
             "src/modularity/cka.rs",
             "src/modularity/mod.rs",
@@ -90,7 +91,7 @@ const WITHOUT_CYCLES: &[&str] = &["verdict", "audit", "tui"];
 /// What is known to break the rules, by the beginning of its line; whatever no longer does so has to go from here.
 const NOT_YET: &[&str] = &[
     "src/audit/stage: a cycle of attack, carry, kept",
-    "src/audit: a cycle of event, gate, plan, plan_file, resolved, state",
+    "src/audit: a cycle of event, plan, plan_file, resolved, state",
     "src/cli/curve.rs: run has",
     "src/cli/prune/mod.rs: run has",
     "src/cli/similarity.rs: run has",
@@ -101,8 +102,6 @@ const NOT_YET: &[&str] = &[
     "src/tui/view: a cycle of attacks, form, layout",
     "src/tui/view: a cycle of chart, facets, numbers",
     "src/tui: a cycle of app, attacks,",
-    "src/verdict/findings: a cycle of catalogues, mod",
-    "src/verdict: a cycle of across, change,",
 ];
 
 const FUNCTION_LINES: usize = 90;

@@ -4,10 +4,11 @@
 use std::fmt;
 
 use advmod_attacks::config::did_you_mean;
-use advmod_attacks::threat::{Epsilon, Norm};
+use advmod_attacks::threat::Norm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::attack::Budget;
 use crate::text::glob;
 
 /// A bound on a metric, such as `asr.pgd <= 0.5`.
@@ -21,21 +22,6 @@ pub struct GateExpr {
     pub op: Op,
     /// A share in `[0, 1]`, or a modularity; of a regression, a difference of these.
     pub limit: f64,
-}
-
-/// How far an attacker may change an image: at most ε in a norm.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// How the change is measured.
-    pub norm: Norm,
-    /// In pixel units.
-    pub eps: Epsilon,
-}
-
-impl fmt::Display for Budget {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}:{}", self.norm, self.eps)
-    }
 }
 
 /// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`; or by how much that has become worse than
