@@ -7,8 +7,11 @@
 use std::path::Path;
 
 use advmod::audit::follow;
-use advmod::tui::app::{App, Msg, Screen, Source};
+use advmod::tui::app::App;
+use advmod::tui::message::Msg;
+use advmod::tui::screen::Screen;
 use advmod::tui::theme::Theme;
+use advmod::tui::ui::Source;
 use advmod::tui::update::update;
 use advmod::tui::view;
 use criterion::{Criterion, criterion_group, criterion_main};

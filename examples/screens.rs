@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use advmod::audit::follow;
-use advmod::tui::app::{App, Effect, Msg, Screen, Source};
+use advmod::tui::app::App;
 use advmod::tui::gallery::Gallery;
+use advmod::tui::message::{Effect, Msg};
+use advmod::tui::screen::Screen;
 use advmod::tui::theme::{Palette, Theme};
+use advmod::tui::ui::Source;
 use advmod::tui::update::update;
 use advmod::tui::view;
 use anyhow::{Context as _, Result};
@@ -43,8 +46,8 @@ fn main() -> Result<()> {
         // Any message makes the screen ask for the images that it shows.
         for effect in update(&mut app, Msg::Resize(SIZE.0, SIZE.1)) {
             if let Effect::Look { attack, sample } = effect {
-                let label = app.planned(attack).map_or(String::new(), |it| it.label.clone());
-                update(&mut app, Msg::Looked(Box::new(gallery.look((attack, &label), sample))));
+                let look = gallery.look(attack, app.label(attack), sample);
+                update(&mut app, Msg::Looked(Box::new(look)));
             }
         }
         let area = Rect::new(0, 0, SIZE.0, SIZE.1);

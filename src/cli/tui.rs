@@ -21,9 +21,9 @@ use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
 use crate::report::table;
 use crate::study::results::dynamics;
-use crate::tui::app::Source;
 use crate::tui::runtime::{self, Ended, Opening};
 use crate::tui::theme::Theme;
+use crate::tui::ui::Source;
 use crate::verdict::Report;
 
 /// What the worker hands back.

@@ -13,3 +13,9 @@ pub fn std_dev(values: &[f64]) -> Option<f64> {
     let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
+
+/// Smallest and largest of the finite values; none of no values.
+pub fn finite_range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let finite = values.into_iter().filter(|it| it.is_finite());
+    finite.map(|it| (it, it)).reduce(|(low, high), (it, _)| (low.min(it), high.max(it)))
+}

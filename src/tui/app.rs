@@ -1,15 +1,10 @@
 //! What there is to show: the audit's state, and where the user is in it.
 
-use std::time::Duration;
-
-use ratatui::crossterm::event::{KeyEvent, MouseEvent};
-
-use super::attacks::{AttacksUi, PlanDraft};
-use super::samples::{Look, SamplesUi};
-use super::theme::Theme;
+use super::screen::Screen;
+use super::ui::{LogEntry, Sort, Source, UiState, Wish};
 use crate::audit::event::{Outcome, Stage};
-use crate::audit::follow::Feed;
-use crate::audit::plan::{AttackPlan, AuditPlan};
+use crate::audit::plan::AuditPlan;
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::state::AuditState;
 use crate::report::lines::{Level, LogLine};
 use crate::verdict::Report;
@@ -21,199 +16,11 @@ pub struct App {
     pub audit: AuditState,
     /// What the results would be if the run ended now; renewed by [`refresh`](Self::refresh).
     pub report: Option<Report>,
-    /// Where the user is.
     pub ui: UiState,
     /// The plan as it was written, where the run is this process's.
     pub plan: Option<AuditPlan>,
     /// Whether `report` is older than `audit`.
     pub stale: bool,
-}
-
-/// Where the events come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Source {
-    /// A run of this process.
-    #[default]
-    Live,
-    /// A journal that is read once.
-    Replay,
-    /// A journal that another process writes.
-    Attached,
-}
-
-/// The part of the state that no event of the audit changes, but for the clocks and the log.
-#[derive(Clone, Debug, Default)]
-pub struct UiState {
-    /// Where the events come from.
-    pub source: Source,
-    /// Which screen is shown.
-    pub screen: Screen,
-    /// What lies over it.
-    pub overlay: Option<Overlay>,
-    /// Which pane of the Overview has the keys.
-    pub pane: Pane,
-    /// Whether that pane fills the screen.
-    pub expanded: bool,
-    /// Which attack is selected, from 0.
-    pub selected: usize,
-    /// Which tap the cursor is on, if it is shown.
-    pub cursor: Option<usize>,
-    /// What the chart shows.
-    pub chart: ChartMode,
-    /// Whether the chart's numbers are shown in its place.
-    pub as_table: bool,
-    /// In which order the attacks are listed.
-    pub sort: Sort,
-    /// Colours and markers.
-    pub theme: Theme,
-    /// Whether the chart's axis is fitted to the curves instead of 0 to 1.
-    pub fitted_axis: bool,
-    /// Where the user is on the Samples screen.
-    pub samples: SamplesUi,
-    /// Lines that the log is scrolled back from its end.
-    pub log_back: usize,
-    /// Lines that the help is scrolled down.
-    pub help_down: usize,
-    /// What happened, the oldest first.
-    pub log: Vec<LogEntry>,
-    /// Time since the start of the interface.
-    pub now: Duration,
-    /// When the stage in work began.
-    pub stage_began: Option<Duration>,
-    /// The Attacks screen.
-    pub attacks: AttacksUi,
-    /// Per attack the largest share that was reached, in `[0, 1]`.
-    pub shares: Vec<f64>,
-    /// Set when nothing more comes: the reason, if it is an error.
-    pub closed: Option<Option<String>>,
-    /// When it was.
-    pub closed_at: Duration,
-    /// What the run was asked for.
-    pub wish: Wish,
-    /// Since when the run is halted, if it is.
-    pub paused: Option<Duration>,
-    /// Said in place of the keys until the next one is pressed.
-    pub notice: Option<LogLine>,
-    /// Columns and rows of the terminal.
-    pub size: (u16, u16),
-}
-
-/// What the user wants of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wish {
-    /// That it goes on.
-    #[default]
-    GoOn,
-    /// That it stops soon.
-    Stop,
-    /// That it stops soon, and the interface with it.
-    Leave,
-}
-
-/// A line of the log with its time, where that says something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Since the start of the interface; absent in a replay.
-    pub at: Option<Duration>,
-    /// What.
-    pub line: LogLine,
-}
-
-/// Log lines that are kept.
-pub const LOG_LINES: usize = 2000;
-
-/// The screens, in the order of their numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Screen {
-    /// Chart, results, progress, log.
-    #[default]
-    Overview,
-    /// Images before and after.
-    Samples,
-    /// Each tap's numbers.
-    Layers,
-    /// The run's attacks, and more of them.
-    Attacks,
-    /// All log lines.
-    Log,
-}
-
-impl Screen {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Overview, Self::Samples, Self::Layers, Self::Attacks, Self::Log];
-
-    /// Its name.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Overview => "Overview",
-            Self::Samples => "Samples",
-            Self::Layers => "Layers",
-            Self::Attacks => "Attacks",
-            Self::Log => "Log",
-        }
-    }
-}
-
-/// The panes of the Overview.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pane {
-    /// The curves.
-    #[default]
-    Chart,
-    /// The table.
-    Results,
-    /// How far the attacks are.
-    Progress,
-    /// The last log lines.
-    Log,
-}
-
-impl Pane {
-    /// All of them, in the order of Tab.
-    pub const ALL: [Self; 4] = [Self::Chart, Self::Results, Self::Progress, Self::Log];
-}
-
-/// What lies over a screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlay {
-    /// All keys.
-    Help,
-    /// Whether to stop a run, and then leave.
-    Stop {
-        /// Whether the interface ends with the run.
-        leave: bool,
-    },
-    /// Whether to call a running attack off.
-    CallOff {
-        /// Its place in the plan.
-        attack: usize,
-    },
-    /// Whether to write the plan file.
-    SavePlan,
-}
-
-/// What the chart shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChartMode {
-    /// Q of every curve.
-    #[default]
-    Level,
-    /// Q under attack − Q of the same images when clean.
-    Difference,
-    /// One small chart per attack.
-    Each,
-}
-
-/// In which order the attacks are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// As planned.
-    #[default]
-    Plan,
-    /// The most successful first.
-    Success,
-    /// The largest peak drop first.
-    PeakDrop,
 }
 
 /// What the audit is doing.
@@ -223,7 +30,6 @@ pub enum Phase {
     Loading,
     /// Measuring or attacking.
     Running,
-    /// Halted; goes on when it is told to.
     Paused,
     /// Asked to stop, and not yet there.
     Stopping,
@@ -235,86 +41,24 @@ pub enum Phase {
     Ended,
 }
 
-/// Something that happened outside.
-#[derive(Clone, Debug)]
-pub enum Msg {
-    /// A key.
-    Key(KeyEvent),
-    /// The mouse.
-    Mouse(MouseEvent),
-    /// The terminal has this many columns and rows.
-    Resize(u16, u16),
-    /// From the run.
-    Feed(Feed),
-    /// A line that a library wrote to stderr.
-    Stderr(String),
-    /// So long after the start.
-    Tick(Duration),
-    /// SIGINT, SIGTERM or SIGHUP.
-    Terminate,
-    /// SIGTSTP.
-    Suspend,
-    /// Images that were asked for.
-    Looked(Box<Look>),
-    /// The images were written to these files, or why not.
-    PicturesSaved(Result<String, String>),
-    /// The results so far were written to this folder, or why not.
-    Exported(Result<String, String>),
-    /// The attacks that wait, in their order.
-    Queue(Vec<usize>),
-    /// What the plan file would be, or why there cannot be one.
-    PlanDrafted(Result<PlanDraft, String>),
-    /// The plan file was written, or why not.
-    PlanSaved(Result<String, String>),
-}
+impl Phase {
+    /// Whether more is to come.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Self::Loading) || self.is_at_work()
+    }
 
-/// What [`update`](super::update::update) wants to be done outside.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Ask the run to stop.
-    StopRun,
-    /// Halt the run, or let it go on.
-    Pause(bool),
-    /// Leave; nothing runs any more.
-    Quit,
-    /// Leave at once, whatever runs.
-    Kill,
-    /// Give the terminal back and stop the process until it is continued.
-    Suspend,
-    /// Draw everything anew.
-    Redraw,
-    /// Write the results so far.
-    Export,
-    /// Find the images of a sample under an attack.
-    Look {
-        /// Place in the plan.
-        attack: usize,
-        /// Place in the list of samples.
-        sample: usize,
-    },
-    /// Write the images that are looked at as PNG files.
-    SavePictures,
-    /// Put an attack behind the others.
-    Add(AttackPlan),
-    /// Call off the attack at this place of the plan.
-    Cancel(usize),
-    /// Let a waiting attack change places with the one before it, or behind it.
-    Shift {
-        /// Its place in the plan.
-        attack: usize,
-        /// Whether with the one behind it.
-        is_later: bool,
-    },
-    /// Find out what the plan file would be.
-    DraftPlan,
-    /// Write it.
-    SavePlan,
+    /// Whether a run has begun and not ended.
+    pub fn is_at_work(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Stopping)
+    }
 }
 
 impl App {
     /// Nothing has come yet.
     pub fn new(source: Source, size: (u16, u16)) -> Self {
-        Self { ui: UiState { source, size, ..UiState::default() }, ..Self::default() }
+        let mut app = Self::default();
+        (app.ui.run.source, app.ui.size) = (source, size);
+        app
     }
 
     /// Brings the report up to date.
@@ -327,12 +71,13 @@ impl App {
 
     /// What the audit is doing.
     pub fn phase(&self) -> Phase {
-        match (&self.ui.closed, self.audit.finished) {
-            (Some(Some(_)), _) => Phase::Failed,
+        let closed = self.ui.run.closed.as_ref();
+        match (closed, self.audit.finished) {
+            (Some(closed), _) if closed.error.is_some() => Phase::Failed,
             (_, Some((outcome, _))) => Phase::Finished(outcome),
-            (Some(None), None) => Phase::Ended,
-            (None, None) if self.ui.wish != Wish::GoOn => Phase::Stopping,
-            (None, None) if self.ui.paused.is_some() => Phase::Paused,
+            (Some(_), None) => Phase::Ended,
+            (None, None) if self.ui.run.wish != Wish::GoOn => Phase::Stopping,
+            (None, None) if self.ui.clock.paused.is_some() => Phase::Paused,
             (None, None) if self.audit.start.is_none() => Phase::Loading,
             (None, None) => Phase::Running,
         }
@@ -343,9 +88,14 @@ impl App {
         self.is_open() && (self.audit.finished.is_none() || self.ui.attacks.pending > 0)
     }
 
-    /// Whether a run of this process still takes orders, be it at work or through.
+    /// Whether a run of this process still takes orders, be it at work or finished.
     pub fn is_open(&self) -> bool {
-        self.ui.source == Source::Live && self.ui.closed.is_none()
+        self.ui.run.source == Source::Live && self.ui.run.closed.is_none()
+    }
+
+    /// Whether keys go into a field.
+    pub fn is_editing(&self) -> bool {
+        self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
     }
 
     /// Attacks of the plan.
@@ -353,11 +103,21 @@ impl App {
         self.audit.attacks.len()
     }
 
+    /// An attack of the run, with its parameters.
+    pub fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
+        self.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack))
+    }
+
+    /// What an attack of the run is called.
+    pub fn label(&self, attack: usize) -> &str {
+        self.planned(attack).map_or("", |it| it.label.as_str())
+    }
+
     /// The attacks in the order in which they are listed.
     pub fn listed(&self) -> Vec<usize> {
         let mut listed: Vec<usize> = (0..self.attacks()).collect();
         let result = |attack: usize| self.report.as_ref().and_then(|report| report.attacks.get(attack));
-        let key = |attack: &usize| match self.ui.sort {
+        let key = |attack: &usize| match self.ui.overview.sort {
             Sort::Plan => None,
             Sort::Success => result(*attack).and_then(|it| it.success_rate.value),
             Sort::PeakDrop => result(*attack).and_then(|it| it.peak_drop).map(|it| it.estimate),
@@ -368,18 +128,24 @@ impl App {
         listed
     }
 
-    /// Taps of the curves.
-    pub fn taps(&self) -> usize {
-        self.audit.start.as_ref().map_or(0, |start| start.taps.len())
+    /// Names of the taps; none while they are not known.
+    pub fn tap_names(&self) -> &[String] {
+        self.audit.start.as_ref().map_or(&[], |start| &start.taps)
     }
 
     /// How far an attack is, in `[0, 1]`; never falls during a run.
     pub fn share(&self, attack: usize) -> f64 {
-        self.ui.shares.get(attack).copied().unwrap_or(0.0)
+        self.ui.run.shares.get(attack).copied().unwrap_or(0.0)
     }
 
-    /// How far an attack is by what has come in.
-    pub(super) fn share_now(&self, attack: usize) -> f64 {
+    /// Takes in how far each attack is by what has come.
+    pub(super) fn renew_shares(&mut self) {
+        for attack in 0..self.ui.run.shares.len() {
+            self.ui.run.shares[attack] = self.share(attack).max(self.share_now(attack));
+        }
+    }
+
+    fn share_now(&self, attack: usize) -> f64 {
         let Some(state) = self.audit.attacks.get(attack) else { return 0.0 };
         if state.seconds.is_some() {
             return 1.0;
@@ -393,13 +159,19 @@ impl App {
 
     /// Adds a line to the log.
     pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
-        let at = (self.ui.source == Source::Live).then_some(self.ui.now);
+        let at = (self.ui.run.source == Source::Live).then_some(self.ui.clock.now);
         self.ui.log.push(LogEntry { at, line: LogLine { level, text: text.into() } });
-        if self.ui.log.len() > LOG_LINES {
-            self.ui.log.remove(0);
-        } else if self.ui.log_back > 0 {
-            // What is being read stays where it is.
-            self.ui.log_back += 1;
-        }
+    }
+
+    /// Says something in the last row, until the next key.
+    pub(super) fn tell(&mut self, text: impl Into<String>) {
+        self.ui.notice = Some(LogLine { level: Level::Info, text: text.into() });
+    }
+
+    /// Says something in the log and, until the next key, in the last row.
+    pub(super) fn notify(&mut self, level: Level, text: impl Into<String>) {
+        let text = text.into();
+        self.ui.notice = Some(LogLine { level, text: text.clone() });
+        self.log(level, text);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::samples::Look;
+use super::samples::state::Look;
 use crate::audit::event::Pictures;
 use crate::report::Evidence;
 use crate::store::pixels::{self, Picture, PictureError};
@@ -50,7 +50,7 @@ impl Gallery {
     }
 
     /// The images of a sample, clean and as an attack left it.
-    pub fn look(&self, (attack, label): (usize, &str), sample: usize) -> Look {
+    pub fn look(&self, attack: usize, label: &str, sample: usize) -> Look {
         let clean = self.find(None, sample, |folder| pixels::clean(folder, sample));
         let adversarial = self.find(Some(attack), sample, |folder| pixels::adversarial(folder, label, sample));
         let (clean, adversarial) = match (clean, adversarial) {
@@ -116,16 +116,16 @@ mod tests {
             pixels: vec![0.5; n * side * side],
         };
         gallery.take(&pictures(None, 3, 2));
-        let look = gallery.look((0, "pgd"), 2);
+        let look = gallery.look(0, "pgd", 2);
         assert!(look.clean.is_some() && look.adversarial.is_none() && look.note.is_some());
         gallery.take(&pictures(Some(0), 3, 2));
-        let look = gallery.look((0, "pgd"), 2);
+        let look = gallery.look(0, "pgd", 2);
         assert!(look.adversarial.is_some() && look.note.is_none());
         gallery.take(&pictures(Some(1), 20, 2048));
         assert!(gallery.bytes <= KEPT && gallery.kept.len() < 26);
-        assert!(gallery.look((1, "cw"), 19).note.unwrap().contains("256 MiB"));
+        assert!(gallery.look(1, "cw", 19).note.unwrap().contains("256 MiB"));
         gallery.clear();
-        assert!(gallery.look((0, "pgd"), 2).clean.is_none());
+        assert!(gallery.look(0, "pgd", 2).clean.is_none());
     }
 
     #[test]

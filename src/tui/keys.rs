@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::app::Screen;
+use super::screen::Screen;
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +13,8 @@ pub enum Command {
     Interrupt,
     /// Show or hide the help.
     Help,
-    /// Show this screen.
     Show(Screen),
-    /// Next pane.
     NextPane,
-    /// Previous pane.
     PreviousPane,
     /// The pane fills the screen, or no longer.
     Expand,
@@ -27,21 +24,15 @@ pub enum Command {
     Confirm,
     /// The same, where Enter also means something else.
     Agree,
-    /// One up.
     Up,
-    /// One down.
     Down,
     /// Ten up.
     PageUp,
     /// Ten down.
     PageDown,
-    /// To the first.
     First,
-    /// To the last.
     Last,
-    /// Cursor one tap back.
     Left,
-    /// Cursor one tap on.
     Right,
     /// Next chart mode.
     ChartMode,
@@ -57,9 +48,7 @@ pub enum Command {
     Theme,
     /// List samples of another fate.
     Fate,
-    /// List samples of the next class.
     NextClass,
-    /// List samples of the class before.
     PreviousClass,
     /// Show the change in another way.
     Gain,
@@ -67,7 +56,6 @@ pub enum Command {
     NextPicture,
     /// Large images in pixels or in cells.
     ImageMode,
-    /// Write the pictures as files.
     SavePictures,
     /// Halt the run, or let it go on.
     Pause,
@@ -81,7 +69,6 @@ pub enum Command {
     Export,
     /// Add the attack of the form.
     Add,
-    /// Call an attack off.
     CallOff,
     /// A queued attack runs earlier.
     Earlier,
@@ -95,28 +82,34 @@ pub enum Command {
     SavePlan,
 }
 
+impl Command {
+    /// The lines that it goes down, for those that go by lines.
+    pub(super) fn lines(self) -> Option<isize> {
+        match self {
+            Self::Up => Some(-1),
+            Self::Down => Some(1),
+            Self::PageUp => Some(-10),
+            Self::PageDown => Some(10),
+            _ => None,
+        }
+    }
+}
+
 /// Where a binding stands in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Everywhere.
     Global,
-    /// The run.
     Run,
-    /// The chart.
     Chart,
-    /// Tables and lists.
     Lists,
-    /// Images before and after.
     Samples,
-    /// The attacks and their form.
     Attacks,
 }
 
 impl Group {
-    /// All of them, in the order of the help.
+    /// In the order of the help.
     pub const ALL: [Self; 6] = [Self::Global, Self::Run, Self::Chart, Self::Lists, Self::Samples, Self::Attacks];
 
-    /// Its heading.
     pub fn title(self) -> &'static str {
         match self {
             Self::Global => "EVERYWHERE",
@@ -133,14 +126,12 @@ impl Group {
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     /// Any of these.
-    pub keys: &'static [(KeyCode, KeyModifiers)],
+    pub keys: &'static [Key],
     /// How help and footer write them.
     pub shown: &'static str,
-    /// What they do.
     pub command: Command,
     /// On which screens; empty: on all.
     pub screens: &'static [Screen],
-    /// Where in the help.
     pub group: Group,
     /// One short line; empty where another line of the table speaks for this one.
     pub help: &'static str,
@@ -148,379 +139,207 @@ pub struct Binding {
     pub footer: &'static str,
 }
 
-pub(super) const fn plain(code: KeyCode) -> (KeyCode, KeyModifiers) {
+/// Letters and Shift-Tab are without Shift here: terminals name it beside a capital letter, or do not.
+type Key = (KeyCode, KeyModifiers);
+
+const fn plain(code: KeyCode) -> Key {
     (code, KeyModifiers::NONE)
 }
 
-pub(super) const fn control(letter: char) -> (KeyCode, KeyModifiers) {
+pub(super) const fn letter(letter: char) -> Key {
+    plain(KeyCode::Char(letter))
+}
+
+const fn control(letter: char) -> Key {
     (KeyCode::Char(letter), KeyModifiers::CONTROL)
 }
 
-const fn in_samples(
-    keys: &'static [(KeyCode, KeyModifiers)],
-    shown: &'static str,
-    command: Command,
-    help: &'static str,
-    footer: &'static str,
-) -> Binding {
-    Binding { keys, shown, command, screens: &[Screen::Samples], group: Group::Samples, help, footer }
+/// A key of all screens that neither help nor footer names.
+pub(super) const fn bind(keys: &'static [Key], shown: &'static str, command: Command) -> Binding {
+    Binding { keys, shown, command, screens: &[], group: Group::Global, help: "", footer: "" }
 }
 
-const fn in_attacks(
-    keys: &'static [(KeyCode, KeyModifiers)],
-    shown: &'static str,
-    command: Command,
-    help: &'static str,
-    footer: &'static str,
-) -> Binding {
-    Binding { keys, shown, command, screens: &[Screen::Attacks], group: Group::Attacks, help, footer }
+impl Binding {
+    /// On these screens only.
+    const fn on(self, screens: &'static [Screen]) -> Self {
+        Self { screens, ..self }
+    }
+
+    /// With a line in the help.
+    pub(super) const fn help(self, group: Group, help: &'static str) -> Self {
+        Self { group, help, ..self }
+    }
+
+    /// With a word in the footer.
+    pub(super) const fn footer(self, footer: &'static str) -> Self {
+        Self { footer, ..self }
+    }
 }
 
-pub(super) const fn everywhere(
-    keys: &'static [(KeyCode, KeyModifiers)],
-    shown: &'static str,
-    command: Command,
-    group: Group,
-    help: &'static str,
-    footer: &'static str,
-) -> Binding {
-    Binding { keys, shown, command, screens: &[], group, help, footer }
-}
-
-// What the tables of all screens have.
-pub(super) const HELP: Binding = everywhere(
-    &[plain(KeyCode::Char('?')), plain(KeyCode::F(1))],
-    "?",
-    Command::Help,
-    Group::Global,
-    "this help",
-    "help",
-);
+// What the tables of all screens have; where its help is empty, each says what it does there.
+pub(super) const HELP: Binding =
+    bind(&[letter('?'), plain(KeyCode::F(1))], "?", Command::Help).help(Group::Global, "this help").footer("help");
+pub(super) const QUIT: Binding = bind(&[letter('q')], "q", Command::Quit).footer("quit");
+pub(super) const UP: Binding = bind(&[plain(KeyCode::Up), letter('k')], "↑ ↓", Command::Up);
+pub(super) const DOWN: Binding = bind(&[plain(KeyCode::Down), letter('j')], "↓", Command::Down);
+pub(super) const PAGE_UP: Binding = bind(&[plain(KeyCode::PageUp)], "PgUp PgDn", Command::PageUp);
+pub(super) const PAGE_DOWN: Binding = bind(&[plain(KeyCode::PageDown)], "PgDn", Command::PageDown);
+pub(super) const FIRST: Binding = bind(&[plain(KeyCode::Home), letter('g')], "g G", Command::First);
+pub(super) const LAST: Binding = bind(&[plain(KeyCode::End), letter('G')], "G", Command::Last);
+pub(super) const LEFT: Binding = bind(&[plain(KeyCode::Left), letter('h')], "← →", Command::Left);
+pub(super) const RIGHT: Binding = bind(&[plain(KeyCode::Right), letter('l')], "→", Command::Right);
+pub(super) const CLOSE: Binding = bind(&[plain(KeyCode::Esc)], "Esc", Command::Close);
+pub(super) const INTERRUPT: Binding = bind(&[control('c')], "Ctrl-C", Command::Interrupt);
 pub(super) const SUSPEND: Binding =
-    everywhere(&[control('z')], "Ctrl-Z", Command::Suspend, Group::Global, "back to the shell; fg returns", "");
+    bind(&[control('z')], "Ctrl-Z", Command::Suspend).help(Group::Global, "back to the shell; fg returns");
 pub(super) const REDRAW: Binding =
-    everywhere(&[control('l')], "Ctrl-L", Command::Redraw, Group::Global, "draw everything anew", "");
-pub(super) const THEME: Binding = everywhere(
-    &[plain(KeyCode::Char('T')), (KeyCode::Char('T'), KeyModifiers::SHIFT)],
-    "T",
-    Command::Theme,
-    Group::Global,
-    "colours: terminal, dark, light",
-    "colours",
-);
+    bind(&[control('l')], "Ctrl-L", Command::Redraw).help(Group::Global, "draw everything anew");
+pub(super) const THEME: Binding =
+    bind(&[letter('T')], "T", Command::Theme).help(Group::Global, "colours: terminal, dark, light").footer("colours");
+
+const OVERVIEW: &[Screen] = &[Screen::Overview];
+const SAMPLES: &[Screen] = &[Screen::Samples];
+const ATTACKS: &[Screen] = &[Screen::Attacks];
+
+const fn overview(keys: &'static [Key], shown: &'static str, command: Command) -> Binding {
+    bind(keys, shown, command).on(OVERVIEW)
+}
+
+const fn samples(keys: &'static [Key], shown: &'static str, command: Command, help: &'static str) -> Binding {
+    bind(keys, shown, command).on(SAMPLES).help(Group::Samples, help)
+}
+
+const fn attacks(keys: &'static [Key], shown: &'static str, command: Command, help: &'static str) -> Binding {
+    bind(keys, shown, command).on(ATTACKS).help(Group::Attacks, help)
+}
 
 /// Every key that does something. What stands first wins the room in the footer.
 pub static BINDINGS: &[Binding] = &[
     HELP,
-    everywhere(
-        &[plain(KeyCode::Char('q'))],
-        "q",
-        Command::Quit,
-        Group::Global,
-        "quit; asks while a run goes on",
-        "quit",
-    ),
-    everywhere(
-        &[plain(KeyCode::Char('1'))],
-        "1-5",
-        Command::Show(Screen::Overview),
-        Group::Global,
-        "Overview, Samples, Layers, Attacks, Log",
-        "screen",
-    ),
-    everywhere(&[plain(KeyCode::Char('2'))], "2", Command::Show(Screen::Samples), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('3'))], "3", Command::Show(Screen::Layers), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('4'))], "4", Command::Show(Screen::Attacks), Group::Global, "", ""),
-    everywhere(&[plain(KeyCode::Char('5'))], "5", Command::Show(Screen::Log), Group::Global, "", ""),
-    in_samples(&[plain(KeyCode::Char('o'))], "o", Command::Fate, "list broken ones, those that held, or all", "fate"),
-    in_samples(
-        &[plain(KeyCode::Char('c'))],
+    QUIT.help(Group::Global, "quit; asks while a run goes on"),
+    bind(&[letter('1')], "1-5", Command::Show(Screen::Overview))
+        .help(Group::Global, "Overview, Samples, Layers, Attacks, Log")
+        .footer("screen"),
+    bind(&[letter('2')], "2", Command::Show(Screen::Samples)),
+    bind(&[letter('3')], "3", Command::Show(Screen::Layers)),
+    bind(&[letter('4')], "4", Command::Show(Screen::Attacks)),
+    bind(&[letter('5')], "5", Command::Show(Screen::Log)),
+    samples(&[letter('o')], "o", Command::Fate, "list broken ones, those that held, or all").footer("fate"),
+    samples(
+        &[letter('c')],
         "c C",
         Command::NextClass,
         "only one class, the next or the one before; all of them come between",
-        "class",
-    ),
-    in_samples(
-        &[plain(KeyCode::Char('C')), (KeyCode::Char('C'), KeyModifiers::SHIFT)],
-        "C",
-        Command::PreviousClass,
-        "",
-        "",
-    ),
-    in_samples(
-        &[plain(KeyCode::Char('d'))],
-        "d",
-        Command::Gain,
-        "the change ×1, ×8, ×16, ×64, its sign, its size",
-        "change",
-    ),
-    in_samples(
-        &[plain(KeyCode::Char('v'))],
-        "v",
-        Command::NextPicture,
-        "the next picture first, where not all have room",
-        "view",
-    ),
-    in_samples(
-        &[plain(KeyCode::Char('m'))],
+    )
+    .footer("class"),
+    samples(&[letter('C')], "C", Command::PreviousClass, ""),
+    samples(&[letter('d')], "d", Command::Gain, "the change ×1, ×8, ×16, ×64, its sign, its size").footer("change"),
+    samples(&[letter('v')], "v", Command::NextPicture, "the next picture first, where not all have room")
+        .footer("view"),
+    samples(
+        &[letter('m')],
         "m",
         Command::ImageMode,
         "large images in pixels, where the terminal draws them, or in cells",
-        "",
     ),
-    in_samples(&[plain(KeyCode::Char('w'))], "w", Command::SavePictures, "write the pictures as PNG files", "save"),
-    in_attacks(
-        &[plain(KeyCode::Tab), plain(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
-        "Tab",
-        Command::NextPane,
-        "list or form; also ← →",
-        "form",
-    ),
-    in_attacks(&[plain(KeyCode::Left), plain(KeyCode::Char('h'))], "←", Command::Left, "", ""),
-    in_attacks(&[plain(KeyCode::Right), plain(KeyCode::Char('l'))], "→", Command::Right, "", ""),
-    in_attacks(
+    samples(&[letter('w')], "w", Command::SavePictures, "write the pictures as PNG files").footer("save"),
+    attacks(&[plain(KeyCode::Tab), plain(KeyCode::BackTab)], "Tab", Command::NextPane, "list or form; also ← →")
+        .footer("form"),
+    LEFT.on(ATTACKS),
+    RIGHT.on(ATTACKS),
+    attacks(
         &[plain(KeyCode::Enter)],
         "Enter",
         Command::Confirm,
         "edit the field; Enter applies, Esc leaves it as it was",
-        "edit",
-    ),
-    in_attacks(
-        &[plain(KeyCode::Char('a')), plain(KeyCode::Char('r'))],
-        "a",
-        Command::Add,
-        "add this attack to the run; also r",
-        "add",
-    ),
-    in_attacks(
-        &[plain(KeyCode::Char('c')), plain(KeyCode::Delete)],
+    )
+    .footer("edit"),
+    attacks(&[letter('a'), letter('r')], "a", Command::Add, "add this attack to the run; also r").footer("add"),
+    attacks(
+        &[letter('c'), plain(KeyCode::Delete)],
         "c",
         Command::CallOff,
         "call off a queued or running attack; also Del",
-        "call off",
-    ),
-    in_attacks(
-        &[plain(KeyCode::Char('J')), (KeyCode::Char('J'), KeyModifiers::SHIFT)],
-        "J K",
-        Command::Later,
-        "a queued attack runs later, earlier",
-        "move",
-    ),
-    in_attacks(&[plain(KeyCode::Char('K')), (KeyCode::Char('K'), KeyModifiers::SHIFT)], "K", Command::Earlier, "", ""),
-    in_attacks(&[plain(KeyCode::Char('u'))], "u", Command::Undo, "undo the last change of the form", "undo"),
-    in_attacks(
-        &[plain(KeyCode::Char('D')), (KeyCode::Char('D'), KeyModifiers::SHIFT)],
-        "D",
-        Command::Defaults,
-        "the form's defaults",
-        "defaults",
-    ),
-    in_attacks(
-        &[plain(KeyCode::Char('W')), (KeyCode::Char('W'), KeyModifiers::SHIFT)],
-        "W",
-        Command::SavePlan,
-        "save the run's attacks as a plan, advmod.toml",
-        "save",
-    ),
-    Binding {
-        keys: &[plain(KeyCode::Tab)],
-        shown: "Tab",
-        command: Command::NextPane,
-        screens: &[Screen::Overview],
-        group: Group::Global,
-        help: "next pane; Shift-Tab: previous",
-        footer: "pane",
-    },
-    Binding {
-        keys: &[plain(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
-        shown: "Shift-Tab",
-        command: Command::PreviousPane,
-        screens: &[Screen::Overview],
-        group: Group::Global,
-        help: "",
-        footer: "",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Up), plain(KeyCode::Char('k'))],
-        shown: "↑ ↓",
-        command: Command::Up,
-        screens: &[],
-        group: Group::Lists,
-        help: "select, scroll; also k j",
-        footer: "select",
-    },
-    everywhere(&[plain(KeyCode::Down), plain(KeyCode::Char('j'))], "↓", Command::Down, Group::Lists, "", ""),
-    everywhere(&[plain(KeyCode::PageUp)], "PgUp PgDn", Command::PageUp, Group::Lists, "ten lines", ""),
-    everywhere(&[plain(KeyCode::PageDown)], "PgDn", Command::PageDown, Group::Lists, "", ""),
-    everywhere(
-        &[plain(KeyCode::Home), plain(KeyCode::Char('g'))],
-        "g G",
-        Command::First,
-        Group::Lists,
-        "first, last; also Home End",
-        "",
-    ),
-    everywhere(
-        &[plain(KeyCode::End), plain(KeyCode::Char('G')), (KeyCode::Char('G'), KeyModifiers::SHIFT)],
-        "G",
-        Command::Last,
-        Group::Lists,
-        "",
-        "",
-    ),
-    Binding {
-        keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
-        shown: "← →",
-        command: Command::Left,
-        screens: &[Screen::Overview],
-        group: Group::Chart,
-        help: "cursor: reads the values of a tap; also h l",
-        footer: "tap",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Left), plain(KeyCode::Char('h'))],
-        shown: "← →",
-        command: Command::Left,
-        screens: &[Screen::Samples, Screen::Layers],
-        group: Group::Lists,
-        help: "in Samples and Layers: another attack; also h l",
-        footer: "attack",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Right), plain(KeyCode::Char('l'))],
-        shown: "→",
-        command: Command::Right,
-        screens: &[Screen::Overview, Screen::Samples, Screen::Layers],
-        group: Group::Chart,
-        help: "",
-        footer: "",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Char('m'))],
-        shown: "m",
-        command: Command::ChartMode,
-        screens: &[Screen::Overview],
-        group: Group::Chart,
-        help: "levels, difference to clean, one chart per attack",
-        footer: "mode",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Char('y'))],
-        shown: "y",
-        command: Command::Axis,
-        screens: &[Screen::Overview],
-        group: Group::Chart,
-        help: "axis from 0 to 1, or fitted to the curves",
-        footer: "axis",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Char('t'))],
-        shown: "t",
-        command: Command::Table,
-        screens: &[Screen::Overview],
-        group: Group::Chart,
-        help: "the chart's numbers as a table",
-        footer: "table",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Char('b'))],
-        shown: "b",
-        command: Command::Marker,
-        screens: &[Screen::Overview],
-        group: Group::Chart,
-        help: "curves in Braille, dots or letters",
-        footer: "",
-    },
-    Binding {
-        keys: &[plain(KeyCode::Char('s'))],
-        shown: "s",
-        command: Command::Sort,
-        screens: &[Screen::Overview],
-        group: Group::Lists,
-        help: "results as planned, by success, by peak drop",
-        footer: "sort",
-    },
+    )
+    .footer("call off"),
+    attacks(&[letter('J')], "J K", Command::Later, "a queued attack runs later, earlier").footer("move"),
+    attacks(&[letter('K')], "K", Command::Earlier, ""),
+    attacks(&[letter('u')], "u", Command::Undo, "undo the last change of the form").footer("undo"),
+    attacks(&[letter('D')], "D", Command::Defaults, "the form's defaults").footer("defaults"),
+    attacks(&[letter('W')], "W", Command::SavePlan, "save the run's attacks as a plan, advmod.toml").footer("save"),
+    overview(&[plain(KeyCode::Tab)], "Tab", Command::NextPane)
+        .help(Group::Global, "next pane; Shift-Tab: previous")
+        .footer("pane"),
+    overview(&[plain(KeyCode::BackTab)], "Shift-Tab", Command::PreviousPane),
+    UP.help(Group::Lists, "select, scroll; also k j").footer("select"),
+    DOWN,
+    PAGE_UP.help(Group::Lists, "ten lines"),
+    PAGE_DOWN,
+    FIRST.help(Group::Lists, "first, last; also Home End"),
+    LAST,
+    LEFT.on(OVERVIEW).help(Group::Chart, "cursor: reads the values of a tap; also h l").footer("tap"),
+    LEFT.on(&[Screen::Samples, Screen::Layers])
+        .help(Group::Lists, "in Samples and Layers: another attack; also h l")
+        .footer("attack"),
+    RIGHT.on(&[Screen::Overview, Screen::Samples, Screen::Layers]),
+    overview(&[letter('m')], "m", Command::ChartMode)
+        .help(Group::Chart, "levels, difference to clean, one chart per attack")
+        .footer("mode"),
+    overview(&[letter('y')], "y", Command::Axis)
+        .help(Group::Chart, "axis from 0 to 1, or fitted to the curves")
+        .footer("axis"),
+    overview(&[letter('t')], "t", Command::Table).help(Group::Chart, "the chart's numbers as a table").footer("table"),
+    overview(&[letter('b')], "b", Command::Marker).help(Group::Chart, "curves in Braille, dots or letters"),
+    overview(&[letter('s')], "s", Command::Sort)
+        .help(Group::Lists, "results as planned, by success, by peak drop")
+        .footer("sort"),
     // The footer has no room for it.
-    Binding { footer: "", ..THEME },
-    Binding {
-        keys: &[plain(KeyCode::Char('e'))],
-        shown: "e",
-        command: Command::Expand,
-        screens: &[Screen::Overview],
-        group: Group::Global,
-        help: "pane over the whole screen, and back",
-        footer: "expand",
-    },
-    everywhere(
-        &[plain(KeyCode::Char(' '))],
-        "Space",
-        Command::Pause,
-        Group::Run,
-        "halt the run, and let it go on",
-        "pause",
-    ),
-    everywhere(
-        &[plain(KeyCode::Char('S')), (KeyCode::Char('S'), KeyModifiers::SHIFT)],
-        "S",
-        Command::Stop,
-        Group::Run,
-        "stop the run after the batch in work",
-        "stop",
-    ),
-    everywhere(
-        &[plain(KeyCode::Char('x'))],
-        "x",
-        Command::Export,
-        Group::Run,
-        "write the results so far: JSON, Markdown, CSV",
-        "export",
-    ),
-    everywhere(&[plain(KeyCode::Esc)], "Esc", Command::Close, Group::Global, "close, back", ""),
-    Binding {
-        keys: &[plain(KeyCode::Enter)],
-        shown: "Enter",
-        command: Command::Confirm,
-        screens: &[Screen::Overview, Screen::Samples, Screen::Layers, Screen::Log],
-        group: Group::Global,
-        help: "",
-        footer: "",
-    },
-    everywhere(&[plain(KeyCode::Char('Y'))], "Y", Command::Agree, Group::Global, "", ""),
-    everywhere(
-        &[control('c')],
-        "Ctrl-C",
-        Command::Interrupt,
-        Group::Run,
-        "stop and leave; again: leave without results",
-        "",
-    ),
+    THEME.footer(""),
+    overview(&[letter('e')], "e", Command::Expand)
+        .help(Group::Global, "pane over the whole screen, and back")
+        .footer("expand"),
+    bind(&[letter(' ')], "Space", Command::Pause).help(Group::Run, "halt the run, and let it go on").footer("pause"),
+    bind(&[letter('S')], "S", Command::Stop).help(Group::Run, "stop the run after the batch in work").footer("stop"),
+    bind(&[letter('x')], "x", Command::Export)
+        .help(Group::Run, "write the results so far: JSON, Markdown, CSV")
+        .footer("export"),
+    CLOSE.help(Group::Global, "close, back"),
+    bind(&[plain(KeyCode::Enter)], "Enter", Command::Confirm).on(&[
+        Screen::Overview,
+        Screen::Samples,
+        Screen::Layers,
+        Screen::Log,
+    ]),
+    bind(&[letter('Y')], "Y", Command::Agree),
+    INTERRUPT.help(Group::Run, "stop and leave; again: leave without results"),
     SUSPEND,
     REDRAW,
 ];
 
+/// The bindings of a screen, in their order.
+pub fn of(screen: Screen) -> impl Iterator<Item = &'static Binding> {
+    BINDINGS.iter().filter(move |it| it.screens.is_empty() || it.screens.contains(&screen))
+}
+
 /// The command of a key on a screen.
 pub fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
-    find(BINDINGS, key, |binding| binding.screens.is_empty() || binding.screens.contains(&screen))
+    find(of(screen), key)
 }
 
 /// The command of a key in a table without screens.
 pub fn command_in(bindings: &'static [Binding], key: KeyEvent) -> Option<Command> {
-    find(bindings, key, |_| true)
+    find(bindings.iter(), key)
 }
 
-fn find(bindings: &'static [Binding], key: KeyEvent, is_here: impl Fn(&Binding) -> bool) -> Option<Command> {
+fn find(mut bindings: impl Iterator<Item = &'static Binding>, key: KeyEvent) -> Option<Command> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
-    let fits = |binding: &&Binding| is_here(binding) && binding.keys.contains(&(key.code, key.modifiers));
-    bindings.iter().find(fits).map(|binding| binding.command)
-}
-
-/// The bindings that the footer of a screen names.
-pub fn footer(screen: Screen) -> impl Iterator<Item = &'static Binding> {
-    BINDINGS.iter().filter(move |binding| {
-        !binding.footer.is_empty() && (binding.screens.is_empty() || binding.screens.contains(&screen))
-    })
+    let modifiers = match (key.code, key.modifiers) {
+        (KeyCode::Char(_) | KeyCode::BackTab, KeyModifiers::SHIFT) => KeyModifiers::NONE,
+        (_, modifiers) => modifiers,
+    };
+    bindings.find(|binding| binding.keys.contains(&(key.code, modifiers))).map(|binding| binding.command)
 }
 
 #[cfg(test)]
@@ -531,20 +350,24 @@ mod tests {
     fn no_key_means_two_things_on_a_screen() {
         for screen in Screen::ALL {
             let mut seen = Vec::new();
-            for binding in BINDINGS.iter().filter(|it| it.screens.is_empty() || it.screens.contains(&screen)) {
-                for key in binding.keys {
-                    assert!(!seen.contains(key), "{key:?} on {screen:?}");
-                    seen.push(*key);
-                }
+            for key in of(screen).flat_map(|binding| binding.keys) {
+                assert!(!seen.contains(key), "{key:?} on {screen:?}");
+                seen.push(*key);
             }
         }
     }
 
     #[test]
-    fn a_release_is_no_press() {
+    fn a_release_is_no_press_and_capitals_come_with_shift_or_without() {
+        let meant = |key: KeyEvent| command(key, Screen::Overview);
         let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
-        assert_eq!(command(key, Screen::Log), Some(Command::Quit));
+        assert_eq!(meant(key), Some(Command::Quit));
         key.kind = KeyEventKind::Release;
-        assert_eq!(command(key, Screen::Log), None);
+        assert_eq!(meant(key), None);
+        for modifiers in [KeyModifiers::NONE, KeyModifiers::SHIFT] {
+            assert_eq!(meant(KeyEvent::new(KeyCode::Char('G'), modifiers)), Some(Command::Last));
+            assert_eq!(meant(KeyEvent::new(KeyCode::BackTab, modifiers)), Some(Command::PreviousPane));
+        }
+        assert_eq!(meant(KeyEvent::new(KeyCode::Up, KeyModifiers::SHIFT)), None);
     }
 }

@@ -1,25 +1,28 @@
 //! The terminal interface: the same events and the same fold as the headless audit, shown as they come.
 //!
-//! [`app`] is what there is to show, [`update`] the only thing that changes it, [`view`] draws it and changes nothing. [`keys`] is the one
-//! table behind dispatch, footer and help. [`runtime`] has the loop, [`input`] reads keys, [`terminal`] takes the terminal over and gives it back, [`journal`]
-//! reads recorded runs. [`dynamics`] is a screen of its own, on a training.
+//! [`app`] is what there is to show, with [`ui`] for where the user is; [`update`] is the only thing that changes it, by a [`message`]; [`view`] draws it and
+//! changes nothing. State and update know no view: what is under the mouse is looked up by the loop. [`keys`] is the one table behind dispatch, footer and
+//! help. [`runtime`] has the loop, [`input`] reads keys, [`terminal`] takes the terminal over and gives it back. [`dynamics`] is a screen of its own, on a
+//! training.
 
 pub mod app;
 pub mod attacks;
 pub mod dynamics;
-pub mod keys;
-pub mod theme;
-pub mod update;
-
-pub mod samples;
-
-pub mod view;
-
 pub mod gallery;
 pub mod graphics;
 pub mod input;
+pub mod keys;
+pub mod message;
 pub mod runtime;
+pub mod samples;
+pub mod screen;
 pub mod terminal;
+pub mod theme;
+pub mod ui;
+pub mod update;
+pub mod view;
+
+mod steps;
 
 #[cfg(debug_assertions)]
 pub mod fault;

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
-use ratatui::crossterm::event::Event;
+use ratatui::crossterm::event::{Event, MouseButton, MouseEventKind};
 use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::app::{App, Effect, Msg, Phase, Source};
+use super::app::App;
 use super::attacks::file;
 use super::gallery::Gallery;
 use super::graphics::{self, Graphics};
 use super::input::{self, Input};
+use super::message::{Effect, Msg};
 use super::samples;
 use super::terminal::Session;
 use super::theme::Theme;
+use super::ui::Source;
 use super::update::update;
+use super::view;
 use crate::atomic_file::write_file;
 use crate::audit::control::Control;
 use crate::audit::event::AuditEvent;
@@ -54,7 +57,6 @@ pub struct Opening {
     pub plan: Option<AuditPlan>,
     /// The folder that the run's images lie in, where there is one.
     pub folder: Option<PathBuf>,
-    /// How it looks.
     pub theme: Theme,
     /// How large images are drawn.
     pub graphics: graphics::Choice,
@@ -69,14 +71,21 @@ pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Re
     let graphics = Graphics::new(graphics).filter(|_| theme.color && !theme.ascii);
     let theme = Theme { graphics: graphics.is_some(), ..theme };
     let signals = listen()?;
-    let size = terminal::size()?;
-    let mut app = App::new(source, size);
+    let mut app = App::new(source, terminal::size()?);
     (app.ui.theme, app.plan) = (theme, plan);
-    let gallery = Gallery::new(folder);
-    let mut looped = Loop { app, gallery, session: Session::open(graphics)?, signal: None, drawn: None };
-    let input = input::listen()?;
-    let killed = looped.run(feed, (&input, &signals), control)?;
-    Ok(Ended { audit: looped.app.audit, killed, signal: looped.signal })
+    let mut looped = Loop {
+        app,
+        gallery: Gallery::new(folder),
+        session: Session::open(graphics)?,
+        input: input::listen()?,
+        signals,
+        feed,
+        control,
+        signal: None,
+        drawn: None,
+    };
+    let leave = looped.run()?;
+    Ok(Ended { audit: looped.app.audit, killed: matches!(leave, Leave::Kill), signal: looped.signal })
 }
 
 /// Signals, as they come.
@@ -93,10 +102,15 @@ pub(super) fn listen() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-struct Loop {
+struct Loop<'a> {
     app: App,
     gallery: Gallery,
     session: Session,
+    input: Receiver<Input>,
+    signals: Receiver<i32>,
+    feed: &'a Receiver<Feed>,
+    control: &'a Control,
+    /// The signal that made it end.
     signal: Option<i32>,
     /// When the last frame was drawn, and for which second.
     drawn: Option<(Instant, u64)>,
@@ -108,14 +122,8 @@ enum Leave {
     Kill,
 }
 
-impl Loop {
-    /// Whether it was left at once.
-    fn run(
-        &mut self,
-        feed: &Receiver<Feed>,
-        (input, signals): (&Receiver<Input>, &Receiver<i32>),
-        control: &Control,
-    ) -> io::Result<bool> {
+impl Loop<'_> {
+    fn run(&mut self) -> io::Result<Leave> {
         let began = Instant::now();
         let mut changed = true;
         let mut at_once = true;
@@ -126,81 +134,97 @@ impl Loop {
             if changed && (at_once || waited >= FRAME) {
                 self.app.refresh();
                 self.session.draw(&self.app, self.app.ui.theme)?;
-                self.drawn = Some((Instant::now(), self.app.ui.now.as_secs()));
+                self.drawn = Some((Instant::now(), self.app.ui.clock.now.as_secs()));
                 (changed, at_once) = (false, false);
             }
             let rest = FRAME.saturating_sub(self.drawn.map_or(FRAME, |(at, _)| at.elapsed()));
             // Even when nothing is due: a feed has no other way to wake the loop.
             let wait = if changed { rest } else { FRAME };
-            let mut inbox = Vec::new();
-            match input.recv_timeout(wait) {
-                Ok(first) => {
-                    // All that is there, so that a held key does not lag behind.
-                    for it in std::iter::once(first).chain(input.try_iter()) {
-                        inbox.extend(self.message(&it));
+            // All that is there, so that a held key does not lag behind.
+            let first = self.input.recv_timeout(wait);
+            if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                std::thread::sleep(wait);
+            }
+            let typed: Vec<Input> = first.into_iter().chain(self.input.try_iter()).collect();
+            at_once |= !typed.is_empty();
+            for it in typed {
+                if let Some(msg) = self.message(&it) {
+                    changed = true;
+                    if let Some(leave) = self.handle(msg)? {
+                        return Ok(leave);
                     }
-                    at_once = true;
                 }
-                Err(RecvTimeoutError::Timeout) => (),
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
             }
-            for signal in signals.try_iter() {
-                let is_stop = signal == SIGTSTP;
-                if !is_stop {
-                    self.signal = Some(signal);
-                }
-                inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
-            }
-            let (arrived, is_cut_off) = arrivals(|| feed.try_recv());
-            inbox.extend(arrived.into_iter().map(Msg::Feed));
-            inbox.extend(self.session.stderr().map(Msg::Stderr));
-            #[cfg(debug_assertions)]
-            if self.app.audit.start.is_some() {
-                super::fault::strike("interface");
-            }
-            // Whoever sends says when nothing more comes, unless it has come to grief.
-            let is_told = inbox.iter().any(|msg| matches!(msg, Msg::Feed(Feed::Closed(_))));
-            if is_cut_off && !is_told && self.app.ui.closed.is_none() {
-                inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
-            }
-            let waiting = control.waiting();
-            if waiting != self.app.ui.attacks.queue {
-                inbox.push(Msg::Queue(waiting));
-            }
-            for msg in inbox {
+            for msg in self.inbox() {
                 changed = true;
-                match &msg {
-                    Msg::Feed(Feed::Event(event)) => {
-                        if let AuditEvent::Pictures(pictures) = &**event {
-                            self.gallery.take(pictures);
-                        }
-                    }
-                    Msg::Feed(Feed::Restarted) => self.gallery.clear(),
-                    _ => (),
-                }
-                for effect in update(&mut self.app, msg) {
-                    if let Some(leave) = self.perform(effect, control)? {
-                        return Ok(matches!(leave, Leave::Kill));
-                    }
+                if let Some(leave) = self.handle(msg)? {
+                    return Ok(leave);
                 }
             }
         }
     }
 
-    fn perform(&mut self, effect: Effect, control: &Control) -> io::Result<Option<Leave>> {
+    /// What has come from elsewhere than the terminal.
+    fn inbox(&mut self) -> Vec<Msg> {
+        let mut inbox = Vec::new();
+        for signal in self.signals.try_iter() {
+            let is_stop = signal == SIGTSTP;
+            if !is_stop {
+                self.signal = Some(signal);
+            }
+            inbox.push(if is_stop { Msg::Suspend } else { Msg::Terminate });
+        }
+        let (arrived, is_cut_off) = arrivals(|| self.feed.try_recv());
+        inbox.extend(arrived.into_iter().map(Msg::Feed));
+        inbox.extend(self.session.stderr().map(Msg::Stderr));
+        #[cfg(debug_assertions)]
+        if self.app.audit.start.is_some() {
+            super::fault::strike("interface");
+        }
+        // Whoever sends says when nothing more comes, unless it has come to grief.
+        let is_told = inbox.iter().any(|msg| matches!(msg, Msg::Feed(Feed::Closed(_))));
+        if is_cut_off && !is_told && self.app.ui.run.closed.is_none() {
+            inbox.push(Msg::Feed(Feed::Closed(Some("the audit broke off; please report this".to_owned()))));
+        }
+        let waiting = self.control.waiting();
+        if waiting != self.app.ui.attacks.queue {
+            inbox.push(Msg::Queue(waiting));
+        }
+        inbox
+    }
+
+    /// Takes in a message and does what it asks for.
+    fn handle(&mut self, msg: Msg) -> io::Result<Option<Leave>> {
+        match &msg {
+            Msg::Feed(Feed::Event(event)) => {
+                if let AuditEvent::Pictures(pictures) = &**event {
+                    self.gallery.take(pictures);
+                }
+            }
+            Msg::Feed(Feed::Restarted) => self.gallery.clear(),
+            _ => (),
+        }
+        for effect in update(&mut self.app, msg) {
+            if let Some(leave) = self.perform(effect)? {
+                return Ok(Some(leave));
+            }
+        }
+        Ok(None)
+    }
+
+    fn perform(&mut self, effect: Effect) -> io::Result<Option<Leave>> {
         match effect {
-            Effect::StopRun => control.stop(),
-            Effect::Pause(is_paused) => control.pause(is_paused),
+            Effect::StopRun => self.control.stop(),
+            Effect::Pause(is_paused) => self.control.pause(is_paused),
             Effect::Quit => return Ok(Some(Leave::Quit)),
             Effect::Kill => return Ok(Some(Leave::Kill)),
             Effect::Suspend => self.session.suspend()?,
             Effect::Redraw => self.session.clear()?,
-            Effect::Add(attack) => control.add(attack),
-            Effect::Cancel(attack) => control.cancel(attack),
-            Effect::Shift { attack, is_later } => control.shift(attack, is_later),
+            Effect::Add(attack) => self.control.add(attack),
+            Effect::Cancel(attack) => self.control.cancel(attack),
+            Effect::Shift { attack, is_later } => self.control.shift(attack, is_later),
             Effect::Look { attack, sample } => {
-                let label = self.app.planned(attack).map_or("", |it| it.label.as_str());
-                let look = self.gallery.look((attack, label), sample);
+                let look = self.gallery.look(attack, self.app.label(attack), sample);
                 update(&mut self.app, Msg::Looked(Box::new(look)));
             }
             Effect::SavePictures => {
@@ -227,11 +251,8 @@ impl Loop {
     }
 
     fn message(&mut self, input: &Input) -> Option<Msg> {
-        match *input {
-            Input::Event(Event::Key(key)) => Some(Msg::Key(key)),
-            Input::Event(Event::Mouse(mouse)) => Some(Msg::Mouse(mouse)),
-            Input::Event(Event::Resize(columns, rows)) => Some(Msg::Resize(columns, rows)),
-            Input::Event(_) => None,
+        match input {
+            Input::Event(event) => message(&self.app, event),
             Input::Gone => {
                 self.signal = Some(SIGHUP);
                 Some(Msg::Terminate)
@@ -241,8 +262,23 @@ impl Loop {
 
     /// Whether a clock on the screen shows another second now.
     fn clock_moved(&self) -> bool {
-        let runs = matches!(self.app.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
-        runs && self.drawn.is_none_or(|(_, second)| second != self.app.ui.now.as_secs())
+        let second = self.app.ui.clock.now.as_secs();
+        self.app.phase().goes_on() && self.drawn.is_none_or(|(_, drawn)| drawn != second)
+    }
+}
+
+/// What an event of the terminal means on the screen as it is.
+pub(super) fn message(app: &App, event: &Event) -> Option<Msg> {
+    match *event {
+        Event::Key(key) => Some(Msg::Key(key)),
+        Event::Resize(columns, rows) => Some(Msg::Resize(columns, rows)),
+        Event::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::ScrollUp => Some(Msg::Wheel(-1)),
+            MouseEventKind::ScrollDown => Some(Msg::Wheel(1)),
+            MouseEventKind::Down(MouseButton::Left) => Some(Msg::Click(view::spot(app, mouse.column, mouse.row))),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

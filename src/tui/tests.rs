@@ -8,14 +8,18 @@ use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
-use super::app::{App, Effect, Msg, Pane, Phase, Screen, Source, Wish};
-use super::attacks::{self, Item, Standing};
+use super::app::{App, Phase};
+use super::attacks::state::{Item, Standing};
 use super::keys::BINDINGS;
-use super::samples::Look;
+use super::message::{Effect, Msg};
+use super::runtime;
+use super::samples::state::Look;
+use super::screen::{Pane, Screen};
 use super::theme::{Marker, Palette, Theme};
+use super::ui::{Source, Wish};
 use super::update::update;
 use super::view;
 use crate::audit::attack::ResolvedAttack;
@@ -79,7 +83,8 @@ fn app(state: &str, size: (u16, u16)) -> App {
             update(&mut app, Msg::Stderr("[W] a warning of libtorch".to_owned()));
         }
         "growing" => {
-            let levels = |shift: f64| (0..app.taps()).map(|tap| Some(0.5 + 0.02 * tap as f64 - shift)).collect();
+            let levels =
+                |shift: f64| (0..app.tap_names().len()).map(|tap| Some(0.5 + 0.02 * tap as f64 - shift)).collect();
             let curves = GrowingCurves { n: 24, clean: levels(0.0), adversarial: levels(0.1) };
             update(&mut app, event(AuditEvent::AttackCurvesGrew { attack: 1, curves }));
             let stage = Stage::Attack { attack: 1 };
@@ -280,7 +285,7 @@ fn every_key_in_every_screen_and_state() {
                 for binding in BINDINGS {
                     for &(code, modifiers) in binding.keys {
                         let mut app = app(state, (80, 24));
-                        (app.ui.screen, app.ui.pane) = (screen, pane);
+                        (app.ui.screen, app.ui.overview.pane) = (screen, pane);
                         update(&mut app, Msg::Key(KeyEvent::new(code, modifiers)));
                         update(&mut app, Msg::Key(KeyEvent::new(code, modifiers)));
                         app.refresh();
@@ -439,7 +444,7 @@ fn the_attacks_screen_at_every_size_and_in_every_state() {
         press(&mut app, "x");
         insta::assert_snapshot!(format!("attacks-{columns}x{rows}-edit"), glyphs(&frame(&app, COLOR, (columns, rows))));
         let mut app = self::app("finished", (columns, rows));
-        app.ui.source = Source::Replay;
+        app.ui.run.source = Source::Replay;
         press(&mut app, "4Ga");
         insta::assert_snapshot!(
             format!("attacks-{columns}x{rows}-replay"),
@@ -476,7 +481,7 @@ fn edit(app: &mut App, text: &str) {
 fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
     let mut app = app("finished", (120, 36));
     app.plan = Some(AuditPlan { preset: Some("quick".to_owned()), ..AuditPlan::default() });
-    app.ui.closed = None;
+    app.ui.run.closed = None;
     press(&mut app, "4jl");
     assert_eq!((app.item(), value(&app, "eps").as_str(), value(&app, "steps").as_str()), (Item::Run(1), "8/255", "10"));
     edit(&mut app, "2/255|4/255");
@@ -484,7 +489,7 @@ fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
     // A letter that is a key elsewhere goes into the field, and what is wrong stays there.
     press(&mut app, "j");
     edit(&mut app, "q");
-    assert!(app.ui.attacks.edit.is_some() && attacks::act::edit_error(&app).unwrap().contains("pgd.norm = q"));
+    assert!(app.ui.attacks.edit.is_some() && app.edit_error().unwrap().contains("pgd.norm = q"));
     update(&mut app, key(KeyCode::Esc));
     edit(&mut app, "l2");
     assert_eq!(value(&app, "norm"), "l2");
@@ -506,7 +511,7 @@ fn fields_are_edited_checked_undone_and_what_they_say_is_added() {
     assert!(app.ui.notice.is_some());
     press(&mut app, "jj");
     edit(&mut app, "12");
-    assert!(attacks::act::edit_error(&app).unwrap().contains("the model has 10 classes"));
+    assert!(app.edit_error().unwrap().contains("the model has 10 classes"));
 }
 
 #[test]
@@ -558,7 +563,7 @@ fn the_estimate_is_the_rate_so_far_times_the_work() {
 fn a_shown_run_takes_no_orders() {
     for source in [Source::Replay, Source::Attached] {
         let mut app = app("running", (80, 24));
-        app.ui.source = source;
+        app.ui.run.source = source;
         press(&mut app, "4j");
         for code in [KeyCode::Char('a'), KeyCode::Char('c'), KeyCode::Char('J'), KeyCode::Delete] {
             assert_eq!(update(&mut app, key(code)), []);
@@ -570,12 +575,12 @@ fn a_shown_run_takes_no_orders() {
 #[test]
 fn a_pause_halts_the_clock_of_the_attack_and_results_are_sorted() {
     let mut app = app("running", (120, 36));
-    let began = app.ui.stage_began;
+    let began = app.ui.clock.stage_began;
     assert_eq!(update(&mut app, key(KeyCode::Char(' '))), [Effect::Pause(true)]);
     update(&mut app, Msg::Tick(Duration::from_secs(65)));
     assert_eq!(app.phase(), Phase::Paused);
     assert_eq!(update(&mut app, key(KeyCode::Char(' '))), [Effect::Pause(false)]);
-    assert_eq!(app.ui.stage_began, began.map(|began| began + Duration::from_mins(1)));
+    assert_eq!(app.ui.clock.stage_began, began.map(|began| began + Duration::from_mins(1)));
 
     let mut app = self::app("finished", (120, 36));
     assert_eq!(app.listed(), [0, 1]);
@@ -592,7 +597,7 @@ fn leaving_asks_first_and_insisting_helps() {
     let mut app = app("running", (80, 24));
     assert_eq!(update(&mut app, key(KeyCode::Char('q'))), []);
     assert_eq!(update(&mut app, key(KeyCode::Esc)), []);
-    assert_eq!((app.phase(), app.ui.wish), (Phase::Running, Wish::GoOn));
+    assert_eq!((app.phase(), app.ui.run.wish), (Phase::Running, Wish::GoOn));
     update(&mut app, key(KeyCode::Char('q')));
     assert_eq!(update(&mut app, key(KeyCode::Enter)), [Effect::StopRun]);
     assert_eq!(app.phase(), Phase::Stopping);
@@ -609,20 +614,23 @@ fn leaving_asks_first_and_insisting_helps() {
     assert_eq!(update(&mut app, key(KeyCode::Char('q'))), [Effect::Quit]);
 }
 
+fn click(app: &mut App, column: u16, row: u16) {
+    let kind = MouseEventKind::Down(MouseButton::Left);
+    let event = Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    let msg = runtime::message(app, &event).unwrap();
+    update(app, msg);
+}
+
 #[test]
 fn the_mouse_selects() {
     let mut app = app("finished", (120, 36));
-    let click = |column, row| {
-        let kind = MouseEventKind::Down(MouseButton::Left);
-        Msg::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
-    };
     let text = glyphs(&frame(&app, COLOR, (120, 36)));
     let row = text.lines().position(|line| line.contains("pgd  ")).unwrap() as u16;
-    update(&mut app, click(80, row));
-    assert_eq!((app.ui.selected, app.ui.pane), (1, Pane::Results));
-    update(&mut app, click(28, 1));
+    click(&mut app, 80, row);
+    assert_eq!((app.ui.selected, app.ui.overview.pane), (1, Pane::Results));
+    click(&mut app, 28, 1);
     assert_eq!(app.ui.screen, Screen::Layers);
-    update(&mut app, click(0, 0));
+    click(&mut app, 0, 0);
     assert_eq!(app.ui.screen, Screen::Layers);
 }
 
@@ -643,10 +651,7 @@ fn message() -> impl Strategy<Value = Msg> {
         1 => proptest::collection::vec(0_usize..4, 0..4).prop_map(Msg::Queue),
         1 => (0_u16..200, 0_u16..60).prop_map(|(columns, rows)| Msg::Resize(columns, rows)),
         1 => (0_u64..100).prop_map(|seconds| Msg::Tick(Duration::from_secs(seconds))),
-        1 => (0_u16..200, 0_u16..60).prop_map(|(column, row)| {
-            let kind = MouseEventKind::Down(MouseButton::Left);
-            Msg::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
-        }),
+        1 => prop_oneof![Just(1), Just(-1)].prop_map(Msg::Wheel),
     ]
 }
 
@@ -654,12 +659,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_panics_and_progress_never_falls(messages in proptest::collection::vec(message(), 1..60)) {
+    fn nothing_panics_and_progress_never_falls(
+        messages in proptest::collection::vec((message(), proptest::option::of((0_u16..200, 0_u16..60))), 1..60),
+    ) {
         let mut app = App::new(Source::Live, (80, 24));
         update(&mut app, Msg::Feed(recorded().remove(0)));
         let mut before = vec![0.0; app.attacks()];
-        for msg in messages {
+        for (msg, clicked) in messages {
             update(&mut app, msg);
+            if let Some((column, row)) = clicked {
+                click(&mut app, column, row);
+            }
             let now: Vec<f64> = (0..app.attacks()).map(|attack| app.share(attack)).collect();
             prop_assert!(now.iter().zip(&before).all(|(now, before)| now >= before && *now <= 1.0), "{before:?} {now:?}");
             before = now;

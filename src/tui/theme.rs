@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
 
+use super::steps::after;
 use crate::text::heatmap::heat;
 
 /// What something means.
@@ -88,10 +89,6 @@ pub enum Marker {
 }
 
 impl Palette {
-    /// All of them, in the order of the key.
-    pub const ALL: [Self; 3] = [Self::Terminal, Self::Dark, Self::Light];
-
-    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Terminal => "terminal",
@@ -159,19 +156,12 @@ impl Theme {
         Style::new().bg(Color::Indexed(ground)).fg(Color::Indexed(ink))
     }
 
-    /// The next palette.
     pub fn next_palette(&mut self) {
-        let place = Palette::ALL.iter().position(|&it| it == self.palette).unwrap_or(0);
-        self.palette = Palette::ALL[(place + 1) % Palette::ALL.len()];
+        self.palette = after([Palette::Terminal, Palette::Dark, Palette::Light], self.palette);
     }
 
-    /// The next marker.
     pub fn next_marker(&mut self) {
-        self.marker = match self.marker {
-            Marker::Braille => Marker::Dots,
-            Marker::Dots => Marker::Letters,
-            Marker::Letters => Marker::Braille,
-        };
+        self.marker = after([Marker::Braille, Marker::Dots, Marker::Letters], self.marker);
     }
 
     /// What curves are drawn with: letters wherever nothing else tells them apart.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::text::clip;
+use crate::stats::finite_range;
 use crate::text::names::tail;
 
 /// A chart; panels stand below each other over the same x axis.
@@ -153,10 +154,7 @@ impl Axis<'_> {
 
 /// Least and largest finite value; (0, 1) of none.
 pub(in crate::report) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let reduced = values
-        .filter(|it| it.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
-    if reduced.0 > reduced.1 { (0.0, 1.0) } else { reduced }
+    finite_range(values).unwrap_or((0.0, 1.0))
 }
 
 /// Rounds outwards to a tenth that a reader likes.

@@ -3,94 +3,31 @@
 pub mod act;
 pub mod file;
 pub mod line;
-
-use std::collections::{BTreeMap, BTreeSet};
+pub mod state;
 
 use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{SHARED_PARAMS, typed};
 
-use super::app::{App, Phase, Screen};
+use super::app::App;
 use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::Stage;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
-use line::TextLine;
+use state::{Item, Standing};
 
 /// How a parameter without a value is shown.
 const NONE: &str = "none";
 
-/// An entry of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Item {
-    /// An attack of the run, by its place in the plan.
-    Run(usize),
-    /// An attack that can be added, by its place in the catalog.
-    Catalog(usize),
-}
-
-/// Where the user is on the screen, and what was typed there.
-#[derive(Clone, Debug, Default)]
-pub struct AttacksUi {
-    /// The selected entry, if one was chosen.
-    pub item: Option<Item>,
-    /// Whether the form has the keys, rather than the list.
-    pub in_form: bool,
-    /// Which field of the form is selected.
-    pub field: usize,
-    /// The field's new value, while it is typed.
-    pub edit: Option<TextLine>,
-    /// The parameters that differ from their defaults, of each entry whose form was changed.
-    pub drafts: BTreeMap<Item, Draft>,
-    /// The attacks that wait, in their order, as the engine has them.
-    pub queue: Vec<usize>,
-    /// The attacks that have begun, in their order.
-    pub begun: Vec<usize>,
-    /// The attacks that the user has called off.
-    pub called_off: BTreeSet<usize>,
-    /// Attacks that were asked for and are not in the plan yet.
-    pub pending: usize,
-    /// Seconds of the clean stage per image.
-    pub clean_pace: Option<f64>,
-    /// What the plan file would be.
-    pub plan_file: Option<PlanDraft>,
-}
-
-/// A changed form.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Draft {
-    /// What was given.
-    pub given: toml::Table,
-    /// What was given before each change.
-    pub before: Vec<toml::Table>,
-}
-
-/// A plan file that can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanDraft {
-    /// Its name.
-    pub name: String,
-    /// What the file holds now, if it is there.
-    pub before: Option<String>,
-    /// What it would hold.
-    pub text: String,
-}
-
 /// A cost in seconds and where the rate comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The time of all images.
     pub seconds: f64,
     /// Whether attacks of this run have been measured; otherwise only the clean images have.
     pub is_by_attacks: bool,
 }
 
 impl App {
-    /// Whether keys go into a field.
-    pub fn is_editing(&self) -> bool {
-        self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
-    }
-
     /// The run's attacks in the order in which they run.
     pub fn running_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::with_capacity(self.attacks());
@@ -120,11 +57,6 @@ impl App {
         }
     }
 
-    /// An attack of the run, with its parameters.
-    pub fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
-        self.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack))
-    }
-
     /// What the catalog says about an entry; nothing about an attack of a journal that this version does not know.
     pub fn spec(&self, item: Item) -> Option<&'static AttackSpec> {
         match item {
@@ -136,6 +68,11 @@ impl App {
     /// The fields of an entry's form.
     pub fn fields(&self, item: Item) -> Vec<&'static ParamDoc> {
         self.spec(item).map_or_else(Vec::new, |spec| SHARED_PARAMS.iter().chain(spec.params).collect())
+    }
+
+    /// The name of the selected field.
+    fn field(&self, item: Item) -> Option<&'static str> {
+        self.fields(item).get(self.ui.attacks.field).map(|field| field.name)
     }
 
     /// The plan that an attack would be added to.
@@ -221,6 +158,13 @@ impl App {
         given
     }
 
+    /// What keeps the text that is being typed from being the field's value.
+    pub fn edit_error(&self) -> Option<String> {
+        let item = self.item();
+        let (line, field) = (self.ui.attacks.edit.as_ref()?, self.field(item)?);
+        self.preview(item, &self.given_with(item, field, &line.text())).err().map(|error| error.to_string())
+    }
+
     /// The images that an attack works on: those that the model classifies correctly, or all while that is not known.
     pub fn attacked_images(&self) -> Option<usize> {
         let all = self.audit.start.as_ref().map(|start| start.data.labels.len());
@@ -252,7 +196,7 @@ impl App {
     pub fn standing(&self, attack: usize) -> Standing {
         let Some(state) = self.audit.attacks.get(attack) else { return Standing::Queued };
         let stage = self.audit.stage.map(|it| it.stage);
-        let goes_on = matches!(self.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
+        let goes_on = self.phase().goes_on();
         if state.error.is_some() {
             Standing::Failed
         } else if state.cancelled {
@@ -273,27 +217,4 @@ impl App {
             Standing::Stopped
         }
     }
-}
-
-/// How an attack of the run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Waits.
-    Queued,
-    /// At work.
-    Running,
-    /// At work, and called off.
-    Ending,
-    /// Its curves are being measured.
-    Measuring,
-    /// Through.
-    Done,
-    /// Called off.
-    CalledOff,
-    /// Broke off.
-    Failed,
-    /// Stopped with the run.
-    Stopped,
-    /// The run ended before it began.
-    NotRun,
 }

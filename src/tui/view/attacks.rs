@@ -6,11 +6,12 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Widget as _};
 
 use super::super::app::{App, Phase};
-use super::super::attacks::{Item, Standing};
+use super::super::attacks::state::{Item, Standing};
+use super::super::message::Spot;
+use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 use super::form;
-use super::layout::Spot;
-use super::text::{fit, fit_line, framed, width};
+use super::text::{fit, fit_line, framed, more, row_at, width};
 
 /// A line of the list.
 enum Row {
@@ -60,7 +61,7 @@ pub(super) fn draw(body: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
 fn first(app: &App, rows: &[Row], room: usize) -> usize {
     let item = app.item();
     let selected = rows.iter().position(|row| matches!(row, Row::Item(it) if *it == item)).unwrap_or(0);
-    if rows.len() <= room { 0 } else { selected.saturating_sub(room / 2).min(rows.len() - room) }
+    first_shown(selected, rows.len(), room)
 }
 
 fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -74,18 +75,9 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             Row::Note(text) => fit_line(vec![Span::styled(format!("   {text}"), theme.style(Role::Dim))], columns),
             Row::Item(item) => entry(app, theme, *item, columns),
         };
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
+        line.render(row_at(inner, at), buffer);
     }
     more(area, buffer, theme, rows.len().saturating_sub(room));
-}
-
-/// Says in a frame's lower edge how much has no room.
-pub(super) fn more(area: Rect, buffer: &mut Buffer, theme: Theme, hidden: usize) {
-    if hidden > 0 {
-        let more = format!(" {hidden} more ");
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom().saturating_sub(1), more, theme.style(Role::Dim));
-    }
 }
 
 fn entry(app: &App, theme: Theme, item: Item, columns: usize) -> Line<'static> {
@@ -94,9 +86,8 @@ fn entry(app: &App, theme: Theme, item: Item, columns: usize) -> Line<'static> {
     let changed = if app.ui.attacks.drafts.contains_key(&item) { "*" } else { "" };
     let (name, role, word) = match item {
         Item::Run(attack) => {
-            let name = app.planned(attack).map_or("", |it| it.label.as_str());
             let (role, word) = words(app, attack);
-            (name, role, word)
+            (app.label(attack), role, word)
         }
         Item::Catalog(_) => (app.spec(item).map_or("", |spec| spec.id), Role::Dim, String::new()),
     };

@@ -3,14 +3,16 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Widget as _, Wrap};
+use ratatui::widgets::Widget as _;
 
 use super::super::dynamics::{App, BINDINGS};
-use super::super::theme::{Role, Theme};
-use super::chart::{axis, tap_labels};
+use super::super::steps::first_shown;
+use super::super::theme::{Marker, Role, Theme};
+use super::plot::{GUTTER, axis, tap_labels};
 use super::raster::Raster;
 use super::text::{self, fit, fit_line, framed, short_tap, width};
 use super::{frame, help, layout};
+use crate::stats::finite_range;
 use crate::study::results::dynamics::Dynamics;
 
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
@@ -19,10 +21,8 @@ const LOW: u16 = 20;
 /// Draws everything into a buffer.
 pub fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
     let theme = app.theme;
-    if let Some(notice) = layout::too_small(area) {
-        let room = Rect { height: area.height.min(2), y: area.y + area.height.saturating_sub(2) / 2, ..area };
-        Paragraph::new(notice).wrap(Wrap { trim: true }).centered().render(room, buffer);
-        return;
+    if layout::is_too_small(area) {
+        return layout::say_too_small(area, buffer);
     }
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
@@ -71,8 +71,7 @@ fn header(area: Rect, buffer: &mut Buffer, app: &App) {
 fn waiting(area: Rect, buffer: &mut Buffer, app: &App) {
     let inner = framed(area, buffer, app.theme, true, "Q by tap and checkpoint");
     let message = "No checkpoint has been measured here yet. It shows as soon as advmod train --measure or advmod dynamics --out has written it.";
-    let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
-    Paragraph::new(message).wrap(Wrap { trim: true }).centered().render(middle, buffer);
+    text::in_the_middle(inner, buffer, message);
 }
 
 /// The values of a tap over the checkpoints.
@@ -100,15 +99,15 @@ fn columns(checkpoints: usize, room: usize) -> (Vec<usize>, usize) {
 
 fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     let theme = app.theme;
-    let all = || (0..app.taps()).flat_map(|tap| values(found, tap)).flatten().filter(|it| it.is_finite());
-    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let range = finite_range((0..app.taps()).flat_map(|tap| values(found, tap)).flatten());
+    let (low, high) = range.unwrap_or_default();
     let taps = &found.checkpoints[0].curve.taps;
     let name_width = taps.iter().map(|it| width(&it.tap)).max().unwrap_or(0).clamp("accuracy".len(), NAME);
     // Behind two columns for the pointer and one blank; the frame has two more.
     let left = name_width + 3;
     let (shown, wide) = columns(found.checkpoints.len(), usize::from(area.width).saturating_sub(left + 2));
     let is_wide = wide >= FIGURES;
-    let scale = match (low <= high, is_wide, is_colour_alone(wide, theme)) {
+    let scale = match (range.is_some(), is_wide, is_colour_alone(wide, theme)) {
         (false, ..) => String::new(),
         (_, true, _) => format!(" in hundredths, {low:.2} to {high:.2}"),
         (_, false, true) => format!(", {low:.2} to {high:.2}"),
@@ -127,14 +126,14 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     }
     let selected = shown.iter().rposition(|&it| it <= app.selected()).unwrap_or(0);
     let room = usize::from(inner.height.saturating_sub(2));
-    let first = if taps.len() <= room { 0 } else { app.tap.saturating_sub(room / 2).min(taps.len() - room) };
+    let first = first_shown(app.tap, taps.len(), room);
     for (line, (tap, point)) in taps.iter().enumerate().skip(first).take(room).enumerate() {
         let y = inner.y + 1 + line as u16;
         let is_selected = tap == app.tap;
-        let pointer = if is_selected { theme.sign("▶ ", "> ") } else { "  " };
         let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
         let name = Span::styled(fit(&point.tap, name_width), style);
-        Line::from(vec![Span::raw(pointer), name]).render(Rect { y, height: 1, ..inner }, buffer);
+        Line::from(vec![Span::raw(text::pointer(theme, is_selected)), name])
+            .render(Rect { y, height: 1, ..inner }, buffer);
         let row: Vec<Option<f64>> = values(found, tap).collect();
         for (column, &checkpoint) in shown.iter().enumerate() {
             let x = inner.x + (left + column * wide) as u16;
@@ -142,11 +141,7 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
             buffer.set_string(x, y, text, style);
         }
     }
-    if taps.len() > room {
-        let more = format!(" {}-{} of {} ", first + 1, first + room, taps.len());
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
-    }
+    text::shown_of(area, buffer, theme, first, room, taps.len());
     // The selected number first: what is in its way is left out.
     let y = inner.bottom() - 1;
     let mut free = vec![true; usize::from(inner.width)];
@@ -194,9 +189,6 @@ fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) 
     (text, theme.heat(share))
 }
 
-/// Columns of the axis.
-const GUTTER: u16 = 6;
-
 /// Accuracy and the selected tap's Q over the checkpoints.
 fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
     let theme = app.theme;
@@ -238,7 +230,7 @@ fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
         .map(|(at, it)| (raster.column(place(at)) as u16, it.number(at)))
         .collect();
     tap_labels(Rect { y: plot.bottom() + 1, height: 1, ..plot }, buffer, &labels, Some(app.selected()));
-    let mark = |letter| if theme.marker() == super::super::theme::Marker::Letters { letter } else { "━" };
+    let mark = |letter| if theme.marker() == Marker::Letters { letter } else { "━" };
     let now = q.get(app.selected()).copied().flatten().map_or("–".to_owned(), |value| format!("{value:.3}"));
     let trend = found.taps.get(app.tap).filter(|it| it.tap == tap).and_then(|it| it.rank_correlation);
     let trend = trend.map_or(String::new(), |trend| format!(" (rank correlation with accuracy {trend:.2})"));

@@ -2,13 +2,14 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::Span;
 use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
 use super::super::theme::{Role, Theme};
-use super::chart::{grown_pair, levels, plot_curves};
-use super::text::fit_line;
+use super::plot;
+use super::series::pair;
+use super::text::{fit_line, row_at};
 
 /// Draws as many as there is room for, with the selected one among them.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -27,25 +28,14 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let label = &attack.attack.label;
         let marker = if place == app.ui.selected { ">" } else { " " };
         let mut head = vec![Span::styled(format!("{marker}{label}"), theme.style(Role::Attack(place)))];
-        let growing = app.audit.attacks.get(place).and_then(|state| state.growing.as_ref());
-        let pair = match (&attack.curves, growing) {
-            (Some(curves), _) => Some((
-                String::new(),
-                [
-                    levels(String::new(), 0, &curves.clean, false),
-                    levels(String::new(), place + 1, &curves.adversarial, true),
-                ],
-            )),
-            (None, Some(growing)) => Some((format!("  n={} so far", growing.n), grown_pair(place, growing))),
-            (None, None) => None,
-        };
-        match pair {
-            Some((note, series)) => {
+        match pair(app, place) {
+            Some((series, so_far)) => {
+                let note = so_far.map_or(String::new(), |n| format!("  n={n} so far"));
                 head.push(Span::styled(format!("  {} clean", theme.mark(0)), theme.style(Role::Clean)));
                 head.push(Span::styled(format!("  {} adv", theme.mark(place + 1)), theme.style(Role::Attack(place))));
                 head.push(Span::styled(note, theme.style(Role::Dim)));
                 let below = Rect { y: cell.y + 1, height: cell.height - 1, ..cell };
-                plot_curves(below, buffer, app, theme, &series, false);
+                plot::curves(below, buffer, app, theme, &series, false);
             }
             None => head.push(Span::styled("  no curve yet", theme.style(Role::Dim))),
         }
@@ -53,7 +43,6 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         if slot + 1 == room && hidden > 0 {
             head.push(Span::styled(format!("  {hidden} more"), theme.style(Role::Dim)));
         }
-        let line: Line<'static> = fit_line(head, usize::from(cell.width));
-        line.render(Rect { height: 1, ..cell }, buffer);
+        fit_line(head, usize::from(cell.width)).render(row_at(cell, 0), buffer);
     }
 }

@@ -1,19 +1,15 @@
 //! The form of one attack: its parameters, what they cost, and the command line that means the same.
 
-use std::time::Duration;
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Source};
-use super::super::attacks::act::edit_error;
-use super::super::attacks::{Item, Standing};
+use super::super::app::App;
+use super::super::attacks::state::{Item, Standing};
 use super::super::theme::{Role, Theme};
-use super::attacks::more;
-use super::text::{clock, fit, fit_line, framed, width, wrapped};
+use super::super::ui::Source;
+use super::text::{clock_of, fit, fit_line, framed, more, padded, stack, width, wrapped};
 use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
@@ -54,14 +50,8 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let room = height.saturating_sub(below.len());
     let (rows, first) = rows(app, theme, &form, columns, room);
     let hidden = rows.len().saturating_sub(room);
-    let shown = rows.into_iter().skip(first).take(room).map(|(_, line)| line);
-    for (at, line) in shown.enumerate() {
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
-    }
-    let start = inner.bottom().saturating_sub(below.len() as u16);
-    for (at, line) in below.into_iter().take(height).enumerate() {
-        line.render(Rect { y: start + at as u16, height: 1, ..inner }, buffer);
-    }
+    stack(inner, buffer, rows.into_iter().skip(first).take(room).map(|(_, line)| line));
+    stack(Rect { y: inner.y + room as u16, ..inner }, buffer, below);
     more(area, buffer, theme, hidden);
 }
 
@@ -79,7 +69,7 @@ fn title(app: &App, form: &Form) -> String {
     let changed = if is_changed { ", changed" } else { "" };
     match form.item {
         Item::Run(attack) => {
-            let name = app.planned(attack).map_or("", |it| it.label.as_str());
+            let name = app.label(attack);
             if is_changed { format!("{name}{changed}: for the next run") } else { format!("{name} as in this run") }
         }
         Item::Catalog(_) => {
@@ -96,8 +86,7 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
     for (place, field) in app.fields(form.item).into_iter().enumerate() {
         let is_selected = place == selected && app.ui.attacks.in_form;
         let mark = if is_selected { theme.sign("▸", ">") } else { " " };
-        let name = fit(field.name, NAME);
-        let name = format!(" {mark} {name}{} ", " ".repeat(NAME.saturating_sub(width(&name))));
+        let name = format!(" {mark} {} ", padded(field.name, NAME));
         let line = match &app.ui.attacks.edit {
             Some(line) if is_selected => {
                 let left = columns.saturating_sub(width(&name) + 1);
@@ -124,7 +113,7 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
             }
         };
         rows.push((place, line));
-        if is_selected && let Some(error) = edit_error(app) {
+        if is_selected && let Some(error) = app.edit_error() {
             let lines = at_most(wrapped(&error, columns.saturating_sub(5)), 4.min(room.saturating_sub(1)));
             rows.extend(
                 lines.into_iter().map(|text| (place, Line::styled(format!("   {text}"), theme.style(Role::Bad)))),
@@ -196,7 +185,7 @@ fn below(app: &App, theme: Theme, form: &Form, columns: usize, height: usize) ->
         Err(error) => add(&format!("Cannot run: {error}"), Role::Bad, 3),
     }
     if is_tall {
-        let text = match app.ui.source {
+        let text = match app.ui.run.source {
             _ if app.is_open() => "Applies to the next run; a running attack keeps its parameters.",
             Source::Live => "The run is over: start advmod again to run more.",
             Source::Replay | Source::Attached => "This run is only shown: nothing can be run here.",
@@ -239,7 +228,7 @@ fn cost(app: &App, preview: &Preview) -> String {
 fn duration(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 10.0 => format!("{seconds:.1} s"),
-        seconds if seconds < 1e9 => clock(Duration::from_secs_f64(seconds)),
+        seconds if seconds < 1e9 => clock_of(seconds),
         _ => "more than 30 years".to_owned(),
     }
 }

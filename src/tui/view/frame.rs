@@ -5,10 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Phase, Screen, Source};
+use super::super::app::{App, Phase};
 use super::super::keys::{self, Binding, Command};
+use super::super::screen::Screen;
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit_line, width};
+use super::super::ui::Source;
+use super::text::{clock, clock_of, fit_line, width};
 use crate::audit::event::Outcome;
 use crate::report::lines::Level;
 use crate::verdict::Report;
@@ -26,16 +28,15 @@ pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Phase::Finished(Outcome::Failed) | Phase::Failed => (Role::Bad, "FAILED"),
         Phase::Ended => (Role::Warning, "CUT OFF"),
     };
-    let source = match app.ui.source {
+    let source = match app.ui.run.source {
         Source::Live => "",
         Source::Replay => "replay  ",
         Source::Attached => "attached  ",
     };
-    let time = match (app.audit.finished, app.ui.source) {
-        (Some((_, seconds)), _) => format!(" {}", clock(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))),
+    let time = match (app.audit.finished, app.ui.run.source) {
+        (Some((_, seconds)), _) => format!(" {}", clock_of(seconds)),
         (None, Source::Live) => {
-            let now = if app.ui.closed.is_some() { app.ui.closed_at } else { app.ui.now };
-            format!(" {}", clock(now))
+            format!(" {}", clock(app.ui.run.closed.as_ref().map_or(app.ui.clock.now, |closed| closed.at)))
         }
         _ => String::new(),
     };
@@ -149,7 +150,7 @@ pub(super) fn footer_of(bindings: impl Iterator<Item = &'static Binding>, column
 /// The bindings for the footer.
 fn in_footer(app: &App) -> impl Iterator<Item = &'static Binding> {
     let is_busy = app.is_busy();
-    keys::footer(app.ui.screen).filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)
+    keys::of(app.ui.screen).filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)
 }
 
 /// Those that have a word, as many as there is room for.

@@ -5,15 +5,14 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget as _};
 
-use super::super::app::App;
 use super::super::keys::{BINDINGS, Binding, Group};
 use super::super::theme::{Role, Theme};
-use super::text::{fit_line, framed};
+use super::text::{fit_line, framed, stack};
 
-/// Draws the overlay.
-pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
+/// Draws the overlay, so many lines scrolled down.
+pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, down: usize) {
     let mouse = ["Mouse: click a screen, a pane or an attack; the wheel scrolls.", "Shift and drag selects text."];
-    table(area, buffer, theme, BINDINGS, app.ui.help_down, &mouse);
+    table(area, buffer, theme, BINDINGS, down, &mouse);
 }
 
 /// A table of keys, so many lines scrolled down, and what is to be said about the mouse.
@@ -55,7 +54,5 @@ pub(super) fn table(
     let down = down.min(lines.len().saturating_sub(room));
     let title = if lines.len() > room { "Help: ↑ ↓ for more, Esc closes" } else { "Help: Esc closes" };
     let inner = framed(shape, buffer, theme, true, title);
-    for (at, line) in lines.iter().skip(down).take(room).enumerate() {
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
-    }
+    stack(inner, buffer, lines.into_iter().skip(down));
 }

@@ -6,9 +6,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::{App, Phase};
+use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::text::{fit, fit_line, framed, paragraph, width};
+use super::text::{corner, fit, fit_line, framed, padded, paragraph, pointer, row_at, shown_of, stack, width};
 use crate::modularity::{Interval, TapPoint};
+use crate::text::numbers;
 use crate::verdict::facts::AttackResult;
 
 /// Draws the screen.
@@ -38,48 +40,45 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
 fn table(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: Option<&AttackResult>, cursor: usize) {
     let label = attack.map_or("no attack", |attack| attack.attack.label.as_str());
     let inner = framed(area, buffer, theme, true, &format!("Layers: {label} (← → another attack)"));
-    let taps = app.audit.start.as_ref().map_or(&[][..], |start| &start.taps);
+    let taps = app.tap_names();
     let name_width = taps.iter().map(|tap| width(tap)).max().unwrap_or(3).clamp(3, 24);
     let clean = app.report.as_ref().and_then(|report| report.clean.curves.as_ref());
     let curves = attack.and_then(|attack| attack.curves.as_ref());
     let head = format!("  {:<name_width$} {:>8} {:>8} {:>8} {:>15}", "tap", "all", "clean", "adv", "drop ±95 %");
     Line::styled(fit(&head, usize::from(inner.width)), theme.style(Role::Dim)).render(inner, buffer);
     let room = usize::from(inner.height.saturating_sub(1));
-    let first = if taps.len() <= room { 0 } else { cursor.saturating_sub(room / 2).min(taps.len() - room) };
+    let first = first_shown(cursor, taps.len(), room);
     let largest =
         curves.map_or(0.0, |curves| curves.drops.iter().flatten().map(|drop| drop.estimate.abs()).fold(0.0, f64::max));
     for (line, (tap, name)) in taps.iter().enumerate().skip(first).take(room).enumerate() {
         let q = |points: Option<&Vec<TapPoint>>| number(points.and_then(|it| it.get(tap)).and_then(|it| it.q));
         let drop = curves.and_then(|curves| curves.drops.get(tap).copied().flatten());
-        let name = fit(name, name_width);
-        let pad = " ".repeat(name_width.saturating_sub(width(&name)));
         let text = format!(
-            "{name}{pad} {:>8} {:>8} {:>8} {:>15} ",
+            "{} {:>8} {:>8} {:>8} {:>15} ",
+            padded(name, name_width),
             q(clean.map(|it| &it.true_labels.taps)),
             q(curves.map(|it| &it.clean.taps)),
             q(curves.map(|it| &it.adversarial.taps)),
             drop.map_or_else(|| "–".to_owned(), with_width)
         );
         let is_selected = tap == cursor;
-        let pointer = if is_selected { theme.sign("▶ ", "> ") } else { "  " };
         let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
         let share = drop.map_or(0.0, |drop| if largest > 0.0 { drop.estimate.abs() / largest } else { 0.0 });
         let role = if drop.is_some_and(|drop| drop.estimate < 0.0) { Role::Good } else { Role::Bad };
         let bar = "█".repeat((share * 10.0).round() as usize);
-        let spans = vec![Span::raw(pointer), Span::styled(text, style), Span::styled(bar, theme.style(role))];
-        let place = Rect { y: inner.y + 1 + line as u16, height: 1, ..inner };
-        fit_line(spans, usize::from(inner.width)).render(place, buffer);
+        let spans = vec![
+            Span::raw(pointer(theme, is_selected)),
+            Span::styled(text, style),
+            Span::styled(bar, theme.style(role)),
+        ];
+        fit_line(spans, usize::from(inner.width)).render(row_at(inner, 1 + line), buffer);
     }
-    if taps.len() > room {
-        let more = format!(" {}-{} of {} ", first + 1, first + room, taps.len());
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
-    }
+    shown_of(area, buffer, theme, first, room, taps.len());
 }
 
 /// All that is known about one tap, every attack included.
 fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) {
-    let name = app.audit.start.as_ref().and_then(|start| start.taps.get(cursor)).map_or("", String::as_str);
+    let name = app.tap_names().get(cursor).map_or("", String::as_str);
     let inner = framed(area, buffer, theme, false, name);
     let Some(report) = &app.report else { return };
     let columns = usize::from(inner.width);
@@ -117,15 +116,10 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
         let drop = format!("{:>16}drop {}", "", drop.map_or_else(|| "–".to_owned(), with_width));
         lines.push(fit_line(vec![Span::raw(drop)], columns));
     }
-    let room = usize::from(inner.height);
-    let is_cut = lines.len() > room;
-    for (at, line) in lines.iter().take(room).enumerate() {
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
-    }
-    if is_cut {
-        let more = format!(" {} more lines ", lines.len() - room);
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+    let hidden = lines.len().saturating_sub(usize::from(inner.height));
+    stack(inner, buffer, lines);
+    if hidden > 0 {
+        corner(area, buffer, theme, &format!(" {hidden} more lines "));
     }
 }
 
@@ -139,7 +133,7 @@ fn deviation(point: &TapPoint) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+    numbers::number(value, 3)
 }
 
 fn with_width(interval: Interval) -> String {

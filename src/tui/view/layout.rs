@@ -1,58 +1,43 @@
 //! Where everything stands, for the views and for the mouse.
 
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
-use super::super::app::{App, Overlay, Pane, Screen};
-use super::super::attacks::Item;
-use super::super::keys::Command;
+use super::super::app::App;
+use super::super::message::Spot;
+use super::super::screen::{Pane, Screen};
+use super::super::ui::Overlay;
 use super::{attacks, frame, question, results, samples};
 
 /// Smallest terminal that everything fits on.
-pub const SMALLEST: (u16, u16) = (60, 16);
+const SMALLEST: (u16, u16) = (60, 16);
 
 /// The parts of the terminal.
-#[derive(Clone, Debug)]
-pub struct Areas {
-    /// First row.
-    pub header: Rect,
-    /// Second row.
-    pub tabs: Rect,
-    /// Everything between tabs and footer.
-    pub body: Rect,
-    /// Last row.
-    pub footer: Rect,
+pub(super) struct Areas {
+    pub(super) header: Rect,
+    pub(super) tabs: Rect,
+    pub(super) body: Rect,
+    pub(super) footer: Rect,
     /// Of the Overview, the ones that are shown.
-    pub panes: Vec<(Pane, Rect)>,
+    pub(super) panes: Vec<(Pane, Rect)>,
 }
 
-/// What is under the mouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spot {
-    /// The name of a screen.
-    Tab(Screen),
-    /// A row of the results.
-    Attack(usize),
-    /// A pane elsewhere.
-    Pane(Pane),
-    /// A row of the samples.
-    Sample(usize),
-    /// An entry of the list of attacks.
-    Item(Item),
-    /// A field of an attack's form.
-    Field(usize),
-    /// The footer's word for this, or an answer to the question.
-    Command(Command),
+/// Whether the terminal is too small.
+pub(super) fn is_too_small(area: Rect) -> bool {
+    area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
-/// What to say instead, where the terminal is too small.
-pub fn too_small(area: Rect) -> Option<String> {
+/// Says so in place of everything else.
+pub(super) fn say_too_small(area: Rect, buffer: &mut Buffer) {
     let (columns, rows) = SMALLEST;
-    (area.width < columns || area.height < rows)
-        .then(|| format!("advmod needs {columns}×{rows}, this is {}×{}", area.width, area.height))
+    let notice = format!("advmod needs {columns}×{rows}, this is {}×{}", area.width, area.height);
+    let room = Rect { height: area.height.min(2), y: area.y + area.height.saturating_sub(2) / 2, ..area };
+    Paragraph::new(notice).wrap(Wrap { trim: true }).centered().render(room, buffer);
 }
 
 /// Divides the terminal.
-pub fn areas(app: &App, area: Rect) -> Areas {
+pub(super) fn areas(app: &App, area: Rect) -> Areas {
     let [header, tabs, body, footer] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
             .areas(area);
@@ -63,11 +48,8 @@ pub fn areas(app: &App, area: Rect) -> Areas {
 /// The Overview's panes: all of them, without the log on smaller terminals, or one.
 fn panes(app: &App, area: Rect, body: Rect) -> Vec<(Pane, Rect)> {
     let attacks = app.attacks().max(1) as u16;
-    if app.ui.expanded || area.width < 80 || area.height < 24 {
-        return match app.ui.pane {
-            Pane::Progress if !app.ui.expanded => vec![(Pane::Progress, body)],
-            pane => vec![(pane, body)],
-        };
+    if app.ui.overview.expanded || area.width < 80 || area.height < 24 {
+        return vec![(app.ui.overview.pane, body)];
     }
     let results_rows = results::rows(app) as u16 + 3;
     if area.width >= 110 && area.height >= 30 {
@@ -94,9 +76,9 @@ fn panes(app: &App, area: Rect, body: Rect) -> Vec<(Pane, Rect)> {
 }
 
 /// What is under a cell of the terminal.
-pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
+pub(super) fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
     let area = Rect::new(0, 0, app.ui.size.0, app.ui.size.1);
-    if too_small(area).is_some() {
+    if is_too_small(area) {
         return None;
     }
     let (areas, cell) = (areas(app, area), Position::new(column, row));
@@ -104,7 +86,7 @@ pub fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
         Some(Overlay::Stop { .. } | Overlay::CallOff { .. }) => {
             return question::answer_at(area, cell).map(Spot::Command);
         }
-        Some(Overlay::Help | Overlay::SavePlan) => return None,
+        Some(Overlay::Help { .. } | Overlay::SavePlan) => return None,
         None => (),
     }
     if areas.footer.contains(cell) {

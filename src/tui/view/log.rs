@@ -5,15 +5,17 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Pane, Screen};
+use super::super::app::App;
+use super::super::screen::{Pane, Screen};
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit, framed, pane, wrapped};
+use super::super::ui::LogUi;
+use super::text::{clock, fit, framed, pane, stack, wrapped};
 use crate::report::lines::Level;
 
 /// Draws the pane or the screen.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
-    let log = &app.ui.log;
-    let title = match app.ui.log_back {
+    let LogUi { entries, back } = &app.ui.log;
+    let title = match back {
         0 => "Log".to_owned(),
         back => format!("Log, {back} lines back"),
     };
@@ -21,14 +23,14 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Screen::Log => framed(area, buffer, theme, true, &title),
         _ => pane(area, buffer, app, theme, Pane::Log, &title),
     };
-    if log.is_empty() {
+    if entries.is_empty() {
         Line::styled(" Nothing has happened yet.", theme.style(Role::Dim)).render(inner, buffer);
         return;
     }
-    let wraps = app.ui.screen == Screen::Log || app.ui.expanded;
-    let end = log.len() - app.ui.log_back.min(log.len() - 1);
+    let wraps = app.ui.screen == Screen::Log || app.ui.overview.expanded;
+    let end = entries.len() - (*back).min(entries.len() - 1);
     let mut lines: Vec<Line<'static>> = Vec::new();
-    for entry in log[..end].iter().rev() {
+    for entry in entries[..end].iter().rev() {
         let (role, word) = match entry.line.level {
             Level::Info => (Role::Dim, "info "),
             Level::Warning => (Role::Warning, "warn "),
@@ -47,7 +49,5 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         }
     }
     lines.truncate(usize::from(inner.height));
-    for (at, line) in lines.iter().rev().enumerate() {
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
-    }
+    stack(inner, buffer, lines.into_iter().rev());
 }

@@ -1,7 +1,5 @@
 //! Draws the state. One file per pane; none changes anything.
 
-pub mod layout;
-
 mod attacks;
 mod chart;
 mod dynamics;
@@ -10,14 +8,17 @@ mod form;
 mod frame;
 mod help;
 mod layers;
+mod layout;
 mod log;
 mod numbers;
 mod picture;
+mod plot;
 mod progress;
 mod question;
 mod raster;
 mod results;
 mod samples;
+mod series;
 mod text;
 
 pub use dynamics::dynamics;
@@ -26,10 +27,12 @@ use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
-use super::app::{App, Overlay, Pane, Phase, Screen};
+use super::app::{App, Phase};
+use super::message::Spot;
+use super::screen::{Pane, Screen};
 use super::theme::{Role, Theme};
+use super::ui::Overlay;
 use crate::store::pixels::Picture;
 
 /// Draws everything.
@@ -40,10 +43,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
 
 /// Draws everything into a buffer.
 pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
-    if let Some(notice) = layout::too_small(area) {
-        let room = Rect { height: area.height.min(2), y: area.y + area.height.saturating_sub(2) / 2, ..area };
-        Paragraph::new(notice).wrap(Wrap { trim: true }).centered().render(room, buffer);
-        return;
+    if layout::is_too_small(area) {
+        return layout::say_too_small(area, buffer);
     }
     let areas = layout::areas(app, area);
     frame::header(areas.header, buffer, app, theme);
@@ -67,7 +68,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Screen::Log => log::draw(areas.body, buffer, app, theme),
     }
     match app.ui.overlay {
-        Some(Overlay::Help) => help::draw(area, buffer, app, theme),
+        Some(Overlay::Help { down }) => help::draw(area, buffer, theme, down),
         Some(Overlay::Stop { leave }) => question::draw(area, buffer, theme, leave),
         Some(Overlay::CallOff { attack }) => question::call_off(area, buffer, app, theme, attack),
         Some(Overlay::SavePlan) => question::save_plan(area, buffer, app, theme),
@@ -78,9 +79,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
 }
 
+/// What is under a cell of the terminal.
+pub fn spot(app: &App, column: u16, row: u16) -> Option<Spot> {
+    layout::at(app, column, row)
+}
+
 /// The images that the terminal is to draw in pixels of its own, and where; the frame leaves these places empty.
 pub fn pictures(area: Rect, app: &App, theme: Theme) -> Vec<(Rect, Picture)> {
-    let is_covered = app.ui.overlay.is_some() || layout::too_small(area).is_some();
+    let is_covered = app.ui.overlay.is_some() || layout::is_too_small(area);
     if !theme.graphics || app.ui.screen != Screen::Samples || is_covered {
         return Vec::new();
     }
@@ -96,14 +102,10 @@ fn waiting(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Phase::Paused => (Role::Warning, "Paused.".to_owned()),
         Phase::Stopping => (Role::Plain, "Stopping.".to_owned()),
         Phase::Failed => {
-            let error = app.ui.closed.clone().flatten().unwrap_or_default();
+            let error = app.ui.run.closed.as_ref().and_then(|closed| closed.error.as_deref()).unwrap_or_default();
             (Role::Bad, format!("The audit failed: {error}"))
         }
         Phase::Finished(_) | Phase::Ended => (Role::Plain, "The run ended before a curve was measured.".to_owned()),
     };
-    let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
-    Paragraph::new(Line::styled(message, theme.style(role)))
-        .wrap(Wrap { trim: true })
-        .centered()
-        .render(middle, buffer);
+    text::in_the_middle(inner, buffer, Line::styled(message, theme.style(role)));
 }

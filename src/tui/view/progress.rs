@@ -5,9 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Pane, Phase, Source};
+use super::super::app::{App, Phase};
+use super::super::screen::Pane;
+use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit, fit_line, pane, width};
+use super::super::ui::Source;
+use super::text::{clock_of, fit_line, more, padded, pane, row_at};
 use crate::audit::event::{Outcome, Stage};
 use crate::report::lines::stage_name;
 
@@ -17,21 +20,15 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     if inner.height == 0 {
         return;
     }
-    now(app, theme, usize::from(inner.width)).render(Rect { height: 1, ..inner }, buffer);
+    now(app, theme, usize::from(inner.width)).render(row_at(inner, 0), buffer);
     let room = usize::from(inner.height - 1);
     let attacks = app.attacks();
     let at_work = current(app).unwrap_or(app.ui.selected).min(attacks.saturating_sub(1));
-    let first = if attacks <= room { 0 } else { at_work.saturating_sub(room / 2).min(attacks - room) };
+    let first = first_shown(at_work, attacks, room);
     for (line, attack) in (first..attacks).take(room).enumerate() {
-        let place = Rect { y: inner.y + 1 + line as u16, height: 1, ..inner };
-        row(app, theme, attack, usize::from(inner.width)).render(place, buffer);
+        row(app, theme, attack, usize::from(inner.width)).render(row_at(inner, 1 + line), buffer);
     }
-    let hidden = attacks.saturating_sub(room);
-    if hidden > 0 {
-        let more = format!(" {hidden} more ");
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
-    }
+    more(area, buffer, theme, attacks.saturating_sub(room));
 }
 
 /// The attack in work or being measured.
@@ -56,7 +53,7 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
                 other => format!("measuring {}", stage_name(&app.audit, other)),
             };
             // A journal has no progress between its events.
-            let share = match (stage.total, app.ui.source) {
+            let share = match (stage.total, app.ui.run.source) {
                 (total @ 1.., Source::Live) => format!(" {:.0} %", (100.0 * stage.done as f64 / total as f64).floor()),
                 _ => String::new(),
             };
@@ -88,16 +85,14 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
 fn row(app: &App, theme: Theme, attack: usize, columns: usize) -> Line<'static> {
     const NAME: usize = 14;
     const AFTER: usize = 42;
-    let name = app.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack));
-    let name = fit(name.map_or("", |it| it.label.as_str()), NAME);
+    let name = padded(app.label(attack), NAME);
     let share = app.share(attack);
     let bar = columns.saturating_sub(NAME + AFTER + 9).clamp(8, 80);
     // Full only when it is: the last cell waits for the end.
     let full = if share >= 1.0 { bar } else { ((share * bar as f64) as usize).min(bar - 1) };
-    let pad = " ".repeat(NAME.saturating_sub(width(&name)));
     fit_line(
         vec![
-            Span::raw(format!(" {name}{pad}")),
+            Span::raw(format!(" {name}")),
             Span::styled("█".repeat(full), theme.style(Role::Attack(attack))),
             Span::styled("░".repeat(bar - full), theme.style(Role::Dim)),
             Span::raw(format!(" {:>3.0} % ", (100.0 * share).floor())),
@@ -136,32 +131,22 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
     }
     let share = app.share(attack);
     let is_at_work = app.audit.stage.is_some_and(|it| it.stage == Stage::Attack { attack });
-    let now = app.ui.paused.unwrap_or(app.ui.now);
-    let elapsed = app.ui.stage_began.map(|began| now.saturating_sub(began).as_secs_f64());
-    match (is_at_work, elapsed, app.audit.clean_accuracy()) {
-        (true, Some(elapsed), Some((images, _)))
-            if share > 0.0 && elapsed > 0.2 && app.ui.source == Source::Live && app.ui.closed.is_none() =>
-        {
+    match (is_at_work, app.ui.clock.stage_seconds(), app.audit.clean_accuracy()) {
+        (true, Some(elapsed), Some((images, _))) if share > 0.0 && elapsed > 0.2 && app.is_open() => {
             let left = elapsed / share - elapsed;
             let rate = share * images as f64 / elapsed;
-            let left = clock(std::time::Duration::from_secs_f64(left.clamp(0.0, 1e9)));
-            Span::raw(format!("{} of {images} images, {}, ETA {left}", state.samples.len(), images_per_second(rate)))
+            let (done, left) = (state.samples.len(), clock_of(left));
+            Span::raw(format!("{done} of {images} images, {}, ETA {left}", images_per_second(rate)))
         }
         (true, ..) => Span::raw(if app.phase() == Phase::Paused { "paused" } else { "running" }),
-        _ if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Loading | Phase::Stopping) => {
-            Span::styled("queued", theme.style(Role::Dim))
-        }
+        _ if app.phase().goes_on() => Span::styled("queued", theme.style(Role::Dim)),
         _ if state.samples.is_empty() => Span::styled("not run", theme.style(Role::Dim)),
         _ => Span::styled("stopped before its end", theme.style(Role::Warning)),
     }
 }
 
 fn time(seconds: f64) -> String {
-    if seconds < 60.0 {
-        format!("{seconds:.1} s")
-    } else {
-        clock(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
-    }
+    if seconds < 60.0 { format!("{seconds:.1} s") } else { clock_of(seconds) }
 }
 
 fn images_per_second(rate: f64) -> String {

@@ -45,8 +45,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
 pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: usize) {
     let shape = shape(area);
     Clear.render(shape, buffer);
-    let name = app.planned(attack).map_or("", |attack| attack.label.as_str());
-    let inner = framed(shape, buffer, theme, true, &format!("Call off {name}?"));
+    let inner = framed(shape, buffer, theme, true, &format!("Call off {}?", app.label(attack)));
     let lines = vec![
         Line::default(),
         Line::raw(" Enter   call it off; the run goes on with the next"),

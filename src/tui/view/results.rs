@@ -5,9 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::super::app::{App, Pane, Phase, Sort};
+use super::super::app::App;
+use super::super::screen::Pane;
 use super::super::theme::{Role, Theme};
-use super::text::{fit, fit_line, pane, paragraph, width as text_width};
+use super::super::ui::Sort;
+use super::text::{fit, fit_line, more, padded, pane, paragraph, row_at, stack, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows};
 use crate::verdict::Report;
 use crate::verdict::facts::{AttackResult, AttackStatus};
@@ -38,7 +40,7 @@ fn cells(app: &App) -> Vec<Cells> {
             |row: usize| gates_of(report, subject(report, row)).map(|it| it.result).max().map_or("", GateState::word);
         cells.extend(order(app, rows.len()).into_iter().map(|row| with_gate(&rows[row], gate(row))));
     }
-    if matches!(app.phase(), Phase::Running | Phase::Paused | Phase::Stopping) {
+    if app.phase().is_at_work() {
         // That a run goes on is said elsewhere.
         for row in &mut cells {
             row[2] = row[2].replace(" (incomplete)", "");
@@ -124,7 +126,7 @@ pub(super) fn attack_at(app: &App, area: Rect, row: u16) -> Option<usize> {
 
 /// Draws the pane.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
-    let title = match app.ui.sort {
+    let title = match app.ui.overview.sort {
         Sort::Plan => "Results",
         Sort::Success => "Results by success",
         Sort::PeakDrop => "Results by peak drop",
@@ -136,9 +138,11 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let line = |row: &Cells| {
         let cells = columns.iter().map(|&column| {
             let (cell, wide) = (&row[column], widths[column]);
-            let pad = " ".repeat(wide.saturating_sub(text_width(cell)));
             // As in the printed table: names read from the left, numbers from the right.
-            if matches!(column, 0 | 1 | 10 | GATE) { format!("{cell}{pad}") } else { format!("{pad}{cell}") }
+            match column {
+                0 | 1 | 10 | GATE => padded(cell, wide),
+                _ => format!("{}{cell}", " ".repeat(wide - text_width(cell))),
+            }
         });
         cells.collect::<Vec<_>>().join(" ")
     };
@@ -150,7 +154,6 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let shown = usize::from(inner.height.saturating_sub(1));
     let order = order(app, cells.len() - 1);
     for (at, (row, cells)) in order.into_iter().zip(&cells[1..]).skip(first).take(shown).enumerate() {
-        let place = Rect { y: inner.y + 1 + at as u16, height: 1, ..inner };
         let (mark, role) = mark(row, report.attacks.len(), theme);
         let is_selected = row == 1 + app.ui.selected;
         let text = fit(&line(cells), room);
@@ -162,14 +165,11 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             Span::raw("  "),
             Span::styled(text, style),
         ])
-        .render(place, buffer);
+        .render(row_at(inner, 1 + at), buffer);
     }
-    let used = 1 + (cells.len() - 1 - first).min(shown) as u16;
-    if cells.len() - 1 - first > shown {
-        let more = format!(" {} more ", cells.len() - 1 - first - shown);
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
-    }
+    let left = cells.len() - 1 - first;
+    more(area, buffer, theme, left.saturating_sub(shown));
+    let used = 1 + left.min(shown) as u16;
     let rest = Rect { y: inner.y + used, height: inner.height - used, ..inner };
     if rest.height >= 3 {
         details(Rect { y: rest.y + 1, height: rest.height - 1, ..rest }, buffer, app, theme);
@@ -227,7 +227,5 @@ fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             (format!("{:.3} at {}", clean.q, clean.tap), format!("{:.3} at {}", adversarial.q, adversarial.tap));
         add(format!("peak Q of these images: clean {before}, adversarial {after}"), Role::Plain);
     }
-    for (at, line) in lines.iter().take(usize::from(area.height)).enumerate() {
-        line.render(Rect { y: area.y + at as u16, height: 1, ..area }, buffer);
-    }
+    stack(area, buffer, lines);
 }

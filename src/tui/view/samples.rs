@@ -7,12 +7,13 @@ use ratatui::layout::{Constraint, Layout, Margin, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
-use super::super::app::{App, Phase};
-use super::super::samples::Look;
+use super::super::app::App;
 use super::super::samples::difference::difference;
+use super::super::samples::state::Look;
+use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 use super::picture;
-use super::text::{fit, fit_line, framed, width};
+use super::text::{corner, fit, fit_line, framed, padded, row_at, shown_of, stack};
 use crate::audit::event::SampleResult;
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
@@ -68,7 +69,7 @@ fn parts(app: &App, body: Rect) -> (Rect, Rect) {
 /// Why no sample can be shown.
 fn nothing(app: &App) -> String {
     let attack = app.audit.attacks.get(app.ui.selected);
-    let is_over = !matches!(app.phase(), Phase::Loading | Phase::Running | Phase::Paused | Phase::Stopping);
+    let is_over = !app.phase().goes_on();
     match attack {
         None if is_over => "The run ended before there was a sample.",
         None => "Samples come when model and images are loaded.",
@@ -83,8 +84,7 @@ fn nothing(app: &App) -> String {
 /// The first place that is listed, so that the selected one is among them.
 fn first(app: &App, room: usize) -> usize {
     let place = app.selected_sample().map_or(0, |(place, _)| place);
-    let n = app.listed_samples().len();
-    if n <= room { 0 } else { place.saturating_sub(room / 2).min(n - room) }
+    first_shown(place, app.listed_samples().len(), room)
 }
 
 /// Which sample is in this row.
@@ -100,8 +100,8 @@ pub(super) fn sample_at(app: &App, body: Rect, column: u16, row: u16) -> Option<
 
 fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let ui = &app.ui.samples;
-    let label = app.audit.start.as_ref().and_then(|start| start.plan.attacks.get(app.ui.selected));
-    let inner = framed(area, buffer, theme, true, label.map_or("Samples", |it| it.label.as_str()));
+    let label = app.planned(app.ui.selected).map_or("Samples", |it| it.label.as_str());
+    let inner = framed(area, buffer, theme, true, label);
     let columns = usize::from(inner.width);
     let class = ui.class.map_or(String::new(), |class| format!(", {}", app.class_name(class)));
     let filter = fit(&format!("{}{class}", ui.fate.name()), columns);
@@ -118,15 +118,12 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
         let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
         let spans = vec![Span::raw(pointer), Span::styled(text, style)];
-        fit_line(spans, columns).render(Rect { y: inner.y + 1 + at as u16, height: 1, ..inner }, buffer);
+        fit_line(spans, columns).render(row_at(inner, 1 + at), buffer);
     }
-    let count = match (listed.is_empty(), listed.len() > room) {
-        (true, _) => return,
-        (_, true) => format!(" {}-{} of {} ", from + 1, from + room, listed.len()),
-        _ => format!(" {} ", listed.len()),
-    };
-    let x = area.right().saturating_sub(count.len() as u16 + 1);
-    buffer.set_string(x, area.bottom() - 1, count, theme.style(Role::Dim));
+    shown_of(area, buffer, theme, from, room, listed.len());
+    if !listed.is_empty() && listed.len() <= room {
+        corner(area, buffer, theme, &format!(" {} ", listed.len()));
+    }
 }
 
 /// One of the three pictures, with its heading.
@@ -142,8 +139,7 @@ fn pictures(app: &App, look: &Look) -> Vec<Shown> {
         let shown = alone.into_iter().filter_map(|(title, picture)| Some((title, picture.clone()?)));
         return shown.map(|(title, picture)| Shown { title: title.to_owned(), picture }).collect();
     };
-    let result =
-        app.audit.attacks.get(look.attack).and_then(|it| it.samples.iter().find(|it| it.sample == look.sample));
+    let result = app.result_of(look.attack, look.sample);
     let name = |class: Option<u32>| class.map_or_else(String::new, |class| format!(": {}", app.class_name(class)));
     let mut shown = vec![
         Shown { title: format!("before{}", name(app.label_of(look.sample))), picture: clean.clone() },
@@ -235,9 +231,7 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         }
     }
     if cells.len() < all {
-        let more = format!(" v: {} more ", all - cells.len());
-        let x = area.right().saturating_sub(more.len() as u16 + 1);
-        buffer.set_string(x, area.bottom() - 1, more, theme.style(Role::Dim));
+        corner(area, buffer, theme, &format!(" v: {} more ", all - cells.len()));
     }
 }
 
@@ -270,9 +264,7 @@ fn draw_numbers(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, sample
         }
     }
     lines.push(fit_line(told, columns));
-    for (at, line) in lines.iter().take(usize::from(inner.height)).enumerate() {
-        line.render(Rect { y: inner.y + at as u16, height: 1, ..inner }, buffer);
-    }
+    stack(inner, buffer, lines);
 }
 
 /// A class with its probability as a bar, in so many columns.
@@ -287,13 +279,12 @@ fn chance(
     const NAME: usize = 12;
     let Some(&ClassProbability { class, p }) = of else { return vec![Span::raw(" ".repeat(columns))] };
     let head = if has_head { head.to_owned() } else { " ".repeat(head.len()) };
-    let name = fit(&app.class_name(class), NAME);
-    let pad = " ".repeat(NAME - width(&name));
+    let name = padded(&app.class_name(class), NAME);
     let room = columns.saturating_sub(head.len() + NAME + 8);
     let full = ((p * room as f64).round() as usize).min(room);
     vec![
         Span::styled(head, theme.style(Role::Dim)),
-        Span::raw(format!("{name}{pad} {p:.3} ")),
+        Span::raw(format!("{name} {p:.3} ")),
         Span::styled("█".repeat(full), theme.style(Role::Clean)),
         Span::raw(" ".repeat(room - full + 1)),
     ]

@@ -6,14 +6,15 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Widget as _};
+use ratatui::widgets::{Block, Paragraph, Widget as _, Wrap};
 
-use super::super::app::{App, Pane, Screen};
+use super::super::app::App;
+use super::super::screen::{Pane, Screen};
 use super::super::theme::{Role, Theme, plain_ascii};
 
 /// Draws a pane's frame and returns what is inside.
 pub(super) fn pane(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, pane: Pane, title: &str) -> Rect {
-    let focused = app.ui.screen == Screen::Overview && app.ui.pane == pane;
+    let focused = app.ui.screen == Screen::Overview && app.ui.overview.pane == pane;
     framed(area, buffer, theme, focused, title)
 }
 
@@ -27,6 +28,49 @@ pub(super) fn framed(area: Rect, buffer: &mut Buffer, theme: Theme, focused: boo
     let inner = block.inner(area);
     block.render(area, buffer);
     inner
+}
+
+/// Writes into the lower right corner of a frame.
+pub(super) fn corner(frame: Rect, buffer: &mut Buffer, theme: Theme, text: &str) {
+    let x = frame.right().saturating_sub(text.len() as u16 + 1);
+    buffer.set_string(x, frame.bottom().saturating_sub(1), text, theme.style(Role::Dim));
+}
+
+/// Says in a frame's lower edge how much has no room.
+pub(super) fn more(frame: Rect, buffer: &mut Buffer, theme: Theme, hidden: usize) {
+    if hidden > 0 {
+        corner(frame, buffer, theme, &format!(" {hidden} more "));
+    }
+}
+
+/// Says in a frame's lower edge which rows of a list are shown, where not all of them have room.
+pub(super) fn shown_of(frame: Rect, buffer: &mut Buffer, theme: Theme, first: usize, room: usize, of: usize) {
+    if of > room {
+        corner(frame, buffer, theme, &format!(" {}-{} of {of} ", first + 1, first + room));
+    }
+}
+
+/// A row of an area, counted from its top.
+pub(super) fn row_at(area: Rect, at: usize) -> Rect {
+    Rect { y: area.y + at as u16, height: 1, ..area }
+}
+
+/// Draws lines below each other, as many as have room.
+pub(super) fn stack<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Line<'a>>) {
+    for (at, line) in lines.into_iter().take(usize::from(area.height)).enumerate() {
+        line.render(row_at(area, at), buffer);
+    }
+}
+
+/// Says something about a third down in a pane that has nothing else to show yet.
+pub(super) fn in_the_middle<'a>(inner: Rect, buffer: &mut Buffer, message: impl Into<Line<'a>>) {
+    let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
+    Paragraph::new(message.into()).wrap(Wrap { trim: true }).centered().render(middle, buffer);
+}
+
+/// What stands before a row of a list.
+pub(super) fn pointer(theme: Theme, is_selected: bool) -> &'static str {
+    if is_selected { theme.sign("▶ ", "> ") } else { "  " }
 }
 
 /// Columns that a text takes.
@@ -53,6 +97,13 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
         cut.push('…');
     }
     cut
+}
+
+/// A text in exactly so many columns: cut, or with blanks behind it.
+pub(super) fn padded(text: &str, columns: usize) -> String {
+    let text = fit(text, columns);
+    let pad = " ".repeat(columns.saturating_sub(width(&text)));
+    text + &pad
 }
 
 /// Spans in at most so many columns; what does not fit is cut, with a mark.
@@ -115,7 +166,12 @@ pub(super) fn paragraph(text: &str, style: Style, columns: usize) -> Vec<Line<'s
 
 /// `12:05`, or `1:02:05` from an hour on.
 pub(super) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
+    clock_of(time.as_secs_f64())
+}
+
+/// The same for seconds, which may be anything.
+pub(super) fn clock_of(seconds: f64) -> String {
+    let seconds = seconds.clamp(0.0, 1e9) as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes:02}:{seconds:02}") }
 }

@@ -1,0 +1,98 @@
+//! What comes to the interface, and what it wants to be done outside.
+
+use std::time::Duration;
+
+use ratatui::crossterm::event::KeyEvent;
+
+use super::attacks::state::{Item, PlanDraft};
+use super::keys::Command;
+use super::samples::state::Look;
+use super::screen::{Pane, Screen};
+use crate::audit::follow::Feed;
+use crate::audit::plan::AttackPlan;
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Msg {
+    Key(KeyEvent),
+    /// The wheel was turned by so many lines.
+    Wheel(isize),
+    /// The left button was pressed on something, or on nothing.
+    Click(Option<Spot>),
+    /// The terminal has this many columns and rows.
+    Resize(u16, u16),
+    /// From the run.
+    Feed(Feed),
+    /// A line that a library wrote to stderr.
+    Stderr(String),
+    /// So long after the start.
+    Tick(Duration),
+    /// SIGINT, SIGTERM or SIGHUP.
+    Terminate,
+    /// SIGTSTP.
+    Suspend,
+    /// Images that were asked for.
+    Looked(Box<Look>),
+    /// The images were written to these files, or why not.
+    PicturesSaved(Result<String, String>),
+    /// The results so far were written to this folder, or why not.
+    Exported(Result<String, String>),
+    /// The attacks that wait, in their order.
+    Queue(Vec<usize>),
+    /// What the plan file would be, or why there cannot be one.
+    PlanDrafted(Result<PlanDraft, String>),
+    /// The plan file was written, or why not.
+    PlanSaved(Result<String, String>),
+}
+
+/// What is under the mouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// The name of a screen.
+    Tab(Screen),
+    /// A row of the results.
+    Attack(usize),
+    /// A pane elsewhere.
+    Pane(Pane),
+    /// A row of the samples.
+    Sample(usize),
+    /// An entry of the list of attacks.
+    Item(Item),
+    /// A field of an attack's form.
+    Field(usize),
+    /// The footer's word for this, or an answer to the question.
+    Command(Command),
+}
+
+/// What [`update`](super::update::update) wants to be done outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask the run to stop.
+    StopRun,
+    /// Halt the run, or let it go on.
+    Pause(bool),
+    /// Leave; nothing runs any more.
+    Quit,
+    /// Leave at once, whatever runs.
+    Kill,
+    /// Give the terminal back and stop the process until it is continued.
+    Suspend,
+    /// Draw everything anew.
+    Redraw,
+    /// Write the results so far.
+    Export,
+    /// Find the images of a sample under an attack, both by their places.
+    Look { attack: usize, sample: usize },
+    /// Write the images that are looked at as PNG files.
+    SavePictures,
+    /// Put an attack behind the others.
+    Add(AttackPlan),
+    /// Call off the attack at this place of the plan.
+    Cancel(usize),
+    /// Let a waiting attack change places with the one before it, or behind it.
+    Shift { attack: usize, is_later: bool },
+    /// Find out what the plan file would be.
+    DraftPlan,
+    /// Write it.
+    SavePlan,
+}

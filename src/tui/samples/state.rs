@@ -1,0 +1,119 @@
+//! Where the user is on the Samples screen.
+
+use super::super::steps::after;
+use super::difference::Gain;
+use crate::audit::event::SampleResult;
+use crate::store::pixels::Picture;
+
+#[derive(Clone, Debug, Default)]
+pub struct SamplesUi {
+    /// Which of an attack's samples are listed.
+    pub fate: Fate,
+    /// Only those of this class.
+    pub class: Option<u32>,
+    /// Which sample is selected; the first of the list where it is not among them.
+    pub sample: Option<usize>,
+    /// How the change is shown.
+    pub gain: Gain,
+    /// Which picture comes first where not all three have room.
+    pub first: usize,
+    /// Whether even large images are drawn in cells, where the terminal could draw them in pixels.
+    pub in_cells: bool,
+    /// What was asked for: attack and sample.
+    pub asked: Option<(usize, usize)>,
+    /// What came.
+    pub look: Option<Look>,
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// The attack broke it.
+    #[default]
+    Broken,
+    Held,
+    All,
+}
+
+impl Fate {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Held => "held",
+            Self::All => "all",
+        }
+    }
+
+    pub(super) fn takes(self, sample: &SampleResult) -> bool {
+        match self {
+            Self::Broken => sample.success,
+            Self::Held => !sample.success,
+            Self::All => true,
+        }
+    }
+}
+
+/// The images of one sample under one attack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Place in the plan.
+    pub attack: usize,
+    /// Place in the list of samples.
+    pub sample: usize,
+    pub clean: Option<Picture>,
+    pub adversarial: Option<Picture>,
+    /// Why one of them is not there.
+    pub note: Option<String>,
+}
+
+impl Look {
+    /// Without images.
+    pub fn of(attack: usize, sample: usize) -> Self {
+        Self { attack, sample, clean: None, adversarial: None, note: None }
+    }
+}
+
+impl SamplesUi {
+    pub(in super::super) fn next_fate(&mut self) {
+        self.fate = after([Fate::Broken, Fate::Held, Fate::All], self.fate);
+    }
+
+    pub(in super::super) fn next_gain(&mut self) {
+        self.gain = after(Gain::ALL, self.gain);
+    }
+
+    pub(in super::super) fn next_picture(&mut self) {
+        self.first = (self.first + 1) % 3;
+    }
+
+    /// Filters by the next of `n` classes, or the one before; all of them lie between the last and the first.
+    pub(in super::super) fn next_class(&mut self, n: u32, is_back: bool) {
+        self.class = match (self.class, is_back) {
+            _ if n == 0 => None,
+            (None, false) => Some(0),
+            (None, true) => Some(n - 1),
+            (Some(class), false) => Some(class + 1).filter(|&class| class < n),
+            (Some(class), true) => class.checked_sub(1),
+        };
+    }
+
+    /// Asks again when something may have come that was missing.
+    pub(in super::super) fn ask_again(&mut self) {
+        let is_whole = |look: &Look| look.clean.is_some() && look.adversarial.is_some();
+        if !self.look.as_ref().is_some_and(is_whole) {
+            self.asked = None;
+        }
+    }
+
+    /// Takes images in, if they are still wanted.
+    pub(in super::super) fn show(&mut self, look: Look) {
+        if self.asked == Some((look.attack, look.sample)) {
+            self.look = Some(look);
+        }
+    }
+
+    /// Forgets the images: they were another run's.
+    pub(in super::super) fn forget(&mut self) {
+        (self.asked, self.look) = (None, None);
+    }
+}
