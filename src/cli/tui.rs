@@ -22,8 +22,8 @@ use crate::audit::state::AuditState;
 use crate::report::table;
 use crate::study::results::dynamics;
 use crate::tui::runtime::{self, Ended, Opening};
+use crate::tui::state::Source;
 use crate::tui::theme::Theme;
-use crate::tui::ui::Source;
 use crate::verdict::Report;
 
 /// What the worker hands back.
@@ -143,7 +143,7 @@ fn watch_training(folder: &Path, theme: Theme) -> Result<Exit, CliError> {
     if file.exists() {
         dynamics::read(&file).map_err(CliError::Runtime)?;
     }
-    let ended = catch_unwind(AssertUnwindSafe(|| crate::tui::dynamics::runtime::run(folder, theme)));
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime::dynamics::run(folder, theme)));
     let ended = ended.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
     match ended.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))? {
         None => Ok(Exit::Pass),

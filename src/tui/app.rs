@@ -1,10 +1,10 @@
 //! What there is to show: the audit's state, and where the user is in it.
 
-use super::screen::Screen;
-use super::ui::{LogEntry, Sort, Source, UiState, Wish};
+use super::state::screen::Screen;
+use super::state::{LogEntry, Sort, Source, UiState, Wish};
+use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::{Outcome, Stage};
 use crate::audit::plan::AuditPlan;
-use crate::audit::attack::ResolvedAttack;
 use crate::audit::state::AuditState;
 use crate::report::lines::{Level, LogLine};
 use crate::verdict::Report;
@@ -23,17 +23,14 @@ pub struct App {
     pub stale: bool,
 }
 
-/// What the audit is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Model and data are being read.
     Loading,
-    /// Measuring or attacking.
     Running,
     Paused,
     /// Asked to stop, and not yet there.
     Stopping,
-    /// The end was reached.
     Finished(Outcome),
     /// Broke off before its end.
     Failed,
@@ -54,7 +51,6 @@ impl Phase {
 }
 
 impl App {
-    /// Nothing has come yet.
     pub fn new(source: Source, size: (u16, u16)) -> Self {
         let mut app = Self::default();
         (app.ui.run.source, app.ui.size) = (source, size);
@@ -69,7 +65,6 @@ impl App {
         }
     }
 
-    /// What the audit is doing.
     pub fn phase(&self) -> Phase {
         let closed = self.ui.run.closed.as_ref();
         match (closed, self.audit.finished) {
@@ -98,7 +93,6 @@ impl App {
         self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
     }
 
-    /// Attacks of the plan.
     pub fn attacks(&self) -> usize {
         self.audit.attacks.len()
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::samples::state::Look;
+use super::state::samples::Look;
 use crate::audit::event::Pictures;
 use crate::report::Evidence;
 use crate::store::pixels::{self, Picture, PictureError};

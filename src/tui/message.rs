@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::KeyEvent;
 
-use super::attacks::state::{Item, PlanDraft};
 use super::keys::Command;
-use super::samples::state::Look;
-use super::screen::{Pane, Screen};
+use super::state::attacks::{Item, PlanDraft};
+use super::state::samples::Look;
+use super::state::screen::{Pane, Screen};
 use crate::audit::follow::Feed;
 use crate::audit::plan::AttackPlan;
 
@@ -64,7 +64,7 @@ pub enum Spot {
     Command(Command),
 }
 
-/// What [`update`](super::update::update) wants to be done outside.
+/// What `update` wants to be done outside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask the run to stop.
@@ -82,7 +82,10 @@ pub enum Effect {
     /// Write the results so far.
     Export,
     /// Find the images of a sample under an attack, both by their places.
-    Look { attack: usize, sample: usize },
+    Look {
+        attack: usize,
+        sample: usize,
+    },
     /// Write the images that are looked at as PNG files.
     SavePictures,
     /// Put an attack behind the others.
@@ -90,9 +93,11 @@ pub enum Effect {
     /// Call off the attack at this place of the plan.
     Cancel(usize),
     /// Let a waiting attack change places with the one before it, or behind it.
-    Shift { attack: usize, is_later: bool },
+    Shift {
+        attack: usize,
+        is_later: bool,
+    },
     /// Find out what the plan file would be.
     DraftPlan,
-    /// Write it.
     SavePlan,
 }

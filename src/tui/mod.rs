@@ -1,6 +1,6 @@
 //! The terminal interface: the same events and the same fold as the headless audit, shown as they come.
 //!
-//! [`app`] is what there is to show, with [`ui`] for where the user is; [`update`] is the only thing that changes it, by a [`message`]; [`view`] draws it and
+//! [`app`] is what there is to show, with [`state`] for where the user is; [`update`] is the only thing that changes it, by a [`message`]; [`view`] draws it and
 //! changes nothing. State and update know no view: what is under the mouse is looked up by the loop. [`keys`] is the one table behind dispatch, footer and
 //! help. [`runtime`] has the loop, [`input`] reads keys, [`terminal`] takes the terminal over and gives it back. [`dynamics`] is a screen of its own, on a
 //! training.
@@ -15,10 +15,9 @@ pub mod keys;
 pub mod message;
 pub mod runtime;
 pub mod samples;
-pub mod screen;
+pub mod state;
 pub mod terminal;
 pub mod theme;
-pub mod ui;
 pub mod update;
 pub mod view;
 

@@ -12,14 +12,14 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseBut
 use ratatui::layout::Rect;
 
 use super::app::{App, Phase};
-use super::attacks::state::{Item, Standing};
 use super::keys::BINDINGS;
 use super::message::{Effect, Msg};
 use super::runtime;
-use super::samples::state::Look;
-use super::screen::{Pane, Screen};
+use super::state::attacks::{Item, Standing};
+use super::state::samples::Look;
+use super::state::screen::{Pane, Screen};
+use super::state::{Source, Wish};
 use super::theme::{Marker, Palette, Theme};
-use super::ui::{Source, Wish};
 use super::update::update;
 use super::view;
 use crate::audit::attack::ResolvedAttack;
@@ -469,7 +469,6 @@ fn value(app: &App, name: &str) -> String {
     App::value(app.preview(app.item(), &given).ok().as_ref(), &given, name)
 }
 
-/// Edits the selected field.
 fn edit(app: &mut App, text: &str) {
     update(app, key(KeyCode::Enter));
     update(app, Msg::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)));

@@ -6,18 +6,14 @@ use ratatui::style::{Color, Modifier, Style};
 use super::steps::after;
 use crate::text::heatmap::heat;
 
-/// What something means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Ordinary text.
     Plain,
-    /// Less important text.
     Dim,
     /// A pane's frame.
     Frame,
     /// The frame of the pane that has the keys.
     Focus,
-    /// A heading.
     Title,
     /// The selected row or screen.
     Selected,
@@ -25,11 +21,9 @@ pub enum Role {
     Clean,
     /// An attack, by its place in the plan.
     Attack(usize),
-    /// Well.
     Good,
     /// To be known.
     Warning,
-    /// Broken.
     Bad,
 }
 
@@ -37,7 +31,6 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "what a terminal can do are independent facts")]
 pub struct Theme {
-    /// Whether there are colours.
     pub color: bool,
     /// Whether only ASCII is drawn.
     pub ascii: bool,
@@ -132,7 +125,6 @@ impl Palette {
 const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
 
 impl Theme {
-    /// The look of a role.
     pub fn style(self, role: Role) -> Style {
         let style = Style::new();
         let style = match role {
@@ -178,30 +170,4 @@ impl Theme {
     pub fn sign(self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.ascii { ascii } else { unicode }
     }
-}
-
-/// Text with nothing but ASCII in it: known signs are spelled, others become `?`.
-pub fn plain_ascii(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '–' | '−' | '─' => plain.push('-'),
-            '±' => plain.push_str("+-"),
-            '∞' => plain.push_str("inf"),
-            'ε' => plain.push_str("eps"),
-            'Δ' => plain.push('d'),
-            '→' => plain.push_str("->"),
-            '≥' => plain.push_str(">="),
-            '≤' => plain.push_str("<="),
-            '×' => plain.push('x'),
-            '…' => plain.push('~'),
-            '↑' => plain.push('^'),
-            '↓' => plain.push('v'),
-            '←' => plain.push_str("<-"),
-            '·' => plain.push('.'),
-            letter if letter.is_ascii() => plain.push(letter),
-            _ => plain.push('?'),
-        }
-    }
-    plain
 }

@@ -7,16 +7,15 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 use super::super::app::App;
 use super::super::keys::Command;
 use super::super::message::Effect;
+use super::super::state::attacks::{Item, PlanDraft, Standing};
+use super::super::state::line::TextLine;
+use super::super::state::{Overlay, Source, Wish};
 use super::super::steps::moved;
-use super::super::ui::{Overlay, Source, Wish};
 use super::NONE;
-use super::line::TextLine;
-use super::state::{Item, PlanDraft, Standing};
 use crate::audit::event::{AuditEvent, Stage};
 use crate::audit::plan::AttackPlan;
 use crate::report::lines::Level;
 
-/// Follows the run.
 pub(in super::super) fn follow(app: &mut App, event: &AuditEvent) {
     let ui = &mut app.ui.attacks;
     match event {
@@ -90,7 +89,6 @@ pub(in super::super) fn travel(app: &mut App, by: isize) {
     select(app, moved(place, by, items.len()).map(|place| items[place]));
 }
 
-/// Shows an entry's form.
 pub(in super::super) fn select(app: &mut App, item: Option<Item>) {
     if item != Some(app.item()) {
         (app.ui.attacks.field, app.ui.attacks.edit) = (0, None);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::app::App;
-use super::state::PlanDraft;
+use super::super::state::attacks::PlanDraft;
 use crate::atomic_file::write_file;
 use crate::audit::plan::AuditPlan;
 use crate::audit::plan_file;

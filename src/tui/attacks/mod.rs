@@ -2,19 +2,17 @@
 
 pub mod act;
 pub mod file;
-pub mod line;
-pub mod state;
 
 use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::{SHARED_PARAMS, typed};
 
 use super::app::App;
+use super::state::attacks::{Item, Standing};
 use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::Stage;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
-use state::{Item, Standing};
 
 /// How a parameter without a value is shown.
 const NONE: &str = "none";
@@ -42,13 +40,11 @@ impl App {
         order
     }
 
-    /// Everything in the list.
     pub fn items(&self) -> Vec<Item> {
         let run = self.running_order().into_iter().map(Item::Run);
         run.chain((0..ATTACKS.len()).map(Item::Catalog)).collect()
     }
 
-    /// The selected entry.
     pub fn item(&self) -> Item {
         match self.ui.attacks.item {
             Some(Item::Run(attack)) if attack >= self.attacks() => Item::Catalog(0),

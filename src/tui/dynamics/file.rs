@@ -14,18 +14,18 @@ const POLL: Duration = Duration::from_millis(250);
 type Stamp = (Option<SystemTime>, u64);
 
 /// A file that may not be there yet.
-pub(super) struct Watched {
+pub(in super::super) struct Watched {
     path: PathBuf,
     seen: Option<Stamp>,
 }
 
 impl Watched {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(in super::super) fn new(folder: &Path) -> Self {
         Self { path: folder.join(dynamics::FILE), seen: None }
     }
 
     /// Its content, if it has changed since the last look.
-    pub(super) fn look(&mut self) -> Option<Result<Dynamics, String>> {
+    pub(in super::super) fn look(&mut self) -> Option<Result<Dynamics, String>> {
         let metadata = std::fs::metadata(&self.path).ok()?;
         let stamp = (metadata.modified().ok(), metadata.len());
         if self.seen == Some(stamp) {
@@ -38,7 +38,7 @@ impl Watched {
 }
 
 /// Looks until nobody listens any more. A thread of its own: reading a large file must not hold up the keys.
-pub(super) fn listen(mut watched: Watched) -> std::io::Result<Receiver<Result<Dynamics, String>>> {
+pub(in super::super) fn listen(mut watched: Watched) -> std::io::Result<Receiver<Result<Dynamics, String>>> {
     let (sender, receiver) = unbounded();
     let mut watch = move |sender: &Sender<_>| {
         loop {

@@ -1,8 +1,7 @@
 //! A training as it goes on: Q of each tap at each checkpoint, and the accuracy. A screen of its own, on the file that the training writes.
 
-pub mod runtime;
+pub(super) mod file;
 
-mod file;
 mod keys;
 
 pub use keys::BINDINGS;

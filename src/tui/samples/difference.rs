@@ -1,39 +1,7 @@
 //! The change of an image as an image.
 
+use super::super::state::samples::Gain;
 use crate::store::pixels::Picture;
-
-/// How the change is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gain {
-    /// Grey plus the change.
-    One,
-    /// Grey plus 8 times the change.
-    Eight,
-    /// Grey plus 16 times the change: 8/255 is half of all there is.
-    #[default]
-    Sixteen,
-    /// Grey plus 64 times the change.
-    SixtyFour,
-    /// Red where pixels became brighter, blue where darker.
-    Sign,
-    /// The size of the change, from black over red and yellow to white.
-    Heat,
-}
-
-impl Gain {
-    /// In the order of the key.
-    pub(super) const ALL: [Self; 6] = [Self::One, Self::Eight, Self::Sixteen, Self::SixtyFour, Self::Sign, Self::Heat];
-
-    fn factor(self) -> Option<f32> {
-        match self {
-            Self::One => Some(1.0),
-            Self::Eight => Some(8.0),
-            Self::Sixteen => Some(16.0),
-            Self::SixtyFour => Some(64.0),
-            Self::Sign | Self::Heat => None,
-        }
-    }
-}
 
 /// The change from one image to another, and what its colours mean. Both must have the same shape.
 pub fn difference(clean: &Picture, adversarial: &Picture, gain: Gain) -> Option<(Picture, String)> {

@@ -1,13 +1,12 @@
 //! The Samples screen: which images are listed, which one is looked at and how.
 
 pub mod difference;
-pub mod state;
 
 use std::path::Path;
 
 use super::app::App;
 use super::message::Effect;
-use super::screen::Screen;
+use super::state::screen::Screen;
 use super::steps::moved;
 use crate::atomic_file::write_file;
 use crate::audit::event::SampleResult;

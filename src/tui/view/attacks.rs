@@ -6,8 +6,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Widget as _};
 
 use super::super::app::{App, Phase};
-use super::super::attacks::state::{Item, Standing};
 use super::super::message::Spot;
+use super::super::state::attacks::{Item, Standing};
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 use super::form;
@@ -46,7 +46,6 @@ fn parts(app: &App, body: Rect) -> (Option<Rect>, Option<Rect>) {
     (Some(list), Some(form))
 }
 
-/// Draws the screen.
 pub(super) fn draw(body: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let (list, form) = parts(app, body);
     if let Some(area) = list {

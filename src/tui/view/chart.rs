@@ -7,15 +7,14 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
-use super::super::screen::Pane;
+use super::super::state::ChartMode;
+use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
-use super::super::ui::ChartMode;
 use super::series::{Series, growing, series};
 use super::text::{fit_line, pane};
 use super::{facets, numbers, plot};
 use crate::text::numbers::number;
 
-/// Draws the pane.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let title = match app.ui.chart.mode {
         ChartMode::Level => "Modularity Q by tap",

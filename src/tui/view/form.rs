@@ -6,9 +6,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::super::app::App;
-use super::super::attacks::state::{Item, Standing};
+use super::super::state::Source;
+use super::super::state::attacks::{Item, Standing};
 use super::super::theme::{Role, Theme};
-use super::super::ui::Source;
 use super::text::{clock_of, fit, fit_line, framed, more, padded, stack, width, wrapped};
 use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
@@ -41,7 +41,6 @@ impl Form {
     }
 }
 
-/// Draws the form.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let form = Form::new(app);
     let inner = framed(area, buffer, theme, app.ui.attacks.in_form, &title(app, &form));
@@ -90,7 +89,8 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
         let line = match &app.ui.attacks.edit {
             Some(line) if is_selected => {
                 let left = columns.saturating_sub(width(&name) + 1);
-                let typed = window(line.halves(), theme.sign("▏", "_"), left);
+                let (before, behind) = line.halves();
+                let typed = window(&before, &behind, theme.sign("▏", "_"), left);
                 Line::from(vec![
                     Span::styled(name, theme.style(Role::Title)),
                     Span::styled(typed, theme.style(Role::Focus)),
@@ -132,22 +132,19 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
 }
 
 /// The part of a typed text round its cursor that fits.
-fn window((before, behind): (String, String), cursor: &str, columns: usize) -> String {
+fn window(before: &str, behind: &str, cursor: &str, columns: usize) -> String {
     let whole = format!("{before}{cursor}{behind}");
     if width(&whole) <= columns {
         return whole;
     }
     // What stands before the cursor matters most; its beginning goes first.
-    let mut start: Vec<char> = before.chars().collect();
     let room = columns.saturating_sub(3);
-    while start.iter().collect::<String>().len() > room
-        && !start.is_empty()
-        && width(&start.iter().collect::<String>()) > room
-    {
-        start.remove(0);
+    let mut start = before.chars();
+    while width(start.as_str()) > room {
+        start.next();
     }
-    let cut = if start.len() < before.chars().count() { "…" } else { "" };
-    fit(&format!("{cut}{}{cursor}{behind}", start.into_iter().collect::<String>()), columns)
+    let cut = if start.as_str().len() < before.len() { "…" } else { "" };
+    fit(&format!("{cut}{}{cursor}{behind}", start.as_str()), columns)
 }
 
 /// What stands under the fields: help, cost, command line, to what it applies.
@@ -259,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_shown_round_its_cursor() {
-        let window = |before: &str, behind: &str| window((before.to_owned(), behind.to_owned()), "|", 8);
+        let window = |before: &str, behind: &str| window(before, behind, "|", 8);
         assert_eq!(window("abc", "def"), "abc|def");
         assert_eq!(window("abcdefghij", ""), "…fghij|");
         assert_eq!(window("ab", "cdefghij"), "ab|cdef…");

@@ -7,9 +7,9 @@ use ratatui::widgets::Widget as _;
 
 use super::super::app::{App, Phase};
 use super::super::keys::{self, Binding, Command};
-use super::super::screen::Screen;
+use super::super::state::Source;
+use super::super::state::screen::Screen;
 use super::super::theme::{Role, Theme};
-use super::super::ui::Source;
 use super::text::{clock, clock_of, fit_line, width};
 use crate::audit::event::Outcome;
 use crate::report::lines::Level;
@@ -72,7 +72,6 @@ fn tab(number: usize, screen: Screen, is_shown: bool) -> String {
     format!("{open}{number} {}{close} ", screen.title())
 }
 
-/// The screens.
 pub(super) fn tabs(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let span = |(place, screen)| {
         let is_shown = screen == app.ui.screen;

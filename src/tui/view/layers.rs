@@ -13,7 +13,6 @@ use crate::modularity::{Interval, TapPoint};
 use crate::text::numbers;
 use crate::verdict::facts::AttackResult;
 
-/// Draws the screen.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let Some(start) = &app.audit.start else {
         let inner = framed(area, buffer, theme, true, "Layers");

@@ -6,8 +6,8 @@ use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
 use super::super::message::Spot;
-use super::super::screen::{Pane, Screen};
-use super::super::ui::Overlay;
+use super::super::state::Overlay;
+use super::super::state::screen::{Pane, Screen};
 use super::{attacks, frame, question, results, samples};
 
 /// Smallest terminal that everything fits on.

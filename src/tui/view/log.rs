@@ -6,9 +6,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
-use super::super::screen::{Pane, Screen};
+use super::super::state::LogUi;
+use super::super::state::screen::{Pane, Screen};
 use super::super::theme::{Role, Theme};
-use super::super::ui::LogUi;
 use super::text::{clock, fit, framed, pane, stack, wrapped};
 use crate::report::lines::Level;
 

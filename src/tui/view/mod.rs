@@ -30,12 +30,11 @@ use ratatui::text::Line;
 
 use super::app::{App, Phase};
 use super::message::Spot;
-use super::screen::{Pane, Screen};
+use super::state::Overlay;
+use super::state::screen::{Pane, Screen};
 use super::theme::{Role, Theme};
-use super::ui::Overlay;
 use crate::store::pixels::Picture;
 
-/// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
     let area = frame.area();
     render(area, frame.buffer_mut(), app, theme);
@@ -69,7 +68,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
     match app.ui.overlay {
         Some(Overlay::Help { down }) => help::draw(area, buffer, theme, down),
-        Some(Overlay::Stop { leave }) => question::draw(area, buffer, theme, leave),
+        Some(Overlay::Stop { leave }) => question::stop(area, buffer, theme, leave),
         Some(Overlay::CallOff { attack }) => question::call_off(area, buffer, app, theme, attack),
         Some(Overlay::SavePlan) => question::save_plan(area, buffer, app, theme),
         None => (),

@@ -12,7 +12,6 @@ use super::series::Series;
 use super::text::{fit, fit_line, padded, pointer, row_at, shown_of, width};
 use crate::text::numbers::number;
 
-/// Columns of a value.
 const WIDE: usize = 9;
 
 /// Draws one row per tap and one column per curve; the row of the cursor is shown in any case.

@@ -1,7 +1,7 @@
 //! An image in cells: two pixels to a cell, one above the other, exactly where there is room and a whole fraction where there is not.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
 
 use super::super::theme::Theme;
@@ -10,25 +10,27 @@ use crate::store::pixels::Picture;
 /// Luminance without colours, from dark to bright.
 const RAMP: &[u8] = b" .:-=+*#%@";
 
-/// By how much an image of this height and width must be divided to fit.
-pub(super) fn divisor((height, width): (usize, usize), (columns, rows): (u16, u16)) -> usize {
-    let fits =
-        |by: usize| width.div_ceil(by) <= usize::from(columns) && height.div_ceil(by).div_ceil(2) <= usize::from(rows);
+/// By how much an image of this shape must be divided to fit.
+pub(super) fn divisor([channels, height, width]: [usize; 3], room: Size) -> usize {
+    let fits = |by: usize| {
+        let size = size([channels, height, width], by);
+        size.width <= room.width && size.height <= room.height
+    };
     let most = width.max(height).max(1);
     (1..=most).find(|&by| fits(by)).unwrap_or(most)
 }
 
 /// Columns and rows that an image takes when it is divided.
-pub(super) fn size((height, width): (usize, usize), divisor: usize) -> (u16, u16) {
-    (width.div_ceil(divisor) as u16, height.div_ceil(divisor).div_ceil(2) as u16)
+pub(super) fn size([_, height, width]: [usize; 3], divisor: usize) -> Size {
+    let cells = |pixels: usize| u16::try_from(pixels).unwrap_or(u16::MAX);
+    Size::new(cells(width.div_ceil(divisor)), cells(height.div_ceil(divisor).div_ceil(2)))
 }
 
 /// Draws it from the upper left corner of the area; each pixel of the screen is the mean of `divisor`² of the image.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, picture: &Picture, divisor: usize, theme: Theme) {
-    let [_, height, width] = picture.shape;
-    let (columns, rows) = size((height, width), divisor);
-    for row in 0..rows.min(area.height) {
-        for column in 0..columns.min(area.width) {
+    let Size { width, height } = size(picture.shape, divisor);
+    for row in 0..height.min(area.height) {
+        for column in 0..width.min(area.width) {
             let pixel = |below: u16| mean(picture, usize::from(column), usize::from(2 * row + below), divisor);
             let (upper, lower) = (pixel(0), pixel(1));
             let Some(cell) = buffer.cell_mut((area.x + column, area.y + row)) else { continue };
@@ -110,10 +112,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_divided_by_a_whole_number() {
-        assert_eq!(divisor((28, 28), (28, 14)), 1);
-        assert_eq!(divisor((28, 28), (28, 13)), 2);
-        assert_eq!(divisor((224, 224), (40, 20)), 6);
-        assert_eq!(size((28, 28), 2), (14, 7));
+        assert_eq!(divisor([1, 28, 28], Size::new(28, 14)), 1);
+        assert_eq!(divisor([1, 28, 28], Size::new(28, 13)), 2);
+        assert_eq!(divisor([3, 224, 224], Size::new(40, 20)), 6);
+        assert_eq!(size([1, 28, 28], 2), Size::new(14, 7));
         let area = Rect::new(0, 0, 2, 1);
         let mut buffer = Buffer::empty(area);
         draw(area, &mut buffer, &picture(4, 4), 2, Theme::default());

@@ -31,7 +31,6 @@ fn range(series: &[Series], fitted: bool, difference: bool) -> (f64, f64) {
     }
 }
 
-/// Draws axes and curves.
 pub(super) fn curves(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, series: &[Series], difference: bool) {
     if area.width <= GUTTER + 2 || area.height < 4 {
         return;

@@ -6,15 +6,14 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::{App, Phase};
-use super::super::screen::Pane;
+use super::super::state::Source;
+use super::super::state::screen::Pane;
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::super::ui::Source;
 use super::text::{clock_of, fit_line, more, padded, pane, row_at};
 use crate::audit::event::{Outcome, Stage};
 use crate::report::lines::stage_name;
 
-/// Draws the pane.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let inner = pane(area, buffer, app, theme, Pane::Progress, "Progress");
     if inner.height == 0 {

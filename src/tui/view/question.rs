@@ -1,4 +1,4 @@
-//! Whether to stop the run.
+//! Questions that lie over a screen.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Position, Rect};
@@ -24,36 +24,29 @@ pub(super) fn answer_at(area: Rect, cell: Position) -> Option<Command> {
     }
 }
 
-/// Draws the overlay.
-pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
-    let shape = shape(area);
-    Clear.render(shape, buffer);
-    let title = if leave { "The audit is still running" } else { "Stop the audit?" };
-    let inner = framed(shape, buffer, theme, true, title);
-    let then = if leave { "then this program ends" } else { "the results stay here to be read" };
-    let lines = vec![
-        Line::default(),
-        Line::raw(format!(" Enter   stop; {then}")),
-        Line::raw(" Esc     let it run"),
-        Line::default(),
-        Line::raw(" What was done by then counts and is marked incomplete."),
-    ];
-    Paragraph::new(lines).wrap(Wrap { trim: false }).render(inner, buffer);
+/// Asks whether to stop the run, and then leave.
+pub(super) fn stop(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
+    let (title, then) = match leave {
+        true => ("The audit is still running", "then this program ends"),
+        false => ("Stop the audit?", "the results stay here to be read"),
+    };
+    let what_counts = "What was done by then counts and is marked incomplete.";
+    ask(area, buffer, theme, title, &format!("stop; {then}"), what_counts);
 }
 
 /// Asks whether to call a running attack off.
 pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: usize) {
+    let title = format!("Call off {}?", app.label(attack));
+    let yes = "call it off; the run goes on with the next";
+    ask(area, buffer, theme, &title, yes, "The images that are done by then count.");
+}
+
+fn ask(area: Rect, buffer: &mut Buffer, theme: Theme, title: &str, yes: &str, what_counts: &str) {
     let shape = shape(area);
     Clear.render(shape, buffer);
-    let inner = framed(shape, buffer, theme, true, &format!("Call off {}?", app.label(attack)));
-    let lines = vec![
-        Line::default(),
-        Line::raw(" Enter   call it off; the run goes on with the next"),
-        Line::raw(" Esc     let it run"),
-        Line::default(),
-        Line::raw(" The images that are done by then count."),
-    ];
-    Paragraph::new(lines).wrap(Wrap { trim: false }).render(inner, buffer);
+    let inner = framed(shape, buffer, theme, true, title);
+    let text = format!("\n Enter   {yes}\n Esc     let it run\n\n {what_counts}");
+    Paragraph::new(text).wrap(Wrap { trim: false }).render(inner, buffer);
 }
 
 /// Shows what would be written and asks whether to.

@@ -25,7 +25,6 @@ pub(super) struct Raster {
 }
 
 impl Raster {
-    /// An empty one.
     pub(super) fn new(area: Rect, marker: Marker) -> Self {
         let (columns, rows) = (usize::from(area.width), usize::from(area.height));
         Self { columns, rows, cells: vec![Cell::default(); columns * rows], marker }

@@ -6,9 +6,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
-use super::super::screen::Pane;
+use super::super::state::Sort;
+use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
-use super::super::ui::Sort;
 use super::text::{fit, fit_line, more, padded, pane, paragraph, row_at, stack, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows};
 use crate::verdict::Report;
@@ -124,7 +124,6 @@ pub(super) fn attack_at(app: &App, area: Rect, row: u16) -> Option<usize> {
     app.listed().get(place).copied()
 }
 
-/// Draws the pane.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let title = match app.ui.overview.sort {
         Sort::Plan => "Results",

@@ -3,17 +3,17 @@
 use std::rc::Rc;
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Layout, Margin, Rect};
+use ratatui::layout::{Constraint, Layout, Margin, Rect, Size};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Widget as _, Wrap};
+use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
 use super::super::samples::difference::difference;
-use super::super::samples::state::Look;
+use super::super::state::samples::Look;
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 use super::picture;
-use super::text::{corner, fit, fit_line, framed, padded, row_at, shown_of, stack};
+use super::text::{corner, fit, fit_line, framed, note, padded, row_at, shown_of, stack};
 use crate::audit::event::SampleResult;
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
@@ -24,16 +24,12 @@ const LIST: u16 = 16;
 /// Rows of the numbers below the pictures, with their frame: all, fewer where pictures then fit as they are, and the fewest.
 const NUMBERS: [u16; 3] = [7, 5, 4];
 
-/// Draws the screen.
 pub(super) fn draw(body: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let (list, shown) = parts(app, body);
     draw_list(list, buffer, app, theme);
     let Some((_, sample)) = app.selected_sample() else {
         let inner = framed(shown, buffer, theme, false, "Sample");
-        Paragraph::new(Line::styled(nothing(app), theme.style(Role::Dim)))
-            .wrap(Wrap { trim: true })
-            .render(inner, buffer);
-        return;
+        return note(inner, buffer, theme, nothing(app));
     };
     let [pictures, numbers] = split(app, body, shown);
     draw_pictures(pictures, buffer, app, theme);
@@ -67,7 +63,7 @@ fn parts(app: &App, body: Rect) -> (Rect, Rect) {
 }
 
 /// Why no sample can be shown.
-fn nothing(app: &App) -> String {
+fn nothing(app: &App) -> &'static str {
     let attack = app.audit.attacks.get(app.ui.selected);
     let is_over = !app.phase().goes_on();
     match attack {
@@ -78,7 +74,6 @@ fn nothing(app: &App) -> String {
         Some(attack) if attack.samples.is_empty() => "No samples yet: they come batch by batch.",
         Some(_) => "No sample is like that: o and c change what is listed.",
     }
-    .to_owned()
 }
 
 /// The first place that is listed, so that the selected one is among them.
@@ -163,15 +158,14 @@ struct Places {
     in_pixels: bool,
 }
 
-fn places(area: Rect, [_, height, wide]: [usize; 3], all: u16, app: &App, theme: Theme) -> Places {
-    let rows = area.height.saturating_sub(2);
+fn places(area: Rect, shape: [usize; 3], all: u16, app: &App, theme: Theme) -> Places {
     // As they are if at least one fits; else divided until all do.
-    let room = |n: u16| (area.width / n).saturating_sub(2);
-    let divisor = match picture::divisor((height, wide), (room(1), rows)) {
+    let room = |n: u16| Size::new((area.width / n).saturating_sub(2), area.height.saturating_sub(2));
+    let divisor = match picture::divisor(shape, room(1)) {
         1 => 1,
-        _ => picture::divisor((height, wide), (room(all), rows)),
+        _ => picture::divisor(shape, room(all)),
     };
-    let (columns, _) = picture::size((height, wide), divisor);
+    let columns = picture::size(shape, divisor).width;
     // In cells they are exact where they fit: only larger ones gain.
     let in_pixels = theme.graphics && divisor > 1 && !app.ui.samples.in_cells;
     let n = if in_pixels { all } else { (area.width / (columns + 2)).clamp(1, all) };
@@ -194,16 +188,14 @@ pub(super) fn in_pixels(body: Rect, app: &App, theme: Theme) -> Vec<(Rect, Pictu
 fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let look = app.ui.samples.look.as_ref();
     let shown = look.map_or_else(Vec::new, |look| pictures(app, look));
-    let note = look.and_then(|look| look.note.clone());
+    let missing = look.and_then(|look| look.note.as_deref());
     let Some(shape) = shown.first().map(|it| it.picture.shape) else {
         let inner = framed(area, buffer, theme, false, "Pictures");
-        let text = note.unwrap_or_else(|| "Looking for the images.".to_owned());
-        Paragraph::new(Line::styled(text, theme.style(Role::Dim))).wrap(Wrap { trim: true }).render(inner, buffer);
-        return;
+        return note(inner, buffer, theme, missing.unwrap_or("Looking for the images."));
     };
     let all = shown.len();
     let Places { cells, divisor, in_pixels } = places(area, shape, all as u16, app, theme);
-    let (columns, lines) = picture::size((shape[1], shape[2]), divisor);
+    let Size { width: columns, height: lines } = picture::size(shape, divisor);
     // Whatever is not exact says so.
     let scale = (divisor > 1).then(|| format!("1/{divisor}"));
     let depth = (theme.color && !theme.ascii && !theme.truecolor).then(|| "256 colours".to_owned());
@@ -222,12 +214,10 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let place = Rect { x: inner.x + left, width: inner.width - left, ..inner };
         picture::draw(place, buffer, &it.picture, divisor, theme);
         if inner.height > lines + 1
-            && let Some(note) = &note
+            && let Some(missing) = missing
         {
             let below = Rect { y: inner.y + lines + 1, height: inner.height - lines - 1, ..inner };
-            Paragraph::new(Line::styled(note.clone(), theme.style(Role::Dim)))
-                .wrap(Wrap { trim: true })
-                .render(below, buffer);
+            note(below, buffer, theme, missing);
         }
     }
     if cells.len() < all {

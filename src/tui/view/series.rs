@@ -1,12 +1,11 @@
 //! The curves of the chart as values by tap.
 
 use super::super::app::App;
+use super::super::state::ChartMode;
 use super::super::theme::Role;
-use super::super::ui::ChartMode;
 use crate::audit::event::GrowingCurves;
 use crate::modularity::Curve;
 
-/// One curve.
 #[derive(Default)]
 pub(super) struct Series {
     /// In the legend.

@@ -9,8 +9,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
-use super::super::screen::{Pane, Screen};
-use super::super::theme::{Role, Theme, plain_ascii};
+use super::super::state::screen::{Pane, Screen};
+use super::super::theme::{Role, Theme};
 
 /// Draws a pane's frame and returns what is inside.
 pub(super) fn pane(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, pane: Pane, title: &str) -> Rect {
@@ -66,6 +66,12 @@ pub(super) fn stack<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterato
 pub(super) fn in_the_middle<'a>(inner: Rect, buffer: &mut Buffer, message: impl Into<Line<'a>>) {
     let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
     Paragraph::new(message.into()).wrap(Wrap { trim: true }).centered().render(middle, buffer);
+}
+
+/// Says in a pane why it shows nothing else.
+pub(super) fn note(inner: Rect, buffer: &mut Buffer, theme: Theme, text: impl Into<String>) {
+    let line = Line::styled(text.into(), theme.style(Role::Dim));
+    Paragraph::new(line).wrap(Wrap { trim: true }).render(inner, buffer);
 }
 
 /// What stands before a row of a list.
@@ -183,27 +189,32 @@ pub(super) fn short_tap(tap: &str) -> String {
 
 /// Spells everything on the screen in ASCII, one letter per cell.
 pub(super) fn to_ascii(area: Rect, buffer: &mut Buffer) {
-    for row in area.rows() {
-        for cell in row.columns() {
-            let Some(cell) = buffer.cell_mut((cell.x, cell.y)) else { continue };
-            if cell.symbol().is_ascii() {
-                continue;
-            }
-            let sign = match cell.symbol() {
-                "│" | "║" | "┊" => "|".to_owned(),
-                "─" | "━" | "═" => "-".to_owned(),
-                "┌" | "┐" | "└" | "┘" | "├" | "┤" | "┬" | "┴" | "╔" | "╗" | "╚" | "╝" => {
-                    "+".to_owned()
-                }
-                "█" => "#".to_owned(),
-                "░" => ".".to_owned(),
-                "∞" => "i".to_owned(),
-                "±" => "~".to_owned(),
-                "ε" => "e".to_owned(),
-                other => plain_ascii(other).chars().next().unwrap_or('?').to_string(),
-            };
-            cell.set_symbol(&sign);
+    for position in area.positions() {
+        let Some(cell) = buffer.cell_mut(position) else { continue };
+        if let Some(letter) = cell.symbol().chars().next().filter(|_| !cell.symbol().is_ascii()) {
+            cell.set_char(ascii(letter));
         }
+    }
+}
+
+fn ascii(letter: char) -> char {
+    match letter {
+        '│' | '║' | '┊' => '|',
+        '─' | '━' | '═' | '–' | '−' | '→' => '-',
+        '┌' | '┐' | '└' | '┘' | '├' | '┤' | '┬' | '┴' | '╔' | '╗' | '╚' | '╝' => '+',
+        '█' => '#',
+        '░' | '·' => '.',
+        '∞' => 'i',
+        '±' | '…' => '~',
+        'ε' => 'e',
+        'Δ' => 'd',
+        '≥' => '>',
+        '≤' | '←' => '<',
+        '×' => 'x',
+        '↑' => '^',
+        '↓' => 'v',
+        letter if letter.is_ascii() => letter,
+        _ => '?',
     }
 }
 

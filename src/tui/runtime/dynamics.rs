@@ -1,4 +1,4 @@
-//! The loop of this screen: keys, signals and the file in, frames out.
+//! The loop of the screen of a training: keys, signals and the file in, frames out.
 
 use std::io;
 use std::path::Path;
@@ -8,13 +8,13 @@ use crossbeam_channel::RecvTimeoutError;
 use ratatui::crossterm::event::Event;
 use signal_hook::consts::{SIGHUP, SIGTSTP};
 
+use super::super::dynamics::file::{self, Watched};
+use super::super::dynamics::{App, Effect, Msg, update};
 use super::super::input::{self, Input};
-use super::super::runtime::listen;
 use super::super::terminal::Session;
 use super::super::theme::Theme;
 use super::super::view;
-use super::file::{self, Watched};
-use super::{App, Effect, Msg, update};
+use super::listen;
 
 /// How long a wait for keys lasts before the file and the signals are looked at.
 const WAIT: Duration = Duration::from_millis(33);

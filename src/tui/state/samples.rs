@@ -1,7 +1,6 @@
 //! Where the user is on the Samples screen.
 
 use super::super::steps::after;
-use super::difference::Gain;
 use crate::audit::event::SampleResult;
 use crate::store::pixels::Picture;
 
@@ -44,11 +43,44 @@ impl Fate {
         }
     }
 
-    pub(super) fn takes(self, sample: &SampleResult) -> bool {
+    pub(in super::super) fn takes(self, sample: &SampleResult) -> bool {
         match self {
             Self::Broken => sample.success,
             Self::Held => !sample.success,
             Self::All => true,
+        }
+    }
+}
+
+/// How the change is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gain {
+    /// Grey plus the change.
+    One,
+    /// Grey plus 8 times the change.
+    Eight,
+    /// Grey plus 16 times the change: 8/255 is half of all there is.
+    #[default]
+    Sixteen,
+    /// Grey plus 64 times the change.
+    SixtyFour,
+    /// Red where pixels became brighter, blue where darker.
+    Sign,
+    /// The size of the change, from black over red and yellow to white.
+    Heat,
+}
+
+impl Gain {
+    /// In the order of the key.
+    const ALL: [Self; 6] = [Self::One, Self::Eight, Self::Sixteen, Self::SixtyFour, Self::Sign, Self::Heat];
+
+    pub(in super::super) fn factor(self) -> Option<f32> {
+        match self {
+            Self::One => Some(1.0),
+            Self::Eight => Some(8.0),
+            Self::Sixteen => Some(16.0),
+            Self::SixtyFour => Some(64.0),
+            Self::Sign | Self::Heat => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The loop: keys, signals and events in, frames out.
 
+pub mod dynamics;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,9 +19,9 @@ use super::graphics::{self, Graphics};
 use super::input::{self, Input};
 use super::message::{Effect, Msg};
 use super::samples;
+use super::state::Source;
 use super::terminal::Session;
 use super::theme::Theme;
-use super::ui::Source;
 use super::update::update;
 use super::view;
 use crate::atomic_file::write_file;
@@ -88,8 +90,7 @@ pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Re
     Ok(Ended { audit: looped.app.audit, killed: matches!(leave, Leave::Kill), signal: looped.signal })
 }
 
-/// Signals, as they come.
-pub(super) fn listen() -> io::Result<Receiver<i32>> {
+fn listen() -> io::Result<Receiver<i32>> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])?;
     let (sender, receiver) = unbounded();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -116,7 +117,6 @@ struct Loop<'a> {
     drawn: Option<(Instant, u64)>,
 }
 
-/// How the loop ends.
 enum Leave {
     Quit,
     Kill,

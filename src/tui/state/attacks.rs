@@ -39,7 +39,6 @@ pub struct AttacksUi {
     pub plan_file: Option<PlanDraft>,
 }
 
-/// A changed form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
     pub given: toml::Table,
@@ -82,7 +81,7 @@ impl AttacksUi {
     }
 
     /// Takes the last change of a form back, if there is one.
-    pub(super) fn undo(&mut self, item: Item) -> bool {
+    pub(in super::super) fn undo(&mut self, item: Item) -> bool {
         let Some(draft) = self.drafts.get_mut(&item) else { return false };
         if let Some(before) = draft.before.pop() {
             draft.given = before;
@@ -95,7 +94,7 @@ impl AttacksUi {
     }
 
     /// Notes that the user has called an attack off.
-    pub(super) fn call_off(&mut self, attack: usize) {
+    pub(in super::super) fn call_off(&mut self, attack: usize) {
         self.called_off.insert(attack);
         self.queue.retain(|it| *it != attack);
     }

@@ -1,13 +1,18 @@
 //! Where the user is: one part per screen or pane, which changes itself.
 
+pub mod attacks;
+pub mod line;
+pub mod samples;
+pub mod screen;
+
 use std::time::Duration;
 
-use super::attacks::state::AttacksUi;
-use super::samples::state::SamplesUi;
-use super::screen::{Pane, Screen};
 use super::steps::{after, moved};
 use super::theme::Theme;
 use crate::report::lines::LogLine;
+use attacks::AttacksUi;
+use samples::SamplesUi;
+use screen::{Pane, Screen};
 
 /// The part of the state that no event of the audit changes, but for the clocks and the log.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +96,6 @@ pub enum Overlay {
 /// The panes of the Overview.
 #[derive(Clone, Debug, Default)]
 pub struct OverviewUi {
-    /// Which has the keys.
     pub pane: Pane,
     /// Whether that one fills the screen.
     pub expanded: bool,

@@ -19,7 +19,6 @@ impl TextLine {
         Self { cursor: letters.len(), letters }
     }
 
-    /// What stands there.
     pub fn text(&self) -> String {
         self.letters.iter().collect()
     }
