@@ -117,20 +117,3 @@ fn the_binary_runs_from_any_folder() {
     let elsewhere = tempfile::tempdir().unwrap();
     advmod(&["--version"]).current_dir(elsewhere.path()).env_clear().assert().success();
 }
-
-#[test]
-fn the_embedded_images_are_what_their_script_makes() {
-    let source = std::path::Path::new("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz");
-    if !source.exists() {
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            b"test: skipped, Debian's dataset-fashion-mnist is not installed\n",
-        );
-        return;
-    }
-    let data = advmod::data::open(source.parent(), &advmod::data::OpenOptions::default()).unwrap();
-    let embedded = advmod::data::open(None, &advmod::data::OpenOptions::default()).unwrap();
-    let places: Vec<usize> = (0..1000).collect();
-    assert_eq!(data.read(&places).unwrap(), embedded.read(&places).unwrap());
-    assert!(root().join("fixtures/make_images.py").exists());
-}

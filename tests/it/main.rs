@@ -1,6 +1,6 @@
 //! One binary for everything that is tested from outside.
 //!
-//! - `golden`, `reference`: numbers, against PyTorch, networkx and torchattacks.
+//! - `golden`: numbers, against PyTorch, networkx and torchattacks.
 //! - `exports`: models in the formats that bring their own architecture.
 //! - `audit`, `commands`, `errors`: the real executable; `terminal`: on a terminal.
 //! - `formats`: reports against the schemas of their formats.
@@ -23,7 +23,6 @@ mod exports;
 mod golden;
 mod labels;
 mod live;
-mod reference;
 
 mod agreement;
 mod audit;

@@ -1,8 +1,7 @@
 //! Helpers for the tests: paths, the executable, traced curves.
 
-use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use advmod::data::{Dataset, Images, OpenOptions};
 use advmod::measure::pixels::{ImagePixels, KeptPixels, PixelSource};
@@ -20,19 +19,6 @@ use tch::{Device, Tensor};
 /// The repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A file of the shared folder beside the repository (or `ADVMOD_SHARED`); says on stderr that the test is skipped where it is missing.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("ADVMOD_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
-    let path = folder.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Not eprintln: the harness would hide it.
-    let _ = writeln!(std::io::stderr(), "test {test}: skipped, {} is missing", path.display());
-    None
 }
 
 /// The embedded images as a data set with a training and a test part, in a new folder.

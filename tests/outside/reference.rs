@@ -1,4 +1,4 @@
-//! A published CIFAR-10 ResNet-20 against values from independent libraries. Skipped, and said so, where these files are missing.
+//! A published CIFAR-10 ResNet-20 against values from independent libraries.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -16,7 +16,32 @@ use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use crate::support::{attack, clean_curve, first, largest_difference, model, pixel_curve, shared};
+use crate::support::{attack, clean_curve, first, largest_difference, model, pixel_curve};
+use crate::{Test, shared, tests};
+
+const DATA: &str = "data/cifar10-jpeg-test-4000.npz";
+
+/// The files that the tests read.
+pub const FILES: &[&str] = &[
+    DATA,
+    "models/resnet20-12fca82f.th",
+    "models/resnet32-d509ac18.th",
+    "reference/resnet20.json",
+    "reference/resnet20.npz",
+];
+
+pub const TESTS: &[Test] = tests![
+    logits_are_pytorchs_and_401_of_the_first_500_are_correct,
+    modularity_is_networkxs_for_all_settings,
+    a_sweep_is_networkxs_too,
+    matched_curves_under_pgd_are_networkxs,
+    fgsm_and_pgd_steps_are_torchattacks,
+    targeted_jsma_changes_the_features_that_advertorchs_changes,
+    carlini_wagner_is_as_near_as_advertorchs,
+    the_attacks_stand_to_each_other_as_they_must,
+    parameters_and_macs_are_those_of_a_hand_count,
+    linear_cka_is_that_of_an_independent_implementation,
+];
 
 struct Reference {
     model: Model,
@@ -25,16 +50,14 @@ struct Reference {
     arrays: std::path::PathBuf,
 }
 
-fn reference() -> Option<Reference> {
-    let weights = shared("models/resnet20-12fca82f.th")?;
-    let data = shared("data/cifar10-jpeg-test-4000.npz")?;
-    let json = std::fs::read(shared("reference/resnet20.json")?).unwrap();
-    Some(Reference {
-        model: published(&weights),
-        images: first(Some(&data), 500),
+fn reference() -> Reference {
+    let json = std::fs::read(shared("reference/resnet20.json")).unwrap();
+    Reference {
+        model: published(&shared("models/resnet20-12fca82f.th")),
+        images: first(Some(&shared(DATA)), 500),
         json: serde_json::from_slice(&json).unwrap(),
-        arrays: shared("reference/resnet20.npz")?,
-    })
+        arrays: shared("reference/resnet20.npz"),
+    }
 }
 
 fn published(weights: &Path) -> Model {
@@ -65,9 +88,8 @@ impl Reference {
     }
 }
 
-#[test]
 fn logits_are_pytorchs_and_401_of_the_first_500_are_correct() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let (pixels, labels) = advmod::model::upload::upload(&reference.images, tch::Device::Cpu).unwrap();
     let logits = tch::no_grad(|| reference.model.logits(&pixels)).unwrap();
     let difference = (&logits - reference.array("logits")).abs().max().double_value(&[]);
@@ -76,9 +98,8 @@ fn logits_are_pytorchs_and_401_of_the_first_500_are_correct() {
     assert_eq!(correct, 401);
 }
 
-#[test]
 fn modularity_is_networkxs_for_all_settings() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     assert_eq!(Value::from(reference.model.tap_paths()), reference.json["taps"]);
     for (n, k, similarity) in [
         (500, 3, Similarity::COSINE),
@@ -98,10 +119,9 @@ fn modularity_is_networkxs_for_all_settings() {
     }
 }
 
-#[test]
 fn a_sweep_is_networkxs_too() {
-    let (Some(reference), Some(data)) = (reference(), shared("data/cifar10-jpeg-test-4000.npz")) else { return };
-    let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
+    let reference = reference();
+    let data = advmod::data::open(Some(&shared(DATA)), &advmod::data::OpenOptions::default()).unwrap();
     let plan = SweepPlan {
         ks: vec![3, 5, 11, 100],
         similarities: vec![Similarity::COSINE, Similarity::PEARSON],
@@ -125,9 +145,8 @@ fn a_sweep_is_networkxs_too() {
     assert_eq!(compared, 6);
 }
 
-#[test]
 fn matched_curves_under_pgd_are_networkxs() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let all: Vec<usize> = (0..500).collect();
     let spec = "pgd:eps=8/255,step=2/255,steps=10,random_start=false,iterate=last";
     let correct = attack(&reference.model, "fgsm", &reference.images, &all);
@@ -143,9 +162,8 @@ fn matched_curves_under_pgd_are_networkxs() {
     }
 }
 
-#[test]
 fn fgsm_and_pgd_steps_are_torchattacks() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let attacked = reference.attacked();
     for (spec, name) in [
         ("fgsm:eps=8/255", "fgsm_8_255"),
@@ -166,9 +184,8 @@ fn fgsm_and_pgd_steps_are_torchattacks() {
 ///
 /// AdverTorch never drops features that are saturated from the start: where such a one is part of its best pair it spends half a step
 /// on nothing. It also weighs its pairs with unfolded batch norm, so two pairs that are equal up to f32 rounding may change places.
-#[test]
 fn targeted_jsma_changes_the_features_that_advertorchs_changes() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let places: Vec<usize> = reference.floats("/jsma_targeted/attacked").iter().map(|&place| place as usize).collect();
     let outcome = attack(&reference.model, "jsma:target=runner-up,theta=1.0,gamma=0.1", &reference.images, &places);
     let targets: Vec<f64> = outcome.samples.iter().map(|sample| sample.target.unwrap() as f64).collect();
@@ -183,9 +200,8 @@ fn targeted_jsma_changes_the_features_that_advertorchs_changes() {
     assert!(7 <= differing.iter().filter(|&&n| n == 0).count(), "features that differ per image: {differing:?}");
 }
 
-#[test]
 fn carlini_wagner_is_as_near_as_advertorchs() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let places: Vec<usize> = reference.floats("/cw_9x200/attacked").iter().map(|&place| place as usize).collect();
     let outcome = attack(&reference.model, "cw:search_steps=9,steps=200,abort=false", &reference.images, &places);
     assert!(outcome.samples.iter().all(|sample| sample.success));
@@ -197,9 +213,8 @@ fn carlini_wagner_is_as_near_as_advertorchs() {
 }
 
 /// What must hold between attacks whatever their budgets, on a few images of a model that nobody defended.
-#[test]
 fn the_attacks_stand_to_each_other_as_they_must() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let places: Vec<usize> = reference.attacked().into_iter().take(12).collect();
     let run = |spec: &str| attack(&reference.model, spec, &reference.images, &places).samples;
     let n_broken = |samples: &[SampleOutcome]| samples.iter().filter(|sample| sample.success).count();
@@ -231,10 +246,9 @@ fn by_hand(depth: u64) -> u64 {
     conv(3, 16, 32) + stage(16, 16, 32) + stage(16, 32, 16) + stage(32, 64, 8) + 64 * 10
 }
 
-#[test]
 fn parameters_and_macs_are_those_of_a_hand_count() {
     for (file, depth, parameters) in [("resnet20-12fca82f.th", 20, 269_722), ("resnet32-d509ac18.th", 32, 464_154)] {
-        let Some(weights) = shared(&format!("models/{file}")) else { return };
+        let weights = shared(&format!("models/{file}"));
         let model = published(&weights);
         let cost = count(model.program().unwrap(), 32, 32).unwrap();
         assert_eq!(
@@ -248,10 +262,9 @@ fn parameters_and_macs_are_those_of_a_hand_count() {
     }
 }
 
-#[test]
 fn linear_cka_is_that_of_an_independent_implementation() {
-    let (Some(reference), Some(data)) = (reference(), shared("data/cifar10-jpeg-test-4000.npz")) else { return };
-    let data = advmod::data::open(Some(&data), &advmod::data::OpenOptions::default()).unwrap();
+    let reference = reference();
+    let data = advmod::data::open(Some(&shared(DATA)), &advmod::data::OpenOptions::default()).unwrap();
     let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
     let measure = |samples, plan, go_on: &mut dyn FnMut(u64, u64) -> std::ops::ControlFlow<()>| {
         linear_cka(&reference.model, data.as_ref(), &Selection::First(samples), plan, go_on).unwrap().matrix
