@@ -26,20 +26,17 @@ pub struct Batch<'a> {
 /// What an attack's cost depends on besides its own parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
-    /// Of an image.
     pub channels: u64,
     /// Rows of an image.
     pub height: u64,
     /// Columns of an image.
     pub width: u64,
-    /// Of the victim.
     pub classes: u64,
     /// Whether a class is to be reached.
     pub is_targeted: bool,
 }
 
 impl Scale {
-    /// Pixels of an image.
     pub(crate) fn area(&self) -> u64 {
         self.height.saturating_mul(self.width)
     }
@@ -50,7 +47,6 @@ impl Scale {
 pub struct Passes {
     /// Images run through the victim.
     pub forwards: u64,
-    /// Gradients.
     pub backwards: u64,
 }
 
@@ -77,7 +73,6 @@ pub trait MinimalAttack: fmt::Debug + Send + Sync {
 pub enum Attack {
     /// Keeps to a given budget.
     Budget(Box<dyn BudgetAttack>),
-    /// Finds its own distance.
     Minimal(Box<dyn MinimalAttack>),
 }
 
@@ -135,13 +130,11 @@ pub struct Steps {
 pub struct AttackSpec {
     /// Its name on command lines and in reports, kebab-case.
     pub id: &'static str,
-    /// Its name for people.
     pub title: &'static str,
     /// One or two plain sentences: what it does and when to use it.
     pub what: &'static str,
     /// How it looks for its change.
     pub kind: AttackKind,
-    /// What it needs.
     pub access: Access,
     /// Norms that it knows; the first is its default.
     pub norms: &'static [Norm],
@@ -168,29 +161,21 @@ impl PartialEq for AttackSpec {
     }
 }
 
-/// A publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Paper {
-    /// Authors as cited.
     pub authors: &'static str,
-    /// Full title.
     pub title: &'static str,
-    /// Conference or journal.
     pub venue: &'static str,
-    /// Year of publication.
     pub year: u16,
     /// Where to read it.
     pub url: &'static str,
 }
 
-/// Help for one parameter.
 #[derive(Clone, Copy, Debug)]
 pub struct ParamDoc {
-    /// The key.
     pub name: &'static str,
     /// The default as one would type it.
     pub default: &'static str,
-    /// Accepted values.
     pub range: &'static str,
     /// What it does, one sentence.
     pub help: &'static str,
@@ -201,14 +186,12 @@ pub struct ParamDoc {
 pub enum Preset {
     /// Small budgets for a first look.
     Quick,
-    /// Today's usual budgets.
     Standard,
     /// The defaults of `AdverTorch`, which the modularity paper's experiments used, in pixel space.
     Paper,
 }
 
 impl Preset {
-    /// All presets.
     pub const ALL: [Self; 3] = [Self::Quick, Self::Standard, Self::Paper];
 }
 
@@ -237,9 +220,7 @@ impl std::str::FromStr for Preset {
 /// What a preset sets for one norm.
 #[derive(Clone, Copy, Debug)]
 pub struct PresetValues {
-    /// The preset.
     pub preset: Preset,
-    /// The norm.
     pub norm: Norm,
     /// `key=value` pairs with commas between, as after the colon on a command line.
     pub values: &'static str,

@@ -13,7 +13,6 @@ use crate::victim::VictimError;
 /// The samples of a batch that an attack still works on.
 #[derive(Debug)]
 pub(crate) struct Open {
-    /// Their ids.
     pub(crate) ids: Vec<u32>,
     /// Their original pixels, `[n, C, H, W]`.
     pub(crate) original: Tensor,
@@ -167,5 +166,4 @@ impl Best {
     }
 }
 
-/// No success yet.
 const NEVER: i64 = -1;

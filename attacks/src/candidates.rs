@@ -155,11 +155,8 @@ pub(crate) fn best_broken(scores: &[Score]) -> Option<Broken> {
 /// What [`best_broken`] found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Broken {
-    /// Number of the best.
     pub(crate) best: usize,
-    /// Its log-odds.
     pub(crate) log_odds: f64,
-    /// Number of the first.
     pub(crate) first: usize,
 }
 

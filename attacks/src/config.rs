@@ -12,13 +12,10 @@ use crate::threat::{Ball, Epsilon, Goal, Norm, Target, ThreatError};
 pub struct AttackConfig {
     /// What the catalog says about it.
     pub spec: &'static AttackSpec,
-    /// How changes are measured.
     pub norm: Norm,
     /// The budget of a budget attack; for a minimal attack the largest distance that counts as success, if any.
     pub epsilon: Option<Epsilon>,
-    /// What counts as success.
     pub goal: Goal,
-    /// The attack itself.
     pub attack: Attack,
     /// All values in effect, defaults included, for reports.
     pub params: toml::Table,

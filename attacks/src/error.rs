@@ -7,13 +7,10 @@ use crate::victim::VictimError;
 /// An attack did not finish.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AttackError {
-    /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
-    /// The victim did not answer.
     #[error(transparent)]
     Victim(#[from] VictimError),
-    /// A number that is none came up.
     #[error("{what} not finite at step {step}: check the model's weights and the range of its input")]
     NonFinite {
         /// What it was, with its verb: "the logits are".
@@ -21,10 +18,8 @@ pub enum AttackError {
         /// The attack's step, from 0; for the judge's own forwards the number of steps taken.
         step: u32,
     },
-    /// A parameter is wrong.
     #[error(transparent)]
     Param(#[from] ParamError),
-    /// What the attack was given is unusable.
     #[error("unusable input: {0}")]
     InvalidInput(String),
 }
@@ -32,48 +27,26 @@ pub enum AttackError {
 /// A parameter, or the text that should hold it, is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
-    /// There is no such attack.
     #[error("no attack is called {name:?}{hint}; known: {known}")]
     UnknownAttack {
-        /// What was asked for.
         name: String,
         /// "; did you mean ...?" or nothing.
         hint: String,
-        /// All ids.
         known: String,
     },
-    /// There is no such parameter.
     #[error("{attack}.{param}: unknown parameter{hint}; known: {known}")]
     UnknownParam {
-        /// The attack's id.
         attack: &'static str,
-        /// What was asked for.
         param: String,
         /// "; did you mean ...?" or nothing.
         hint: String,
         /// All parameters, the shared ones first.
         known: String,
     },
-    /// A value is out of range or of the wrong kind.
     #[error("{attack}.{param} = {value}: {why}")]
-    BadValue {
-        /// The attack's id.
-        attack: &'static str,
-        /// The parameter.
-        param: String,
-        /// Its value.
-        value: String,
-        /// What was expected.
-        why: String,
-    },
-    /// The text is no attack with parameters.
+    BadValue { attack: &'static str, param: String, value: String, why: String },
     #[error("{text:?}: {why}")]
-    Syntax {
-        /// The text.
-        text: String,
-        /// What was expected.
-        why: String,
-    },
+    Syntax { text: String, why: String },
 }
 
 impl ParamError {

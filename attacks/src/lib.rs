@@ -14,8 +14,6 @@
 //!
 //! To add an attack, write one file in `catalog/` (copy `fgsm.rs`) and add its two lines to `catalog/mod.rs`.
 
-#![warn(missing_docs)]
-
 pub mod attack;
 pub mod ball;
 mod best;

@@ -9,16 +9,13 @@ pub struct Outcome {
     pub samples: Vec<SampleOutcome>,
     /// f32 `[N, C, H, W]` in `[0, 1]`; the original bits where a sample was not attacked.
     pub adversarial: Tensor,
-    /// What it cost.
     pub cost: Cost,
 }
 
 /// Cost of a run. An image run through the victim once is one forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// The attack's forwards.
     pub forwards: u64,
-    /// The attack's backwards.
     pub backwards: u64,
     /// The judge's forwards: clean images before, adversarial ones after.
     pub judge_forwards: u64,
@@ -33,9 +30,7 @@ pub struct Cost {
 /// One sample's result: plain numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleOutcome {
-    /// The sample.
     pub id: u32,
-    /// Its true class.
     pub label: i64,
     /// The class to reach, if the attack is targeted.
     pub target: Option<i64>,
@@ -51,7 +46,6 @@ pub struct SampleOutcome {
     pub l0: u64,
     /// Euclidean size of the change.
     pub l2: f64,
-    /// Largest change.
     pub linf: f64,
     /// How far outside the ball or of `[0, 1]` the attack's own result was, in the norm's unit; should be 0.
     pub overshoot: f64,

@@ -3,9 +3,7 @@
 /// Two features and what they are worth together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pair {
-    /// The smaller index.
     pub(crate) first: usize,
-    /// The larger index.
     pub(crate) second: usize,
     /// `(u_first + u_second) · (v_first + v_second)`, positive.
     pub(crate) score: f64,

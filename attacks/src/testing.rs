@@ -104,19 +104,16 @@ impl Victim for ConvVictim {
 /// Counts the images that another victim is shown.
 #[derive(Debug)]
 pub struct CountingVictim<V> {
-    /// The one who answers.
     pub inner: V,
     rows: Cell<u64>,
     differentiated: Cell<u64>,
 }
 
 impl<V: Victim> CountingVictim<V> {
-    /// Starts at 0.
     pub fn new(inner: V) -> Self {
         Self { inner, rows: Cell::new(0), differentiated: Cell::new(0) }
     }
 
-    /// Images shown so far.
     pub fn rows(&self) -> u64 {
         self.rows.get()
     }

@@ -147,19 +147,16 @@ impl Ball {
         self.norm
     }
 
-    /// Its radius.
     pub fn epsilon(&self) -> Epsilon {
         self.epsilon
     }
 }
 
-/// What counts as success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Goal {
     /// Any class but the true one.
     Untargeted,
-    /// One given class.
     Targeted(Target),
 }
 

@@ -10,7 +10,6 @@ pub trait Victim {
     /// probabilities. `pixels` must not be changed. Weights should not require gradients, which would be computed in vain.
     fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError>;
 
-    /// Number of classes K.
     fn n_classes(&self) -> i64;
 
     /// Where `pixels` must lie.
@@ -22,14 +21,12 @@ pub trait Victim {
 pub enum Access {
     /// The class scores of any image.
     Logits,
-    /// Also their gradients.
     Gradients,
 }
 
 /// A model could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VictimError {
-    /// The device ran out of memory; a smaller batch may do.
     #[error("the model ran out of memory: {summary}; use a smaller batch")]
     OutOfMemory {
         /// First line of the message.
@@ -37,7 +34,6 @@ pub enum VictimError {
         /// The whole message, for logs.
         detail: String,
     },
-    /// The model failed.
     #[error("the model failed: {summary}")]
     Failed {
         /// First line of the message.
@@ -45,7 +41,6 @@ pub enum VictimError {
         /// The whole message, for logs.
         detail: String,
     },
-    /// The model answered, but not with what was asked for.
     #[error("the model's answer is unusable: {0}")]
     Unusable(String),
 }

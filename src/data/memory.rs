@@ -7,7 +7,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::{DataError, Dataset, DatasetInfo, Images, Split, content, name_of};
 
-/// All images of a data set.
 #[derive(Debug)]
 pub(super) struct InMemory {
     info: DatasetInfo,

@@ -16,7 +16,6 @@ use crate::text::names;
 
 pub use select::{Selection, draw, select};
 
-/// Decoded images with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// `[N, C, H, W]`, row-major.
@@ -46,7 +45,6 @@ impl Images {
     }
 }
 
-/// What a data set is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetInfo {
     /// File or folder name without its parents, or `embedded`.
@@ -64,7 +62,6 @@ pub struct DatasetInfo {
     pub sha256: String,
 }
 
-/// An opened data set.
 pub trait Dataset: Send + Sync + std::fmt::Debug {
     fn info(&self) -> &DatasetInfo;
 
@@ -78,11 +75,9 @@ pub trait Dataset: Send + Sync + std::fmt::Debug {
     fn read(&self, places: &[usize]) -> Result<Images, DataError>;
 }
 
-/// A part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     Train,
-    /// Test (or validation) images.
     #[default]
     Test,
 }
@@ -104,7 +99,6 @@ impl Split {
     }
 }
 
-/// How to open a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     pub split: Split,
@@ -183,7 +177,6 @@ pub enum DataError {
         /// What is wrong with it, and what to do.
         problem: String,
     },
-    /// More samples than there are.
     #[error("{wanted} images were asked for, the data has {available}; take fewer")]
     TooFew { wanted: usize, available: usize },
 }

@@ -16,7 +16,6 @@ const NAMES: [(&str, &str); 3] = [("x", "y"), ("x_test", "y_test"), ("images", "
 
 type Archive<'a> = NpzArchive<Cursor<&'a [u8]>>;
 
-/// A zip archive of arrays.
 pub(super) fn open(path: &Path, _: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
     let is_zip = path.is_file() && first_bytes(path, 4).starts_with(b"PK");
     is_zip.then(|| read(path))

@@ -6,13 +6,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::DataError;
 
-/// A choice of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
     All,
     /// The first so many, in file order.
     First(usize),
-    /// So many, drawn without replacement.
     Sample {
         n: usize,
         seed: u64,

@@ -45,7 +45,6 @@ pub fn predict(
     Ok((found.iter().map(|likeliest| likeliest.first().map_or(0, |it| it.class)).collect(), found))
 }
 
-/// As events carry them.
 pub fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {
     likeliest.iter().map(|&(class, p)| ClassProbability { class: class as u32, p }).collect()
 }

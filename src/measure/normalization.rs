@@ -11,7 +11,6 @@ use crate::model::Model;
 use crate::model::normalize::Normalization;
 use crate::model::upload::to_device;
 
-/// Images that are tried.
 const MOST_IMAGES: usize = 128;
 
 /// A better one is better by this much.
@@ -23,14 +22,12 @@ pub struct Rival {
     pub images: usize,
     /// Share that is right as the model is used.
     pub accuracy: f64,
-    /// The best other normalization.
     pub name: String,
     /// Share that is right with it.
     pub rival: f64,
 }
 
 impl Rival {
-    /// Whether it is better beyond doubt.
     pub fn wins(&self) -> bool {
         self.rival > self.accuracy + MARGIN
     }

@@ -17,15 +17,12 @@ pub trait PixelSource {
 
 /// Some of the images read from disk.
 pub struct ImagePixels<'a> {
-    /// All images of the run.
     pub images: &'a Images,
-    /// Places of the samples among them.
     pub places: &'a [usize],
     pub device: Device,
 }
 
 impl ImagePixels<'_> {
-    /// Pixels and labels of a range.
     pub fn batch(&self, range: Range<usize>) -> Result<(Tensor, Tensor), TchError> {
         upload(&self.images.subset(&self.places[range]), self.device)
     }
@@ -41,7 +38,6 @@ impl PixelSource for ImagePixels<'_> {
     }
 }
 
-/// Adversarial pixels, kept on the processor.
 pub struct KeptPixels<'a> {
     /// f32 `[N, C, H, W]`.
     pub pixels: &'a Tensor,

@@ -28,19 +28,15 @@ const FORWARD_SHARE: f64 = 0.25;
 /// Each tap's neighbours, or why it has none.
 pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
 
-/// How a curve is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveSettings {
     pub k: usize,
-    /// How representations are compared.
     pub similarity: Similarity,
     pub classes: usize,
 }
 
-/// Why a trace stops.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The caller said so.
     #[error("stopped")]
     Stopped,
     #[error(transparent)]

@@ -9,14 +9,11 @@ use super::upload::to_device;
 
 /// What an operator needs to know besides its inputs.
 pub struct Context<'a> {
-    /// The weights behind ids.
     pub weight: &'a dyn Fn(WeightId) -> &'a Tensor,
     pub mode: Mode,
-    /// Images in the batch.
     pub batch: i64,
     /// Whether the result may be written over the first input.
     pub in_place: bool,
-    /// The operator's place in its program.
     pub node: usize,
 }
 

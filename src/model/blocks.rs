@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One call of one module.
 pub struct Call<'a> {
     /// `layer1.0`.
     pub path: &'a str,

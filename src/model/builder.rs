@@ -32,14 +32,7 @@ pub enum WeightError {
     #[error("the file has no tensor {0}")]
     Missing(String),
     #[error("{name} has shape {found:?}, expected {expected:?}")]
-    Shape {
-        name: String,
-        /// Shape that the architecture needs.
-        expected: Vec<i64>,
-        /// Shape in the file.
-        found: Vec<i64>,
-    },
-    /// NaN or infinite elements.
+    Shape { name: String, expected: Vec<i64>, found: Vec<i64> },
     #[error("{name} holds {count} values that are not finite; the model file is damaged or its training diverged")]
     NotFinite { name: String, count: i64 },
 }
@@ -61,7 +54,6 @@ impl<'a> Builder<'a> {
         (builder, ValueId(0))
     }
 
-    /// Appends an operator without weights.
     pub fn node(&mut self, op: Op, inputs: &[ValueId], path: &str) -> ValueId {
         let output = ValueId(self.nodes.len() as u32 + 1);
         self.nodes.push(Node { op, inputs: inputs.to_vec(), output, path: path.to_owned() });
@@ -100,7 +92,6 @@ impl<'a> Builder<'a> {
         Ok(self.node(op, &[x], path))
     }
 
-    /// Linear layer with bias.
     pub fn linear(&mut self, x: ValueId, inputs: i64, outputs: i64, path: &str) -> Result<ValueId, WeightError> {
         let init = Init::Uniform { fan: inputs };
         let weight = self.weight(&format!("{path}.weight"), &[outputs, inputs], init, true)?;

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use super::native;
 
-/// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU where there is one, else the processor.

@@ -19,7 +19,6 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// Plans the run of a program.
     pub fn new(program: Program) -> Self {
         let mut last_use: Vec<usize> = (0..program.value_count()).map(|value| value.saturating_sub(1)).collect();
         let mut readers = vec![0_usize; program.value_count()];

@@ -21,9 +21,7 @@ use crate::text::names;
 /// What the user says about a model file.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// Overrides inference of the architecture.
     pub architecture: Option<String>,
-    /// Overrides the file's metadata.
     pub normalization: Option<Normalization>,
     /// Overrides the image size that the file or architecture tells.
     pub input_size: Option<i64>,
@@ -33,12 +31,10 @@ pub struct LoadOptions {
     pub random_init: Option<u64>,
 }
 
-/// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Tensors that belong to no known network.
     #[error(
         "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch \
          ({known}), or export the model with its architecture (advmod export-help)"
@@ -46,30 +42,20 @@ pub enum ModelError {
     UnknownArchitecture {
         path: PathBuf,
         tensors: usize,
-        /// Name and shape of the first.
         first: String,
         /// Names that `--arch` takes.
         known: String,
     },
-    /// `--arch` names nothing.
     #[error("unknown architecture `{name}`; known are {known}")]
     NoSuchArchitecture {
         name: String,
         /// Names that `--arch` takes.
         known: String,
     },
-    /// The weights do not fill the architecture.
     #[error("{path}: cannot be used as {architecture}: {source}")]
-    Weights {
-        path: PathBuf,
-        architecture: String,
-        /// The first weight that is wrong.
-        source: WeightError,
-    },
-    /// An exported program that cannot be translated.
+    Weights { path: PathBuf, architecture: String, source: WeightError },
     #[error("{path}: {source}")]
     Import { path: PathBuf, source: ImportError },
-    /// Anything else about the file's content or the flags.
     #[error("{path}: {message}")]
     Content { path: PathBuf, message: String },
 }
@@ -164,7 +150,6 @@ fn load_export(
     Model::new(info, program, &options.taps, device).map_err(content)
 }
 
-/// Lets libtorch load a TorchScript module.
 fn load_script(file: &ScriptFile, path: &Path, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     check_own_architecture("TorchScript", options).map_err(content)?;

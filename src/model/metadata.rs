@@ -21,12 +21,10 @@ pub struct ModelMetadata {
     pub normalization: Normalization,
     /// Height and width of the images that it was trained on.
     pub input_size: [i64; 2],
-    /// How it was trained, for readers.
     pub training: String,
 }
 
 impl ModelMetadata {
-    /// As entries of a safetensors header.
     pub fn to_header(&self) -> BTreeMap<String, String> {
         let json = serde_json::to_string(self).expect("plain data always has a JSON form");
         BTreeMap::from([(KEY.to_owned(), json)])

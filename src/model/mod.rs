@@ -40,7 +40,6 @@ use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
 
-/// A frozen classifier on a device.
 #[derive(Debug)]
 pub struct Model {
     info: ModelInfo,

@@ -24,7 +24,6 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// Pixels go in as they are.
     pub fn none() -> Self {
         Self { name: "none".to_owned(), mean: vec![0.0], std: vec![1.0] }
     }
@@ -84,7 +83,6 @@ impl Normalization {
         }
     }
 
-    /// Whether pixels pass unchanged.
     pub fn is_none(&self) -> bool {
         self.mean.iter().all(|&mean| mean == 0.0) && self.std.iter().all(|&std| (std - 1.0).abs() < f64::EPSILON)
     }

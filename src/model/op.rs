@@ -23,7 +23,6 @@ impl ConvGeometry {
     }
 }
 
-/// The windows of a pooling operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// `[rows, columns]`.
@@ -42,7 +41,6 @@ impl Windows {
     }
 }
 
-/// One entry of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// This many; −1 is "what is left" or "as it is".
@@ -51,11 +49,9 @@ pub enum Size {
     Batch(i64),
 }
 
-/// An elementwise function of one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
     Gelu {
-        /// The approximation by tanh.
         tanh: bool,
     },
     Silu,
@@ -112,7 +108,6 @@ pub enum Op {
         /// `[O]`.
         bias: Option<WeightId>,
     },
-    /// Batch normalization over the channel dimension.
     BatchNorm {
         /// Scale, `[C]`.
         weight: WeightId,
@@ -122,15 +117,12 @@ pub enum Op {
         mean: WeightId,
         /// Running variance, `[C]`.
         variance: WeightId,
-        /// Added to the variance.
         eps: f64,
     },
     LayerNorm {
-        /// Sizes of these dimensions.
         shape: Vec<i64>,
         weight: Option<WeightId>,
         bias: Option<WeightId>,
-        /// Added to the variance.
         eps: f64,
     },
     GroupNorm {
@@ -139,7 +131,6 @@ pub enum Op {
         weight: Option<WeightId>,
         /// Shift, `[C]`.
         bias: Option<WeightId>,
-        /// Added to the variance.
         eps: f64,
     },
     /// `max(x, 0)`.
@@ -159,12 +150,10 @@ pub enum Op {
     MatMul,
     /// Scaled dot-product attention of query, key, value and, as a fourth, what is added to the scores.
     Attention {
-        /// Whether later positions are hidden.
         causal: bool,
         /// Of the scores; 1/√d without.
         scale: Option<f64>,
     },
-    /// Sum over products of indexed values.
     Einsum {
         equation: String,
     },
@@ -176,7 +165,6 @@ pub enum Op {
     },
     AvgPool2d {
         windows: Windows,
-        /// Whether the padding's zeros count.
         count_padding: bool,
     },
     /// Mean over windows such that the output has this size.
@@ -186,25 +174,21 @@ pub enum Op {
     },
     Mean {
         dims: Vec<i64>,
-        /// Whether they stay, with size 1.
         keep: bool,
     },
     Sum {
         dims: Vec<i64>,
-        /// Whether they stay, with size 1.
         keep: bool,
     },
     VectorNorm {
         order: f64,
         dims: Vec<i64>,
-        /// Whether they stay, with size 1.
         keep: bool,
     },
     Flatten {
         start: i64,
         end: i64,
     },
-    /// The same elements in another shape.
     Reshape {
         size: Vec<Size>,
     },
@@ -232,11 +216,9 @@ pub enum Op {
         dim: i64,
         index: i64,
     },
-    /// A new dimension of size 1.
     Unsqueeze {
         dim: i64,
     },
-    /// Drops a dimension of size 1.
     Squeeze {
         dim: i64,
     },
@@ -246,7 +228,6 @@ pub enum Op {
     },
     /// The first value, expanded to the shape of the second.
     ExpandAs,
-    /// All values behind one another.
     Cat {
         dim: i64,
     },
@@ -257,7 +238,6 @@ pub enum Op {
     },
     /// Constant values around the last dimensions (or fewer, where negative).
     Pad {
-        /// Before and after, last dimension first.
         pad: Vec<i64>,
         value: f64,
     },
@@ -286,7 +266,6 @@ impl Op {
     /// `[N, …]` → `[N, M]`.
     pub const FLATTEN: Self = Self::Flatten { start: 1, end: -1 };
 
-    /// The weights that the operator reads.
     pub fn weights(&self) -> Vec<WeightId> {
         // One list of them all, in `weights_mut`.
         self.clone().weights_mut().into_iter().map(|id| *id).collect()
@@ -328,7 +307,6 @@ pub enum Mode {
     Train {
         /// Share of the batch's statistics in the new running ones.
         momentum: f64,
-        /// Of what dropout drops.
         seed: u64,
         /// Whether convolutions and matrix products round their inputs and weights to bf16.
         bf16: bool,

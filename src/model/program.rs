@@ -20,7 +20,6 @@ impl ValueId {
     }
 }
 
-/// One operator applied to values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub op: Op,
@@ -80,7 +79,6 @@ impl TapSelection {
     }
 }
 
-/// A parameter or buffer.
 #[derive(Debug)]
 pub struct Weight {
     /// Name as in the weight file, without prefixes.
@@ -116,7 +114,6 @@ impl Program {
         self.nodes.len() + 1
     }
 
-    /// The weight behind an id.
     pub fn weight(&self, id: WeightId) -> &Weight {
         &self.weights[id.0 as usize]
     }

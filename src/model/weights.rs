@@ -63,7 +63,6 @@ pub struct FreshWeights {
 }
 
 impl FreshWeights {
-    /// Weights of this seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }

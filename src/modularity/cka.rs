@@ -2,7 +2,6 @@
 
 use tch::{Kind, TchError, Tensor};
 
-/// Fewest samples of the unbiased estimator.
 pub const FEWEST: usize = 4;
 
 /// Share of a representation's squares below which what differs between samples is f32 rounding.

@@ -12,17 +12,13 @@ use crate::stats::{mean, std_dev};
 /// One tap measured on one set of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TapModularity {
-    /// Q and what comes with it.
     pub modularity: Modularity,
-    /// Hubs of the graph.
     pub hubness: Hubness,
     /// Share of the samples that are nobody's neighbour.
     pub never_chosen: f64,
     /// Share of the samples whose neighbours vote for their label ([`knn_accuracy`]).
     pub knn_accuracy: f64,
-    /// Representations that are all zero.
     pub zero_rows: usize,
-    /// Samples whose representation another sample repeats.
     pub duplicates: usize,
 }
 

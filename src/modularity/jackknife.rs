@@ -60,11 +60,9 @@ impl Groups {
 /// Q of all samples and of the samples without each group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Jackknife {
-    /// Q of all samples.
     pub estimate: f64,
     /// Q without group g, for g in 0..[`GROUPS`].
     pub replicates: Vec<f64>,
-    /// The groups that were left out.
     pub groups: Groups,
 }
 

@@ -11,12 +11,10 @@ use tch::{Kind, TchError, Tensor};
 
 use super::ModularityError;
 
-/// An entry of the table.
 #[derive(Debug)]
 pub struct SimilarityKind {
     /// The name on the command line and in files.
     pub name: &'static str,
-    /// What it is, one sentence.
     pub what: &'static str,
     /// What is subtracted from each row; for some it depends on all rows of the reference.
     pub(super) centre: Option<Centre>,
@@ -24,7 +22,6 @@ pub struct SimilarityKind {
 
 pub(super) type Centre = fn(rows: &Tensor, reference: &Tensor) -> Result<Tensor, TchError>;
 
-/// Every similarity, the default first.
 pub static SIMILARITIES: &[&SimilarityKind] = &[&COSINE, &PEARSON, &SAMPLE_CENTRED];
 
 static COSINE: SimilarityKind =
@@ -51,7 +48,6 @@ impl Similarity {
     pub const PEARSON: Self = Self(&PEARSON);
     pub const SAMPLE_CENTRED: Self = Self(&SAMPLE_CENTRED);
 
-    /// Every similarity, the default first.
     pub fn all() -> impl Iterator<Item = Self> {
         SIMILARITIES.iter().map(|kind| Self(kind))
     }

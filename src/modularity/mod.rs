@@ -58,20 +58,16 @@ pub use similarity::{neighbors, neighbors_among};
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModularityError {
-    /// k is zero, so the graph would have no edges.
     #[error("k = 0 gives a graph without edges; expected k of at least 1; raise --k")]
     ZeroK,
-    /// There are not more samples than neighbours asked for.
     #[error("needs more than k samples: N = {n}, k = {k}; lower --k or give more samples")]
     TooFewSamples { n: usize, k: usize },
-    /// The neighbour lists are shorter than k.
     #[error("k = {k} needs {k} candidates per sample, found {candidates}; keep longer candidate lists")]
     TooFewCandidates {
         k: usize,
         /// Candidates kept per sample.
         candidates: usize,
     },
-    /// An input has the wrong number of entries.
     #[error("{what} has {found} entries, expected {expected}; give one per place")]
     Length {
         what: &'static str,
@@ -79,24 +75,18 @@ pub enum ModularityError {
         expected: usize,
         found: usize,
     },
-    /// A label names a class that does not exist.
     #[error("sample {index} has label {label}, expected less than {n_classes} classes; check labels and class count")]
     LabelOutOfRange { index: usize, label: usize, n_classes: usize },
-    /// The network's output at this tap is NaN or infinite.
     #[error(
         "{rows} of {n} samples have non-finite values at this tap, the first is sample {row}; the model overflows on them"
     )]
     NonFiniteRows { row: usize, rows: usize, n: usize },
-    /// libtorch failed, for example for lack of memory.
     #[error("libtorch: {0}")]
     Libtorch(String),
-    /// A similarity is NaN or infinite.
     #[error("{rows} samples have non-finite similarities, the first is sample {row}; check its representation for NaN")]
     NonFiniteSimilarity { row: usize, rows: usize },
-    /// A similarity is so far outside [−1, 1] that rounding does not explain it.
     #[error("sample {row} has similarity {value}, expected -1 to 1; the rows must be normalized first")]
     SimilarityOutOfRange { row: usize, value: f32 },
-    /// A row of the neighbour lists names itself, a sample that does not exist, or one sample twice.
     #[error("neighbours of sample {row} name {neighbor}, expected distinct other samples below {n}")]
     BadNeighbor {
         row: usize,
@@ -104,31 +94,16 @@ pub enum ModularityError {
         neighbor: u32,
         n: usize,
     },
-    /// An edge of a weighted graph is not usable.
     #[error(
         "edge {index} joins {from} to {to} with weight {weight}, expected two samples below {n} and a finite weight"
     )]
-    BadEdge {
-        /// Position in the edge list.
-        index: usize,
-        from: u32,
-        to: u32,
-        weight: f64,
-        n: usize,
-    },
-    /// The weights do not sum to something positive, so Q would divide by zero or lose its meaning.
+    BadEdge { index: usize, from: u32, to: u32, weight: f64, n: usize },
     #[error(
         "modularity is undefined: {edges} edge weights sum to {total}, expected more than 0; check this tap's output"
     )]
-    Undefined {
-        /// Edges in the graph.
-        edges: usize,
-        total: f64,
-    },
-    /// Too few samples for a delete-group jackknife.
+    Undefined { edges: usize, total: f64 },
     #[error("no interval: N = {n} and k = {k} leave too few samples without one of {GROUPS} groups; give more samples")]
     TooFewForInterval { n: usize, k: usize },
-    /// Deleting a group left a sample with fewer than k candidates: try again with longer lists.
     #[error("no interval: {rows} of the lists of {candidates} candidates are too short for k = {k}; keep longer lists")]
     ExhaustedCandidates {
         /// Samples whose list ran out for at least one group.
@@ -137,22 +112,14 @@ pub enum ModularityError {
         /// Candidates kept per sample.
         candidates: usize,
     },
-    /// Stopped by the caller.
     #[error("the measurement was stopped")]
     Stopped,
-    /// Two jackknives were made with different groups.
     #[error(
         "clean and adversarial replicates use different groups, expected the same; use one seed and the same samples"
     )]
     Unpaired,
-    /// A similarity name is not known.
     #[error("unknown similarity '{name}', expected {known}")]
-    UnknownSimilarity {
-        /// The name as given.
-        name: String,
-        /// The names that there are.
-        known: String,
-    },
+    UnknownSimilarity { name: String, known: String },
 }
 
 impl From<tch::TchError> for ModularityError {

@@ -97,7 +97,6 @@ impl Neighbors {
         self
     }
 
-    /// Number of samples N.
     pub fn n(&self) -> usize {
         self.n
     }
@@ -116,7 +115,6 @@ impl Neighbors {
         self.indices[places.clone()].iter().copied().zip(self.similarities[places].iter().copied())
     }
 
-    /// Representations that were all zero.
     pub fn zero_rows(&self) -> usize {
         self.zero_rows
     }

@@ -2,7 +2,6 @@
 
 use super::Edge;
 
-/// Q under shuffled labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Null {
     /// `E₀[Q] = −(1 − π) Σ_i p_i²`.

@@ -3,7 +3,6 @@
 use super::graph::modularity_of_edges;
 use super::{Edge, ModularityError, Neighbors, knn_edges};
 
-/// A sample's part in Q.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleQ {
     /// `q_i = [Σ_j U_ij δ(c_i, c_j) − s_i S_{c_i}/T] / T`; these sum to Q.

@@ -16,7 +16,6 @@ const PRODUCTS_BUDGET: i64 = 1 << 24;
 /// Share of a row's norm that f32 rounding leaves of it when the mean is subtracted.
 const ROUNDING: f64 = 1e-6;
 
-/// Norms below this count as zero.
 const ZERO_NORM: f64 = 1e-8;
 
 /// The `candidates` most similar other rows of each row, ordered by similarity descending, then index ascending.

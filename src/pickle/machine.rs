@@ -9,21 +9,17 @@ pub(super) struct Machine<'a> {
     input: &'a [u8],
     /// Bytes read so far.
     pub(super) at: usize,
-    /// Every value made so far.
     pub(super) nodes: Vec<Node>,
     stack: Vec<Id>,
-    /// Heights of the stack.
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
 }
 
 impl<'a> Machine<'a> {
-    /// At the start of the input.
     pub(super) fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new() }
     }
 
-    /// Reads one pickle; returns its root.
     pub(super) fn run(&mut self, allowed: &dyn Fn(&str, &str) -> bool) -> Result<Id, PickleError> {
         loop {
             let opcode = self.byte()?;

@@ -39,7 +39,6 @@ pub enum Node {
     Global(String, String),
     /// A call that would have been made, and what would have been done to its result.
     Call {
-        /// What would be called.
         callable: Id,
         arguments: Id,
         /// What would be set on the result.
@@ -51,23 +50,18 @@ pub enum Node {
     Persistent(Id),
 }
 
-/// Why a pickle cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
-    /// It ends too early.
     #[error("it ends in the middle (byte {0}); the file is truncated")]
     Truncated(usize),
-    /// It names something that no weight or image file needs.
     #[error(
         "it asks for `{module}.{name}` (byte {at}), which is not among the things that such a file needs; nothing was run"
     )]
     Refused { module: String, name: String, at: usize },
-    /// It is no pickle, or a damaged one.
     #[error("{what} at byte {at}; the file is damaged or no pickle")]
     Malformed { what: &'static str, at: usize },
 }
 
-/// A pickle that has been read.
 #[derive(Debug)]
 pub struct Pickle<'a> {
     input: &'a [u8],
@@ -85,7 +79,6 @@ impl<'a> Pickle<'a> {
         Ok(Self { input, nodes: machine.nodes, root, consumed: machine.at })
     }
 
-    /// The value that the pickle is.
     pub fn root(&self) -> Id {
         self.root
     }
@@ -96,7 +89,6 @@ impl<'a> Pickle<'a> {
         (0..self.nodes.len() as u32).map(Id)
     }
 
-    /// The value of a place.
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id.0 as usize]
     }
@@ -154,12 +146,10 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The value under a text key.
     pub fn get(&self, id: Id, key: &str) -> Option<Id> {
         self.entries(id)?.iter().find(|(name, _)| self.text(*name) == Some(key)).map(|(_, value)| *value)
     }
 
-    /// A global's module and name.
     pub fn global(&self, id: Id) -> Option<(&str, &str)> {
         match self.node(id) {
             Node::Global(module, name) => Some((module, name)),

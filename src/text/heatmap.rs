@@ -8,7 +8,6 @@ const SCALE: [u8; 10] = [53, 55, 61, 25, 31, 30, 36, 71, 149, 220];
 /// The first of these on which text is black.
 const BRIGHT: usize = 6;
 
-/// How a matrix is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     Numbers,

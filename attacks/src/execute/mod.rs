@@ -18,7 +18,6 @@ use crate::threat::{Ball, Norm};
 use crate::victim::{Victim, VictimError};
 use measure::Distances;
 
-/// Samples to attack.
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'a> {
     /// f32 `[N, C, H, W]` in `[0, 1]`, on the victim's device.

@@ -46,7 +46,6 @@ pub struct Progress {
 pub struct Meter {
     /// Images run through the victim.
     pub forwards: u64,
-    /// Gradients taken.
     pub backwards: u64,
     /// Gradients that were exactly zero everywhere: a sign of saturation or masking.
     pub zero_gradients: u64,
@@ -114,7 +113,6 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Number of classes K.
     pub fn n_classes(&self) -> i64 {
         self.victim.n_classes()
     }

@@ -8,19 +8,16 @@ use std::path::{Path, PathBuf};
 pub enum FormatError {
     #[error("{path}: there is no such file; check the path")]
     Missing { path: PathBuf },
-    /// A folder, a pipe or a device.
     #[error("{path}: is not a regular file; name the weight file itself")]
     NotAFile { path: PathBuf },
     #[error("{path}: cannot be read: {source}; check the file's permissions and the disk")]
     Read { path: PathBuf, source: io::Error },
-    /// The file could not be written; what was there before is untouched.
     #[error("{path}: cannot be written: {source}; check that the folder exists, is writable and has room")]
     Write {
         /// The file that was to be made.
         path: PathBuf,
         source: io::Error,
     },
-    /// A tensor or header that the format cannot hold.
     #[error("{path}: cannot be written: {reason}; give every tensor the bytes that its shape asks for")]
     Unwritable {
         /// The file that was to be made.
@@ -29,35 +26,27 @@ pub enum FormatError {
     },
     #[error("{path}: the file is empty; copy or download it again")]
     Empty { path: PathBuf },
-    /// A web page under the name of a weight file.
     #[error("{path}: is a web page (HTML), not weights; the download went wrong, use the link of the file itself")]
     Html { path: PathBuf },
-    /// What git leaves in place of a large file.
     #[error("{path}: is a git-lfs pointer, not the weights; run `git lfs pull`")]
     GitLfs { path: PathBuf },
-    /// What the oldest PyTorch versions wrote, or a packed folder.
     #[error("{path}: is a tar archive; unpack it, or if PyTorch wrote it, {resave}", resave = Resave::Load)]
     Tar { path: PathBuf },
-    /// A compiled module, `torch.jit.save`.
     #[error("{path}: is a TorchScript archive, a program and no list of weights; {resave}", resave = Resave::Jit)]
     TorchScript { path: PathBuf },
-    /// A compiled module with code that runs while it is loaded.
     #[error(
         "{path}: is a TorchScript archive with a method `__setstate__`, which would run while it is loaded; nothing of it was run; \
          where its Python is, {resave}",
         resave = Resave::Export
     )]
     ScriptSetsState { path: PathBuf },
-    /// An exported program, `torch.export.save`.
     #[error(
         "{path}: is a torch.export archive (.pt2), a program and no list of weights; {resave}",
         resave = Resave::Weights
     )]
     Export { path: PathBuf },
-    /// An exported program in another layout.
     #[error("{path}: is a torch.export archive that cannot be used: {what}; {resave}", resave = Resave::Export)]
     OtherExport { path: PathBuf, what: String },
-    /// `torch.save(model)` instead of `torch.save(model.state_dict())`.
     #[error(
         "{path}: is a whole pickled module ({class}), which only its own code can read; nothing of it was \
          run; where its code is, {resave}",
@@ -68,7 +57,6 @@ pub enum FormatError {
         /// The class that the pickle asks for first.
         class: String,
     },
-    /// A pickle that asks for anything but plain data.
     #[error(
         "{path}: its pickle names `{global}`, which no state_dict needs; nothing of it was run; if you trust where it \
          came from, load it there and {resave}",
@@ -79,7 +67,6 @@ pub enum FormatError {
         /// What it asks for: module and name.
         global: String,
     },
-    /// A pickle that `torch.save` did not write.
     #[error(
         "{path}: is a plain pickle that torch.save did not write; load it where it came from and {resave}",
         resave = Resave::Dict
@@ -94,28 +81,22 @@ pub enum FormatError {
         /// What the first bytes look like.
         found: String,
     },
-    /// The file ends before its content does.
     #[error("{path}: ends too early: {what}; the file is truncated, copy or download it again")]
     Truncated { path: PathBuf, what: String },
-    /// The content contradicts itself.
     #[error("{path}: is damaged: {what}; copy or download it again, or save it again")]
     Damaged { path: PathBuf, what: String },
-    /// Much more content than the file has bytes.
     #[error(
         "{path}: its content unpacks to more than {limit} bytes, {factor} times the file's size; save it again with \
          torch.save"
     )]
     Oversized { path: PathBuf, limit: u64, factor: u64 },
-    /// The file is sound and holds no named tensors.
     #[error("{path}: holds no named tensors ({found}); {resave}", resave = Resave::Module)]
     NoTensors { path: PathBuf, found: String },
-    /// Several state dicts and none of the usual names.
     #[error(
         "{path}: several entries hold tensors ({candidates}); save the one that is meant alone: \
          torch.save(checkpoint[\"NAME\"], \"model.pt\")"
     )]
     Ambiguous { path: PathBuf, candidates: String },
-    /// A tensor that cannot be read.
     #[error("{path}: tensor `{name}`: {reason}")]
     Tensor {
         path: PathBuf,

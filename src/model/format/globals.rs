@@ -130,10 +130,8 @@ const PLAIN: [(&str, &str); 42] = [
     ("torch", "sparse_coo"),
 ];
 
-/// NumPy's scalars and arrays.
 const NUMPY: [&str; 6] = ["scalar", "_reconstruct", "dtype", "ndarray", "_frombuffer", "bool_"];
 
-/// Whether a pickle may name this.
 pub(super) fn is_allowed(module: &str, name: &str) -> bool {
     match module {
         "numpy" | "numpy.core.multiarray" | "numpy._core.multiarray" | "numpy.core.numeric" | "numpy._core.numeric" => {

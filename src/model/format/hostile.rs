@@ -62,7 +62,6 @@ fn read(bytes: &[u8]) -> Result<WeightFile, FormatError> {
     result
 }
 
-/// Every byte changed in three ways.
 fn flips(good: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..good.len()).flat_map(move |at| {
         [0x01, 0x80, 0xff].map(|mask| {

@@ -31,7 +31,6 @@ pub(super) fn is_cut_in_magic(bytes: &[u8]) -> bool {
     bytes.strip_prefix(&OPENING).is_some_and(|rest| MAGIC.starts_with(rest))
 }
 
-/// Reads the state dict.
 pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, FormatError> {
     let mut rest = source.bytes;
     let _magic = next(source, &mut rest)?;
@@ -49,7 +48,6 @@ pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, Forma
     state_dict::extract(source, &object, &mut Stream { source, storages })
 }
 
-/// Reads one pickle off the stream.
 fn next<'a>(source: Source<'_>, rest: &mut &'a [u8]) -> Result<Pickle<'a>, FormatError> {
     let pickle = pickled::load(source, rest)?;
     *rest = &rest[pickle.consumed..];

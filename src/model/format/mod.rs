@@ -32,7 +32,6 @@ pub use self::safetensors::write_safetensors;
 pub use self::torch_script::ScriptFile;
 use self::torch_zip::ArchiveKind;
 
-/// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     F32,
@@ -90,7 +89,6 @@ impl RawTensor {
     }
 }
 
-/// How a file stores its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
     /// `torch.save` since 1.6: a zip archive.
@@ -111,7 +109,6 @@ impl fmt::Display for WeightFormat {
     }
 }
 
-/// A weight file's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
     pub format: WeightFormat,
@@ -143,7 +140,6 @@ pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, Format
     Ok(WeightFile { format, tensors, metadata, sha256 })
 }
 
-/// What a model file may be.
 #[derive(Clone, Debug)]
 pub enum ModelFile {
     Weights(WeightFile),

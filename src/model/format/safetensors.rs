@@ -28,7 +28,6 @@ fn header_length(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|length| u64::from_le_bytes(*length))
 }
 
-/// Reads and validates a whole file.
 pub(super) fn read(source: Source<'_>) -> Result<Content, FormatError> {
     let length = header_length(source.bytes).unwrap_or(0);
     if PREFIX + length > source.bytes.len() as u64 {

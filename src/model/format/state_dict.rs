@@ -93,12 +93,10 @@ pub(super) fn without_wrapper_prefixes(mut tensors: Vec<(String, RawTensor)>) ->
     tensors
 }
 
-/// A dictionary that holds tensors.
 struct Candidate<'p> {
     /// Of the keys that lead to it; empty for the object itself.
     path: Vec<&'p str>,
     dict: Id,
-    /// Whether there are more than scalars.
     has_dimensions: bool,
 }
 

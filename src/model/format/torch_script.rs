@@ -4,7 +4,6 @@ use super::error::{FormatError, Source};
 use super::sha256_of;
 use super::torch_zip::Archive;
 
-/// A TorchScript archive, whole.
 #[derive(Clone, Debug)]
 pub struct ScriptFile {
     pub bytes: Vec<u8>,

@@ -11,7 +11,6 @@ use super::error::{FormatError, Source, printable};
 use super::pickled::{self, Storages};
 use super::{RawTensor, state_dict};
 
-/// Reads the state dict.
 pub(super) fn read(source: Source<'_>) -> Result<Vec<(String, RawTensor)>, FormatError> {
     let mut archive = Archive::open(source)?;
     let pickle = archive.entry("data.pkl")?;
@@ -97,7 +96,6 @@ impl Storages for Archive<'_> {
     }
 }
 
-/// The archive's list of entries.
 fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatError> {
     // Nothing stands in front of the archive. Searching for its start goes wrong where the first directory entry is as long (76 bytes) as
     // the two records of 64-bit sizes that PyTorch always writes between directory and end.

@@ -154,7 +154,6 @@ impl<'a> Call<'_, 'a> {
         Ok(())
     }
 
-    /// The output is the argument itself.
     pub(super) fn same(&mut self, name: &str) -> Result<(), ImportError> {
         let binding = self.operand(name)?;
         self.bind(binding);

@@ -17,7 +17,6 @@ const VIT: &[u8] = include_bytes!("../../../fixtures/tiny-vit.pt2");
 const MODEL: &str = "model/models/model.json";
 const WEIGHTS: &str = "model/data/weights/model_weights_config.json";
 
-/// Entries of an archive.
 type Entries = Vec<(String, Vec<u8>)>;
 
 fn unpacked(archive: &[u8]) -> Entries {
@@ -187,7 +186,6 @@ fn an_unknown_operator_is_named_with_its_module_and_its_count() {
     }
 }
 
-/// A random change somewhere inside.
 fn mutate(json: &mut Value, random: &mut ChaCha8Rng) {
     const NUMBERS: [i64; 14] = [0, -1, 1, 2, 3, 5, 64, 1 << 16, 1 << 20, 1 << 31, 1 << 40, i64::MAX, i64::MIN, -2];
     // Down, with a chance to stop at every step.

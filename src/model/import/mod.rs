@@ -18,7 +18,6 @@ use crate::text::names::clipped;
 /// Why an exported program cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// An operator that is not in the table.
     #[error(
         "the operator {target} is not supported (module `{module}`; used by {nodes} node(s){others}); write the model without it, or \
          ask for it with this line"
@@ -32,7 +31,6 @@ pub enum ImportError {
         /// Further unknown operators, as a clause.
         others: String,
     },
-    /// An operator whose arguments are not what it takes, or not supported.
     #[error("{target} in module `{module}`: {reason}")]
     Node {
         /// `aten.conv2d.default`.

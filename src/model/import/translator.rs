@@ -13,16 +13,12 @@ use crate::model::format::{Dtype, RawTensor};
 use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
 
-/// What a name stands for.
 #[derive(Debug)]
 pub(super) enum Binding {
-    /// Depends on the pixels.
     Value(ValueId),
-    /// Does not: computed while translating.
     Constant(Constant),
 }
 
-/// A tensor that no pixel changes.
 #[derive(Debug)]
 pub(super) struct Constant {
     pub(super) tensor: Tensor,
@@ -206,7 +202,6 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    /// Of the current node.
     pub(super) fn origin(&self, name: Option<&str>) -> Origin {
         let node = &self.export.nodes[self.current];
         let module = node.modules.last().map_or(String::new(), |module| shown(&module.path));
@@ -241,7 +236,6 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// An integer of the graph.
     pub(super) fn size(&self, integer: &Integer) -> Result<Size, ImportError> {
         match integer {
             Integer::Literal(size) => Ok(Size::Fixed(*size)),
@@ -278,7 +272,6 @@ impl<'a> Translator<'a> {
         self.add_weight("(constant)", &tensor, false)
     }
 
-    /// The tensor of a constant.
     pub(super) fn constant(&self, name: &str) -> Result<Tensor, ImportError> {
         match self.lookup(name)? {
             Binding::Constant(constant) => Ok(constant.tensor.shallow_clone()),

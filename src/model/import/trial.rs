@@ -15,7 +15,6 @@ use crate::model::program::Program;
 /// Elements of one value per image: 1 GiB, a hundred times what the largest usual networks need.
 const MOST_ELEMENTS: f64 = 268_435_456.0;
 
-/// Runs black images of this shape.
 pub(super) fn run(
     program: &Program,
     origins: &[Origin],

@@ -121,7 +121,6 @@ fn counted(program: &Program, node: &Node, sizes: &[Vec<i64>], convention: Conve
     }
 }
 
-/// Products of the whole batch.
 fn macs(program: &Program, node: &Node, sizes: &[Vec<i64>]) -> i64 {
     let input = |idx: usize| node.inputs.get(idx).map_or(&[][..], |value| sizes[value.index()].as_slice());
     let elements = |size: &[i64]| size.iter().product::<i64>();

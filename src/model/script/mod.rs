@@ -140,7 +140,6 @@ impl ScriptModel {
     }
 }
 
-/// Paths and marks of a selection.
 fn chosen_taps(calls: &[ScriptCall], selection: &TapSelection) -> Result<Vec<(String, usize)>, String> {
     let classes: Vec<String> = calls.iter().map(|call| class_name(&call.class)).collect();
     let mut named: Vec<Call<'_>> = (calls.iter().zip(&classes))

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
-/// Opaque; lives in C++.
 #[repr(C)]
 struct RawScript {
     _private: [u8; 0],
@@ -43,7 +42,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// Sees a mark's number and tensor.
 type Visitor<'v> = &'v mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>;
 
 /// A call of a module inside a script.
@@ -53,13 +51,11 @@ pub(super) struct ScriptCall {
     pub(super) path: String,
     /// `__torch__.torchvision.models.resnet.BasicBlock`.
     pub(super) class: String,
-    /// The call around it.
     pub(super) parent: Option<usize>,
     /// Number of its output, in the order in which these are made.
     pub(super) mark: Option<usize>,
     /// Whether it holds a convolution or linear layer itself.
     pub(super) weighted: bool,
-    /// Whether it holds any operator itself.
     pub(super) works: bool,
 }
 
@@ -84,7 +80,6 @@ impl Drop for Owned {
 }
 
 impl Handle {
-    /// Loads a TorchScript archive.
     pub(super) fn load(bytes: &[u8], device: Device) -> Result<Self, String> {
         let gpu = match device {
             Device::Cuda(index) => index as i32,
@@ -99,13 +94,11 @@ impl Handle {
         }
     }
 
-    /// The module's own class.
     pub(super) fn class(&self) -> String {
         // SAFETY: the script is alive, and the text lives as long.
         unsafe { CStr::from_ptr(advmod_script_class(self.0.0)).to_string_lossy().into_owned() }
     }
 
-    /// Numbers in its parameters.
     pub(super) fn parameters(&self) -> u64 {
         // SAFETY: the script is alive.
         unsafe { advmod_script_parameters(self.0.0) as u64 }

@@ -58,9 +58,7 @@ pub struct Remainder {
     pub origins: Vec<(String, String)>,
 }
 
-/// A family of architectures.
 pub struct Family {
-    /// What it is, for messages.
     pub title: &'static str,
     /// The names that `--arch` takes.
     pub names: &'static [&'static str],
@@ -81,7 +79,6 @@ pub fn infer(shapes: &Shapes) -> Option<Box<dyn Architecture>> {
     FAMILIES.iter().find_map(|family| (family.infer)(shapes))
 }
 
-/// The architecture of this name.
 pub fn named(name: &str, channels: i64, classes: i64) -> Option<Box<dyn Architecture>> {
     FAMILIES.iter().find_map(|family| (family.named)(name, channels, classes))
 }

@@ -79,7 +79,6 @@ const DEPTHS: [(&str, Block, [usize; 4]); 11] = [
     ("152_30", Block::Bottleneck, [3, 8, 6, 3]),
 ];
 
-/// How pixels enter the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stem {
     /// 3×3 convolution, stride 1.

@@ -52,7 +52,6 @@ const DEPTHS: [(&str, [usize; 5]); 13] = [
     ("19_6", [2, 2, 4, 1, 1]),
 ];
 
-/// Widths of the stages.
 const WIDTHS: [i64; 5] = [64, 128, 256, 512, 512];
 
 /// One step of `features`.

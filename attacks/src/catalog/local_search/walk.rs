@@ -11,7 +11,6 @@ use crate::candidates::Score;
 pub(super) struct Walk {
     /// The sample's row in the batch.
     pub(super) row: usize,
-    /// The sample.
     pub(super) id: u32,
     /// Forwards of the rounds that are over.
     pub(super) n_asked: u64,
@@ -59,7 +58,6 @@ impl Walk {
         self.drawn = some(pool, params.candidates, rng);
     }
 
-    /// Number of candidates.
     pub(super) fn n_drawn(&self) -> usize {
         self.drawn.len()
     }

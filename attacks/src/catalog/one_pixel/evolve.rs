@@ -74,7 +74,6 @@ fn confidence(goal: Goal) -> f64 {
     }
 }
 
-/// One sample's population.
 #[derive(Debug)]
 struct Evolution {
     row: usize,

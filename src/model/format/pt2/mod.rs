@@ -26,7 +26,6 @@ pub struct ExportedProgram {
     /// What the graph returns, in order.
     pub outputs: Vec<String>,
     pub nodes: Vec<ExportNode>,
-    /// Shapes of the graph's tensors.
     pub shapes: BTreeMap<String, Vec<Dim>>,
     pub integers: BTreeMap<String, Dim>,
     /// Version of PyTorch that wrote it, where it says so.
@@ -35,7 +34,6 @@ pub struct ExportedProgram {
     pub sha256: String,
 }
 
-/// A tensor out of the file.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Name in the module (`layer1.0.conv1.weight`).
@@ -45,7 +43,6 @@ pub struct Stored {
     pub tensor: RawTensor,
 }
 
-/// One call of an operator.
 #[derive(Clone, Debug)]
 pub struct ExportNode {
     /// `torch.ops.aten.conv2d.default`.
@@ -53,11 +50,9 @@ pub struct ExportNode {
     /// Those that differ from their default, by the names of the operator's schema.
     pub arguments: Vec<(String, Argument)>,
     pub outputs: Outputs,
-    /// The modules around it, outermost first.
     pub modules: Vec<ModuleCall>,
 }
 
-/// A call of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleCall {
     /// Tells a second call of the same module from the first.
@@ -68,24 +63,18 @@ pub struct ModuleCall {
     pub class: String,
 }
 
-/// Names of what a node makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outputs {
-    /// Tensors; of a list, its items.
     Tensors(Vec<String>),
-    /// An integer, or nothing.
     Other,
 }
 
-/// One entry of a shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dim {
     Fixed(i64),
-    /// So many times a symbol.
     Symbol {
         name: String,
         times: i64,
-        /// The symbol's product at export.
         hint: Option<i64>,
     },
     /// Any other expression, as it is written.

@@ -44,7 +44,6 @@ pub(super) struct Node {
 #[derive(Deserialize)]
 pub(super) struct NamedArgument {
     pub(super) name: String,
-    /// One key, which says the type.
     pub(super) arg: BTreeMap<String, Value>,
 }
 
