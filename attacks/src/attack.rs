@@ -193,6 +193,11 @@ pub enum Preset {
 
 impl Preset {
     pub const ALL: [Self; 3] = [Self::Quick, Self::Standard, Self::Paper];
+
+    /// What it sets for a norm, as after the colon on a command line, and where the numbers come from.
+    pub const fn values(self, norm: Norm, values: &'static str, source: &'static str) -> PresetValues {
+        PresetValues { preset: self, norm, values, source }
+    }
 }
 
 impl fmt::Display for Preset {

@@ -74,7 +74,6 @@ impl Default for Similarity {
     }
 }
 
-/// Names are unique.
 impl PartialEq for Similarity {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name()

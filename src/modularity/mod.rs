@@ -63,11 +63,7 @@ pub enum ModularityError {
     #[error("needs more than k samples: N = {n}, k = {k}; lower --k or give more samples")]
     TooFewSamples { n: usize, k: usize },
     #[error("k = {k} needs {k} candidates per sample, found {candidates}; keep longer candidate lists")]
-    TooFewCandidates {
-        k: usize,
-        /// Candidates kept per sample.
-        candidates: usize,
-    },
+    TooFewCandidates { k: usize, candidates: usize },
     #[error("{what} has {found} entries, expected {expected}; give one per place")]
     Length {
         what: &'static str,
@@ -109,7 +105,7 @@ pub enum ModularityError {
         /// Samples whose list ran out for at least one group.
         rows: usize,
         k: usize,
-        /// Candidates kept per sample.
+
         candidates: usize,
     },
     #[error("the measurement was stopped")]

@@ -101,7 +101,6 @@ impl Neighbors {
         self.n
     }
 
-    /// Neighbours listed per sample.
     pub fn candidates(&self) -> usize {
         self.candidates
     }

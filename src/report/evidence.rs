@@ -25,13 +25,9 @@ pub struct Evidence {
 pub struct Pair {
     /// The attack's place in the plan.
     pub attack: usize,
-    /// The sample.
     pub sample: usize,
-    /// Why it is shown.
     pub chosen: Chosen,
-    /// Before.
     pub clean: Picture,
-    /// After.
     pub adversarial: Picture,
 }
 

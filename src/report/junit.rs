@@ -42,7 +42,6 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Home {
     Clean,
-    /// Place in the plan.
     Attack(usize),
     Worst,
     /// A star means more than one attack.

@@ -6,20 +6,15 @@ use crate::audit::state::AuditState;
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It goes on.
     Info,
     /// A reader of the results must know this.
     Warning,
-    /// Something broke off.
     Error,
 }
 
-/// One line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// How much it matters.
     pub level: Level,
-    /// Without a line break.
     pub text: String,
 }
 

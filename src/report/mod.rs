@@ -24,7 +24,6 @@ pub use evidence::Evidence;
 
 use crate::verdict::Report;
 
-/// A report format.
 pub struct Format {
     /// As `--format` takes it.
     pub name: &'static str,

@@ -12,7 +12,6 @@ use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
 use crate::verdict::validity::{ValidityState, ValidityVerdict};
 
-/// A kind of finding.
 struct Rule {
     id: &'static str,
     name: &'static str,

@@ -8,7 +8,6 @@ use crate::verdict::Report;
 use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
 use crate::verdict::facts::{AttackResult, AttackStatus, PeakResult};
 
-/// Column heads.
 pub const HEAD: [&str; 12] = [
     "attack",
     "parameters",
@@ -24,7 +23,6 @@ pub const HEAD: [&str; 12] = [
     "peak drop",
 ];
 
-/// What the columns mean.
 const NOTE: &str = "\
 success: of the n attacked images; acc: of all images; L0 (pixels), L2, L∞: means over the broken ones, pixels in [0, 1]
 queries: mean forward passes per attacked image; peak Q: largest modularity of the attacked images

@@ -22,12 +22,10 @@ pub enum Conclusion {
     AttacksInvalid,
     /// Every gate passed or is waived.
     Passed,
-    /// There were no gates.
     NoGates,
 }
 
 impl Conclusion {
-    /// Of a report.
     pub fn of(report: &Report) -> Self {
         let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
         match (report.outcome, Verdict::of(&report.gates).result) {
@@ -53,7 +51,6 @@ impl Conclusion {
         }
     }
 
-    /// Why, for people.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Interrupted => "it was stopped before its end",

@@ -56,7 +56,6 @@ pub enum GateState {
 }
 
 impl GateState {
-    /// For people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -120,7 +119,6 @@ impl GateResult {
 pub struct Verdict {
     /// The worst of all gates that can fail the audit; absent without gates.
     pub result: Option<GateState>,
-    /// In the plan's order.
     pub gates: Vec<GateResult>,
 }
 

@@ -14,7 +14,6 @@ use crate::stats::rates::{Measured, Rate};
 pub struct Reading {
     /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
     pub name: String,
-    /// Of a class alone.
     pub class: Option<u32>,
     /// What was found, or why nothing was.
     pub found: Result<Found, Missing>,
@@ -23,9 +22,7 @@ pub struct Reading {
 /// A measurement with what was counted for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// With its interval.
     pub measured: Measured,
-    /// Of a share.
     pub counted: Option<Counted>,
 }
 

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
-    read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, Scale, read_params,
 };
 use crate::best::{Best, Offer, Open};
 use crate::error::{AttackError, ParamError};
@@ -56,24 +55,21 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues {
-            preset: Preset::Quick,
-            norm: Norm::L2,
-            values: "search_steps=3,steps=30,lr=0.05,initial_c=0.3",
-            source: "large steps from a constant that mostly works",
-        },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::L2,
-            values: "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
-            source: "the authors' code with a fiftieth of its steps",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::L2,
-            values: "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
-            source: "AdverTorch CarliniWagnerL2Attack with the modularity paper's 200 steps",
-        },
+        Preset::Quick.values(
+            Norm::L2,
+            "search_steps=3,steps=30,lr=0.05,initial_c=0.3",
+            "large steps from a constant that mostly works",
+        ),
+        Preset::Standard.values(
+            Norm::L2,
+            "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
+            "the authors' code with a fiftieth of its steps",
+        ),
+        Preset::Paper.values(
+            Norm::L2,
+            "search_steps=9,steps=200,lr=0.01,initial_c=0.001",
+            "AdverTorch CarliniWagnerL2Attack with the modularity paper's 200 steps",
+        ),
     ],
     defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
     build,

@@ -3,9 +3,7 @@
 use serde::Deserialize;
 use tch::Tensor;
 
-use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, PresetValues, Scale, read_params,
-};
+use crate::attack::{Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, Scale, read_params};
 use crate::error::{AttackError, ParamError};
 use crate::loss::cross_entropy;
 use crate::query::Query;
@@ -31,22 +29,12 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     },
     params: &[],
     presets: &[
-        PresetValues { preset: Preset::Quick, norm: Norm::Linf, values: "eps=8/255", source: "as standard" },
-        PresetValues { preset: Preset::Quick, norm: Norm::L2, values: "eps=0.5", source: "as standard" },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::Linf,
-            values: "eps=8/255",
-            source: "RobustBench, CIFAR-10",
-        },
-        PresetValues { preset: Preset::Standard, norm: Norm::L2, values: "eps=0.5", source: "RobustBench, CIFAR-10" },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::Linf,
-            values: "eps=0.3",
-            source: "AdverTorch GradientSignAttack",
-        },
-        PresetValues { preset: Preset::Paper, norm: Norm::L2, values: "eps=0.3", source: "AdverTorch GradientAttack" },
+        Preset::Quick.values(Norm::Linf, "eps=8/255", "as standard"),
+        Preset::Quick.values(Norm::L2, "eps=0.5", "as standard"),
+        Preset::Standard.values(Norm::Linf, "eps=8/255", "RobustBench, CIFAR-10"),
+        Preset::Standard.values(Norm::L2, "eps=0.5", "RobustBench, CIFAR-10"),
+        Preset::Paper.values(Norm::Linf, "eps=0.3", "AdverTorch GradientSignAttack"),
+        Preset::Paper.values(Norm::L2, "eps=0.3", "AdverTorch GradientAttack"),
     ],
     defaults: toml::Table::new,
     build,

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
-    read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, Scale, read_params,
 };
 use crate::error::{AttackError, ParamError};
 use crate::loss::margin;
@@ -61,19 +60,17 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues { preset: Preset::Quick, norm: Norm::L0, values: "theta=1.0,gamma=0.1", source: "as standard" },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::L0,
-            values: "theta=1.0,gamma=0.1",
-            source: "torchattacks' budget; the variant that costs least per broken image",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::L0,
-            values: "theta=1.0,gamma=1.0,variant=nt",
-            source: "AdverTorch JacobianSaliencyMapAttack, which is targeted only; untargeted here",
-        },
+        Preset::Quick.values(Norm::L0, "theta=1.0,gamma=0.1", "as standard"),
+        Preset::Standard.values(
+            Norm::L0,
+            "theta=1.0,gamma=0.1",
+            "torchattacks' budget; the variant that costs least per broken image",
+        ),
+        Preset::Paper.values(
+            Norm::L0,
+            "theta=1.0,gamma=1.0,variant=nt",
+            "AdverTorch JacobianSaliencyMapAttack, which is targeted only; untargeted here",
+        ),
     ],
     defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
     build,

@@ -42,8 +42,7 @@ mod tests {
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            // Folders hold the parts of an attack whose own file stands beside them.
-            .filter_map(|name| name.strip_suffix(".rs").map(|stem| stem.replace('_', "-")))
+            .map(|name| name.trim_end_matches(".rs").replace('_', "-"))
             .filter(|name| name != "mod")
             .collect();
         names.sort();

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale, Steps,
-    read_params,
+    Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, Scale, Steps, read_params,
 };
 use crate::best::{Best, Open};
 use crate::error::{AttackError, ParamError};
@@ -71,37 +70,20 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues {
-            preset: Preset::Quick,
-            norm: Norm::Linf,
-            values: "eps=8/255,step=eps/4,steps=10",
-            source: "standard with fewer steps",
-        },
-        PresetValues { preset: Preset::Quick, norm: Norm::L2, values: "eps=0.5,steps=10", source: "as for linf" },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::Linf,
-            values: "eps=8/255,step=eps/4,steps=40",
-            source: "RobustBench's CIFAR-10 budget, the paper's CIFAR-10 step of 2/255, which grows with the budget",
-        },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::L2,
-            values: "eps=0.5,steps=40",
-            source: "RobustBench's CIFAR-10 budget",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::Linf,
-            values: "eps=0.3,step=0.01,steps=40,iterate=last",
-            source: "AdverTorch LinfPGDAttack; also the paper's MNIST values",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::L2,
-            values: "eps=0.3,step=0.01,steps=40,iterate=last",
-            source: "AdverTorch L2PGDAttack",
-        },
+        Preset::Quick.values(Norm::Linf, "eps=8/255,step=eps/4,steps=10", "standard with fewer steps"),
+        Preset::Quick.values(Norm::L2, "eps=0.5,steps=10", "as for linf"),
+        Preset::Standard.values(
+            Norm::Linf,
+            "eps=8/255,step=eps/4,steps=40",
+            "RobustBench's CIFAR-10 budget, the paper's CIFAR-10 step of 2/255, which grows with the budget",
+        ),
+        Preset::Standard.values(Norm::L2, "eps=0.5,steps=40", "RobustBench's CIFAR-10 budget"),
+        Preset::Paper.values(
+            Norm::Linf,
+            "eps=0.3,step=0.01,steps=40,iterate=last",
+            "AdverTorch LinfPGDAttack; also the paper's MNIST values",
+        ),
+        Preset::Paper.values(Norm::L2, "eps=0.3,step=0.01,steps=40,iterate=last", "AdverTorch L2PGDAttack"),
     ],
     defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
     build,

@@ -2,7 +2,6 @@
 
 use super::{AttackImages, Row};
 
-/// One integer per image.
 pub(super) type Column = (&'static str, fn(&Row<'_>) -> i64);
 
 /// `y` is the true label, `indices` the place in the data set, `samples` the place in the report's list.

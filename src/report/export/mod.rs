@@ -14,7 +14,6 @@ use crate::store::pixels::{PictureError, PixelFile};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackResult;
 
-/// A format for images.
 pub struct ExportFormat {
     /// As `--format` takes it.
     pub name: &'static str,
@@ -34,24 +33,20 @@ pub static EXPORTS: &[ExportFormat] = &[
 /// Why images cannot be exported. One line each.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The run's own files.
     #[error(transparent)]
     Read(#[from] PictureError),
     /// They do not go together.
     #[error("{0}")]
     Unfit(String),
-    /// The new files.
     #[error("cannot write {file}: {source}")]
     Write {
         /// Name in the folder of the export.
         file: String,
-        /// The system's reason.
         source: io::Error,
     },
     /// The model cannot be asked.
     #[error("{0}")]
     Judge(String),
-    /// The caller said so.
     #[error("stopped")]
     Stopped,
 }
@@ -62,7 +57,6 @@ pub type Judge<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u32>, String>;
 /// Most images that a judge gets at once.
 pub const JUDGED_AT_ONCE: usize = 128;
 
-/// What is exported.
 pub struct Export<'a> {
     report: &'a Report,
     attacks: Vec<AttackImages<'a>>,
@@ -137,7 +131,6 @@ impl<'a> Export<'a> {
         self.attacks.iter().map(|attack| attack.rows.len() as u64).sum()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -159,7 +152,6 @@ impl<'a> Export<'a> {
         rows.collect()
     }
 
-    /// One image is done.
     fn step(&mut self) -> Result<(), ExportError> {
         self.done += 1;
         match (self.progress)(self.done) {

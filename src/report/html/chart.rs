@@ -87,11 +87,9 @@ pub(in crate::report) struct Series<'a> {
     pub(in crate::report) class: &'static str,
     /// By x; gaps stay gaps.
     pub(in crate::report) points: &'a [Option<Point>],
-    /// To be set off.
     pub(in crate::report) peak: Option<usize>,
 }
 
-/// What a panel holds.
 #[derive(Debug)]
 pub(in crate::report) enum Content<'a> {
     Lines(Vec<Series<'a>>),
@@ -103,7 +101,6 @@ pub(in crate::report) enum Content<'a> {
 pub(in crate::report) struct Plot<'a> {
     pub(in crate::report) title: &'static str,
     pub(in crate::report) height: f64,
-    /// Least and largest value.
     pub(in crate::report) range: (f64, f64),
     /// Whether levels are shares, named in percent.
     pub(in crate::report) is_share: bool,
@@ -119,7 +116,6 @@ const CROWDED: usize = 40;
 
 /// Where on the x axis things stand.
 pub(in crate::report) enum Axis<'a> {
-    /// At equal distances.
     Names(&'a [String]),
     /// By a number, with the text that it is named by.
     Numbers(&'a [(f64, String)]),

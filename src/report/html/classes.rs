@@ -6,13 +6,10 @@ use super::text::{self, name};
 use crate::stats::rates::Rate;
 use crate::verdict::Report;
 
-/// The table.
 #[derive(Debug, Serialize)]
 pub(super) struct Classes {
     attacks: Vec<String>,
-    /// Shown at once.
     rows: Vec<Row>,
-    /// Out of the way.
     further: Vec<Row>,
     note: String,
 }
@@ -48,10 +45,8 @@ impl Cell {
 /// Rows that are seen without opening anything.
 const OPEN: usize = 20;
 
-/// Most rows at all.
 const MOST: usize = 200;
 
-/// Most columns of attacks.
 const ATTACKS: usize = 30;
 
 pub(super) fn classes(report: &Report) -> Option<Classes> {

@@ -9,7 +9,6 @@ use crate::modularity::{Curve, Interval, TapPoint};
 use crate::verdict::Report;
 use crate::verdict::facts::{AttackResult, AttackStatus, shown_label};
 
-/// The modularity section.
 #[derive(Debug, Serialize)]
 pub(super) struct Modularity {
     intro: String,
@@ -202,7 +201,6 @@ fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
     Some([name(&shown_label(&report.attacks, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
 }
 
-/// Where the attack bites.
 fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     let Some(curves) = &attack.curves else { return String::new() };
     let tap = |at: usize| taps.get(at).map_or("", String::as_str);
@@ -236,7 +234,6 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     parts.join(" ")
 }
 
-/// Success against ε.
 #[derive(Debug, Serialize)]
 pub(super) struct SweepView {
     title: String,

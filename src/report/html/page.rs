@@ -16,7 +16,6 @@ use crate::verdict::facts::{AttackStatus, shown_label};
 use crate::verdict::findings::{self, Finding, FindingStatus, Mapping, Severity};
 use crate::verdict::validity::AttackValidity;
 
-/// Everything.
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
     title: String,
@@ -24,7 +23,6 @@ pub(super) struct Page {
     tool: String,
     overall: Overall,
     validity: Vec<CheckRow>,
-    /// Attack, result, found.
     attack_validity: Vec<[String; 3]>,
     fix_first: Vec<FixFirst>,
     target: Vec<Fact>,

@@ -31,20 +31,17 @@ struct PaperView {
     url: &'static str,
 }
 
-/// The results table.
 #[derive(Debug, Serialize)]
 pub(super) struct Results {
     rows: Vec<Row>,
     /// The attacks of each budget together, where there are several.
     budgets: Vec<Row>,
-    /// Every attack together.
     worst: Option<Row>,
     worst_note: String,
     attacked: String,
     carried: bool,
 }
 
-/// One attack.
 #[derive(Debug, Serialize)]
 struct Row {
     label: String,

@@ -10,14 +10,12 @@ use crate::store::pixels::Picture;
 use crate::verdict::Report;
 use crate::verdict::facts::{AttackResult, shown_label};
 
-/// The section.
 #[derive(Debug, Serialize)]
 pub(super) struct Samples {
     attacks: Vec<Group>,
     note: String,
 }
 
-/// One attack's.
 #[derive(Debug, Serialize)]
 struct Group {
     label: String,
@@ -40,7 +38,6 @@ struct Triplet {
     adversarial: String,
     target: Option<String>,
     distances: String,
-    /// Data URIs.
     images: [minijinja::Value; 3],
     /// What was done to the change so that it shows.
     amplified: String,
@@ -114,7 +111,6 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) 
     })
 }
 
-/// Largest amplification.
 const AMPLIFIED: f32 = 64.0;
 
 /// After − before on grey, and how it was amplified: by the largest power of two that cuts nothing off.

@@ -20,7 +20,6 @@ use crate::verdict::validity::ValidityVerdict;
 pub(super) struct Overall {
     /// `PASS`, `FAIL`, `INCONCLUSIVE`, or that there were no gates.
     word: &'static str,
-    /// Its look.
     class: &'static str,
     sentence: String,
     /// Why the word is not what the gates alone say.

@@ -7,7 +7,6 @@ use super::{aslant, ending, escape, head, shown};
 /// A matrix as a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
-    /// Above it.
     pub title: String,
     /// Of rows and columns alike.
     pub names: Vec<String>,

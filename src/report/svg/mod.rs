@@ -6,10 +6,8 @@ use std::fmt::Write as _;
 
 pub use heatmap::{Heatmap, heatmaps};
 
-/// One chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineChart {
-    /// Above it.
     pub title: String,
     /// Under each place of the horizontal axis.
     pub places: Vec<String>,
@@ -24,13 +22,11 @@ pub struct LineChart {
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// In the legend.
     pub name: String,
     /// One per place; a line has a gap where there is none.
     pub values: Vec<Option<f64>>,
     /// Lower and upper end of a band around each value; none where there is none.
     pub band: Vec<Option<(f64, f64)>>,
-    /// Its colour.
     pub colour: Colour,
 }
 

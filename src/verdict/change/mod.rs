@@ -67,7 +67,6 @@ pub enum ChangeState {
 }
 
 impl ChangeState {
-    /// For people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Regressed => "worse",

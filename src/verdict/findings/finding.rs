@@ -39,7 +39,6 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// For people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Info => "info",

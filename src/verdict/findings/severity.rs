@@ -47,7 +47,6 @@ impl Size {
     }
 }
 
-/// The rule.
 fn severity(size: Size, is_black_box: bool, low: f64) -> Severity {
     use Severity::{High, Info, Low, Medium};
     let steps = [High, Medium, Low, Info, Info];

@@ -33,7 +33,6 @@ pub enum ValidityState {
 }
 
 impl ValidityState {
-    /// For people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -62,7 +61,6 @@ pub enum ValidityVerdict {
 }
 
 impl ValidityVerdict {
-    /// For people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Valid => "valid",

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
-    read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, Scale, read_params,
 };
 use crate::candidates::{Candidates, Scorer, best_broken};
 use crate::error::{AttackError, ParamError};
@@ -88,24 +87,17 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues {
-            preset: Preset::Quick,
-            norm: Norm::L0,
-            values: "rounds=4,candidates=64",
-            source: "standard with at most 260 images",
-        },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::L0,
-            values: "rounds=150,p=1,r=1.5,d=5,t=5",
-            source: "the paper's section 5, with p = 1 as AdverTorch has it",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::L0,
-            values: "rounds=10,p=1,r=1.5,d=5,t=5,candidates=128,accept=round",
-            source: "AdverTorch LocalSearchAttack",
-        },
+        Preset::Quick.values(Norm::L0, "rounds=4,candidates=64", "standard with at most 260 images"),
+        Preset::Standard.values(
+            Norm::L0,
+            "rounds=150,p=1,r=1.5,d=5,t=5",
+            "the paper's section 5, with p = 1 as AdverTorch has it",
+        ),
+        Preset::Paper.values(
+            Norm::L0,
+            "rounds=10,p=1,r=1.5,d=5,t=5,candidates=128,accept=round",
+            "AdverTorch LocalSearchAttack",
+        ),
     ],
     defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
     build,

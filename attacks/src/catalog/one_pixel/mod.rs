@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::attack::{
-    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, PresetValues, Scale,
-    read_params,
+    Attack, AttackKind, AttackSpec, Batch, MinimalAttack, Paper, ParamDoc, Passes, Preset, Scale, read_params,
 };
 use crate::error::{AttackError, ParamError};
 use crate::query::Query;
@@ -76,24 +75,17 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         },
     ],
     presets: &[
-        PresetValues {
-            preset: Preset::Quick,
-            norm: Norm::L0,
-            values: "population=30,generations=4",
-            source: "the paper's search with 150 images in place of 40400",
-        },
-        PresetValues {
-            preset: Preset::Standard,
-            norm: Norm::L0,
-            values: "population=400,generations=100",
-            source: "the paper's section 3.3",
-        },
-        PresetValues {
-            preset: Preset::Paper,
-            norm: Norm::L0,
-            values: "search=random,pixels_tried=100",
-            source: "AdverTorch SinglePixelAttack, which the modularity paper's code runs as OnePixel",
-        },
+        Preset::Quick.values(
+            Norm::L0,
+            "population=30,generations=4",
+            "the paper's search with 150 images in place of 40400",
+        ),
+        Preset::Standard.values(Norm::L0, "population=400,generations=100", "the paper's section 3.3"),
+        Preset::Paper.values(
+            Norm::L0,
+            "search=random,pixels_tried=100",
+            "AdverTorch SinglePixelAttack, which the modularity paper's code runs as OnePixel",
+        ),
     ],
     defaults: || toml::Table::try_from(Params::default()).expect("plain values make a table"),
     build,
