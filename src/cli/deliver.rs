@@ -158,15 +158,6 @@ pub(super) fn make_folder(out: Option<&Path>) -> Result<(), CliError> {
         .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))
 }
 
-/// Writes files by their names into a folder that is there, if there is one.
-pub(super) fn write_files(folder: Option<&Path>, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
-    let Some(folder) = folder else { return Ok(()) };
-    for (name, bytes) in files {
-        write_file(&folder.join(name), bytes)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,19 +5,24 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{TrainArgs, TrainPreset};
+use super::args::{OutputFormat, TrainArgs, TrainPreset};
+use super::deliver::Delivery;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::{CliError, Exit, dynamics as table, print, say, setup};
+use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
-use crate::model::zoo;
+use crate::model::zoo::{self, Architecture};
 use crate::modularity::Similarity;
+use crate::report::study::dynamics::{checkpoint_text, head_text, trends_text};
 use crate::study::curve::CurvePlan;
-use crate::study::dynamics::{Checkpoint, checkpoint};
-use crate::study::results::dynamics;
-use crate::study::train::{Interrupted, TrainError, TrainEvent, TrainPlan, checkpoint_file, ready, train};
+use crate::study::dynamics::{add, checkpoint};
+use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
+use crate::study::results::{StudyResult as _, read};
+use crate::study::train::{
+    Interrupted, Parts, TrainError, TrainEvent, TrainPlan, checkpoint_file, default_milestones, ready, train,
+};
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     let interrupted = args.resume.as_deref().map(Interrupted::read).transpose()?;
@@ -34,14 +39,10 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     setup::set_threads(args.threads)?;
     let device = args.device.resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&plan.data, "training")?;
-    let info = training.info();
-    let labels = training.labels().iter().chain(test.labels()).max().map_or(1, |&label| label as usize + 1);
-    let classes = labels.max(info.classes.len());
-    let name =
-        interrupted.as_ref().map(|it| &it.standing.architecture).or(args.arch.as_ref()).map_or("", String::as_str);
-    let architecture = zoo::named(name, info.channels as i64, classes as i64)
-        .ok_or_else(|| CliError::Usage(format!("unknown architecture `{name}`; known are {}", zoo::known())))?;
-    ready(architecture.as_ref(), (training.as_ref(), test.as_ref()), &plan, interrupted.as_ref())?;
+    let parts = Parts { train: training.as_ref(), test: test.as_ref() };
+    let name = interrupted.as_ref().map(|it| &it.standing.architecture).or(args.arch.as_ref());
+    let architecture = architecture(name.map_or("", String::as_str), parts)?;
+    ready(architecture.as_ref(), parts, &plan, interrupted.as_ref())?;
     if let Some(folder) = &plan.checkpoints {
         if interrupted.is_none() {
             begin_anew(folder)?;
@@ -50,73 +51,35 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
             CliError::Runtime(format!("cannot make the checkpoint folder {}: {error}; give another", folder.display()))
         })?;
     }
+    let mut followed = plan.checkpoints.as_ref().filter(|_| plan.measure).map(|folder| Followed {
+        folder,
+        test: parts.test,
+        device,
+        seed: plan.seed,
+        result: DynamicsResult { data: parts.test.info().name.clone(), ..DynamicsResult::default() },
+        problem: None,
+    });
     let interrupt = Interrupt::listen()?;
+    let done = interrupted.as_ref().map_or(0, |it| it.standing.epoch);
+    if interrupted.is_some() && !quiet {
+        say(&format!("{done} of {} epochs are done; going on behind them", plan.epochs));
+    }
+    if let Some(followed) = &mut followed {
+        followed.catch_up(done);
+    }
+    let progress = Progress::new(args.progress, quiet);
+    let mut shown = Shown { plan: &plan, interrupt, progress, current: 0, done, followed };
+    let trained = train(architecture.as_ref(), parts, &plan, device, interrupted.as_ref(), &mut |it| shown.take(&it));
+    shown.end(trained)
+}
 
-    let mut progress = Progress::new(args.progress, quiet);
-    let mut current = 0;
-    let mut followed = Followed { measured: Vec::new(), problem: None };
-    let mut done = 0;
-    if let Some(interrupted) = &interrupted {
-        done = interrupted.standing.epoch;
-        if !quiet {
-            say(&format!("{done} of {} epochs are done; going on behind them", plan.epochs));
-        }
-        if let Some(folder) = plan.checkpoints.as_ref().filter(|_| plan.measure) {
-            followed.catch_up((folder, done), test.as_ref(), device, plan.seed);
-        }
-    }
-    let mut report = |event: TrainEvent| {
-        match event {
-            TrainEvent::Step { epoch, step, steps, loss, accuracy } => {
-                if epoch != current {
-                    progress.begin(&format!("epoch {epoch}/{}", plan.epochs), steps as u64);
-                    current = epoch;
-                }
-                let note = format!("loss {loss:.3} accuracy {:.1} %", 100.0 * accuracy);
-                progress.update(step as u64, Some(&note));
-            }
-            TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy } => {
-                progress.finish();
-                // A reader that is gone misses the rest; the training goes on.
-                let _ = print(&format!(
-                    "epoch {epoch:>3}/{}  lr {learning_rate:<8.5} loss {loss:.4}  train {:.2} %  test {:.2} %\n",
-                    plan.epochs,
-                    100.0 * train_accuracy,
-                    100.0 * test_accuracy
-                ));
-                done = epoch;
-                if let Some(folder) = plan.checkpoints.as_ref().filter(|_| plan.measure) {
-                    followed.follow((folder, epoch), test.as_ref(), device, plan.seed);
-                }
-            }
-        }
-        if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let images = (training.as_ref(), test.as_ref());
-    let trained = train(architecture.as_ref(), images, &plan, device, interrupted.as_ref(), &mut report);
-    progress.finish();
-    match trained {
-        Ok(accuracy) => {
-            let trends = if plan.measure { table::trend_table(&followed.measured) } else { String::new() };
-            print(&format!(
-                "{trends}wrote {} ({:.2} % on the test images)\n",
-                plan.output.display(),
-                100.0 * accuracy
-            ))?;
-            followed.problem.map_or(Ok(Exit::Pass), Err)
-        }
-        Err(TrainError::Stopped) => {
-            say(&match plan.checkpoints.as_ref().filter(|_| done > 0) {
-                None => "interrupted: training was stopped; nothing was written".to_owned(),
-                Some(folder) => format!(
-                    "interrupted: training was stopped; advmod train --resume {} goes on behind epoch {done}",
-                    folder.display()
-                ),
-            });
-            Ok(interrupt.exit())
-        }
-        Err(error) => Err(error.into()),
-    }
+/// A built-in architecture for these images.
+fn architecture(name: &str, parts: Parts<'_>) -> Result<Box<dyn Architecture>, CliError> {
+    let info = parts.train.info();
+    let labels = parts.train.labels().iter().chain(parts.test.labels()).max().map_or(1, |&label| label as usize + 1);
+    let classes = labels.max(info.classes.len());
+    zoo::named(name, info.channels as i64, classes as i64)
+        .ok_or_else(|| CliError::Usage(format!("unknown architecture `{name}`; known are {}", zoo::known())))
 }
 
 /// Checkpoints of two trainings in one folder would pass for one training, and the first could not go on.
@@ -130,50 +93,116 @@ fn begin_anew(folder: &Path) -> Result<(), CliError> {
     Err(CliError::Usage(format!("--checkpoints {folder}: holds another training; {way_on}give another folder")))
 }
 
+/// What the user sees of a training.
+struct Shown<'a> {
+    plan: &'a TrainPlan,
+    interrupt: Interrupt,
+    progress: Progress,
+    /// The epoch whose steps are shown.
+    current: usize,
+    /// Epochs that are done.
+    done: usize,
+    /// With `--measure`.
+    followed: Option<Followed<'a>>,
+}
+
+impl Shown<'_> {
+    fn take(&mut self, event: &TrainEvent) -> ControlFlow<()> {
+        let epochs = self.plan.epochs;
+        match *event {
+            TrainEvent::Step { epoch, step, steps, loss, accuracy } => {
+                if epoch != self.current {
+                    self.progress.begin(&format!("epoch {epoch}/{epochs}"), steps as u64);
+                    self.current = epoch;
+                }
+                let note = format!("loss {loss:.3} accuracy {:.1} %", 100.0 * accuracy);
+                self.progress.update(step as u64, Some(&note));
+            }
+            TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy } => {
+                self.progress.finish();
+                let (train, test) = (100.0 * train_accuracy, 100.0 * test_accuracy);
+                // A reader that is gone misses the rest; the training goes on.
+                let _ = print(&format!(
+                    "epoch {epoch:>3}/{epochs}  lr {learning_rate:<8.5} loss {loss:.4}  train {train:.2} %  test {test:.2} %\n"
+                ));
+                self.done = epoch;
+                if let Some(followed) = &mut self.followed {
+                    followed.follow(epoch);
+                }
+            }
+        }
+        if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn end(mut self, trained: Result<f64, TrainError>) -> Result<Exit, CliError> {
+        self.progress.finish();
+        match trained {
+            Ok(accuracy) => {
+                let trends = self.followed.as_ref().map_or(String::new(), |it| trends_text(&it.result));
+                let (output, accuracy) = (self.plan.output.display(), 100.0 * accuracy);
+                print(&format!("{trends}wrote {output} ({accuracy:.2} % on the test images)\n"))?;
+                self.followed.and_then(|it| it.problem).map_or(Ok(Exit::Pass), Err)
+            }
+            Err(TrainError::Stopped) => {
+                let way_on = match self.plan.checkpoints.as_ref().filter(|_| self.done > 0) {
+                    None => "nothing was written".to_owned(),
+                    Some(folder) => {
+                        format!("advmod train --resume {} goes on behind epoch {}", folder.display(), self.done)
+                    }
+                };
+                say(&format!("interrupted: training was stopped; {way_on}"));
+                Ok(self.interrupt.exit())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// The curves of the checkpoints so far.
-struct Followed {
-    measured: Vec<Checkpoint>,
-    /// Why one has none. The training goes on all the same.
+struct Followed<'a> {
+    folder: &'a Path,
+    test: &'a dyn Dataset,
+    device: Device,
+    seed: u64,
+    result: DynamicsResult,
+    /// Why a checkpoint has no curve. The training goes on all the same.
     problem: Option<CliError>,
 }
 
-impl Followed {
-    /// Takes over what was measured before an interruption, and measures what it cut off.
-    fn catch_up(&mut self, (folder, done): (&Path, usize), test: &dyn Dataset, device: Device, seed: u64) {
-        let name = |epoch| checkpoint_file(folder, epoch).file_name().map(|it| it.to_string_lossy().into_owned());
+impl Followed<'_> {
+    /// Takes over what was measured before an interruption after so many epochs, and measures what it cut off.
+    fn catch_up(&mut self, done: usize) {
+        let name = |epoch| checkpoint_file(self.folder, epoch).file_name().map(|it| it.to_string_lossy().into_owned());
+        let names: Vec<_> = (1..=done).map(name).collect();
         // Without the file, or with a damaged one, all are measured again.
-        let before = dynamics::read(&folder.join(dynamics::FILE)).map_or(Vec::new(), |it| it.checkpoints);
-        for epoch in 1..=done {
-            match before.iter().find(|it| Some(&it.name) == name(epoch).as_ref()) {
-                Some(measured) => self.measured.push(measured.clone()),
-                None => self.follow((folder, epoch), test, device, seed),
+        let before =
+            read(&self.folder.join(DynamicsResult::FILE)).map_or(Vec::new(), |it: DynamicsResult| it.checkpoints);
+        for (epoch, name) in (1..).zip(names) {
+            match before.iter().find(|it| Some(&it.name) == name.as_ref()) {
+                Some(measured) => add(&mut self.result, measured.clone()),
+                None => self.follow(epoch),
             }
         }
     }
 
-    fn follow(&mut self, (folder, epoch): (&Path, usize), test: &dyn Dataset, device: Device, seed: u64) {
-        if let Err(problem) = self.try_follow((folder, epoch), test, device, seed) {
+    fn follow(&mut self, epoch: usize) {
+        let followed = self.measure(epoch).and_then(|measured| {
+            let _ = print(&(head_text(&self.result.data, &measured) + &checkpoint_text(&measured)));
+            add(&mut self.result, measured);
+            Delivery::new(Some(self.folder), OutputFormat::Text).write(&self.result)
+        });
+        if let Err(problem) = followed {
             say(&format!("warning: epoch {epoch} is not measured: {}", problem.message(false)));
             self.problem.get_or_insert(problem);
         }
     }
 
-    fn try_follow(
-        &mut self,
-        (folder, epoch): (&Path, usize),
-        test: &dyn Dataset,
-        device: Device,
-        seed: u64,
-    ) -> Result<(), CliError> {
-        let model = load(Some(&checkpoint_file(folder, epoch)), &LoadOptions::default(), device)?;
-        let n = test.info().n.min(500);
-        let plan =
-            CurvePlan { k: 3, similarity: Similarity::default(), repeats: 1, samples: Selection::Sample { n, seed } };
-        let measured = checkpoint(&model, test, &plan, &mut |_, _| ControlFlow::Continue(()));
-        let (measured, _) = measured.map_err(CliError::Runtime)?;
-        let _ = print(&table::row(&measured, true, &test.info().name));
-        self.measured.push(measured);
-        table::write(Some(folder), &self.measured, &test.info().name)
+    fn measure(&self, epoch: usize) -> Result<Checkpoint, CliError> {
+        let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
+        let samples = Selection::Sample { n: self.test.info().n.min(500), seed: self.seed };
+        let plan = CurvePlan { k: 3, similarity: Similarity::default(), repeats: 1, samples };
+        let measured = checkpoint(&model, self.test, &plan, &mut |_, _| ControlFlow::Continue(()));
+        measured.map_err(CliError::Runtime)
     }
 }
 
@@ -203,11 +232,6 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
         checkpoints: args.checkpoints.clone(),
         measure: args.measure,
     })
-}
-
-/// The epoch after 60 % and after 85 % of the way.
-pub(super) fn default_milestones(epochs: usize) -> Vec<usize> {
-    vec![(epochs * 6).div_ceil(10) + 1, (epochs * 17).div_ceil(20) + 1]
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::audit::follow::{self, Feed};
 use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
 use crate::report::table;
-use crate::study::results::dynamics;
+use crate::study::results::dynamics::DynamicsResult;
+use crate::study::results::{StudyResult as _, read};
 use crate::tui::runtime::{self, Ended, Opening};
 use crate::tui::state::Source;
 use crate::tui::theme::Theme;
@@ -139,9 +140,9 @@ fn watch_training(folder: &Path, theme: Theme) -> Result<Exit, CliError> {
         let expected = "give the --checkpoints of advmod train --measure, or the --out of advmod dynamics";
         return Err(CliError::Runtime(format!("{}: not a folder; {expected}", folder.display())));
     }
-    let file = folder.join(dynamics::FILE);
+    let file = folder.join(DynamicsResult::FILE);
     if file.exists() {
-        dynamics::read(&file).map_err(CliError::Runtime)?;
+        read::<DynamicsResult>(&file).map_err(CliError::Runtime)?;
     }
     let ended = catch_unwind(AssertUnwindSafe(|| runtime::dynamics::run(folder, theme)));
     let ended = ended.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;

@@ -9,15 +9,12 @@ use crate::measure::clean::predict;
 use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
 use crate::stats::rates::Rate;
-pub use crate::study::results::dynamics::{Checkpoint, Dynamics, TapTrend};
+use crate::study::results::dynamics::{Checkpoint, DynamicsResult, TapTrend};
 
 /// Endings of files that are taken for checkpoints.
 const ENDINGS: [&str; 5] = ["safetensors", "pt", "pth", "th", "pt2"];
 
 /// The checkpoints of a folder, `epoch-9` before `epoch-10`.
-///
-/// # Errors
-/// One line, when there is none or the folder cannot be read.
 pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let fail = |reason: String| format!("{}: {reason}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(|error| fail(error.to_string()))?;
@@ -52,15 +49,12 @@ fn natural(name: &str) -> Vec<(u128, String)> {
 }
 
 /// Measures one checkpoint. `progress(done, total)` counts taps × samples, then samples.
-///
-/// # Errors
-/// One line, when data and model do not fit each other.
 pub fn checkpoint(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
     progress: &mut ProgressOf<'_>,
-) -> Result<(Checkpoint, Vec<String>), String> {
+) -> Result<Checkpoint, String> {
     let (curve, warnings) = measure(model, data, plan, progress)?;
     let (mut correct, mut of) = (0, 0);
     for set in sets(data, plan.samples, plan.repeats)? {
@@ -74,14 +68,18 @@ pub fn checkpoint(
         correct += predictions.iter().zip(&images.labels).filter(|(found, label)| found == label).count();
         of += set.len();
     }
-    let info = model.info();
-    let checkpoint =
-        Checkpoint { name: info.name.clone(), sha256: info.sha256.clone(), accuracy: Rate::new(correct, of), curve };
-    Ok((checkpoint, warnings))
+    let (name, sha256) = (model.info().name.clone(), model.info().sha256.clone());
+    Ok(Checkpoint { name, sha256, accuracy: Rate::new(correct, of), curve, warnings })
+}
+
+/// The next checkpoint of a training.
+pub fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
+    result.checkpoints.push(checkpoint);
+    result.taps = trends(&result.checkpoints);
 }
 
 /// Tap by tap; the taps are those of the first checkpoint.
-pub fn trends(checkpoints: &[Checkpoint]) -> Vec<TapTrend> {
+fn trends(checkpoints: &[Checkpoint]) -> Vec<TapTrend> {
     let Some(first) = checkpoints.first() else { return Vec::new() };
     let of_tap = |tap: &str| -> Vec<Option<f64>> {
         let point = |it: &Checkpoint| it.curve.taps.iter().find(|point| point.tap == tap)?.q;

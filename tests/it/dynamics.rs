@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::studies::check_stored;
 use crate::support::{advmod, make_data_set, root};
 
 #[test]
@@ -33,6 +34,7 @@ fn the_dynamics_of_a_training_are_those_of_its_checkpoints() {
     assert!(last["accuracy"]["low"].as_f64().unwrap() > 0.1, "{last}");
     let taps = last["curve"]["taps"].as_array().unwrap();
     assert!(taps.last().unwrap()["q"].as_f64().unwrap() > taps.last().unwrap()["null"].as_f64().unwrap() + 0.1);
+    check_stored("dynamics", &folder.path().join("out"), text.as_bytes());
     let csv = std::fs::read_to_string(path("out/dynamics.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 2 * taps.len());
     let svg = std::fs::read_to_string(path("out/dynamics.svg")).unwrap();

@@ -17,6 +17,7 @@ use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
+use crate::studies::check_stored;
 use crate::support::{advmod, first, make_data_set, model, root};
 
 /// Fresh weights of a built-in architecture for one channel, as a file.
@@ -181,6 +182,7 @@ fn one_command_compares_rules_and_writes_models_that_load_without_flags() {
         let it = &pair[1]["delta"];
         assert!(it["low"].as_f64() < it["value"].as_f64() && it["value"].as_f64() < it["high"].as_f64());
     }
+    check_stored("prune", &folder.path().join("out"), text.as_bytes());
     let csv = std::fs::read_to_string(path("out/prune.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 8);
     assert!(std::fs::read_to_string(path("out/prune.svg")).unwrap().contains("class=\"line\""));
@@ -320,6 +322,7 @@ fn what_was_done_before_an_interruption_is_kept() {
     let said = String::from_utf8(output.stderr).unwrap();
     let missing = format!("interrupted: not done: --rule {}", rules[done..].join(","));
     assert!(said.contains(&missing), "{said}");
+    assert_eq!(written["pending"], serde_json::json!(rules[done..]));
     assert!(String::from_utf8(output.stdout).unwrap().contains("\nnone "));
     let models = std::fs::read_dir(path("out"))
         .unwrap()

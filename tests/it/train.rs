@@ -7,7 +7,7 @@ use advmod::data::{Dataset, OpenOptions, Split};
 use advmod::model::format::{read_weights, write_safetensors};
 use advmod::model::normalize::Normalization;
 use advmod::model::zoo;
-use advmod::study::train::{Interrupted, TrainError, TrainEvent, TrainPlan, checkpoint_file, train};
+use advmod::study::train::{Interrupted, Parts, TrainError, TrainEvent, TrainPlan, checkpoint_file, train};
 use serde_json::Value;
 use tch::Device;
 
@@ -114,11 +114,10 @@ fn run(plan: &TrainPlan, interrupted: Option<&Interrupted>, until: Option<(usize
     };
     let (images, test) = (open(Split::Train), open(Split::Test));
     let architecture = zoo::named("resnet20", 1, 2).unwrap();
-    train(architecture.as_ref(), (images.as_ref(), test.as_ref()), plan, Device::Cpu, interrupted, &mut |event| {
-        match event {
-            TrainEvent::Step { epoch, step, .. } if Some((epoch, step)) == until => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
+    let parts = Parts { train: images.as_ref(), test: test.as_ref() };
+    train(architecture.as_ref(), parts, plan, Device::Cpu, interrupted, &mut |event| match event {
+        TrainEvent::Step { epoch, step, .. } if Some((epoch, step)) == until => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
     })
 }
 

@@ -1,6 +1,8 @@
 //! The studies' results as bytes: one file per study, each with the table of the files that it is written to.
 
 pub mod curve;
+pub mod dynamics;
+pub mod prune;
 
 mod flow;
 mod labels;
@@ -9,8 +11,10 @@ mod similarity;
 use serde_json::Value;
 
 use crate::study::results::curve::CurveResult;
+use crate::study::results::dynamics::DynamicsResult;
 use crate::study::results::flow::FlowResult;
 use crate::study::results::labels::LabelsResult;
+use crate::study::results::prune::PruneResult;
 use crate::study::results::similarity::SimilarityResult;
 use crate::study::results::{StudyResult, parse, schema, to_json};
 use crate::text::heatmap::Look;
@@ -96,6 +100,8 @@ pub static STUDIES: &[Study] = &[
     Study::of::<SimilarityResult>(),
     Study::of::<LabelsResult>(),
     Study::of::<FlowResult>(),
+    Study::of::<DynamicsResult>(),
+    Study::of::<PruneResult>(),
 ];
 
 impl Study {

@@ -3,9 +3,9 @@
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 
 use crate::model::zoo::Unit;
+use crate::study::results::prune::Repair;
 
 /// ΔQ that a layer must bring in the paper's Table 1.
 pub const THRESHOLD: f64 = 0.03;
@@ -16,10 +16,7 @@ pub enum Rule {
     /// Takes out nothing: what fine-tuning alone does.
     Nothing,
     /// Rule A: keeps a unit whose Q is above the Q of the tap before it by at least the threshold.
-    Increment {
-        /// The threshold τ.
-        threshold: f64,
-    },
+    Increment { threshold: f64 },
     /// Rule B: keeps a unit whose Q is above that of every earlier tap.
     RunningMaximum,
     /// Takes out so many from the back.
@@ -36,9 +33,6 @@ pub enum Rule {
 
 impl Rule {
     /// Reads `a`, `b`, `none`, or `last`, `random`, `cka`, `smallest`, `largest` with `:N` (1 without). Rule A takes `threshold`.
-    ///
-    /// # Errors
-    /// What is expected.
     pub fn parse(text: &str, threshold: f64) -> Result<Self, String> {
         let (name, count) = match text.split_once(':') {
             None => (text, None),
@@ -84,11 +78,6 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// `Q_i − Q_{i−1}`; the first tap has none.
-pub fn increments(q: &[f64]) -> Vec<Option<f64>> {
-    (0..q.len()).map(|at| Some(q[at] - q[at.checked_sub(1)?])).collect()
-}
-
 /// Rule A on increments: kept are those of at least the threshold, and taps that have none.
 pub fn by_increment(increments: &[Option<f64>], threshold: f64) -> Vec<bool> {
     increments.iter().map(|it| it.is_none_or(|it| it >= threshold)).collect()
@@ -99,24 +88,15 @@ pub fn by_running_maximum(margins: &[Option<f64>]) -> Vec<bool> {
     margins.iter().map(|it| it.is_none_or(|it| it > 0.0)).collect()
 }
 
-/// A unit that a rule would have taken out and that stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Repair {
-    /// Its path.
-    pub unit: String,
-    /// Why it stays.
-    pub why: &'static str,
-}
-
 /// Puts back what the network cannot do without: units that change the shape where others cannot take their place, and one unit of each
 /// stage: the one of the largest Q (`q`: one per unit).
 ///
 /// With `remakes`, any unit of a stage can become its first: a convolution is then made anew for its new input.
 pub fn repair(units: &[Unit], q: &[f64], remakes: bool, kept: &mut [bool]) -> Vec<Repair> {
     let mut repairs = Vec::new();
-    let mut put_back = |at: usize, why, kept: &mut [bool]| {
+    let mut put_back = |at: usize, why: &str, kept: &mut [bool]| {
         kept[at] = true;
-        repairs.push(Repair { unit: units[at].path.clone(), why });
+        repairs.push(Repair { unit: units[at].path.clone(), why: why.to_owned() });
     };
     for at in (0..units.len()).filter(|&at| units[at].changes_shape && !remakes) {
         if !kept[at] {
@@ -144,9 +124,6 @@ pub fn removable(units: &[Unit]) -> Vec<usize> {
 }
 
 /// Takes out `n` of the removable units in this order, leaving one in each stage.
-///
-/// # Errors
-/// One line, when there are not so many.
 pub fn take_out(units: &[Unit], order: &[usize], n: usize) -> Result<Vec<bool>, String> {
     let mut kept = vec![true; units.len()];
     let mut out = 0;
@@ -230,6 +207,10 @@ mod tests {
         0.1468, 0.0465, 0.2384, 0.1642, 0.4178, 0.4543, 0.5440, 0.6443, 0.7832, 0.8061, 0.8127, 0.8173, 0.8065, 0.8027,
         0.7997, 0.7965,
     ];
+
+    fn increments(q: &[f64]) -> Vec<Option<f64>> {
+        (0..q.len()).map(|at| Some(q[at] - q[at.checked_sub(1)?])).collect()
+    }
 
     fn running_maximum(q: &[f64]) -> Vec<bool> {
         let margins: Vec<Option<f64>> =

@@ -3,17 +3,17 @@
 use std::ops::ControlFlow;
 
 use advmod_attacks::victim::Victim as _;
-use serde::Serialize;
 
 use super::Whole;
-use super::rules::increments;
 use crate::data::{Dataset, Selection};
+use crate::measure::Progress;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors};
 use crate::model::Model;
-use crate::modularity::{Groups, Jackknife, Similarity, class_note, curve_notes, paired_difference, t_quantile};
+use crate::modularity::{Groups, Jackknife, class_note, curve_notes, paired_difference, t_quantile};
 use crate::stats::rates::Measured;
 use crate::study::curve::{CurvePlan, check_labels, sets};
+use crate::study::results::prune::{Survey, UnitPoint};
 use crate::study::similarity::{CkaPlan, linear_cka};
 
 /// How it is measured.
@@ -27,50 +27,9 @@ pub struct SurveyPlan {
     pub cka: bool,
 }
 
-/// What is known about the units of a network.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Survey {
-    /// Samples of one repeat.
-    pub n: usize,
-    /// Neighbours per sample.
-    pub k: usize,
-    /// How representations are compared.
-    pub similarity: Similarity,
-    /// Disjoint sets of samples.
-    pub repeats: usize,
-    /// Taps, in forward order.
-    pub taps: Vec<String>,
-    /// Q of each tap: mean over the repeats.
-    pub q: Vec<f64>,
-    /// One per unit.
-    pub units: Vec<UnitPoint>,
-    /// What a reader must know.
-    pub warnings: Vec<String>,
-}
-
-/// One unit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct UnitPoint {
-    /// Path of its module.
-    pub unit: String,
-    /// Counted from 0.
-    pub stage: usize,
-    /// Mean over the repeats.
-    pub q: f64,
-    /// ΔQ: Q − Q of the tap before; the first tap has none.
-    pub delta: Option<Measured>,
-    /// Q − the largest Q of all taps before, with an interval that holds whichever of them that is.
-    pub margin: Option<Measured>,
-    /// Linear CKA with the tap before, where it was measured.
-    pub cka: Option<f64>,
-}
-
 /// Measures the curve at a model's units. `progress(what, done, total)` counts taps × samples.
 ///
 /// Intervals of differences are paired: the same samples, the same groups of the jackknife.
-///
-/// # Errors
-/// One line, when data, model and settings do not fit each other, or a tap has no Q.
 pub fn survey(
     model: &Model,
     whole: &Whole,
@@ -83,32 +42,16 @@ pub fn survey(
     model.check(info.channels, info.height, info.width)?;
     let sets = sets(data, samples, repeats)?;
     check_labels(model, data, sets.iter().flatten())?;
-    let classes = model.info().classes as usize;
     let taps = model.tap_paths();
     let total = (taps.len() * sets.iter().map(Vec::len).sum::<usize>()) as u64;
-    let settings = CurveSettings { k, similarity, classes };
-    let mut knives: Vec<Vec<Jackknife>> = Vec::new();
-    let (mut before, mut warnings) = (0, Vec::new());
-    for set in &sets {
-        let images = data.read(set).map_err(|error| error.to_string())?;
-        let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
-        let places: Vec<usize> = (0..set.len()).collect();
-        let source = ImagePixels { images: &images, places: &places, device: model.device() };
-        let mut told = |done| progress("curve", before + done, total);
-        let found =
-            tap_neighbors(model, &source, &settings, &mut told).map_err(|error: TraceError| error.to_string())?;
-        let groups = Groups::new(set.len(), plan.seed);
-        let (curve, found) = curve_with_intervals(&taps, &found, &settings, &labels, &groups);
-        if before == 0 {
-            warnings.extend(class_note(&labels, classes, k));
-            warnings.extend(curve_notes(&curve));
+    let (mut knives, mut warnings) = (Vec::new(), Vec::new());
+    for (at, set) in sets.iter().enumerate() {
+        let before = (at * taps.len() * set.len()) as u64;
+        let (knife, notes) = jackknives(model, data, set, plan, &mut |done| progress("curve", before + done, total))?;
+        knives.push(knife);
+        if at == 0 {
+            warnings = notes;
         }
-        if let Some(at) = found.iter().position(Option::is_none) {
-            let reason = curve.taps[at].reason.as_deref().unwrap_or("it has no Q");
-            return Err(format!("{}: {reason}", taps[at]));
-        }
-        knives.push(found.into_iter().flatten().collect());
-        before += (taps.len() * set.len()) as u64;
     }
     let mut cka = None;
     if plan.cka {
@@ -123,13 +66,12 @@ pub fn survey(
     let q: Vec<f64> = (0..taps.len())
         .map(|tap| knives.iter().map(|of_set| of_set[tap].estimate).sum::<f64>() / knives.len() as f64)
         .collect();
-    let deltas = increments(&q);
     let point = |unit: crate::model::zoo::Unit| -> Result<UnitPoint, String> {
         let tap = taps.iter().position(|tap| *tap == unit.path);
         let tap = tap.ok_or_else(|| format!("{} is not tapped; leave out --taps", unit.path))?;
         Ok(UnitPoint {
             q: q[tap],
-            delta: deltas[tap].and_then(|_| difference(&knives, (tap, tap - 1), t_quantile(1))),
+            delta: tap.checked_sub(1).and_then(|before| difference(&knives, (tap, before), t_quantile(1))),
             margin: margin(&knives, tap),
             cka: cka.as_ref().filter(|_| tap > 0).and_then(|cka| cka.matrix[tap][tap - 1]),
             unit: unit.path,
@@ -138,6 +80,32 @@ pub fn survey(
     };
     let units = whole.units().into_iter().map(point).collect::<Result<_, _>>()?;
     Ok(Survey { n: sets.first().map_or(0, Vec::len), k, similarity, repeats: sets.len(), taps, q, units, warnings })
+}
+
+/// Q of every tap over one set of images, with what intervals of differences need; and what a reader must know.
+fn jackknives(
+    model: &Model,
+    data: &dyn Dataset,
+    set: &[usize],
+    plan: &SurveyPlan,
+    progress: &mut Progress<'_>,
+) -> Result<(Vec<Jackknife>, Vec<String>), String> {
+    let CurvePlan { k, similarity, .. } = plan.curve;
+    let (taps, classes) = (model.tap_paths(), model.info().classes as usize);
+    let settings = CurveSettings { k, similarity, classes };
+    let images = data.read(set).map_err(|error| error.to_string())?;
+    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+    let places: Vec<usize> = (0..set.len()).collect();
+    let source = ImagePixels { images: &images, places: &places, device: model.device() };
+    let found = tap_neighbors(model, &source, &settings, progress).map_err(|error: TraceError| error.to_string())?;
+    let groups = Groups::new(set.len(), plan.seed);
+    let (curve, found) = curve_with_intervals(&taps, &found, &settings, &labels, &groups);
+    if let Some(at) = found.iter().position(Option::is_none) {
+        let reason = curve.taps[at].reason.as_deref().unwrap_or("it has no Q");
+        return Err(format!("{}: {reason}", taps[at]));
+    }
+    let notes = class_note(&labels, classes, k).into_iter().chain(curve_notes(&curve)).collect();
+    Ok((found.into_iter().flatten().collect(), notes))
 }
 
 /// Most samples in a batch of CKA.

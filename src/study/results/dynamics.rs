@@ -1,34 +1,50 @@
-//! What dynamics.json holds: the curves and accuracies of a training's checkpoints, as plain data.
+//! What dynamics.json holds: the curves and accuracies of a training's checkpoints.
 
-use std::path::Path;
-
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::StudyResult;
 use crate::modularity::Curve;
 use crate::stats::rates::Rate;
 
-/// The file as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Dynamics {
-    /// In the order of the training.
+/// Curves and accuracies of the checkpoints of a training, as `advmod dynamics` and `advmod train --measure` write them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DynamicsResult {
+    /// The checkpoints in the order of the training.
     pub checkpoints: Vec<Checkpoint>,
-    /// Name of the data set.
+    /// Name of the data set that they were measured on.
     pub data: String,
-    /// Tap by tap.
+    /// How Q goes with the accuracy over the checkpoints, for each tap in forward order.
     pub taps: Vec<TapTrend>,
 }
 
-/// One checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was measured of one checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
-    /// File name.
+    /// Name of the checkpoint's file without its folders.
     pub name: String,
-    /// Of the file.
+    /// SHA-256 of the checkpoint's file, in hexadecimal.
     pub sha256: String,
-    /// On the samples of the curve, all repeats together.
+    /// Accuracy on the images of the curve, all repeats together.
     pub accuracy: Rate,
-    /// Clean curve.
+    /// Clean modularity curve of the checkpoint.
     pub curve: Curve,
+    /// Sentences about this measurement that its reader should know; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// How a tap's Q goes with the accuracy over the checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TapTrend {
+    /// Module path of the tap.
+    pub tap: String,
+    /// Q of the first checkpoint; absent where it has none.
+    pub first: Option<f64>,
+    /// Q of the last checkpoint; absent where it has none.
+    pub last: Option<f64>,
+    /// Spearman's rank correlation of Q and accuracy; absent for fewer than three checkpoints, and where one of the two never changes.
+    pub rank_correlation: Option<f64>,
 }
 
 impl Checkpoint {
@@ -42,29 +58,16 @@ impl Checkpoint {
     }
 }
 
-/// How a tap's Q goes with the accuracy over the checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TapTrend {
-    /// Where.
-    pub tap: String,
-    /// Q of the first checkpoint.
-    pub first: Option<f64>,
-    /// Q of the last one.
-    pub last: Option<f64>,
-    /// Spearman's rank correlation of Q and accuracy; absent for fewer than three checkpoints, and where one of the two never changes.
-    pub rank_correlation: Option<f64>,
-}
+impl StudyResult for DynamicsResult {
+    const STUDY: &'static str = "dynamics";
+    const FILE: &'static str = "dynamics.json";
 
-/// Name of the file in the folder that `advmod dynamics --out` and `advmod train --measure` write to.
-pub const FILE: &str = "dynamics.json";
-
-/// Reads such a file.
-///
-/// # Errors
-/// One line, when it cannot be read or is something else.
-pub fn read(path: &Path) -> Result<Dynamics, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        format!("{}: not a dynamics.json of advmod ({error}); measure it again with advmod dynamics", path.display())
-    })
+    fn check(&self) -> Result<(), String> {
+        let Some(first) = self.checkpoints.first() else { return Ok(()) };
+        let taps = || first.curve.taps.iter().map(|it| &it.tap);
+        if let Some(other) = self.checkpoints.iter().find(|it| !taps().eq(it.curve.taps.iter().map(|it| &it.tap))) {
+            return Err(format!("{} has other taps than {}", other.name, first.name));
+        }
+        if taps().eq(self.taps.iter().map(|it| &it.tap)) { Ok(()) } else { Err("taps without a trend".to_owned()) }
+    }
 }

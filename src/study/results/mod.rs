@@ -4,7 +4,10 @@ pub mod curve;
 pub mod dynamics;
 pub mod flow;
 pub mod labels;
+pub mod prune;
 pub mod similarity;
+
+use std::path::Path;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -71,6 +74,15 @@ pub fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
     let result: R = serde_json::from_slice(json).map_err(|error| fail(error.to_string()))?;
     result.check().map_err(fail)?;
     Ok(result)
+}
+
+/// Reads a result's file, as [`parse`].
+///
+/// # Errors
+/// One line, when it cannot be read or is something else.
+pub fn read<R: StudyResult>(path: &Path) -> Result<R, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The JSON Schema of its file, draft 2020-12. Fields that are not known to it are allowed: a later advmod of the same schema version may add

@@ -6,26 +6,24 @@ use std::collections::BTreeSet;
 use advmod_attacks::victim::first_line;
 use tch::{Device, Kind, Tensor};
 
-use super::{Interrupted, TrainError, TrainPlan, fresh};
+use super::{Interrupted, Parts, TrainError, TrainPlan, fresh};
 use crate::data::Dataset;
 use crate::model::interpreter::Interpreter;
 use crate::model::op::Mode;
 use crate::model::zoo::Architecture;
 
 /// Checks that architecture, images, plan and the state of an interrupted training fit each other.
-///
-/// # Errors
-/// One line, with what does not.
 pub fn ready(
     architecture: &dyn Architecture,
-    (train, test): (&dyn Dataset, &dyn Dataset),
+    parts: Parts<'_>,
     plan: &TrainPlan,
     interrupted: Option<&Interrupted>,
 ) -> Result<(), TrainError> {
+    let Parts { train, test } = parts;
     for data in [train, test] {
         fits(architecture, data).map_err(TrainError::Unsuitable)?;
     }
-    labelled(architecture, [train, test]).map_err(TrainError::Unsuitable)?;
+    labelled(architecture, parts).map_err(TrainError::Unsuitable)?;
     let names = [train, test].map(|data| &data.info().classes);
     // Images alone have no names, or guessed ones.
     if names[0] != names[1] && names.iter().all(|it| !it.is_empty()) {
@@ -55,8 +53,7 @@ pub fn ready(
             first_line(&error)
         )));
     }
-    let hashes = [train, test].map(|data| data.info().sha256.as_str());
-    if interrupted.is_some_and(|it| it.standing.images != hashes) {
+    if interrupted.is_some_and(|it| it.standing.images != parts.hashes()) {
         return Err(TrainError::Unsuitable(format!(
             "{}: not the images that the training began with; give --data",
             info.name
@@ -87,8 +84,8 @@ fn fits(architecture: &dyn Architecture, data: &dyn Dataset) -> Result<(), Strin
 }
 
 /// One wrong label makes classes that no image has, unless the data names its classes.
-fn labelled(architecture: &dyn Architecture, parts: [&dyn Dataset; 2]) -> Result<(), String> {
-    let [train, test] = parts;
+fn labelled(architecture: &dyn Architecture, parts: Parts<'_>) -> Result<(), String> {
+    let Parts { train, test } = parts;
     let found: BTreeSet<u32> = train.labels().iter().copied().collect();
     let classes = architecture.classes() as usize;
     if 2 * found.len() > classes || classes <= train.info().classes.len() {

@@ -23,11 +23,9 @@ const MOMENTUM: &str = "momentum/";
 /// Everything but the numbers of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Of this layout.
     pub version: u32,
     /// As `--arch` takes it.
     pub architecture: String,
-    /// The recipe.
     pub plan: TrainPlan,
     /// Epochs that are done.
     pub epoch: usize,
@@ -42,21 +40,9 @@ const VERSION: u32 = 1;
 
 impl Standing {
     /// After so many epochs.
-    pub(super) fn new(
-        architecture: &str,
-        plan: &TrainPlan,
-        (epoch, test_accuracy): (usize, f64),
-        images: [&str; 2],
-    ) -> Self {
-        let images = images.map(str::to_owned);
-        Self {
-            version: VERSION,
-            architecture: architecture.to_owned(),
-            plan: plan.clone(),
-            epoch,
-            test_accuracy,
-            images,
-        }
+    pub(super) fn new(name: &str, plan: &TrainPlan, epoch: usize, test_accuracy: f64, images: [&str; 2]) -> Self {
+        let (architecture, images) = (name.to_owned(), images.map(str::to_owned));
+        Self { version: VERSION, architecture, plan: plan.clone(), epoch, test_accuracy, images }
     }
 }
 
@@ -76,9 +62,6 @@ impl Interrupted {
     }
 
     /// Reads the state in a folder of checkpoints.
-    ///
-    /// # Errors
-    /// One line: there is none, or it is damaged or from another version.
     pub fn read(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join(NAME);
         if !path.is_file() {

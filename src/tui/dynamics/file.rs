@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::study::results::dynamics::{self, Dynamics};
+use crate::study::results::dynamics::DynamicsResult;
+use crate::study::results::{StudyResult as _, read};
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -21,11 +22,11 @@ pub(in super::super) struct Watched {
 
 impl Watched {
     pub(in super::super) fn new(folder: &Path) -> Self {
-        Self { path: folder.join(dynamics::FILE), seen: None }
+        Self { path: folder.join(DynamicsResult::FILE), seen: None }
     }
 
     /// Its content, if it has changed since the last look.
-    pub(in super::super) fn look(&mut self) -> Option<Result<Dynamics, String>> {
+    pub(in super::super) fn look(&mut self) -> Option<Result<DynamicsResult, String>> {
         let metadata = std::fs::metadata(&self.path).ok()?;
         let stamp = (metadata.modified().ok(), metadata.len());
         if self.seen == Some(stamp) {
@@ -33,12 +34,12 @@ impl Watched {
         }
         // Before reading: what is written meanwhile is read the next time.
         self.seen = Some(stamp);
-        Some(dynamics::read(&self.path))
+        Some(read(&self.path))
     }
 }
 
 /// Looks until nobody listens any more. A thread of its own: reading a large file must not hold up the keys.
-pub(in super::super) fn listen(mut watched: Watched) -> std::io::Result<Receiver<Result<Dynamics, String>>> {
+pub(in super::super) fn listen(mut watched: Watched) -> std::io::Result<Receiver<Result<DynamicsResult, String>>> {
     let (sender, receiver) = unbounded();
     let mut watch = move |sender: &Sender<_>| {
         loop {

@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
 
 use super::keys::{Command, command_in};
 use super::theme::Theme;
-use crate::study::results::dynamics::Dynamics;
+use crate::study::results::dynamics::DynamicsResult;
 
 /// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct App {
     /// The folder, as the user gave it.
     pub folder: String,
     /// What has been measured; nothing before the file is there.
-    pub dynamics: Option<Dynamics>,
+    pub dynamics: Option<DynamicsResult>,
     /// Why the file could not be read the last time.
     pub problem: Option<String>,
     /// Which tap is selected.
@@ -27,29 +27,24 @@ pub struct App {
     pub checkpoint: Option<usize>,
     /// Whether the help lies over it, and how far it is scrolled down.
     pub help: Option<usize>,
-    /// Colours and markers.
     pub theme: Theme,
 }
 
 /// What happens to it.
 #[derive(Debug)]
 pub enum Msg {
-    /// A key.
     Key(KeyEvent),
-    /// The mouse.
     Mouse(MouseEvent),
     /// The file, read anew.
-    Read(Result<Dynamics, String>),
+    Read(Result<DynamicsResult, String>),
 }
 
 /// What is to be done outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Leave.
     Quit,
     /// Give the shell its terminal.
     Suspend,
-    /// Draw everything anew.
     Redraw,
 }
 
@@ -59,12 +54,10 @@ impl App {
         self.dynamics.as_ref().and_then(|it| it.checkpoints.first()).map_or(0, |first| first.curve.taps.len())
     }
 
-    /// Checkpoints so far.
     pub fn checkpoints(&self) -> usize {
         self.dynamics.as_ref().map_or(0, |it| it.checkpoints.len())
     }
 
-    /// The selected checkpoint.
     pub fn selected(&self) -> usize {
         let newest = self.checkpoints().saturating_sub(1);
         self.checkpoint.map_or(newest, |it| it.min(newest))

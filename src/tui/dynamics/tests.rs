@@ -10,12 +10,13 @@ use super::file::Watched;
 use super::*;
 use crate::modularity::{Curve, Similarity, TapPoint};
 use crate::stats::rates::Rate;
-use crate::study::results::dynamics::{Checkpoint, FILE, TapTrend};
+use crate::study::results::dynamics::{Checkpoint, DynamicsResult, TapTrend};
+use crate::study::results::{StudyResult as _, to_json};
 use crate::tui::tests::glyphs;
 use crate::tui::view;
 
 /// A training of so many epochs so far: Q rises with depth and over the epochs; one tap never has one.
-fn training(epochs: usize, taps: usize) -> Dynamics {
+fn training(epochs: usize, taps: usize) -> DynamicsResult {
     let name = |tap: usize| if tap == 0 { "conv1".to_owned() } else { format!("layer{}.{}", tap / 3 + 1, tap % 3) };
     let point = |epoch: usize, tap: usize| {
         let learned = 1.0 - 0.7_f64.powi(epoch as i32);
@@ -33,16 +34,17 @@ fn training(epochs: usize, taps: usize) -> Dynamics {
             similarity: Similarity::COSINE,
             taps: (0..taps).map(|tap| point(epoch, tap)).collect(),
         },
+        warnings: Vec::new(),
     };
     let trend = |tap| TapTrend { tap: name(tap), first: None, last: None, rank_correlation: Some(0.98) };
-    Dynamics {
+    DynamicsResult {
         checkpoints: (1..=epochs).map(checkpoint).collect(),
         data: "fashion-mnist".to_owned(),
         taps: (0..taps).map(trend).collect(),
     }
 }
 
-fn app(dynamics: Option<Dynamics>) -> App {
+fn app(dynamics: Option<DynamicsResult>) -> App {
     let mut app = App { folder: "epochs".to_owned(), tap: usize::MAX, ..App::default() };
     if let Some(dynamics) = dynamics {
         update(&mut app, Msg::Read(Ok(dynamics)));
@@ -154,9 +156,9 @@ fn a_growing_file_is_read_anew_and_a_broken_one_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut watched = Watched::new(folder.path());
     assert!(watched.look().is_none());
-    let path = folder.path().join(FILE);
+    let path = folder.path().join(DynamicsResult::FILE);
     let write = |epochs| {
-        crate::atomic_file::write(&path, &serde_json::to_vec(&training(epochs, 10)).unwrap()).unwrap();
+        crate::atomic_file::write(&path, &to_json(&training(epochs, 10))).unwrap();
         // Some file systems count time in coarse steps.
         std::thread::sleep(Duration::from_millis(20));
     };
@@ -165,7 +167,12 @@ fn a_growing_file_is_read_anew_and_a_broken_one_said() {
     assert!(watched.look().is_none());
     write(2);
     assert_eq!(watched.look().unwrap().unwrap().checkpoints.len(), 2);
-    std::fs::write(&path, "{}").unwrap();
-    let problem = watched.look().unwrap().unwrap_err();
-    assert!(problem.contains("not a dynamics.json of advmod") && problem.lines().count() == 1, "{problem}");
+    // So is what an earlier version wrote, which named neither its study nor its version.
+    for other in ["{}", "{\"checkpoints\": [], \"data\": \"d\", \"taps\": []}"] {
+        std::fs::write(&path, other).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let problem = watched.look().unwrap().unwrap_err();
+        assert!(problem.contains("not a dynamics.json of advmod") && problem.lines().count() == 1, "{problem}");
+        assert!(problem.ends_with("measure it again with advmod dynamics"), "{problem}");
+    }
 }

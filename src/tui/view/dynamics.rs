@@ -13,7 +13,7 @@ use super::raster::Raster;
 use super::text::{self, fit, fit_line, framed, short_tap, width};
 use super::{frame, help, layout};
 use crate::stats::finite_range;
-use crate::study::results::dynamics::Dynamics;
+use crate::study::results::dynamics::DynamicsResult;
 
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;
@@ -38,7 +38,7 @@ pub fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
         None => waiting(body, buffer, app),
         Some(found) => {
             // A frame of two rows, the accuracy and the checkpoints' numbers.
-            let wanted = app.taps() as u16 + 4;
+            let wanted = u16::try_from(app.taps() + 4).unwrap_or(u16::MAX);
             let least = if body.height < LOW { 0 } else { (body.height / 3).max(8) };
             let most = body.height - least;
             let [map, lines] = Layout::vertical([Constraint::Length(wanted.min(most)), Constraint::Min(0)]).areas(body);
@@ -75,7 +75,7 @@ fn waiting(area: Rect, buffer: &mut Buffer, app: &App) {
 }
 
 /// The values of a tap over the checkpoints.
-fn values(found: &Dynamics, tap: usize) -> impl Iterator<Item = Option<f64>> + '_ {
+fn values(found: &DynamicsResult, tap: usize) -> impl Iterator<Item = Option<f64>> + '_ {
     found.checkpoints.iter().map(move |it| it.curve.taps.get(tap).and_then(|point| point.q))
 }
 
@@ -97,7 +97,7 @@ fn columns(checkpoints: usize, room: usize) -> (Vec<usize>, usize) {
     ((0..room).map(|column| column * (checkpoints - 1) / last).collect(), 1)
 }
 
-fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
+fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &DynamicsResult) {
     let theme = app.theme;
     let range = finite_range((0..app.taps()).flat_map(|tap| values(found, tap)).flatten());
     let (low, high) = range.unwrap_or_default();
@@ -190,7 +190,7 @@ fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) 
 }
 
 /// Accuracy and the selected tap's Q over the checkpoints.
-fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &Dynamics) {
+fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &DynamicsResult) {
     let theme = app.theme;
     let checkpoint = &found.checkpoints[app.selected()];
     let tap = found.checkpoints[0].curve.taps.get(app.tap).map_or("", |it| it.tap.as_str());

@@ -1,0 +1,137 @@
+//! A training's dynamics: a line per checkpoint and the trends for people, every point as CSV, curves over taps and over checkpoints as SVG.
+
+use std::fmt::Write as _;
+
+use super::curve::q_range;
+use super::{StudyFile, StudyReport, TextOptions};
+use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::report::{cell, csv_table, safe_cell};
+use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
+use crate::text::names::{harmless, tail};
+use crate::text::numbers::number;
+
+impl StudyReport for DynamicsResult {
+    const FILES: &'static [StudyFile<Self>] = &[
+        StudyFile::json(),
+        StudyFile::new("dynamics.csv", "csv", csv),
+        StudyFile::new("dynamics.svg", "svg", |it| picture(&it.checkpoints).into_bytes()),
+    ];
+
+    fn text(&self, _: &TextOptions) -> String {
+        let head = self.checkpoints.first().map(|first| head_text(&self.data, first));
+        head.into_iter().chain(self.checkpoints.iter().map(checkpoint_text)).chain([trends_text(self)]).collect()
+    }
+}
+
+/// Letters of a checkpoint's name.
+const NAME: usize = 28;
+
+/// Q of so many taps stands in the table.
+const COLUMNS: usize = 6;
+
+/// The taps of the table: evenly spread, with the first and the last.
+fn columns(checkpoint: &Checkpoint) -> impl Iterator<Item = usize> {
+    let n = checkpoint.curve.taps.len();
+    (0..n.min(COLUMNS)).map(move |it| if n <= COLUMNS { it } else { it * (n - 1) / (COLUMNS - 1) })
+}
+
+/// The head of the table, with the taps of a checkpoint.
+pub fn head_text(data: &str, it: &Checkpoint) -> String {
+    let curve = &it.curve;
+    let taps: String = columns(it).map(|tap| format!("{:>12}", tail(&curve.taps[tap].tap, 11))).collect();
+    harmless(&format!(
+        "Q by tap on {data}: N = {}, k = {}, {}\n{:<NAME$} {:>8}{taps}\n",
+        curve.n, curve.k, curve.similarity, "checkpoint", "accuracy"
+    ))
+}
+
+/// A checkpoint's line of the table.
+pub fn checkpoint_text(it: &Checkpoint) -> String {
+    let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
+    let taps: String = columns(it).map(|tap| format!("{:>12}", number(it.curve.taps[tap].q, 4))).collect();
+    harmless(&format!("{:<NAME$} {accuracy:>8}{taps}\n", tail(&it.name, NAME)))
+}
+
+/// How Q goes with the accuracy, tap by tap.
+pub fn trends_text(result: &DynamicsResult) -> String {
+    let mut text = String::from(
+        "\nrank correlation of Q and accuracy over the checkpoints, and Q of the first and the last one\n",
+    );
+    let width = result.taps.iter().map(|it| it.tap.chars().count()).max().unwrap_or(0).clamp(3, 200);
+    for it in &result.taps {
+        let [first, last] = [it.first, it.last].map(|q| number(q, 4));
+        writeln!(text, "  {:<width$}  {:>6}  {first:>7} → {last:>7}", it.tap, number(it.rank_correlation, 2))
+            .expect("writing to memory cannot fail");
+    }
+    harmless(&text)
+}
+
+fn csv(result: &DynamicsResult) -> Vec<u8> {
+    let header =
+        ["checkpoint", "number", "accuracy", "tap_index", "tap", "n", "k", "similarity", "q", "q_std_dev", "null"];
+    let rows = result.checkpoints.iter().enumerate().flat_map(|(number, it)| {
+        it.curve.taps.iter().enumerate().map(move |(index, point)| {
+            vec![
+                safe_cell(&it.name),
+                (number + 1).to_string(),
+                cell(it.accuracy.value),
+                index.to_string(),
+                safe_cell(&point.tap),
+                it.curve.n.to_string(),
+                it.curve.k.to_string(),
+                it.curve.similarity.to_string(),
+                cell(point.q),
+                cell(point.std_dev),
+                cell(point.null),
+            ]
+        })
+    });
+    csv_table(&header, rows)
+}
+
+/// A curve per checkpoint; and, over the checkpoints, accuracy and Q of three taps.
+fn picture(checkpoints: &[Checkpoint]) -> String {
+    let Some(first) = checkpoints.first() else { return charts(&[], "no checkpoints") };
+    charts(
+        &[by_tap(checkpoints, first), over_time(checkpoints, first)],
+        "Modularity by tap of each checkpoint, and accuracy and modularity over the checkpoints",
+    )
+}
+
+fn by_tap(checkpoints: &[Checkpoint], first: &Checkpoint) -> LineChart {
+    let steps = (checkpoints.len().max(2) - 1) as f64;
+    let curve = |(place, it): (usize, &Checkpoint)| {
+        let values = it.curve.taps.iter().map(|point| point.q);
+        line(&it.number(place), values, Colour::Step(place as f64 / steps))
+    };
+    LineChart {
+        title: format!("Q by tap for each checkpoint, N = {}, k = {}", first.curve.n, first.curve.k),
+        places: first.curve.taps.iter().map(|it| it.tap.clone()).collect(),
+        range: q_range(checkpoints.iter().map(|it| &it.curve), &[]),
+        lines: checkpoints.iter().enumerate().map(curve).collect(),
+        is_joined: true,
+    }
+}
+
+fn over_time(checkpoints: &[Checkpoint], first: &Checkpoint) -> LineChart {
+    let taps = &first.curve.taps;
+    let accuracy = || checkpoints.iter().map(|it| it.accuracy.value);
+    let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
+    places.dedup();
+    let mut lines = vec![line("accuracy", accuracy(), Colour::Own(1))];
+    for (tap, colour) in places.into_iter().zip([0, 2, 3]).filter(|(tap, _)| *tap < taps.len()) {
+        let values = checkpoints.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q));
+        lines.push(line(&format!("Q {}", taps[tap].tap), values, Colour::Own(colour)));
+    }
+    LineChart {
+        title: "accuracy and Q by checkpoint".to_owned(),
+        places: checkpoints.iter().enumerate().map(|(place, it)| it.number(place)).collect(),
+        range: q_range(checkpoints.iter().map(|it| &it.curve), &accuracy().flatten().collect::<Vec<_>>()),
+        lines,
+        is_joined: true,
+    }
+}
+
+fn line(name: &str, values: impl Iterator<Item = Option<f64>>, colour: Colour) -> Line {
+    Line { name: name.to_owned(), values: values.collect(), band: Vec::new(), colour }
+}
