@@ -103,10 +103,17 @@ impl TapDetails {
         }
     }
 
+    /// The classes by their separation; those without one come last.
+    pub fn weakest_first(&self) -> Vec<&ClassQ> {
+        let mut classes: Vec<&ClassQ> = self.classes.iter().collect();
+        let key = |it: &ClassQ| it.separation.unwrap_or(f64::INFINITY);
+        classes.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        classes
+    }
+
     /// The class of the least separation, the first on ties.
     pub fn weakest(&self) -> Option<&ClassQ> {
-        let known = self.classes.iter().filter_map(|it| Some((it, it.separation?)));
-        known.reduce(|weakest, next| if next.1 < weakest.1 { next } else { weakest }).map(|(class, _)| class)
+        self.weakest_first().into_iter().next().filter(|it| it.separation.is_some())
     }
 }
 

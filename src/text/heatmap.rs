@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::names::column;
+
 /// From few to much, of the 256 colours of xterm: dark violet over blue and green to yellow, told apart by colour-blind people too.
 const SCALE: [u8; 10] = [53, 55, 61, 25, 31, 30, 36, 71, 149, 220];
 
@@ -28,7 +30,7 @@ const NUMBERS: usize = 16;
 
 /// Rows and columns have the same names; a cell without a value is a dash. Blocks and colours span 0 to `largest`.
 pub fn heatmap(names: &[String], rows: &[Vec<Option<f64>>], largest: f64, look: Look) -> String {
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let width = column(names, 0);
     let has_numbers = look == Look::Numbers || names.len() <= NUMBERS;
     let mut text = String::new();
     for (name, row) in names.iter().zip(rows) {

@@ -40,6 +40,14 @@ pub fn tail(text: &str, most: usize) -> String {
     }
 }
 
+/// Widest column; what is longer sticks out of it.
+const COLUMN: usize = 1000;
+
+/// Width of a column of these names, at least `least`.
+pub fn column<'a>(names: impl IntoIterator<Item = &'a String>, least: usize) -> usize {
+    names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(least, COLUMN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +70,8 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_between_characters() {
+        assert_eq!(column(&["äöü".to_owned(), "a".to_owned()], 2), 3);
+        assert_eq!((column([], 2), column([&"x".repeat(70_000)], 0)), (2, 1000));
         assert_eq!((tail("äöü", 3), tail("äöüß", 3)), ("äöü".to_owned(), "…üß".to_owned()));
     }
 }

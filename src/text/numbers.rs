@@ -23,6 +23,11 @@ pub fn count(value: Option<f64>) -> String {
     number(value, usize::from(value.is_none_or(|value| value < 99.95)))
 }
 
+/// A share in percent with one digit and the sign, or a dash.
+pub fn share(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+}
+
 /// A share in percent with one digit, or a dash.
 pub fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))

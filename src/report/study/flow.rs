@@ -7,7 +7,8 @@ use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::study::results::flow::{Flow, FlowResult};
 use crate::text::heatmap::{Look, heatmap};
-use crate::text::names::harmless;
+use crate::text::names::{column, harmless};
+use crate::text::numbers::{number, share};
 
 /// Most classes of a matrix for people, and of one in a picture.
 const CLASSES: usize = 16;
@@ -39,17 +40,16 @@ fn text(label: &str, flow: &Flow, classes: &[String], look: Look) -> Result<Stri
         flow.k,
         flow.similarity
     );
-    let width = flow.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
+    let width = column(flow.taps.iter().map(|tap| &tap.tap), 3);
     writeln!(
         text,
         "  {:<width$}    AUC  [95 %]          neighbours that disagree with the prediction: clean, adversarial",
         "tap"
     )?;
-    let percent = |share: Option<f64>| share.map_or("–".to_owned(), |it| format!("{:.1} %", 100.0 * it));
     for tap in &flow.taps {
-        let auc = tap.auc.map_or("–".to_owned(), |auc| format!("{auc:.3}"));
+        let auc = number(tap.auc, 3);
         let interval = tap.auc_interval.map_or("–".to_owned(), |it| format!("[{:.3}, {:.3}]", it.low, it.high));
-        let (before, after) = (percent(tap.clean_disagreement), percent(tap.adversarial_disagreement));
+        let (before, after) = (share(tap.clean_disagreement), share(tap.adversarial_disagreement));
         let reason = tap.reason.as_deref().map_or(String::new(), |it| format!("  {}", harmless(it)));
         writeln!(text, "  {:<width$}  {auc:>5}  {interval:<14}  {before:>7}  {after:>7}{reason}", harmless(&tap.tap))?;
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{StudyFile, StudyReport, TextOptions};
 use crate::report::{csv_table, safe_cell};
 use crate::study::results::labels::{LabelsResult, RankedSample};
-use crate::text::names::harmless;
+use crate::text::names::{column, harmless};
 
 impl StudyReport for LabelsResult {
     const FILES: &'static [StudyFile<Self>] = &[StudyFile::json(), StudyFile::new("labels.csv", "csv", csv)];
@@ -21,7 +21,7 @@ fn table(result: &LabelsResult, top: usize) -> Result<String, std::fmt::Error> {
     let shown = &samples[..top.min(samples.len())];
     let name = |class| result.class_name(class);
     let width = |of: fn(&RankedSample) -> usize, least: usize| {
-        shown.iter().map(|it| name(of(it)).chars().count()).max().unwrap_or(0).max(least)
+        column(&shown.iter().map(|it| name(of(it))).collect::<Vec<_>>(), least)
     };
     let (label, suggested) = (width(|it| it.label, 5), width(|it| it.suggested, 14));
     let taps = result.taps.join(", ");

@@ -8,7 +8,7 @@ use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::study::results::similarity::{Matrix, SimilarityResult, differs};
 use crate::text::heatmap::heatmap;
-use crate::text::names::harmless;
+use crate::text::names::{column, harmless};
 
 impl StudyReport for SimilarityResult {
     const FILES: &'static [StudyFile<Self>] = &[
@@ -34,7 +34,7 @@ impl StudyReport for SimilarityResult {
 
 /// How Q changes from each tap to the next.
 fn steps(names: &[String], changes: &[Vec<Option<Interval>>]) -> String {
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let width = column(names, 0);
     let mut text = "change of Q from tap to tap, 95 % paired jackknife intervals, each for itself\n".to_owned();
     for (at, pair) in names.windows(2).enumerate() {
         let line = match &changes[at][at + 1] {

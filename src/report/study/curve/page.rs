@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::picture::groups;
-use crate::modularity::{ClassQ, TapPoint};
+use crate::modularity::{ClassQ, TapDetails, TapPoint};
 use crate::report::html::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
 use crate::report::html::page::Fact;
 use crate::report::html::text::{SENTENCE, clip, distinct, name, signed};
 use crate::study::results::curve::{CurveResult, ModelCurve};
-use crate::text::numbers::number;
+use crate::text::numbers::{self, number};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -239,7 +239,7 @@ fn summary(it: &ModelCurve) -> [String; 5] {
 
 fn table(it: &ModelCurve) -> Table {
     let number = |value: Option<f64>, digits: usize| signed(&number(value, digits));
-    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1}\u{a0}%", 100.0 * value));
+    let share = |value: Option<f64>| numbers::share(value).replace(' ', "\u{a0}");
     let rows = it.curve.taps.iter().zip(&it.details).map(|(point, details)| {
         let weakest =
             |class: &ClassQ| format!("{} ({})", name(&it.class_name(class.class)), number(class.separation, 2));
@@ -282,11 +282,7 @@ fn classes(it: &ModelCurve) -> ClassPanel {
         0..=TAPS => (0..n).collect(),
         _ => (0..TAPS).map(|at| at * (n - 1) / (TAPS - 1)).collect(),
     };
-    let mut order: Vec<&ClassQ> = it.details.last().map_or(Vec::new(), |last| last.classes.iter().collect());
-    order.sort_by(|a, b| {
-        let key = |it: &ClassQ| it.separation.unwrap_or(f64::INFINITY);
-        key(a).total_cmp(&key(b))
-    });
+    let order = it.details.last().map_or(Vec::new(), TapDetails::weakest_first);
     let n_classes = order.len();
     let row = |class: &ClassQ| {
         let cell = |&tap: &usize| {
@@ -341,7 +337,7 @@ fn facts(curves: &[ModelCurve], advmod: &str, libtorch: &str) -> Vec<Fact> {
 mod tests {
     use super::super::page_of;
     use super::*;
-    use crate::modularity::{Curve, ModularityError, Neighbors, Similarity, TapDetails, TapModularity};
+    use crate::modularity::{Curve, ModularityError, Neighbors, Similarity, TapModularity};
 
     /// Two classes on a line, measured at so many taps; the last one has no Q.
     fn measured(model: &str, k: usize, taps: usize) -> ModelCurve {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::modularity::{TapDetails, TapPoint};
 use crate::study::results::curve::{CurveResult, ModelCurve};
-use crate::text::names::tail;
+use crate::text::names::{column, tail};
+use crate::text::numbers::{number, share};
 
 /// A table per curve; or one of all, where they are of several settings.
 pub(super) fn text(CurveResult { curves, .. }: &CurveResult, has_details: bool) -> Result<String, std::fmt::Error> {
@@ -24,11 +25,9 @@ pub(super) fn text(CurveResult { curves, .. }: &CurveResult, has_details: bool) 
 
 /// The numbers of a tap, as both tables have them.
 fn numbers(point: &TapPoint) -> String {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
     let hub = point.hubness.map_or("–".to_owned(), |hub| hub.largest_in_degree.to_string());
-    let (q, sd, null) = (number(point.q), number(point.std_dev), number(point.null));
-    let z = point.z.map_or("–".to_owned(), |z| format!("{z:.1}"));
-    let overlap = point.label_overlap.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    let [q, sd, null] = [point.q, point.std_dev, point.null].map(|value| number(value, 4));
+    let (z, overlap) = (number(point.z, 1), share(point.label_overlap));
     let reason = point.reason.as_ref().filter(|_| point.q.is_none()).map_or(String::new(), |it| format!("  {it}"));
     format!("  {q:>7} {sd:>7} {null:>7} {z:>6}  {overlap:>10}  {hub:>11}{reason}\n")
 }
@@ -38,7 +37,7 @@ const NUMBERS: &str = "   mean Q      sd    null      z  same label  largest hub
 fn curve(it: &ModelCurve) -> Result<String, std::fmt::Error> {
     let curve = &it.curve;
     let mut text = format!("{}\n", it.heading());
-    let width = curve.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
+    let width = column(curve.taps.iter().map(|tap| &tap.tap), 3);
     write!(text, "  {:<width$}{NUMBERS}", "tap")?;
     for point in &curve.taps {
         write!(text, "  {:<width$}{}", point.tap, numbers(point))?;
@@ -55,10 +54,8 @@ fn table(curves: &[ModelCurve]) -> String {
         None => tail(&it.model, 32),
         Some(seed) => format!("{}, random {seed}", tail(&it.model, 32)),
     };
-    let longest = |of: &dyn Fn(&ModelCurve) -> usize, least: usize| curves.iter().map(of).max().unwrap_or(0).max(least);
-    let width = longest(&|it| model(it).chars().count(), "model".len());
-    let taps = |it: &ModelCurve| it.curve.taps.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0);
-    let tap_width = longest(&taps, "tap".len());
+    let width = column(&curves.iter().map(model).collect::<Vec<_>>(), "model".len());
+    let tap_width = column(curves.iter().flat_map(|it| &it.curve.taps).map(|tap| &tap.tap), "tap".len());
     let mut text =
         format!("{:<width$}  repeats     N    k  {:<14}  {:<tap_width$}{NUMBERS}", "model", "similarity", "tap");
     for it in curves {
@@ -82,20 +79,18 @@ fn table(curves: &[ModelCurve]) -> String {
 
 /// What the graphs say beyond Q, tap by tap, and the classes at the last tap.
 fn details(it: &ModelCurve, has_heading: bool) -> Result<String, std::fmt::Error> {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
-    let percent = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1} %", 100.0 * value));
     let mut text = match has_heading {
         true => format!("\n{}\n", it.heading()),
         false => String::new(),
     };
-    let width = it.details.iter().map(|tap| tap.tap.chars().count()).max().unwrap_or(0).max(3);
+    let width = column(it.details.iter().map(|tap| &tap.tap), 3);
     let head = "tap";
     writeln!(text, "  {head:<width$}  kNN accuracy  hub skewness  never chosen  weakest class")?;
     for (point, tap) in it.curve.taps.iter().zip(&it.details) {
-        let (accuracy, never) = (percent(tap.knn_accuracy), percent(tap.never_chosen));
-        let skewness = number(point.hubness.map(|hub| hub.skewness));
+        let (accuracy, never) = (share(tap.knn_accuracy), share(tap.never_chosen));
+        let skewness = number(point.hubness.map(|hub| hub.skewness), 3);
         let weakest = tap.weakest().map_or("–".to_owned(), |class| {
-            format!("{} (separation {})", it.class_name(class.class), number(class.separation))
+            format!("{} (separation {})", it.class_name(class.class), number(class.separation, 3))
         });
         writeln!(text, "  {:<width$}  {accuracy:>12}  {skewness:>12}  {never:>12}  {weakest}", tap.tap)?;
     }
@@ -109,18 +104,16 @@ fn details(it: &ModelCurve, has_heading: bool) -> Result<String, std::fmt::Error
 const CLASSES: usize = 20;
 
 fn classes(it: &ModelCurve, tap: &TapDetails) -> Result<String, std::fmt::Error> {
-    let mut classes: Vec<_> = tap.classes.iter().collect();
-    let by_separation = |separation: Option<f64>| separation.unwrap_or(f64::INFINITY);
-    classes.sort_by(|a, b| by_separation(a.separation).total_cmp(&by_separation(b.separation)));
+    let mut classes = tap.weakest_first();
     let more = classes.len().saturating_sub(CLASSES);
     classes.truncate(CLASSES);
     let names: Vec<String> = classes.iter().map(|class| it.class_name(class.class)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let width = column(&names, 5);
     let mut text = format!("  classes at {}, the weakest first; their shares sum to Q\n", tap.tap);
     let head = "class";
     writeln!(text, "  {head:<width$}  share of Q  separation")?;
     for (class, name) in classes.iter().zip(names) {
-        let separation = class.separation.map_or("–".to_owned(), |value| format!("{value:.3}"));
+        let separation = number(class.separation, 3);
         writeln!(text, "  {name:<width$}  {:>10.4}  {separation:>10}", class.q)?;
     }
     if more > 0 {
