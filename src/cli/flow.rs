@@ -40,7 +40,7 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
         }
         let steps = model.steps(&images);
         work.begin(label);
-        let flow = model.flow(&images, (args.k, similarity), &mut |done| work.tell(label, done, steps));
+        let flow = model.flow(&images, args.k, similarity, &mut |done| work.tell(label, done, steps));
         match outcome.settle(&mut work, flow.map_err(|problem| runtime(format!("{label}: {problem}")))) {
             ControlFlow::Break(()) => break,
             ControlFlow::Continue(None) => (),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::ReportArgs;
 use super::{CliError, Exit, look, print, print_coloured};
 use crate::atomic_file::write_file;
-use crate::report::study::{STUDIES, Study, TextOptions};
+use crate::report::study::{STUDIES, Study, TEXT, TextOptions};
 use crate::study::results::study_of;
 
 /// The JSON file of a study.
@@ -49,46 +49,32 @@ fn file_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
 
 impl StoredStudy {
     pub(super) fn render(&self, args: &ReportArgs) -> Result<Exit, CliError> {
-        let runtime = |problem| CliError::Runtime(format!("{}: {problem}", self.file.display()));
-        let Some(format) = self.format(args)? else {
-            let text = (self.study.text)(&self.json, &TextOptions::new(look())).map_err(runtime)?;
-            match &args.output {
-                Some(file) => write_file(file, text.as_bytes())?,
-                None => print_coloured(&text)?,
-            }
-            return Ok(Exit::Pass);
-        };
-        let bytes = (self.study.render)(&self.json, format).map_err(runtime)?;
+        let format = self.format(args)?;
+        let bytes = (self.study.render)(&self.json, format, &TextOptions::new(look()))
+            .map_err(|problem| CliError::Runtime(format!("{}: {problem}", self.file.display())))?;
         match &args.output {
             Some(file) => write_file(file, &bytes)?,
+            None if format == TEXT => print_coloured(&String::from_utf8_lossy(&bytes))?,
             None => print(&String::from_utf8_lossy(&bytes))?,
         }
         Ok(Exit::Pass)
     }
 
-    /// By name, or by the name or the ending of the output; `None` is the text.
-    fn format(&self, args: &ReportArgs) -> Result<Option<&'static str>, CliError> {
+    /// By name, or by the name or the ending of the output.
+    fn format(&self, args: &ReportArgs) -> Result<&'static str, CliError> {
         let formats = (self.study.formats)();
-        let known = || formats.iter().map(|[format, _]| *format).collect::<Vec<_>>().join(", ");
-        let (wanted, found) = match (&args.format, &args.output) {
-            (None, None) => return Ok(None),
-            (Some(name), _) => (name.clone(), formats.iter().find(|[format, _]| format == name)),
+        let wanted = match (&args.format, &args.output) {
+            (Some(name), _) => name.clone(),
+            (None, None) => TEXT.to_owned(),
             (None, Some(output)) => {
                 let name = output.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-                let ending = name.rsplit('.').next().unwrap_or_default().to_owned();
                 let own = formats.iter().find(|[_, file]| name.ends_with(file));
-                let found = own.or_else(|| formats.iter().find(|[format, _]| *format == ending));
-                (if ending == "txt" { "text".to_owned() } else { ending }, found)
+                own.map_or_else(|| name.rsplit('.').next().unwrap_or_default().to_owned(), |own| own[0].to_owned())
             }
         };
-        match (found, wanted.as_str()) {
-            (Some([format, _]), _) => Ok(Some(format)),
-            (None, "text") => Ok(None),
-            (None, _) => Err(CliError::Usage(format!(
-                "advmod {} has no format {wanted:?}; known: text, {}",
-                self.study.name,
-                known()
-            ))),
-        }
+        formats.iter().map(|[format, _]| *format).find(|format| *format == wanted).ok_or_else(|| {
+            let known: Vec<&str> = formats.iter().map(|[format, _]| *format).collect();
+            CliError::Usage(format!("advmod {} has no format {wanted:?}; known: {}", self.study.name, known.join(", ")))
+        })
     }
 }

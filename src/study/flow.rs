@@ -62,7 +62,8 @@ impl FlowModel {
     pub fn flow(
         &self,
         images: &AttackedImages,
-        (k, similarity): (usize, Similarity),
+        k: usize,
+        similarity: Similarity,
         progress: &mut Progress<'_>,
     ) -> Result<Flow, String> {
         let n = images.labels.len();

@@ -84,15 +84,16 @@ pub struct Study {
     pub name: &'static str,
     /// Name of the JSON file.
     pub file: &'static str,
-    /// The formats, and the names of their files.
+    /// The formats, and how the names of their files end; the text for people is the first.
     pub formats: fn() -> Vec<[&'static str; 2]>,
     /// The JSON Schema of the file.
     pub schema: fn() -> Value,
     /// Makes a format out of the JSON file's content.
-    pub render: fn(json: &[u8], format: &str) -> Result<Vec<u8>, String>,
-    /// Makes the text for people out of it.
-    pub text: fn(json: &[u8], options: &TextOptions) -> Result<String, String>,
+    pub render: fn(json: &[u8], format: &str, options: &TextOptions) -> Result<Vec<u8>, String>,
 }
+
+/// The format for people, which has no file in a study's folder.
+pub const TEXT: &str = "text";
 
 /// Every study. A new one is a result in `study/results/`, a file here and a line.
 pub static STUDIES: &[Study] = &[
@@ -109,18 +110,18 @@ impl Study {
         Self {
             name: R::STUDY,
             file: R::FILE,
-            formats: || R::FILES.iter().map(|file| [file.format, file.name]).collect(),
+            formats: || {
+                let files = R::FILES.iter().map(|file| [file.format, file.name]);
+                std::iter::once([TEXT, ".txt"]).chain(files).collect()
+            },
             schema: schema::<R>,
-            render: |json, format| {
+            render: |json, format, options| {
                 let result: R = parse(json)?;
-                let file = R::FILES.iter().find(|file| file.format == format);
-                let file = file.ok_or_else(|| format!("no format of {} is called {format:?}", R::STUDY))?;
-                match (file.missing)(&result) {
-                    Some(reason) => Err(reason),
-                    None => Ok((file.render)(&result)),
+                match R::FILES.iter().find(|file| file.format == format) {
+                    None => Ok(result.text(options).into_bytes()),
+                    Some(file) => (file.missing)(&result).map_or_else(|| Ok((file.render)(&result)), Err),
                 }
             },
-            text: |json, options| Ok(parse::<R>(json)?.text(options)),
         }
     }
 }
