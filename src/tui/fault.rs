@@ -4,7 +4,7 @@
 ///
 /// # Panics
 /// That is what it is for.
-pub fn strike(place: &str) {
+pub(crate) fn strike(place: &str) {
     assert!(
         std::env::var_os("ADVMOD_PANIC").is_none_or(|wanted| wanted != place),
         "a panic of the {place} was asked for"

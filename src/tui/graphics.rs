@@ -34,7 +34,7 @@ pub enum Choice {
 }
 
 /// A terminal that draws images.
-pub struct Graphics {
+pub(crate) struct Graphics {
     picker: Picker,
     /// What was drawn last: encoding is slow, so it is kept while the same images stand at the same places.
     drawn: Vec<(Rect, Picture, Protocol)>,
@@ -59,7 +59,7 @@ fn protocol(choice: Choice, variable: impl Fn(&str) -> Option<String>) -> Option
 
 impl Graphics {
     /// For this terminal, if it draws images and says how large its cells are.
-    pub fn new(choice: Choice) -> Option<Self> {
+    pub(crate) fn new(choice: Choice) -> Option<Self> {
         let protocol = protocol(choice, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         let size = window_size().ok()?;
         let cell = |pixels: u16, cells: u16| pixels.checked_div(cells).filter(|&pixels| pixels > 0);
@@ -71,28 +71,24 @@ impl Graphics {
     }
 
     /// Draws the images of the screen over the places that the view has left for them.
-    pub fn draw(&mut self, frame: &mut Frame<'_>, app: &App, theme: Theme) {
-        let slots = view::pictures(frame.area(), app, theme);
-        self.drawn.retain(|(area, picture, _)| slots.iter().any(|(slot, wanted)| slot == area && wanted == picture));
-        for (area, picture) in slots {
-            if !self.drawn.iter().any(|(slot, drawn, _)| *slot == area && *drawn == picture) {
-                let size = Size::new(area.width, area.height);
+    pub(crate) fn draw(&mut self, frame: &mut Frame<'_>, app: &App, theme: Theme) {
+        let mut before = std::mem::take(&mut self.drawn);
+        for (area, picture) in view::pictures(frame.area(), app, theme) {
+            let kept = before.iter().position(|(slot, drawn, _)| *slot == area && *drawn == picture);
+            let protocol = kept.map(|place| before.swap_remove(place).2).or_else(|| {
                 let resize = Resize::Scale(Some(FilterType::Nearest));
-                // What cannot be encoded leaves its place empty; its numbers stand below.
-                if let Ok(protocol) = self.picker.new_protocol(image(&picture), size, resize) {
-                    self.drawn.push((area, picture.clone(), protocol));
-                }
-            }
-            if let Some((_, _, protocol)) =
-                self.drawn.iter().find(|(slot, drawn, _)| *slot == area && *drawn == picture)
-            {
-                frame.render_widget(Image::new(protocol), area);
+                self.picker.new_protocol(image(&picture), Size::new(area.width, area.height), resize).ok()
+            });
+            // What cannot be encoded leaves its place empty; its numbers stand below.
+            if let Some(protocol) = protocol {
+                frame.render_widget(Image::new(&protocol), area);
+                self.drawn.push((area, picture, protocol));
             }
         }
     }
 
     /// Forgets what was drawn: the terminal was cleared.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.drawn.clear();
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// What comes from the terminal.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// A key, the mouse, a new size.
     Event(Event),
     /// The terminal has gone away, or can no longer be read.
@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The system's, where there is no thread to be had.
-pub fn listen() -> io::Result<Receiver<Input>> {
+pub(crate) fn listen() -> io::Result<Receiver<Input>> {
     let (sender, receiver) = unbounded();
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
         if read(&sender).is_err() {

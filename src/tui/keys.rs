@@ -213,7 +213,7 @@ const fn attacks(keys: &'static [Key], shown: &'static str, command: Command, he
 }
 
 /// Every key that does something. What stands first wins the room in the footer.
-pub static BINDINGS: &[Binding] = &[
+pub(crate) static BINDINGS: &[Binding] = &[
     HELP,
     QUIT.help(Group::Global, "quit; asks while a run goes on"),
     bind(&[letter('1')], "1-5", Command::Show(Screen::Overview))
@@ -316,17 +316,17 @@ pub static BINDINGS: &[Binding] = &[
 ];
 
 /// The bindings of a screen, in their order.
-pub fn of(screen: Screen) -> impl Iterator<Item = &'static Binding> {
+pub(crate) fn of(screen: Screen) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(move |it| it.screens.is_empty() || it.screens.contains(&screen))
 }
 
 /// The command of a key on a screen.
-pub fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
+pub(crate) fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
     find(of(screen), key)
 }
 
 /// The command of a key in a table without screens.
-pub fn command_in(bindings: &'static [Binding], key: KeyEvent) -> Option<Command> {
+pub(crate) fn command_in(bindings: &'static [Binding], key: KeyEvent) -> Option<Command> {
     find(bindings.iter(), key)
 }
 

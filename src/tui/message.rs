@@ -33,16 +33,12 @@ pub enum Msg {
     Suspend,
     /// Images that were asked for.
     Looked(Box<Look>),
-    /// The images were written to these files, or why not.
-    PicturesSaved(Result<String, String>),
-    /// The results so far were written to this folder, or why not.
-    Exported(Result<String, String>),
+    /// What was to be written is: where to find it, or why not.
+    Written(Result<String, String>),
     /// The attacks that wait, in their order.
     Queue(Vec<usize>),
     /// What the plan file would be, or why there cannot be one.
     PlanDrafted(Result<PlanDraft, String>),
-    /// The plan file was written, or why not.
-    PlanSaved(Result<String, String>),
 }
 
 /// What is under the mouse.

@@ -6,17 +6,17 @@
 //! training.
 
 pub mod app;
-pub mod attacks;
+pub(crate) mod attacks;
 pub mod dynamics;
 pub mod gallery;
-pub mod graphics;
-pub mod input;
-pub mod keys;
+pub(crate) mod graphics;
+pub(crate) mod input;
+pub(crate) mod keys;
 pub mod message;
-pub mod runtime;
-pub mod samples;
+pub(crate) mod runtime;
+pub(crate) mod samples;
 pub mod state;
-pub mod terminal;
+pub(crate) mod terminal;
 pub mod theme;
 pub mod update;
 pub mod view;
@@ -24,7 +24,7 @@ pub mod view;
 mod steps;
 
 #[cfg(debug_assertions)]
-pub mod fault;
+pub(crate) mod fault;
 
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 static SHELLS_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// The terminal, while it is ours.
-pub struct Session {
+pub(crate) struct Session {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     graphics: Option<Graphics>,
     stderr: Option<PipeWriter>,
@@ -44,7 +44,7 @@ impl Session {
     ///
     /// # Errors
     /// The system's; the terminal is as before then.
-    pub fn open(graphics: Option<Graphics>) -> io::Result<Self> {
+    pub(crate) fn open(graphics: Option<Graphics>) -> io::Result<Self> {
         restore_on_panic();
         let (sender, lines) = unbounded();
         // Where stderr is a file, nothing that is written there disturbs the screen.
@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// What was written to stderr since the last look.
-    pub fn stderr(&self) -> impl Iterator<Item = String> + '_ {
+    pub(crate) fn stderr(&self) -> impl Iterator<Item = String> + '_ {
         self.lines.try_iter()
     }
 
@@ -75,7 +75,7 @@ impl Session {
     ///
     /// # Errors
     /// The terminal's.
-    pub fn draw(&mut self, app: &App, theme: Theme) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, app: &App, theme: Theme) -> io::Result<()> {
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
         self.terminal.draw(|frame| {
             view::draw(frame, app, theme);
@@ -90,7 +90,7 @@ impl Session {
     ///
     /// # Errors
     /// The terminal's.
-    pub fn paint(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub(crate) fn paint(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
         self.terminal.draw(paint)?;
         execute!(io::stdout(), EndSynchronizedUpdate)
@@ -100,7 +100,7 @@ impl Session {
     ///
     /// # Errors
     /// The terminal's.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         // Not `Terminal::clear`: it asks the terminal for its cursor and waits for an answer that may never come.
         execute!(io::stdout(), Clear(ClearType::All))?;
         self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
@@ -112,7 +112,7 @@ impl Session {
     ///
     /// # Errors
     /// The terminal's.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         emulate_default_handler(SIGTSTP)?;
         self.take()?;

@@ -40,21 +40,10 @@ fn respond(app: &mut App, msg: Msg) -> Option<Effect> {
         Msg::Looked(look) => app.ui.samples.show(*look),
         Msg::Queue(queue) => app.ui.attacks.queue = queue,
         Msg::PlanDrafted(draft) => attacks::drafted(app, draft),
-        Msg::Exported(result) => written(app, result, |folder| format!("results so far are in {folder}")),
-        Msg::PicturesSaved(result) => written(app, result, |files| format!("written: {files}")),
-        Msg::PlanSaved(result) => {
-            written(app, result, |name| format!("the attacks are in {name}; advmod audit --plan {name} runs them"));
-        }
+        Msg::Written(Ok(text)) => app.notify(Level::Info, text),
+        Msg::Written(Err(error)) => app.notify(Level::Error, error),
     }
     None
-}
-
-/// Says what was written, or why it could not be.
-fn written(app: &mut App, result: Result<String, String>, said: impl Fn(&str) -> String) {
-    match result {
-        Ok(name) => app.notify(Level::Info, said(&name)),
-        Err(error) => app.notify(Level::Error, error),
-    }
 }
 
 fn take(app: &mut App, feed: Feed) -> Option<Effect> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::text::clip;
-use crate::stats::finite_range;
+use crate::stats::{finite_range, round_step};
 use crate::text::names::tail;
 
 /// A chart; panels stand below each other over the same x axis.
@@ -157,9 +157,7 @@ pub(in crate::report) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64)
 fn ruler((low, high): (f64, f64)) -> (f64, f64, f64) {
     // A flat line needs a scale too.
     let high = if high - low < 1e-6 { low + 1.0 } else { high };
-    let span = high - low;
-    let power = 10.0_f64.powf((span / 3.0).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * power).into_iter().find(|&it| span / it <= 5.0).unwrap_or(span);
+    let step = round_step((high - low) / 5.0);
     ((low / step).floor() * step, (high / step).ceil() * step, step)
 }
 

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 pub use heatmap::{Heatmap, heatmaps};
 
+use crate::stats::round_step;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineChart {
     pub title: String,
@@ -196,10 +198,8 @@ fn dots(
 
 /// Where the vertical axis has lines: round numbers, of which some six are in the range.
 fn levels((low, high): (f64, f64)) -> Vec<f64> {
-    let rough = (high - low).max(f64::MIN_POSITIVE) / 6.0;
-    let decade = 10_f64.powf(rough.log10().floor());
     // Up to rounding, as many steps as fit.
-    let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * decade).into_iter().find(|it| *it >= rough * 0.999).unwrap_or(rough);
+    let step = round_step((high - low).max(f64::MIN_POSITIVE) / 6.0 * 0.999);
     let (first, last) = ((low / step - 1e-6).ceil() as i64, (high / step + 1e-6).floor() as i64);
     (first..=last).take(20).map(|at| at as f64 * step).collect()
 }

@@ -16,7 +16,7 @@ const PLAN_FILE: &str = "advmod.toml";
 ///
 /// # Errors
 /// A sentence, where there cannot be one.
-pub fn draft(app: &App) -> Result<PlanDraft, String> {
+pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
     let cannot = |why: String| format!("cannot save to {PLAN_FILE}: {why}");
     let before = present(PLAN_FILE).map_err(cannot)?;
     let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
@@ -50,7 +50,7 @@ fn present(name: &str) -> Result<Option<String>, String> {
 ///
 /// # Errors
 /// A sentence, where it cannot be written.
-pub fn save(draft: &PlanDraft) -> Result<String, String> {
+pub(crate) fn save(draft: &PlanDraft) -> Result<String, String> {
     if present(&draft.name)? != draft.before {
         return Err(format!("{} has changed in the meantime; press W again", draft.name));
     }

@@ -1,7 +1,7 @@
 //! The Attacks screen: the run's attacks in their order, those that can be added, and the form of one of them.
 
-pub mod act;
-pub mod file;
+pub(crate) mod act;
+pub(crate) mod file;
 
 use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;

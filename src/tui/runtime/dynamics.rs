@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_millis(33);
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(folder: &Path, theme: Theme) -> io::Result<Option<i32>> {
+pub(crate) fn run(folder: &Path, theme: Theme) -> io::Result<Option<i32>> {
     // The last tap, of however many there will be.
     let mut app = App { folder: folder.display().to_string(), tap: usize::MAX, theme, ..App::default() };
     let mut watched = Watched::new(folder);

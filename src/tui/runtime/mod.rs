@@ -1,6 +1,6 @@
 //! The loop: keys, signals and events in, frames out.
 
-pub mod dynamics;
+pub(crate) mod dynamics;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ const BURST: usize = 4096;
 
 /// What the interface was left with.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Everything that had come.
     pub audit: AuditState,
     /// Whether it was left at once, with a run still going on.
@@ -52,7 +52,7 @@ pub struct Ended {
 
 /// What the interface begins with.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// Where the events come from.
     pub source: Source,
     /// The plan as written, where the run is this process's.
@@ -68,7 +68,7 @@ pub struct Opening {
 ///
 /// # Errors
 /// The terminal's; it is given back in any case.
-pub fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
+pub(crate) fn run(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> io::Result<Ended> {
     let Opening { source, plan, folder, theme, graphics } = opening;
     let graphics = Graphics::new(graphics).filter(|_| theme.color && !theme.ascii);
     let theme = Theme { graphics: graphics.is_some(), ..theme };
@@ -229,7 +229,7 @@ impl Loop<'_> {
             }
             Effect::SavePictures => {
                 let saved = samples::save(&self.app, Path::new(""));
-                update(&mut self.app, Msg::PicturesSaved(saved));
+                update(&mut self.app, Msg::Written(saved.map(|files| format!("written: {files}"))));
             }
             Effect::DraftPlan => {
                 let draft = file::draft(&self.app);
@@ -237,14 +237,17 @@ impl Loop<'_> {
             }
             Effect::SavePlan => {
                 if let Some(draft) = self.app.ui.attacks.plan_file.take() {
-                    update(&mut self.app, Msg::PlanSaved(file::save(&draft)));
+                    let said = |name| format!("the attacks are in {name}; advmod audit --plan {name} runs them");
+                    update(&mut self.app, Msg::Written(file::save(&draft).map(said)));
                 }
             }
             Effect::Export => {
                 self.app.refresh();
-                let none = || Err("there are no results yet".to_owned());
-                let result = self.app.report.as_ref().map_or_else(none, |report| export(report, &self.gallery));
-                update(&mut self.app, Msg::Exported(result));
+                let folder = match &self.app.report {
+                    Some(report) => export(report, &self.gallery),
+                    None => Err("there are no results yet".to_owned()),
+                };
+                update(&mut self.app, Msg::Written(folder.map(|folder| format!("results so far are in {folder}"))));
             }
         }
         Ok(None)

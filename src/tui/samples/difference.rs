@@ -4,7 +4,7 @@ use super::super::state::samples::Gain;
 use crate::store::pixels::Picture;
 
 /// The change from one image to another, and what its colours mean. Both must have the same shape.
-pub fn difference(clean: &Picture, adversarial: &Picture, gain: Gain) -> Option<(Picture, String)> {
+pub(crate) fn difference(clean: &Picture, adversarial: &Picture, gain: Gain) -> Option<(Picture, String)> {
     if clean.shape != adversarial.shape || clean.pixels.len() != adversarial.pixels.len() {
         return None;
     }

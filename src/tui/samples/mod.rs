@@ -1,6 +1,6 @@
 //! The Samples screen: which images are listed, which one is looked at and how.
 
-pub mod difference;
+pub(crate) mod difference;
 
 use std::path::Path;
 

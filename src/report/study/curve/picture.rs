@@ -2,6 +2,7 @@
 
 use crate::modularity::{Curve, TapPoint};
 use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::stats::finite_range;
 use crate::study::results::curve::{CurveResult, ModelCurve};
 use crate::text::names::tail;
 
@@ -28,12 +29,10 @@ pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>, others: &[f64]) -> (
         let (q, deviation) = (point.q?, point.std_dev.unwrap_or(0.0));
         Some([q - deviation, q + deviation])
     };
-    let all: Vec<f64> =
-        curves.flat_map(|it| &it.taps).filter_map(ends).flatten().chain(others.iter().copied()).collect();
-    let (low, high) =
-        all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &it| (low.min(it), high.max(it)));
+    let all = curves.flat_map(|it| &it.taps).filter_map(ends).flatten().chain(others.iter().copied());
     // A step more where both are the same.
-    if low <= high { ((10.0 * low).floor() / 10.0, (10.0 * high + 1e-9).floor() / 10.0 + 0.1) } else { (0.0, 1.0) }
+    let outwards = |(low, high): (f64, f64)| ((10.0 * low).floor() / 10.0, (10.0 * high + 1e-9).floor() / 10.0 + 0.1);
+    finite_range(all).map_or((0.0, 1.0), outwards)
 }
 
 /// Curves over the same taps that stand in one chart.
