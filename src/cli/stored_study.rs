@@ -20,15 +20,11 @@ pub(super) fn find(path: &Path) -> Result<Option<StoredStudy>, CliError> {
     let Some(file) = file_of(path)? else { return Ok(None) };
     let Ok(json) = std::fs::read(&file) else { return Ok(None) };
     let Some(name) = study_of(&json) else { return Ok(None) };
-    match STUDIES.iter().find(|study| study.name == name) {
-        Some(study) => Ok(Some(StoredStudy { study, file, json })),
-        None => {
-            let known: Vec<&str> = STUDIES.iter().map(|study| study.name).collect();
-            let problem =
-                format!("{}: no study of advmod is called {name:?}; known: {}", file.display(), known.join(", "));
-            Err(CliError::Runtime(problem))
-        }
-    }
+    let study = STUDIES.iter().find(|study| study.name == name).ok_or_else(|| {
+        let known = STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
+        CliError::Runtime(format!("{}: no study of advmod is called {name:?}; known: {known}", file.display()))
+    })?;
+    Ok(Some(StoredStudy { study, file, json }))
 }
 
 fn file_of(path: &Path) -> Result<Option<PathBuf>, CliError> {

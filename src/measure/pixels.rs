@@ -8,6 +8,7 @@ use crate::data::Images;
 use crate::model::upload::upload;
 
 /// A set of samples whose pixels can be fetched in ranges.
+#[expect(clippy::len_without_is_empty, reason = "nothing asks whether there are no samples")]
 pub trait PixelSource {
     fn len(&self) -> usize;
 

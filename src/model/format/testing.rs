@@ -13,15 +13,15 @@ pub(super) enum Py {
     Int(i64),
     Float(f64),
     Text(String),
-    Tuple(Vec<Py>),
-    Dict(Vec<(Py, Py)>),
+    Tuple(Vec<Self>),
+    Dict(Vec<(Self, Self)>),
     Global(&'static str, &'static str),
     /// `callable(*args)`.
-    Call(Box<Py>, Vec<Py>),
+    Call(Box<Self>, Vec<Self>),
     /// An object of the tuple's kind outside the pickle.
-    Persistent(Vec<Py>),
+    Persistent(Vec<Self>),
     /// An `OrderedDict` with the attribute `_metadata`, as `state_dict()` returns it.
-    Ordered(Vec<(Py, Py)>),
+    Ordered(Vec<(Self, Self)>),
 }
 
 pub(super) fn text(text: &str) -> Py {
