@@ -34,5 +34,7 @@ pub mod text;
 
 pub mod atomic_file;
 
+pub mod exit;
+
 /// The libtorch version that the `tch` dependency binds.
 pub const LIBTORCH_VERSION: &str = "2.11.0";

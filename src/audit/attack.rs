@@ -193,10 +193,22 @@ pub fn spec(sweep: &[ResolvedAttack]) -> String {
     format!("{}:{}", sweep[0].name, pairs.join(","))
 }
 
-/// Names each attack uniquely and writes its parameters out; `sweeps` says for each to which sweep it belongs.
-pub(super) fn label(attacks: &[AttackConfig], sweeps: &[Option<usize>]) -> Vec<ResolvedAttack> {
+/// Whether two neighbours in a list of attacks belong to one sweep.
+pub(super) fn in_one_sweep(a: &ResolvedAttack, b: &ResolvedAttack) -> bool {
+    a.sweep.is_some() && a.sweep == b.sweep
+}
+
+/// An attack that can run, and the place of the first attack of the sweep that it belongs to.
+#[derive(Debug)]
+pub(super) struct Configured {
+    pub config: AttackConfig,
+    pub sweep: Option<usize>,
+}
+
+/// Names each attack uniquely and writes its parameters out.
+pub(super) fn label(attacks: &[Configured]) -> Vec<ResolvedAttack> {
     let mut labelled: Vec<ResolvedAttack> = Vec::with_capacity(attacks.len());
-    for (config, &sweep) in attacks.iter().zip(sweeps) {
+    for &Configured { ref config, sweep } in attacks {
         let name = config.spec.id;
         let before = labelled.iter().filter(|other| other.name == name).count();
         let label = if before == 0 { name.to_owned() } else { format!("{name}-{}", before + 1) };

@@ -29,11 +29,11 @@ struct Orders {
 
 /// An attack that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Waiting {
+pub(super) struct Waiting {
     /// Its place in the plan.
-    attack: usize,
+    pub attack: usize,
     /// The first attack of the ε sweep that it belongs to.
-    sweep: Option<usize>,
+    pub sweep: Option<usize>,
 }
 
 /// What the engine does next.
@@ -133,11 +133,9 @@ impl Control {
         });
     }
 
-    /// The engine's: these attacks wait now, each with the first attack of its sweep.
-    pub(super) fn enqueue(&self, attacks: impl IntoIterator<Item = (usize, Option<usize>)>) {
-        self.change(|orders| {
-            orders.queue.extend(attacks.into_iter().map(|(attack, sweep)| Waiting { attack, sweep }));
-        });
+    /// The engine's: these attacks wait now.
+    pub(super) fn enqueue(&self, attacks: impl IntoIterator<Item = Waiting>) {
+        self.change(|orders| orders.queue.extend(attacks));
     }
 
     /// The engine's: what comes next, without waiting. Added attacks come first, so that they can be seen to wait.
@@ -192,7 +190,7 @@ mod tests {
     #[test]
     fn attacks_run_in_the_order_asked_for_and_cancelled_ones_not_at_all() {
         let control = Control::default();
-        control.enqueue((0..4).map(|attack| (attack, None)));
+        control.enqueue((0..4).map(|attack| Waiting { attack, sweep: None }));
         control.shift(3, false);
         control.shift(0, false);
         control.cancel(1);
@@ -204,7 +202,8 @@ mod tests {
     #[test]
     fn a_sweep_keeps_its_order_and_others_may_pass_it() {
         let control = Control::default();
-        control.enqueue([(0, Some(0)), (1, Some(0)), (2, None), (3, Some(3)), (4, Some(3))]);
+        let sweeps = [Some(0), Some(0), None, Some(3), Some(3)];
+        control.enqueue((0..).zip(sweeps).map(|(attack, sweep)| Waiting { attack, sweep }));
         control.shift(1, false);
         control.shift(0, true);
         assert_eq!(control.waiting(), [0, 1, 2, 3, 4]);

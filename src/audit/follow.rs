@@ -30,26 +30,13 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum JournalError {
     /// It is not there or not readable.
     #[error("cannot read {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It is something else.
     #[error("{path}: not a journal of an audit; give the run.jsonl of a folder that --out wrote")]
-    NotOne {
-        /// The file.
-        path: PathBuf,
-    },
+    NotOne { path: PathBuf },
     /// It is from a later version.
     #[error("{path}: written by a newer advmod (schema {found}, this one knows {SCHEMA_VERSION})")]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-    },
+    TooNew { path: PathBuf, found: u32 },
 }
 
 /// Reads a whole journal. Lines that are no events keep their place, with their number.

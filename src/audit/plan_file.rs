@@ -1,10 +1,31 @@
-//! Writes a run's attacks into a plan file, and leaves what else is in it as it is.
+//! Plans as text: the one that makes a report again, and a user's with other attacks in it.
 
 use advmod_attacks::config::typed;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
-use super::attack::ResolvedAttack;
+use super::attack::{ResolvedAttack, in_one_sweep};
+use super::command::command;
+use super::job::Job;
 use super::plan::AuditPlan;
+use crate::store::PLAN_FILE;
+
+/// What makes the report of a run again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Again {
+    pub command: String,
+    /// The plan that the command reads; absent where a path in it has no text, and then the command shows what flags can say of it.
+    pub plan_file: Option<String>,
+}
+
+impl Again {
+    pub fn of(job: &Job) -> Self {
+        let settled = job.settled();
+        match with_attacks(None, &settled, &job.plan.attacks) {
+            Ok(text) => Self { command: format!("advmod audit --plan {PLAN_FILE}"), plan_file: Some(text) },
+            Err(_) => Self { command: command(&settled, &job.plan.attacks), plan_file: None },
+        }
+    }
+}
 
 /// Said at the top of a new file.
 const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
@@ -26,7 +47,7 @@ pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[Resolv
         None => new_document(written)?,
     };
     let mut tables = ArrayOfTables::new();
-    for sweep in attacks.chunk_by(|a, b| a.sweep.is_some() && a.sweep == b.sweep) {
+    for sweep in attacks.chunk_by(in_one_sweep) {
         tables.push(table(sweep));
     }
     document.insert("attack", Item::ArrayOfTables(tables));

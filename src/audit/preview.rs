@@ -1,10 +1,10 @@
 //! What an attack would be, before it is added to an audit.
 
-use advmod_attacks::attack::{Passes, Preset, Scale};
+use advmod_attacks::attack::{Passes, Scale};
 use advmod_attacks::config::AttackConfig;
 use advmod_attacks::threat::{Goal, Target};
 
-use super::attack::{ResolvedAttack, label};
+use super::attack::{Configured, ResolvedAttack, label};
 use super::event::AuditStart;
 use super::plan::{AttackPlan, AuditPlan, PlanError};
 
@@ -23,20 +23,21 @@ impl AuditPlan {
     /// # Errors
     /// What adding it would say.
     pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, PlanError> {
-        let preset: Preset = self.preset.as_deref().unwrap_or("standard").parse()?;
         let alone = Self { attack: vec![attack.clone()], ..self.clone() };
-        let (configs, sweeps) = alone.configs(preset)?;
-        let Some(start) = start else { return Ok(Preview { attacks: label(&configs, &sweeps), most: None }) };
-        configs.iter().try_for_each(|config| check_target(config, start.model.classes)).map_err(PlanError::Setting)?;
+        let configured = alone.configured(self.preset()?)?;
+        let attacks = label(&configured);
+        let Some(start) = start else { return Ok(Preview { attacks, most: None }) };
+        let check = |it: &Configured| check_target(&it.config, start.model.classes);
+        configured.iter().try_for_each(check).map_err(PlanError::Setting)?;
         let mut most = Passes::default();
-        for config in &configs {
+        for Configured { config, .. } in &configured {
             let [channels, height, width] = start.data.shape.map(|size| size as u64);
             let (classes, is_targeted) = (start.model.classes as u64, config.goal.is_targeted());
             let one = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted });
             most.forwards = most.forwards.saturating_add(one.forwards);
             most.backwards = most.backwards.saturating_add(one.backwards);
         }
-        Ok(Preview { attacks: label(&configs, &sweeps), most: Some(most) })
+        Ok(Preview { attacks, most: Some(most) })
     }
 }
 

@@ -1,28 +1,32 @@
 //! Going on with a run that was interrupted: the same plan, checked against what is there now.
 
+use std::path::Path;
+
 use super::event::AuditStart;
-use super::plan::{AuditPlan, Job};
+use super::job::Job;
+use super::plan::AuditPlan;
 use super::plan_file::with_attacks;
+use super::resolved::ResolvedPlan;
 use super::state::AuditState;
 
-/// The job that an earlier run has begun, with what it has done already, and its plan.
+/// The job that an earlier run in this folder has begun.
 ///
 /// # Errors
 /// Why it cannot go on, in one line.
-pub fn job(earlier: AuditState) -> Result<(Job, AuditPlan), String> {
+pub fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     let start = earlier.start.as_ref().ok_or("the run in it has not begun; run its command again")?;
     let plan_file = start.plan_file.as_ref().ok_or("a path of its plan is not text; run its command again")?;
     let unreadable = |error: String| format!("its plan cannot be read: {error}");
     let text = with_attacks(Some(plan_file), &AuditPlan::default(), &start.plan.attacks).map_err(unreadable)?;
     let mut plan: AuditPlan = toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
+    plan.out = Some(folder.to_owned());
     // What was not said was decided by the machine.
     (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.clone()));
-    let mut job = plan.clone().resolve().map_err(|error| unreadable(error.to_string()))?;
-    // Where gates stand in their file, and the command, are not in the text.
-    job.plan.gates.clone_from(&start.plan.gates);
-    job.plan.command.clone_from(&start.plan.command);
-    job.earlier = Some(Box::new(earlier));
-    Ok((job, plan))
+    // Where gates stand in their file is not in the text.
+    for (gate, resolved) in plan.gate.iter_mut().zip(&start.plan.gates) {
+        gate.place.clone_from(&resolved.place);
+    }
+    plan.resolve().map_err(|error| unreadable(error.to_string()))
 }
 
 /// Whether what is there now is what the earlier run began with.
@@ -46,7 +50,9 @@ pub(super) fn check(earlier: &AuditStart, now: &AuditStart) -> Result<(), String
     if earlier.plan.device != now.plan.device {
         return changed(format!("it ran on {}, this is {}", earlier.plan.device, now.plan.device));
     }
-    match (earlier.plan == now.plan, earlier.model == now.model, earlier.taps == now.taps) {
+    // How the plan is called does not matter to what it does.
+    let plan = ResolvedPlan { command: earlier.plan.command.clone(), ..now.plan.clone() };
+    match (earlier.plan == plan, earlier.model == now.model, earlier.taps == now.taps) {
         (true, true, true) => Ok(()),
         (false, ..) => changed("its settings read back differently".to_owned()),
         _ => changed("the model reads differently".to_owned()),
@@ -64,18 +70,19 @@ mod tests {
 
     #[test]
     fn the_job_is_the_one_that_was_begun() {
-        let (job, _) = job(earlier()).unwrap();
+        let job = job(&earlier(), Path::new("run")).unwrap();
         let start = earlier().start.unwrap();
-        assert_eq!((job.plan.attacks, job.plan.command), (start.plan.attacks, start.plan.command));
+        assert_eq!((&job.plan.attacks, &job.plan.gates), (&start.plan.attacks, &start.plan.gates));
         assert_eq!((job.plan.threads, job.plan.batch, job.plan.seed), (1, 16, 0));
     }
 
     #[test]
     fn a_run_without_a_plan_cannot_go_on() {
-        assert!(job(AuditState::default()).unwrap_err().contains("has not begun"));
+        let folder = Path::new("run");
+        assert!(job(&AuditState::default(), folder).unwrap_err().contains("has not begun"));
         let mut nameless = earlier();
         nameless.start.as_mut().unwrap().plan_file = None;
-        assert!(job(nameless).unwrap_err().contains("not text"));
+        assert!(job(&nameless, folder).unwrap_err().contains("not text"));
     }
 
     type Change = fn(&mut AuditStart);

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use advmod_attacks::catalog::ATTACKS;
-
 use super::journal::Journal;
 use crate::atomic_file::{self, WriteError};
 use crate::audit::event::AuditEvent;
-use crate::store::{ADVERSARIAL_FOLDER, CLEAN_FILE, JOURNAL_FILE};
+use crate::store::{ADVERSARIAL_FOLDER, CLEAN_FILE, JOURNAL_FILE, is_adversarial};
 
 /// An open run folder.
 #[derive(Debug)]
@@ -31,18 +29,8 @@ impl RunDir {
         let journal = Journal::create(&journal_path).map_err(fail(&journal_path))?;
         // The journal is ours, so nobody else writes here.
         remove_leftovers(path)?;
-        let written = ATTACKS.iter().map(|attack| attack.id);
         let stale = fs::read_dir(&adversarial).map_err(fail(&adversarial))?.flatten().map(|entry| entry.path());
-        let stale = stale.filter(|file| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // Ours are named after the attacks; what else lies there is the user's.
-            let label = name.strip_suffix(".safetensors").or_else(|| name.strip_suffix(".part"));
-            label.is_some_and(|label| {
-                let is_number =
-                    |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok());
-                written.clone().any(|id| label.strip_prefix(id).is_some_and(is_number))
-            })
-        });
+        let stale = stale.filter(|file| is_adversarial(&file.file_name().unwrap_or_default().to_string_lossy()));
         let ours = reports.chain([CLEAN_FILE]);
         for file in ours.map(|name| path.join(name)).chain(stale) {
             match fs::remove_file(&file) {

@@ -1,25 +1,28 @@
 //! `advmod audit`: the headless front-end of the engine.
 
+use std::path::Path;
+
 use super::args::{AuditArgs, SplitArg};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
-use super::recorder::{Conclusion, Recorder};
+use super::recorder::{Ending, Recorder};
 use super::{CliError, Exit, report, setup};
 use crate::audit::control::Control;
-use crate::audit::engine::{self, EngineError};
+use crate::audit::engine::{self, EngineError, Run};
 use crate::audit::event::AuditEvent;
 use crate::audit::gate::GatePlan;
-use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, Job, ModelPlan, PlanError};
+use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
 use crate::audit::resume;
 use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
 use crate::report::lines::{self, Level};
+use crate::store::PLAN_FILE;
 use crate::verdict::change::baseline;
 
 pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
-    let Prepared { job, mut recorder, .. } = prepare(args)?;
-    setup::set_threads(Some(job.plan.threads))?;
+    let Prepared { run, mut recorder } = prepare(args)?;
+    setup::set_threads(Some(run.job.plan.threads))?;
     let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
         state: AuditState::default(),
@@ -28,17 +31,13 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
         interrupt: interrupt.clone(),
         interrupt_shown: false,
     };
-    let finished = engine::run_on_worker(job, recorder.folder(), &Control::with_flag(interrupt.flag()), &mut |event| {
+    let finished = engine::run_on_worker(run, &Control::with_flag(interrupt.flag()), &mut |event| {
         recorder.before(&event).iter().for_each(|earlier| front_end.state.apply(earlier));
         front_end.take(&event);
         recorder.take(&event)
     });
     front_end.progress.finish();
-    recorder.conclude(
-        &front_end.state,
-        finished,
-        Conclusion { format: args.run.format, quiet, stopped: interrupt.exit(), exit_zero: args.gates.exit_zero },
-    )
+    recorder.conclude(&front_end.state, finished, args.ending(quiet, interrupt.exit()))
 }
 
 /// Follows the events of a run.
@@ -80,38 +79,47 @@ impl Headless {
 
 /// A run that can start, or go on.
 pub(super) struct Prepared {
-    /// What to do.
-    pub(super) job: Job,
+    pub(super) run: Run,
     /// Where its results go.
     pub(super) recorder: Recorder,
-    /// The plan as its user wrote it.
-    pub(super) written: AuditPlan,
 }
 
 /// The run of the flags, or the one that `--resume` names.
 pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
-    let Some(folder) = &args.resume else {
-        let written = plan_from(args)?;
-        let recorder = Recorder::new(written.out.clone());
-        let mut job = written.clone().resolve()?;
-        if let Some(file) = &written.baseline {
-            let (report, _) = report::read(file)?;
-            job.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
-        }
-        let recorder = recorder.with_outputs(&args.output)?;
-        return Ok(Prepared { job, recorder, written });
+    let (mut run, recorder) = match &args.resume {
+        None => begin(plan_from(args)?)?,
+        Some(folder) => go_on(folder)?,
     };
+    run.folder = recorder.folder();
+    Ok(Prepared { run, recorder: recorder.with_outputs(&args.output)? })
+}
+
+fn begin(plan: AuditPlan) -> Result<(Run, Recorder), CliError> {
+    let recorder = Recorder::new(plan.out.clone());
+    let file = plan.baseline.clone();
+    let mut run = Run::from(plan.resolve()?);
+    if let Some(file) = &file {
+        let (report, _) = report::read(file)?;
+        run.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
+    }
+    Ok((run, recorder))
+}
+
+fn go_on(folder: &Path) -> Result<(Run, Recorder), CliError> {
     let (run_dir, events) = RunDir::resume(folder)
         .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
     let mut state = AuditState::default();
-    for event in &events {
-        state.apply(event);
+    events.iter().for_each(|event| state.apply(event));
+    let job =
+        resume::job(&state, folder).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
+    Ok((Run { earlier: Some(Box::new(state)), ..Run::from(job) }, Recorder::resumed(run_dir, events)))
+}
+
+impl AuditArgs {
+    /// How the end of a run is told.
+    pub(super) fn ending(&self, quiet: bool, stopped: Exit) -> Ending {
+        Ending { format: self.run.format, quiet, stopped, exit_zero: self.gates.exit_zero }
     }
-    let (job, plan) =
-        resume::job(state).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
-    let written = AuditPlan { out: args.resume.clone(), ..plan };
-    let recorder = Recorder::resumed(run_dir, events).with_outputs(&args.output)?;
-    Ok(Prepared { job, recorder, written })
 }
 
 /// The plan that the flags make, over the plan file's.
@@ -149,10 +157,19 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         threads: run.threads,
         out: args.out.clone(),
     };
-    Ok(match &args.plan {
-        Some(file) => flags.over(AuditPlan::read(file)?),
-        None => flags,
-    })
+    let Some(file) = &args.plan else { return Ok(flags) };
+    let plan = flags.over(AuditPlan::read(file)?);
+    if plan.out.as_ref().is_some_and(|out| is_replaced(file, out)) {
+        let problem = "a run replaces the plan in its folder; move it, or give another folder to --out";
+        return Err(CliError::Usage(format!("{}: {problem}", file.display())));
+    }
+    Ok(plan)
+}
+
+/// Whether a run with results in `out` would write its own plan in this one's place.
+fn is_replaced(plan: &Path, out: &Path) -> bool {
+    let there = std::fs::canonicalize(out.join(PLAN_FILE));
+    there.is_ok_and(|there| std::fs::canonicalize(plan).is_ok_and(|plan| plan == there))
 }
 
 impl From<PlanError> for CliError {
@@ -167,6 +184,63 @@ impl From<EngineError> for CliError {
             EngineError::Model(error) => error.into(),
             EngineError::Gate(problem) => Self::Usage(problem),
             other => Self::Caused(other.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+    use crate::audit::command::command;
+
+    #[test]
+    fn a_command_says_all_of_a_plan_that_flags_can_say() {
+        let path = |name: &str| Some(name.into());
+        let text = |word: &str| Some(word.to_owned());
+        let attack = AttackPlan::parse("pgd:eps=2/255").unwrap();
+        // All of them, so that whoever adds a setting is asked here whether a command has it.
+        let plan = AuditPlan {
+            model: ModelPlan { file: path("it's.pt"), arch: text("a"), normalize: text("n"), input_size: Some(8) },
+            data: DataPlan {
+                path: path("p"),
+                split: text("train"),
+                samples: None,
+                first: Some(9),
+                resize: Some(2),
+                crop: Some(1),
+            },
+            curve: CurvePlan { k: Some(2), similarity: Some("pearson".parse().unwrap()), taps: text("all") },
+            attack: vec![attack.clone()],
+            gate: vec![GatePlan::named("asr.pgd <= 1")],
+            waiver: Vec::new(),
+            preset: text("quick"),
+            stop: None,
+            eight_bit: Some(true),
+            seed: Some(3),
+            device: text("cpu"),
+            batch: Some(4),
+            threads: Some(1),
+            baseline: path("b"),
+            out: None,
+        };
+        let drawn = DataPlan { samples: Some(7), first: None, ..plan.data.clone() };
+        for plan in [AuditPlan { data: drawn, ..plan.clone() }, plan] {
+            let attacks =
+                AuditPlan { attack: vec![attack.clone()], ..AuditPlan::default() }.resolve().unwrap().plan.attacks;
+            // Words between quotes have no spaces here.
+            let command =
+                command(&plan, &attacks).replace("'it'\\''s.pt'", "it's.pt").replace("'asr.pgd <= 1'", "asr.pgd<=1");
+            let Command::Audit(args) = Cli::try_parse_from(command.split(' ')).unwrap().command else {
+                panic!("{command}")
+            };
+            let mut again = plan_from(&args).unwrap();
+            again.attack.clone_from(&plan.attack);
+            again.gate.clone_from(&plan.gate);
+            assert_eq!(again, plan, "{command}");
+            assert_eq!(args.gates.gate, ["asr.pgd<=1"]);
         }
     }
 }

@@ -7,14 +7,15 @@ use super::args::{CurveArgs, SweepArgs};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
-use crate::audit::resolved::quoted;
 use crate::data::Selection;
+use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::Model;
 use crate::model::load::{LoadOptions, load};
 use crate::modularity::Similarity;
 use crate::report::study::TextOptions;
 use crate::study::curve::{Network, SweepPlan, curves};
 use crate::study::results::curve::CurveResult;
+use crate::text::shell::quoted;
 
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
@@ -108,12 +109,12 @@ fn command() -> String {
 /// The flags with their defaults; a value that is given twice counts once.
 fn plan(args: &SweepArgs, repeats: usize, seed: u64) -> SweepPlan {
     let samples = match (&args.first[..], &args.samples[..]) {
-        ([], []) => vec![Selection::Sample { n: 500, seed }],
+        ([], []) => vec![Selection::Sample { n: DEFAULT_SAMPLES, seed }],
         ([], samples) => samples.iter().map(|&n| Selection::Sample { n, seed }).collect(),
         (first, _) => first.iter().map(|&n| Selection::First(n)).collect(),
     };
     SweepPlan {
-        ks: once(if args.k.is_empty() { vec![3] } else { args.k.clone() }),
+        ks: once(if args.k.is_empty() { vec![DEFAULT_K] } else { args.k.clone() }),
         similarities: once(if args.similarity.is_empty() {
             vec![Similarity::default()]
         } else {

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::args::{DiffArgs, OutputFormat};
 use super::{CliError, Exit, print, report};
-use crate::audit::gate::{GatePlan, resolve};
+use crate::audit::gate::GatePlan;
+use crate::audit::gate::check::resolve;
 use crate::report::verdict as lines;
 use crate::verdict::change::{baseline, changes};
 use crate::verdict::gates::{GateState, Verdict, evaluate};

@@ -21,7 +21,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
     let (device, data) = measure::begin(&how.run, &args.data.source)?;
     let plan = CurvePlan {
-        k: args.taps.k.unwrap_or(3),
+        k: args.taps.k(),
         similarity: args.taps.similarity.unwrap_or_default(),
         repeats: how.repeats.unwrap_or(1),
         samples: args.data.selection(how.run.seed),

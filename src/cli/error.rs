@@ -2,28 +2,9 @@
 
 use crate::atomic_file::WriteError;
 use crate::data::DataError;
+use crate::exit::Exit;
 use crate::model::load::ModelError;
 use crate::study::train::TrainError;
-
-/// How the process ends. The numbers are part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Everything was done, and no gate failed.
-    Pass = 0,
-    /// A gate failed.
-    GateFailed = 1,
-    /// The command line or the plan is wrong.
-    Usage = 2,
-    /// Model, data, device or disk.
-    Runtime = 3,
-    /// Nothing could be concluded.
-    Inconclusive = 4,
-    /// Ctrl-C.
-    Interrupted = 130,
-    /// SIGTERM.
-    Terminated = 143,
-}
 
 /// Why a command fails.
 #[derive(Debug, thiserror::Error)]

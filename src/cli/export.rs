@@ -1,6 +1,8 @@
 //! `advmod export`: the adversarial images of a stored run, for other tools.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use advmod_attacks::config::did_you_mean;
@@ -10,7 +12,6 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, report, say, setup};
 use crate::atomic_file::Folder;
-use crate::audit::plan::AuditPlan;
 use crate::audit::stage::rounded::RoundedJudge;
 use crate::report::export::{EXPORTS, Export, ExportError, ExportFormat, Judge};
 use crate::verdict::Report;
@@ -35,41 +36,26 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     let (report, folder) = report::read(&args.run)?;
     let attacks = attacks(&report, &args.attack)?;
     let interrupt = Interrupt::listen()?;
-    let runtime = |path: &std::path::Path, problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
-
     let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
         true => Some(judge(&report).map_err(|problem| {
             let why = "cannot ask the run's model about the rounded pixels";
-            runtime(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
+            runtime(&args.run, &format!("{why}: {problem}; --unjudged exports without its answers"))
         })?),
         false => None,
     };
     let mut classes = model.as_ref().map(|model| |pixels: &[u8]| model.classes(pixels));
     let judge = classes.as_mut().map(|it| it as Judge<'_>);
-
-    let mut shown =
-        Shown { progress: Progress::new(args.progress, quiet), since: Instant::now(), begun: false, total: 0 };
+    let mut shown = Shown { progress: Progress::new(args.progress, quiet), since: Instant::now(), begun: false };
     let stopped = interrupt.clone();
-    let total = std::cell::Cell::new(0);
-    let mut progress = |done| {
-        shown.total = total.get();
-        shown.update(done);
+    let mut progress = |done, total| {
+        shown.update(done, total);
         if stopped.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let mut export = Export::open(&report, &folder, &attacks, judge, &mut progress)
-        .map_err(|error| runtime(&args.run, error.to_string()))?;
-    total.set(export.len());
-    let output = Folder::create(&args.output).map_err(|error| {
-        let problem = format!("cannot export to {}: {error}; give a new folder to --output", args.output.display());
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            CliError::Usage(problem)
-        } else {
-            CliError::Runtime(problem)
-        }
-    })?;
+    let mut export =
+        Export::open(&report, &folder, &attacks, judge, &mut progress).map_err(|error| runtime(&args.run, &error))?;
+    let output = new_folder(&args.output)?;
     let written = (format.write)(&mut export, output.path());
-    let notes = std::mem::take(&mut export.notes);
-    let images = export.len();
+    let (notes, images) = (std::mem::take(&mut export.notes), export.len());
     drop(export);
     shown.progress.finish();
     match written {
@@ -77,17 +63,29 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
             say("interrupted: nothing was written");
             return Ok(interrupt.exit());
         }
-        Err(error @ ExportError::Write { .. }) => return Err(runtime(&args.output, error.to_string())),
-        Err(error) => return Err(runtime(&args.run, error.to_string())),
-        Ok(()) => output.finish().map_err(|error| runtime(&args.output, error.to_string()))?,
+        Err(error @ ExportError::Write { .. }) => return Err(runtime(&args.output, &error)),
+        Err(error) => return Err(runtime(&args.run, &error)),
+        Ok(()) => output.finish().map_err(|error| runtime(&args.output, &error))?,
     }
     if !quiet {
-        for note in &notes {
-            say(note);
-        }
+        notes.iter().for_each(|note| say(note));
         say(&format!("{images} images: {}", args.output.display()));
     }
     Ok(Exit::Pass)
+}
+
+fn runtime(path: &Path, problem: &impl std::fmt::Display) -> CliError {
+    CliError::Runtime(format!("{}: {problem}", path.display()))
+}
+
+fn new_folder(path: &Path) -> Result<Folder, CliError> {
+    Folder::create(path).map_err(|error| {
+        let problem = format!("cannot export to {}: {error}; give a new folder to --output", path.display());
+        match error.kind() {
+            ErrorKind::AlreadyExists => CliError::Usage(problem),
+            _ => CliError::Runtime(problem),
+        }
+    })
 }
 
 fn format(name: &str) -> Result<&'static ExportFormat, CliError> {
@@ -114,11 +112,7 @@ pub(super) fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, 
 
 /// The run's model, by the plan in its report.
 fn judge(report: &Report) -> Result<RoundedJudge, String> {
-    let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
-    let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
-    let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
-    setup::set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
-    RoundedJudge::load(&job, &report.model.sha256, report.data.shape)
+    RoundedJudge::load(&setup::job_of(report)?, &report.model.sha256, report.data.shape)
 }
 
 /// Progress that waits to be worth it.
@@ -126,13 +120,12 @@ struct Shown {
     progress: Progress,
     since: Instant,
     begun: bool,
-    total: u64,
 }
 
 impl Shown {
-    fn update(&mut self, done: u64) {
+    fn update(&mut self, done: u64, total: u64) {
         if !self.begun && self.since.elapsed() >= PATIENCE {
-            self.progress.begin("export", self.total);
+            self.progress.begin("export", total);
             self.begun = true;
         }
         if self.begun {

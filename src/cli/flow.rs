@@ -7,9 +7,9 @@ use super::args::FlowArgs;
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::Work;
 use super::{CliError, Exit, export, report, setup};
-use crate::audit::plan::AuditPlan;
 use crate::model::load::load;
 use crate::store::pixels::PixelFile;
+use crate::store::{CLEAN_FILE, adversarial_file};
 use crate::study::flow::{AttackedImages, FlowModel};
 use crate::study::results::flow::{AttackFlow, FlowResult};
 use crate::verdict::Report;
@@ -73,10 +73,7 @@ fn too_few(n: usize, k: usize) -> Option<String> {
 
 /// The run's model, by the plan in its report.
 fn model(report: &Report) -> Result<FlowModel, String> {
-    let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
-    let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
-    let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
-    setup::set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
+    let job = setup::job_of(report)?;
     let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
     FlowModel::new(model, &report.model.sha256, report.data.shape)
 }
@@ -95,11 +92,11 @@ fn images(report: &Report, attack: &AttackResult, folder: &Path) -> Result<Optio
     };
     let Some(mut adversarial) = open(PixelFile::adversarial(folder, label))? else { return Ok(None) };
     let Some(mut clean) = open(PixelFile::clean(folder))? else {
-        return Err("clean.safetensors is not there; give the folder as the audit left it".to_owned());
+        return Err(format!("{CLEAN_FILE} is not there; give the folder as the audit left it"));
     };
     let unfit = |file: &str| format!("{file} is of another run; give the folder as the audit left it");
     if [&clean, &adversarial].iter().any(|file| file.shape() != report.data.shape) {
-        return Err(unfit("clean.safetensors or adversarial/*.safetensors"));
+        return Err(unfit(&format!("{CLEAN_FILE} or {}", adversarial_file("*"))));
     }
     let mut images = AttackedImages::default();
     for (row, place) in adversarial.samples().to_vec().into_iter().enumerate() {
@@ -109,7 +106,7 @@ fn images(report: &Report, attack: &AttackResult, folder: &Path) -> Result<Optio
             Some((&attack.samples[at], *report.data.labels.get(sample)? as usize, original))
         });
         let Some((result, class, original)) = found else {
-            return Err(unfit(&format!("adversarial/{label}.safetensors")));
+            return Err(unfit(&adversarial_file(label)));
         };
         if class.max(result.prediction as usize) >= report.model.classes {
             return Err(unfit("the report"));

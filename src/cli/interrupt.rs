@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::{CliError, Exit};
@@ -43,6 +43,11 @@ impl Interrupt {
 
     /// The exit code of a run that the signal stopped.
     pub(super) fn exit(&self) -> Exit {
-        if self.signal.load(Ordering::Relaxed) == SIGTERM as usize { Exit::Terminated } else { Exit::Interrupted }
+        exit_of(self.signal.load(Ordering::Relaxed) as i32)
     }
+}
+
+/// The exit code of a run that this signal stopped.
+pub(super) fn exit_of(signal: i32) -> Exit {
+    if matches!(signal, SIGTERM | SIGHUP) { Exit::Terminated } else { Exit::Interrupted }
 }

@@ -34,10 +34,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+pub use crate::exit::Exit;
 use crate::text::heatmap::Look;
 use crate::text::names::harmless;
 use args::{Cli, Command};
-pub use error::{CliError, Exit};
+pub use error::CliError;
 
 /// Parses the arguments, runs the command, prints at most one error, and says how the process should end.
 pub fn run() -> ExitCode {
@@ -67,10 +68,10 @@ pub fn run() -> ExitCode {
         Command::Man(args) => shell::man(args),
     };
     match result {
-        Ok(exit) => ExitCode::from(exit as u8),
+        Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             say(&format!("error: {}", error.message(cli.verbose)));
-            ExitCode::from(error.exit() as u8)
+            ExitCode::from(error.exit().code())
         }
     }
 }
@@ -81,7 +82,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || is_help {
         // A closed pipe is nobody's fault.
         let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+        return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Pass }.code());
     }
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -89,7 +90,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let hints: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("tip: ")).collect();
     let hint = hints.first().map_or(String::new(), |hint| format!("; {hint}"));
     say(&format!("{what}{hint}; see --help"));
-    ExitCode::from(Exit::Usage as u8)
+    ExitCode::from(Exit::Usage.code())
 }
 
 /// A panic on a worker reaches the user as the error that it becomes; Rust's own report of it would only add libtorch's C++ stack.

@@ -13,9 +13,10 @@ use crate::audit::run_dir::RunDir;
 use crate::audit::state::AuditState;
 use crate::report::{self, Evidence, Format, table};
 use crate::verdict::Report;
-use crate::verdict::conclusion::Conclusion as Concluded;
+use crate::verdict::conclusion::Conclusion;
 
 /// Writes the run's folder, where one was asked for.
+#[derive(Default)]
 pub(super) struct Recorder {
     out: Option<PathBuf>,
     run_dir: Option<RunDir>,
@@ -26,12 +27,15 @@ pub(super) struct Recorder {
     disk_error: Option<WriteError>,
 }
 
-/// A file and its format; without one, the table.
-type Output = (PathBuf, Option<&'static Format>);
+struct Output {
+    file: PathBuf,
+    /// Without one, the table.
+    format: Option<&'static Format>,
+}
 
 /// How the end is told.
 #[derive(Clone, Copy)]
-pub(super) struct Conclusion {
+pub(super) struct Ending {
     /// What is printed on stdout.
     pub(super) format: OutputFormat,
     /// Only errors on stderr.
@@ -45,13 +49,12 @@ pub(super) struct Conclusion {
 impl Recorder {
     /// Of a run whose results go to `out`, if anywhere.
     pub(super) fn new(out: Option<PathBuf>) -> Self {
-        Self { out, run_dir: None, earlier: Vec::new(), outputs: Vec::new(), disk_error: None }
+        Self { out, ..Self::default() }
     }
 
     /// Of a run that goes on in its folder.
     pub(super) fn resumed(run_dir: RunDir, earlier: Vec<AuditEvent>) -> Self {
-        let out = Some(run_dir.path().to_owned());
-        Self { out, run_dir: Some(run_dir), earlier, outputs: Vec::new(), disk_error: None }
+        Self { out: Some(run_dir.path().to_owned()), run_dir: Some(run_dir), earlier, ..Self::default() }
     }
 
     /// Also writes the report to these files.
@@ -60,7 +63,7 @@ impl Recorder {
     /// That a file's ending names no format, or that it cannot be written; better now than when the work is done.
     pub(super) fn with_outputs(mut self, files: &[PathBuf]) -> Result<Self, CliError> {
         for file in files {
-            self.outputs.push((file.clone(), by_ending(file)?));
+            self.outputs.push(Output { file: file.clone(), format: by_ending(file)? });
             let unwritable = |source| WriteError { path: file.clone(), source };
             atomic_file::check(file).map_err(unwritable).map_err(|error| CliError::Runtime(error.to_string()))?;
         }
@@ -84,36 +87,37 @@ impl Recorder {
 
     /// Journals an event. `Break` when the disk does not take it.
     pub(super) fn take(&mut self, event: &AuditEvent) -> ControlFlow<()> {
+        let recorded = self.record(event);
+        // Without its journal the run would be lost when it is killed: stop, and keep what there is in memory.
+        self.unless_broken(recorded)
+    }
+
+    fn record(&mut self, event: &AuditEvent) -> Result<(), WriteError> {
         // Not before model and data are there: a run that cannot start leaves an earlier one's results alone. And not later: a folder that
         // cannot be written must not cost an hour of attacking.
         if let (AuditEvent::Started { .. }, Some(out)) = (event, &self.out) {
-            match RunDir::create(out, report::file_names()) {
-                Ok(run_dir) => self.run_dir = Some(run_dir),
-                Err(error) => {
-                    self.disk_error.get_or_insert(error);
-                    return ControlFlow::Break(());
-                }
-            }
+            self.run_dir = Some(RunDir::create(out, report::file_names())?);
         }
-        if let Some(run_dir) = &mut self.run_dir
-            && let Err(error) = run_dir.record(event)
-        {
-            // Without its journal the run would be lost when it is killed: stop, and keep what there is in memory.
-            self.disk_error.get_or_insert(error);
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        self.run_dir.as_mut().map_or(Ok(()), |run_dir| run_dir.record(event))
     }
 
     /// Writes the reports of a run that may go on, so that nothing is lost if it is killed. `Break` when the disk does not take them.
     pub(super) fn write_reports(&mut self, state: &AuditState) -> ControlFlow<()> {
-        if let (Some(run_dir), Some(report)) = (&self.run_dir, Report::new(state))
-            && let Err(error) = write_all(run_dir, &report)
-        {
-            self.disk_error.get_or_insert(error);
-            return ControlFlow::Break(());
+        let written = match (&self.run_dir, Report::new(state)) {
+            (Some(run_dir), Some(report)) => write_all(run_dir, &report),
+            _ => Ok(()),
+        };
+        self.unless_broken(written)
+    }
+
+    fn unless_broken(&mut self, written: Result<(), WriteError>) -> ControlFlow<()> {
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.disk_error.get_or_insert(error);
+                ControlFlow::Break(())
+            }
         }
-        ControlFlow::Continue(())
     }
 
     /// Writes the reports, prints the table and says how to exit.
@@ -121,60 +125,64 @@ impl Recorder {
         self,
         state: &AuditState,
         finished: Result<(), EngineError>,
-        how: Conclusion,
+        how: Ending,
     ) -> Result<Exit, CliError> {
         if let (Some(error), None) = (&self.disk_error, &self.run_dir) {
             return Err(CliError::Runtime(error.to_string()));
         }
         let report = Report::new(state);
         if let Some(report) = &report {
-            let text = match how.format {
-                OutputFormat::Text => table::text(report),
-                OutputFormat::Json => {
-                    serde_json::to_string_pretty(report).expect("plain data always has a JSON form") + "\n"
-                }
-            };
-            // Neither a full disk nor a terminal that has gone away may cost the user the other one.
-            let printed = print(&text);
-            if let Some(run_dir) = &self.run_dir {
-                write_all(run_dir, report)?;
-            }
-            let folder = self.run_dir.as_ref().map(RunDir::path);
-            let evidence = folder.map(|folder| Evidence::read(report, folder)).unwrap_or_default();
-            for (file, format) in &self.outputs {
-                write_file(file, &render(*format, report, &evidence))?;
-            }
-            printed?;
-            if let Some(run_dir) = self.run_dir.as_ref().filter(|_| !how.quiet) {
-                say(&format!("results: {}", run_dir.path().display()));
-            }
+            self.deliver(report, how)?;
         }
         if let Some(error) = self.disk_error {
             return Err(error.into());
         }
         finished?;
-        match report.as_ref().map_or(Concluded::Interrupted, Concluded::of) {
-            Concluded::NothingAttacked => {
-                say(
-                    "inconclusive: the model classifies no clean image correctly, so nothing was attacked; check --normalize and --data",
-                );
-                Ok(Exit::Inconclusive)
-            }
-            Concluded::GateFailed if how.exit_zero => Ok(Exit::Pass),
-            Concluded::GateFailed => Ok(Exit::GateFailed),
-            Concluded::GateUndecided => Ok(Exit::Inconclusive),
-            Concluded::AttacksInvalid => {
-                say("inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above");
-                Ok(Exit::Inconclusive)
-            }
-            Concluded::Passed | Concluded::NoGates => Ok(Exit::Pass),
-            Concluded::BrokeOff => Err(CliError::Runtime("at least one attack failed; its row says so".to_owned())),
-            Concluded::Interrupted => {
-                say("interrupted: what was done is marked incomplete");
-                Ok(how.stopped)
-            }
-        }
+        exit(report.as_ref().map_or(Conclusion::Interrupted, Conclusion::of), how)
     }
+
+    fn deliver(&self, report: &Report, how: Ending) -> Result<(), CliError> {
+        let text = match how.format {
+            OutputFormat::Text => table::text(report),
+            OutputFormat::Json => {
+                serde_json::to_string_pretty(report).expect("plain data always has a JSON form") + "\n"
+            }
+        };
+        // Neither a full disk nor a terminal that has gone away may cost the user the other one.
+        let printed = print(&text);
+        if let Some(run_dir) = &self.run_dir {
+            write_all(run_dir, report)?;
+        }
+        let folder = self.run_dir.as_ref().map(RunDir::path);
+        let evidence = folder.map(|folder| Evidence::read(report, folder)).unwrap_or_default();
+        for Output { file, format } in &self.outputs {
+            write_file(file, &render(*format, report, &evidence)?)?;
+        }
+        printed?;
+        if let Some(folder) = folder.filter(|_| !how.quiet) {
+            say(&format!("results: {}", folder.display()));
+        }
+        Ok(())
+    }
+}
+
+/// How a run ends that came to this, which is said where no table says it.
+fn exit(conclusion: Conclusion, how: Ending) -> Result<Exit, CliError> {
+    match conclusion {
+        Conclusion::NothingAttacked => say(
+            "inconclusive: the model classifies no clean image correctly, so nothing was attacked; check --normalize and --data",
+        ),
+        Conclusion::AttacksInvalid => {
+            say("inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above");
+        }
+        Conclusion::BrokeOff => {
+            return Err(CliError::Runtime("at least one attack failed; its row says so".to_owned()));
+        }
+        Conclusion::Interrupted => say("interrupted: what was done is marked incomplete"),
+        Conclusion::GateFailed if how.exit_zero => return Ok(Exit::Pass),
+        Conclusion::GateFailed | Conclusion::GateUndecided | Conclusion::Passed | Conclusion::NoGates => (),
+    }
+    Ok(conclusion.exit().unwrap_or(how.stopped))
 }
 
 /// Writes the report in every format into the run's folder.

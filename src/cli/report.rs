@@ -9,6 +9,7 @@ use crate::atomic_file::write_file;
 use crate::audit::event::SCHEMA_VERSION;
 use crate::audit::journal;
 use crate::report::{Evidence, FORMATS, Format, table};
+use crate::store::{JOURNAL_FILE, REPORT_FILE};
 use crate::verdict::Report;
 
 /// GitHub refuses step summaries above 1 MiB.
@@ -21,7 +22,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     let format = format(args)?;
     let (report, folder) = read(&args.run)?;
     let evidence = Evidence::read(&report, &folder);
-    let bytes = render(format, &report, &evidence);
+    let bytes = render(format, &report, &evidence)?;
     match &args.output {
         Some(file) => write_file(file, &bytes)?,
         None => print(&String::from_utf8_lossy(&bytes))?,
@@ -33,10 +34,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
 }
 
 /// In a format, or as the table.
-pub(super) fn render(format: Option<&Format>, report: &Report, evidence: &Evidence) -> Vec<u8> {
-    match format {
-        Some(format) => (format.render)(report, evidence),
-        None => table::text(report).into_bytes(),
+pub(super) fn render(format: Option<&Format>, report: &Report, evidence: &Evidence) -> Result<Vec<u8>, CliError> {
+    let Some(format) = format else { return Ok(table::text(report).into_bytes()) };
+    let bytes = (format.render)(report, evidence);
+    match bytes.is_empty() {
+        true => {
+            Err(CliError::Runtime(format!("there is no {} of this run: a path of its plan is not text", format.name)))
+        }
+        false => Ok(bytes),
     }
 }
 
@@ -71,7 +76,7 @@ pub(super) fn by_ending(file: &Path) -> Result<Option<&'static Format>, CliError
 pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
     let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
     let file = match path.is_dir() {
-        true => ["report.json", "run.jsonl"].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
+        true => [REPORT_FILE, JOURNAL_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
         false => Some(path.to_owned()),
     };
     let file =

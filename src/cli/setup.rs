@@ -4,12 +4,15 @@ use std::path::Path;
 
 use super::CliError;
 use super::args::{ReadArgs, SourceArgs, SplitArg};
-use crate::audit::plan::check_threads;
+use crate::audit::job::Job;
+use crate::audit::plan::AuditPlan;
 use crate::data::{Dataset, OpenOptions, Split};
+use crate::measure::fit::check_threads;
 use crate::model::load::LoadOptions;
 use crate::model::native;
 use crate::model::normalize::Normalization;
 use crate::model::program::TapSelection;
+use crate::verdict::Report;
 
 /// `--threads` for libtorch and for our own parallel loops, and malloc's settings. Call once, before any work.
 pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
@@ -20,6 +23,15 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
     // Fails only when a pool exists already, which then has some size: results do not depend on it.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     Ok(())
+}
+
+/// The job that a stored run was, with its threads: what its model is asked again depends on nothing else.
+pub(super) fn job_of(report: &Report) -> Result<Job, String> {
+    let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
+    let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
+    let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
+    set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
+    Ok(job)
 }
 
 /// The flags about reading a model.

@@ -13,12 +13,8 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     let samples = args.data.selection(args.run.seed);
-    let plan = CurvePlan {
-        k: args.taps.k.unwrap_or(3),
-        similarity: args.taps.similarity.unwrap_or_default(),
-        repeats: 1,
-        samples,
-    };
+    let plan =
+        CurvePlan { k: args.taps.k(), similarity: args.taps.similarity.unwrap_or_default(), repeats: 1, samples };
     let seed = args.run.seed.unwrap_or(0);
     let estimate = match args.cka {
         CkaArg::Full => CkaPlan::Full,

@@ -6,6 +6,7 @@ use super::args::ReportArgs;
 use super::{CliError, Exit, look, print, print_coloured};
 use crate::atomic_file::write_file;
 use crate::report::study::{STUDIES, Study, TEXT, TextOptions};
+use crate::store::{JOURNAL_FILE, REPORT_FILE};
 use crate::study::results::study_of;
 
 /// The JSON file of a study.
@@ -32,7 +33,7 @@ fn file_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
         let is_journal = path.extension().is_some_and(|extension| extension == "jsonl");
         return Ok((path.is_file() && !is_journal).then(|| path.to_owned()));
     }
-    if ["report.json", "run.jsonl"].iter().any(|name| path.join(name).is_file()) {
+    if [REPORT_FILE, JOURNAL_FILE].iter().any(|name| path.join(name).is_file()) {
         return Ok(None);
     }
     let names: Vec<&str> = STUDIES.iter().map(|study| study.file).filter(|name| path.join(name).is_file()).collect();

@@ -11,6 +11,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};
+use crate::measure::fit::DEFAULT_SAMPLES;
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
@@ -199,7 +200,7 @@ impl Followed<'_> {
 
     fn measure(&self, epoch: usize) -> Result<Checkpoint, CliError> {
         let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
-        let samples = Selection::Sample { n: self.test.info().n.min(500), seed: self.seed };
+        let samples = Selection::Sample { n: self.test.info().n.min(DEFAULT_SAMPLES), seed: self.seed };
         let plan = CurvePlan { k: 3, similarity: Similarity::default(), repeats: 1, samples };
         let measured = checkpoint(&model, self.test, &plan, &mut |_, _| ControlFlow::Continue(()));
         measured.map_err(CliError::Runtime)

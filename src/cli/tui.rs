@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::SIGINT;
 
 use super::args::TuiArgs;
 use super::audit::{Prepared, prepare};
-use super::recorder::{Conclusion, Recorder};
+use super::interrupt::exit_of;
+use super::recorder::Recorder;
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
-use crate::audit::engine::{self, EngineError};
+use crate::audit::engine::{self, EngineError, Run};
 use crate::audit::event::AuditEvent;
 use crate::audit::follow::{self, Feed};
-use crate::audit::plan::Job;
 use crate::audit::state::AuditState;
 use crate::report::table;
+use crate::store::JOURNAL_FILE;
 use crate::study::results::dynamics::DynamicsResult;
 use crate::study::results::{StudyResult as _, read};
 use crate::tui::runtime::{self, Ended, Opening};
@@ -28,7 +29,11 @@ use crate::tui::theme::Theme;
 use crate::verdict::Report;
 
 /// What the worker hands back.
-type Worker = JoinHandle<(Recorder, AuditState, Result<(), EngineError>)>;
+struct Work {
+    recorder: Recorder,
+    state: AuditState,
+    finished: Result<(), EngineError>,
+}
 
 pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -39,36 +44,57 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         };
         return Err(CliError::Usage(format!("tui needs a terminal for input and output; {instead}")));
     }
-    let color = super::has_colours();
-    let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
-    let theme =
-        Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker };
+    let theme = theme(args);
     if let Some(folder) = &args.dynamics {
         return watch_training(folder, theme);
     }
-    let graphics = args.graphics;
+    let opening = |source| Opening { source, plan: None, folder: None, theme, graphics: args.graphics };
     let (sender, feed) = unbounded();
-    let control = Arc::new(Control::open());
+    let control = Control::open();
     if let Some(file) = &args.replay {
         let feeds = follow::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
         let speed = args.speed;
         std::thread::spawn(move || follow::replay(feeds, speed, &sender));
         let folder = file.parent().map(Path::to_owned);
-        let ended = show(Opening { source: Source::Replay, plan: None, folder, theme, graphics }, &feed, &control)?;
+        let ended = show(Opening { folder, ..opening(Source::Replay) }, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
     if let Some(folder) = &args.attach {
         follow(folder, sender)?;
-        let opening = Opening { source: Source::Attached, plan: None, folder: Some(folder.clone()), theme, graphics };
-        let ended = show(opening, &feed, &control)?;
+        let ended = show(Opening { folder: Some(folder.clone()), ..opening(Source::Attached) }, &feed, &control)?;
         return conclude_reading(&ended, args, quiet);
     }
-    let Prepared { mut job, recorder, written } = prepare(&args.audit)?;
-    job.pictures = true;
-    setup::set_threads(Some(job.plan.threads))?;
+    let mut prepared = prepare(&args.audit)?;
+    prepared.run.pictures = true;
+    let plan = prepared.run.job.written().clone();
+    let opening = Opening { folder: plan.out.clone(), plan: Some(plan), ..opening(Source::Live) };
+    live(prepared, opening, Channel { sender, feed }, args, quiet)
+}
+
+fn theme(args: &TuiArgs) -> Theme {
+    let truecolor = std::env::var("COLORTERM").is_ok_and(|it| it == "truecolor" || it == "24bit");
+    let color = super::has_colours();
+    Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker }
+}
+
+/// What the worker tells the interface.
+struct Channel {
+    sender: Sender<Feed>,
+    feed: Receiver<Feed>,
+}
+
+/// Shows a run of this process, whose results outlive what happens to the interface.
+fn live(
+    Prepared { run, recorder }: Prepared,
+    opening: Opening,
+    Channel { sender, feed }: Channel,
+    args: &TuiArgs,
+    quiet: bool,
+) -> Result<Exit, CliError> {
+    setup::set_threads(Some(run.job.plan.threads))?;
     // The end of the plan is not the end of the run: more attacks may be added.
-    let worker = start(job, recorder, sender, control.clone())?;
-    let opening = Opening { source: Source::Live, folder: written.out.clone(), plan: Some(written), theme, graphics };
+    let control = Arc::new(Control::open());
+    let worker = start(run, recorder, sender, control.clone())?;
     let shown = show(opening, &feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));
@@ -77,17 +103,13 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     control.close();
     if let Ok(Ended { killed: true, signal, .. }) = &shown {
         // The worker is in the middle of something and is not waited for.
-        signal_hook::low_level::exit(128 + signal.unwrap_or(2));
+        signal_hook::low_level::exit(128 + signal.unwrap_or(SIGINT));
     }
-    let (recorder, state, finished) =
+    let Work { recorder, state, finished } =
         worker.join().map_err(|_| CliError::Runtime("the audit broke off; please report this".to_owned()))?;
     let signal = shown.as_ref().ok().and_then(|ended| ended.signal);
-    let stopped = if matches!(signal, Some(SIGTERM | SIGHUP)) { Exit::Terminated } else { Exit::Interrupted };
-    let exit = recorder.conclude(
-        &state,
-        finished,
-        Conclusion { format: args.audit.run.format, quiet, stopped, exit_zero: args.audit.gates.exit_zero },
-    );
+    let stopped = signal.map_or(Exit::Interrupted, exit_of);
+    let exit = recorder.conclude(&state, finished, args.audit.ending(quiet, stopped));
     shown.and(exit)
 }
 
@@ -99,10 +121,15 @@ fn show(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> Result<En
 }
 
 /// Runs the job on a thread that also journals; the interface never waits for it.
-fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Control>) -> Result<Worker, CliError> {
+fn start(
+    run: Run,
+    mut recorder: Recorder,
+    sender: Sender<Feed>,
+    control: Arc<Control>,
+) -> Result<JoinHandle<Work>, CliError> {
     let work = move || {
         let mut state = AuditState::default();
-        let finished = engine::run_on_worker(job, recorder.folder(), &control, &mut |event| {
+        let finished = engine::run_on_worker(run, &control, &mut |event| {
             for earlier in recorder.before(&event) {
                 state.apply(&earlier);
                 // Its end is not the end any more.
@@ -128,7 +155,7 @@ fn start(job: Job, mut recorder: Recorder, sender: Sender<Feed>, control: Arc<Co
         });
         let error = finished.as_ref().err().map(ToString::to_string).or_else(|| recorder.error());
         let _ = sender.send(Feed::Closed(error));
-        (recorder, state, finished)
+        Work { recorder, state, finished }
     };
     let spawned = std::thread::Builder::new().name("audit".to_owned()).spawn(work);
     spawned.map_err(|error| CliError::Runtime(format!("cannot start a thread: {error}")))
@@ -146,11 +173,8 @@ fn watch_training(folder: &Path, theme: Theme) -> Result<Exit, CliError> {
     }
     let ended = catch_unwind(AssertUnwindSafe(|| runtime::dynamics::run(folder, theme)));
     let ended = ended.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
-    match ended.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))? {
-        None => Ok(Exit::Pass),
-        Some(SIGTERM | SIGHUP) => Ok(Exit::Terminated),
-        Some(_) => Ok(Exit::Interrupted),
-    }
+    let signal = ended.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))?;
+    Ok(signal.map_or(Exit::Pass, exit_of))
 }
 
 /// Follows the journal in a folder. It may appear later, the folder may not.
@@ -161,7 +185,7 @@ fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
             folder.display()
         )));
     }
-    let path = folder.join("run.jsonl");
+    let path = folder.join(JOURNAL_FILE);
     std::thread::spawn(move || follow::follow(&path, &sender));
     Ok(())
 }
@@ -169,13 +193,7 @@ fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
 /// The table and the exit code of a run that was only looked at.
 fn conclude_reading(ended: &Ended, args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     if ended.audit.finished.is_some() {
-        let how = Conclusion {
-            format: args.audit.run.format,
-            quiet,
-            stopped: Exit::Interrupted,
-            exit_zero: args.audit.gates.exit_zero,
-        };
-        return Recorder::new(None).conclude(&ended.audit, Ok(()), how);
+        return Recorder::new(None).conclude(&ended.audit, Ok(()), args.audit.ending(quiet, Exit::Interrupted));
     }
     if let Some(report) = Report::new(&ended.audit) {
         print(&table::text(&report))?;

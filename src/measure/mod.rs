@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 pub mod clean;
 pub mod doubt;
+pub mod fit;
 pub mod normalization;
 pub mod pixels;
 pub mod taps;

@@ -21,14 +21,12 @@ pub mod metadata;
 pub mod native;
 pub mod normalize;
 pub mod passes;
-mod pixels_file;
 pub mod script;
 pub mod upload;
 pub mod weights;
 pub mod zoo;
 
 pub use info::ModelInfo;
-pub use pixels_file::{Column, save_images, save_pixels};
 
 use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};

@@ -356,13 +356,13 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
         "\nThe sample indices, every sample's result and every setting are in report.json. An attack that does not succeed is no proof of \
-         robustness.\n\nRun again:\n\n{}",
+         robustness.\n\nRun again, from the folder where this audit ran:\n\n{}",
         code_block(&plan.command)
     )?;
     match &report.plan_file {
         Some(plan) => writeln!(
             out,
-            "\nOr, gates and waivers included, from this plan (`advmod audit --plan FILE`):\n\n{}",
+            "\nThe plan is in the run's folder, `advmod report RUN --format plan` prints it, and it says:\n\n{}",
             code_block(plan)
         ),
         None => Ok(()),

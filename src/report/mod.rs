@@ -12,6 +12,7 @@ mod html;
 mod json;
 mod junit;
 mod markdown;
+mod plan;
 mod samples_csv;
 mod sarif;
 
@@ -22,6 +23,7 @@ pub mod verdict;
 pub use csv_table::{cell, csv_table, safe_cell};
 pub use evidence::Evidence;
 
+use crate::store::{PLAN_FILE, REPORT_FILE};
 use crate::verdict::Report;
 
 pub struct Format {
@@ -31,19 +33,20 @@ pub struct Format {
     pub ending: &'static str,
     /// Name of its file in a run's folder, if it has one there.
     pub file: Option<&'static str>,
-    /// Renders a report; only formats that show images look at the evidence.
+    /// Renders a report; only formats that show images look at the evidence. Empty where the report has nothing of the kind.
     pub render: fn(&Report, &Evidence) -> Vec<u8>,
 }
 
 /// Every format. A new one is a file and a line here.
 pub static FORMATS: &[Format] = &[
-    Format { name: "json", ending: ".json", file: Some("report.json"), render: json::render },
+    Format { name: "json", ending: ".json", file: Some(REPORT_FILE), render: json::render },
     Format { name: "markdown", ending: ".md", file: Some("report.md"), render: markdown::render },
     Format { name: "html", ending: ".html", file: Some("report.html"), render: html::render },
     Format { name: "curves", ending: "curves.csv", file: Some("curves.csv"), render: curves_csv::render },
     Format { name: "samples", ending: "samples.csv", file: Some("samples.csv"), render: samples_csv::render },
     Format { name: "sarif", ending: ".sarif", file: Some("report.sarif"), render: sarif::render },
     Format { name: "junit", ending: ".xml", file: Some("report.junit.xml"), render: junit::render },
+    Format { name: "plan", ending: ".toml", file: Some(PLAN_FILE), render: plan::render },
     Format { name: "github", ending: "", file: None, render: github::render },
 ];
 
@@ -54,7 +57,8 @@ pub fn file_names() -> impl Iterator<Item = &'static str> {
 
 /// The reports of a run's folder: names and contents.
 pub fn files<'a>(report: &'a Report, evidence: &'a Evidence) -> impl Iterator<Item = (&'static str, Vec<u8>)> + 'a {
-    FORMATS.iter().filter_map(move |format| Some((format.file?, (format.render)(report, evidence))))
+    let files = FORMATS.iter().filter_map(move |format| Some((format.file?, (format.render)(report, evidence))));
+    files.filter(|(_, bytes)| !bytes.is_empty())
 }
 
 #[cfg(test)]

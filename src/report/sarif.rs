@@ -186,8 +186,8 @@ fn invocation(report: &Report) -> Value {
         "toolExecutionNotifications": failed.chain(warnings).collect::<Vec<_>>(),
     });
     let conclusion = Conclusion::of(report);
-    if let Some(code) = conclusion.exit_code() {
-        invocation["exitCode"] = code.into();
+    if let Some(exit) = conclusion.exit() {
+        invocation["exitCode"] = exit.code().into();
         invocation["exitCodeDescription"] = conclusion.reason().into();
     }
     invocation

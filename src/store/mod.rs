@@ -2,10 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use advmod_attacks::catalog::ATTACKS;
+
+mod kept;
 pub mod pixels;
+mod write;
+
+pub use kept::{Kept, Part};
+pub use write::{Columns, save_adversarial, save_clean};
 
 /// The events of a run, one JSON object per line.
 pub const JOURNAL_FILE: &str = "run.jsonl";
+
+/// Everything that a run has found.
+pub const REPORT_FILE: &str = "report.json";
+
+/// The plan that makes the report again.
+pub const PLAN_FILE: &str = "plan.toml";
 
 /// The clean images of all samples, as u8.
 pub const CLEAN_FILE: &str = "clean.safetensors";
@@ -14,12 +27,31 @@ pub const CLEAN_FILE: &str = "clean.safetensors";
 /// sample its place as u64 and its pixels as f32, little-endian, in the order in which they were judged.
 pub const ADVERSARIAL_FOLDER: &str = "adversarial";
 
-/// Where an attack's pixels are when it is through.
-pub fn whole_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}.safetensors"))
+const WHOLE: &str = ".safetensors";
+const PART: &str = ".part";
+
+/// Tensors of the files of images: the images, and their places in the list of samples.
+const PIXELS: &str = "pixels";
+const SAMPLES: &str = "samples";
+
+/// An attack's pixels when it is finished, as the folder's files are called.
+pub fn adversarial_file(label: &str) -> String {
+    format!("{ADVERSARIAL_FOLDER}/{label}{WHOLE}")
+}
+
+fn whole_file(folder: &Path, label: &str) -> PathBuf {
+    folder.join(adversarial_file(label))
 }
 
 /// Where an attack's pixels are before that.
 pub fn part_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}.part"))
+    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}{PART}"))
+}
+
+/// Whether a run writes files of this name among its adversarial images. They are named after the attacks; what else lies there is the
+/// user's.
+pub fn is_adversarial(name: &str) -> bool {
+    let is_number = |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok());
+    let is_label = |label: &str| ATTACKS.iter().any(|spec| label.strip_prefix(spec.id).is_some_and(is_number));
+    name.strip_suffix(WHOLE).or_else(|| name.strip_suffix(PART)).is_some_and(is_label)
 }

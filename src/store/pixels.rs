@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use crate::store::{ADVERSARIAL_FOLDER, CLEAN_FILE};
+use super::{CLEAN_FILE, PIXELS, SAMPLES, whole_file};
 
 /// One image.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,22 +21,11 @@ pub struct Picture {
 /// Why an image cannot be shown. One line each.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// The system.
     #[error("{path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Its reason.
-        source: io::Error,
-    },
+    Unreadable { path: String, source: io::Error },
     /// Not written by an audit, or damaged.
     #[error("{path}: {what}; expected pixels as an audit writes them")]
-    Damaged {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        what: String,
-    },
+    Damaged { path: String, what: String },
 }
 
 /// Most bytes of a file's header.
@@ -87,7 +76,7 @@ impl PixelFile {
         if !is_plain {
             return Ok(None);
         }
-        Self::open(&folder.join(ADVERSARIAL_FOLDER).join(format!("{label}.safetensors")))
+        Self::open(&whole_file(folder, label))
     }
 
     fn open(path: &Path) -> Result<Option<Self>, PictureError> {
@@ -113,7 +102,7 @@ impl PixelFile {
             return Err(damaged("its length is not what its header says"));
         }
         let info = |name: &str| metadata.info(name).ok_or_else(|| damaged(&format!("it has no tensor `{name}`")));
-        let (samples, pixels) = (info("samples")?, info("pixels")?);
+        let (samples, pixels) = (info(SAMPLES)?, info(PIXELS)?);
         let [n, channels, height, width] = pixels.shape[..] else {
             return Err(damaged("its pixels are not [N, C, H, W]"));
         };
@@ -143,6 +132,11 @@ impl PixelFile {
     /// Places of its images in the list of samples, in its order.
     pub fn samples(&self) -> &[i64] {
         &self.samples
+    }
+
+    /// Whether it holds the numbers as they were judged, not rounded to 8 bits.
+    pub(super) fn is_exact(&self) -> bool {
+        self.dtype == Dtype::F32
     }
 
     /// `[channels, height, width]`.
@@ -202,6 +196,7 @@ impl Picture {
 mod tests {
     use safetensors::tensor::TensorView;
 
+    use super::super::ADVERSARIAL_FOLDER;
     use super::*;
 
     fn file(folder: &Path, samples: &[i64], pixels: &[f32], shape: [usize; 4]) {
@@ -212,7 +207,7 @@ mod tests {
             ("samples", TensorView::new(Dtype::I64, vec![samples.len()], &samples_bytes).unwrap()),
         ];
         std::fs::create_dir_all(folder.join(ADVERSARIAL_FOLDER)).unwrap();
-        let path = folder.join(ADVERSARIAL_FOLDER).join("pgd.safetensors");
+        let path = whole_file(folder, "pgd");
         std::fs::write(path, safetensors::serialize(tensors, None).unwrap()).unwrap();
     }
 
@@ -233,7 +228,7 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         file(folder.path(), &[3, 8], &[0.5; 8], [2, 1, 2, 2]);
-        let path = folder.path().join(ADVERSARIAL_FOLDER).join("pgd.safetensors");
+        let path = whole_file(folder.path(), "pgd");
         let good = std::fs::read(&path).unwrap();
         for cut in 0..good.len() {
             std::fs::write(&path, &good[..cut]).unwrap();

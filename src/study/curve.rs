@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::{Dataset, Selection, draw, select};
+use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::measure::{Progress, ProgressOf};
@@ -88,9 +89,7 @@ pub fn sweep(
     let largest = plan.ks.iter().copied().max().unwrap_or(0);
     for samples in &plan.samples {
         let n = if *samples == Selection::All { info.n } else { samples.n() };
-        if n <= largest {
-            return Err(format!("N = {n} samples are too few for k = {largest}; lower --k or take more samples"));
-        }
+        enough_for_k(n, largest)?;
     }
     let sets: Vec<Vec<Vec<usize>>> =
         plan.samples.iter().map(|samples| sets(data, *samples, plan.repeats)).collect::<Result<_, _>>()?;
@@ -169,26 +168,6 @@ pub fn curves(
         details: it.details,
     };
     Ok((found.into_iter().map(curve).collect(), warnings))
-}
-
-/// Checks that the model has a class for the labels at these places in the data.
-///
-/// # Errors
-/// One line, with the first image that it has none for.
-pub fn check_labels<'a>(
-    model: &Model,
-    data: &dyn Dataset,
-    places: impl IntoIterator<Item = &'a usize>,
-) -> Result<(), String> {
-    let (classes, labels) = (model.info().classes as usize, data.labels());
-    match places.into_iter().find(|&&at| labels[at] as usize >= classes) {
-        None => Ok(()),
-        Some(at) => Err(format!(
-            "{}: image {at} has label {}, the model has {classes} classes; give data that it was trained for",
-            data.info().name,
-            labels[*at]
-        )),
-    }
 }
 
 /// The repeats of one setting, tap by tap.

@@ -2,9 +2,9 @@
 
 use advmod_attacks::victim::Victim as _;
 
-use super::curve::check_labels;
 use crate::data::{Dataset, Selection, select};
 use crate::measure::ProgressOf;
+use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;

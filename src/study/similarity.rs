@@ -7,9 +7,10 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::curve::{CurvePlan, check_labels};
+use super::curve::CurvePlan;
 use crate::data::{Dataset, Selection, select};
 use crate::measure::ProgressOf;
+use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
 use crate::model::Model;
@@ -181,9 +182,7 @@ pub fn paired_curve(
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
     let n = indices.len();
-    if n <= plan.k {
-        return Err(format!("N = {n} samples are too few for k = {}; lower --k or take more samples", plan.k));
-    }
+    enough_for_k(n, plan.k)?;
     check_labels(model, data, &indices)?;
     let images = data.read(&indices).map_err(|error| error.to_string())?;
     let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();

@@ -4,5 +4,6 @@ pub mod glob;
 pub mod heatmap;
 pub mod names;
 pub mod numbers;
+pub mod shell;
 pub mod table;
 pub mod wrap;

@@ -233,7 +233,7 @@ fn gates_are_seen_before_the_end() {
             let gates =
                 ["asr.fgsm <= 0.9", "asr.pgd <= 0.5", "accuracy.clean >= 0.9", "peak_drop.pgd <= 0.4"].map(gate);
             let start = app.audit.start.as_mut().unwrap();
-            start.plan.gates = crate::audit::gate::resolve(&gates, &[], &start.plan.attacks).unwrap();
+            start.plan.gates = crate::audit::gate::check::resolve(&gates, &[], &start.plan.attacks).unwrap();
             app.stale = true;
             app.refresh();
             update(&mut app, key(KeyCode::Char('j')));

@@ -4,6 +4,7 @@ use super::gates::{GateState, Verdict};
 use super::report::Report;
 use super::validity::ValidityVerdict;
 use crate::audit::event::Outcome;
+use crate::exit::Exit;
 
 /// The one thing that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +42,13 @@ impl Conclusion {
     }
 
     /// How the process ends; unknown where a signal ended it.
-    pub fn exit_code(self) -> Option<u8> {
+    pub fn exit(self) -> Option<Exit> {
         match self {
             Self::Interrupted => None,
-            Self::BrokeOff => Some(3),
-            Self::NothingAttacked | Self::GateUndecided | Self::AttacksInvalid => Some(4),
-            Self::GateFailed => Some(1),
-            Self::Passed | Self::NoGates => Some(0),
+            Self::BrokeOff => Some(Exit::Runtime),
+            Self::NothingAttacked | Self::GateUndecided | Self::AttacksInvalid => Some(Exit::Inconclusive),
+            Self::GateFailed => Some(Exit::GateFailed),
+            Self::Passed | Self::NoGates => Some(Exit::Pass),
         }
     }
 

@@ -10,16 +10,16 @@ use crate::tidy::sources;
 
 /// What each room may use, of this crate: rooms, parts of them, or single types that are plain data.
 const ROOMS: &[(&str, &str)] = &[
-    ("cli", "tui report verdict audit study measure store modularity model data stats text atomic_file"),
+    ("cli", "tui report verdict audit study measure store modularity model data stats text atomic_file exit"),
     (
         "tui",
         "report verdict audit study::results measure::clean::ClassProbability model::info::ModelSummary store modularity stats text atomic_file",
     ),
     (
         "report",
-        "verdict audit study::results measure::clean::ClassProbability model::info::ModelSummary store modularity stats text atomic_file",
+        "verdict audit study::results measure::clean::ClassProbability measure::ProgressOf model::info::ModelSummary store modularity stats text atomic_file",
     ),
-    ("verdict", "audit measure::clean::ClassProbability model::info::ModelSummary store modularity stats text"),
+    ("verdict", "audit measure::clean::ClassProbability model::info::ModelSummary store modularity stats text exit"),
     ("audit", "measure store modularity model data stats text atomic_file"),
     ("study", "measure store modularity model data stats text atomic_file"),
     ("measure", "store modularity model data stats text"),
@@ -31,6 +31,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("text", ""),
     ("pickle", "text"),
     ("atomic_file", ""),
+    ("exit", ""),
 ];
 
 /// What the files below some places may not use, although the table above or another crate would let them.
@@ -92,10 +93,7 @@ const BANS: &[Ban] = &[
 const WITHOUT_CYCLES: &[&str] = &["verdict", "audit", "tui"];
 
 /// What is known to break the rules, by the beginning of its line; whatever no longer does so has to go from here.
-const NOT_YET: &[&str] = &[
-    "src/audit/stage: a cycle of attack, carry, kept",
-    "src/audit: a cycle of event, plan, plan_file, resolved, state",
-];
+const NOT_YET: &[&str] = &[];
 
 const FUNCTION_LINES: usize = 90;
 const FILE_LINES: usize = 450;

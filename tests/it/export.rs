@@ -252,7 +252,7 @@ fn a_stopped_export_leaves_nothing() {
     let report = run(&out, &[]);
     for format in EXPORTS {
         let unfinished = advmod::atomic_file::Folder::create(&new).unwrap();
-        let mut third = |done| if done < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let mut third = |done, _| if done < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
         let mut export = Export::open(&report, &out, &[0, 1], None, &mut third).unwrap();
         let written = (format.write)(&mut export, unfinished.path());
         assert!(matches!(written, Err(ExportError::Stopped)), "{}", format.name);

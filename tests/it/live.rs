@@ -3,27 +3,28 @@
 use std::ops::ControlFlow;
 
 use advmod::audit::control::Control;
-use advmod::audit::engine;
+use advmod::audit::engine::{self, Run};
 use advmod::audit::event::{AuditEvent, Outcome, Stage};
-use advmod::audit::plan::{AttackPlan, AuditPlan, DataPlan, Job};
+use advmod::audit::plan::{AttackPlan, AuditPlan, DataPlan};
 use advmod::audit::state::AuditState;
 use advmod::verdict::Report;
 use serde_json::Value;
 
-fn job(attacks: &[&str]) -> Job {
+fn job(attacks: &[&str]) -> Run {
     let attack = attacks.iter().map(|text| AttackPlan::parse(text).unwrap()).collect();
     let data = DataPlan { first: Some(40), ..DataPlan::default() };
     AuditPlan { attack, data, seed: Some(3), threads: Some(1), batch: Some(8), ..AuditPlan::default() }
         .resolve()
         .unwrap()
+        .into()
 }
 
 /// Runs a job; `act` sees each event and gives orders.
-fn run(job: Job, control: &Control, mut act: impl FnMut(&AuditEvent)) -> AuditState {
+fn run(job: Run, control: &Control, mut act: impl FnMut(&AuditEvent)) -> AuditState {
     // As the command line does: same threads, same bits.
     tch::set_num_threads(1);
     let mut state = AuditState::default();
-    engine::run_on_worker(job, None, control, &mut |event| {
+    engine::run_on_worker(job, control, &mut |event| {
         state.apply(&event);
         act(&event);
         ControlFlow::Continue(())

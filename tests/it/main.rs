@@ -24,6 +24,7 @@ mod golden;
 mod labels;
 mod live;
 
+mod again;
 mod agreement;
 mod audit;
 mod baseline;

@@ -1,24 +1,21 @@
 //! The part of the loop that attacks: from clean pixels to adversarial ones, their results on disk, and their curves.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use advmod_attacks::execute::Options;
 use advmod_attacks::victim::Victim as _;
 
-use super::{Audit, Stop};
+use super::{Audit, EngineError, Stop};
 use crate::audit::event::{AuditEvent, Stage};
-use crate::audit::stage::attack::{self, AttackJob, Attacked, StageError};
-use crate::audit::stage::curve::attack_curves;
+use crate::audit::stage::attack::{self, AttackJob, StageError};
+use crate::audit::stage::attacked::{Attacked, Judged};
+use crate::audit::stage::curve::Matched;
 use crate::audit::stage::growth::{Growth, pictures};
-use crate::audit::stage::kept::{Kept, Part};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::TraceError;
-use crate::model::format::FormatError;
-use crate::model::save_pixels;
 use crate::modularity::Groups;
-use crate::store::{part_file, whole_file};
+use crate::store::{Columns, Kept, Part, save_adversarial};
 
 impl Audit<'_> {
     pub(super) fn attack(&mut self, attack: usize) -> Result<(), Stop> {
@@ -28,11 +25,11 @@ impl Audit<'_> {
         if is_done && sweep.is_none() {
             return Ok(());
         }
-        let kept = match self.folder.filter(|_| !before.samples.is_empty()) {
+        let kept = match self.folder.as_deref().filter(|_| !before.samples.is_empty()) {
             Some(folder) => Kept::read(folder, &self.job.plan.attacks[attack].label, self.shape()),
             None => Kept::default(),
         };
-        let kept = kept.attacked(&before.samples, self.shape()).map_err(TraceError::from)?;
+        let kept = Attacked::kept(&kept, &before.samples, self.shape()).map_err(TraceError::from)?;
         let attacked = match before.seconds {
             Some(_) => kept,
             None => match self.attack_rest(attack, &kept)? {
@@ -59,7 +56,9 @@ impl Audit<'_> {
             correct.iter().copied().filter(|sample| kept.samples.binary_search(sample).is_err()).collect();
         let done_before = (1000 * (correct.len() - rest.len())) as u64;
         self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
-        let mut part = self.part(attack)?;
+        let part =
+            self.folder.as_deref().map(|folder| Part::open(folder, &self.job.plan.attacks[attack].label, self.shape()));
+        let mut part = part.transpose()?;
         let mut not_written = None;
         let plan = &self.job.plan;
         let job = AttackJob {
@@ -76,17 +75,15 @@ impl Audit<'_> {
         };
         let sink = std::cell::RefCell::new(&mut *self.sink);
         let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done: done_before + done });
-        let mut growth = self.job.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
+        let mut growth = self.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
         if let Some(growth) = growth.as_mut().filter(|_| !kept.results.is_empty()) {
             let pixels = [kept.pixels.shallow_clone()];
-            let _ = growth.take(&attack::Judged { results: &kept.results, pixels: &pixels }, correct.len());
+            let _ = growth.take(&Judged { results: &kept.results, pixels: &pixels }, correct.len());
         }
-        let mut on_batch = |batch: attack::Judged<'_>| {
+        let mut on_batch = |batch: Judged<'_>| {
             // Before its results are told: what the journal has, the folder has too.
-            if let Some((path, part)) = &mut part
-                && let Err(source) = part.append(&batch)
-            {
-                not_written.get_or_insert(FormatError::Write { path: path.clone(), source });
+            if let Some(Err(error)) = part.as_mut().map(|part| append(part, batch)) {
+                not_written.get_or_insert(error);
                 return ControlFlow::Break(());
             }
             let mut sink = sink.borrow_mut();
@@ -102,7 +99,7 @@ impl Audit<'_> {
         };
         let finished = attack::run(&job, &mut progress, &mut on_batch);
         if let Some(error) = not_written {
-            return Err(Stop::Error(error.into()));
+            return Err(Stop::Error(error));
         }
         let (attacked, is_stopped) = match finished {
             Ok(attacked) => (attacked, false),
@@ -121,16 +118,6 @@ impl Audit<'_> {
         }
         self.emit(AuditEvent::AttackFinished { attack, seconds: attacked.seconds })?;
         Ok(Some(attacked))
-    }
-
-    /// Where the batches of an attack are written while it runs.
-    fn part(&self, attack: usize) -> Result<Option<(PathBuf, Part)>, Stop> {
-        let Some(folder) = self.folder else { return Ok(None) };
-        let path = part_file(folder, &self.job.plan.attacks[attack].label);
-        match Part::open(&path, self.shape().iter().product()) {
-            Ok(part) => Ok(Some((path, part))),
-            Err(source) => Err(Stop::Error(FormatError::Write { path, source }.into())),
-        }
     }
 
     fn attack_warnings(&mut self, attack: usize, attacked: &Attacked) {
@@ -159,27 +146,30 @@ impl Audit<'_> {
         let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage, half)?;
         let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
         let groups = Groups::new(labels.len(), self.job.plan.seed);
-        let pair = (&clean, &adversarial);
-        let curves = attack_curves(&self.taps, pair, &self.settings, (&labels, &attacked.predictions), &groups);
+        let matched =
+            Matched { taps: &self.taps, clean, adversarial, labels: &labels, predictions: &attacked.predictions };
+        let curves = matched.curves(&self.settings, &groups);
         self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
     }
 
     /// Writes the adversarial pixels with what is needed to find the originals.
     fn save(&self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
-        if let Some(folder) = self.folder {
-            let label = &self.job.plan.attacks[attack].label;
-            let of_samples =
-                |values: &[usize]| -> Vec<usize> { attacked.samples.iter().map(|&it| values[it]).collect() };
-            let columns = [
-                ("samples", &attacked.samples[..]),
-                ("indices", &of_samples(&self.indices)),
-                ("labels", &of_samples(&self.labels)),
-                ("predictions", &attacked.predictions),
-            ];
-            save_pixels(&whole_file(folder, label), &attacked.pixels, &columns)?;
-            // It holds no more than the whole file now; if it stays, nothing is lost.
-            let _ = std::fs::remove_file(part_file(folder, label));
-        }
-        Ok(())
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let label = &self.job.plan.attacks[attack].label;
+        let of_samples = |values: &[usize]| -> Vec<usize> { attacked.samples.iter().map(|&it| values[it]).collect() };
+        let columns = Columns {
+            samples: &attacked.samples,
+            indices: &of_samples(&self.indices),
+            labels: &of_samples(&self.labels),
+            predictions: &attacked.predictions,
+        };
+        let pixels = Vec::<f32>::try_from(attacked.pixels.contiguous().view(-1)).map_err(TraceError::from)?;
+        Ok(save_adversarial(folder, label, &pixels, self.shape(), columns)?)
     }
+}
+
+fn append(part: &mut Part, batch: Judged<'_>) -> Result<(), EngineError> {
+    let rows = batch.plain().map_err(EngineError::Unsuitable)?;
+    let samples = batch.results.iter().map(|result| result.sample);
+    Ok(part.append(samples.zip(rows.iter().map(Vec::as_slice)))?)
 }

@@ -16,10 +16,10 @@ use advmod_attacks::outcome::{Outcome, SampleOutcome};
 use advmod_attacks::query::Progress;
 use advmod_attacks::victim::{Victim as _, VictimError};
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
+use super::attacked::{Attacked, Judged};
 use super::carry::Broken;
-use super::kept::no_pixels;
 use super::panic_line;
 use crate::audit::control::Control;
 use crate::audit::event::SampleResult;
@@ -31,9 +31,7 @@ use crate::model::upload::to_device;
 
 /// What is done to which samples.
 pub struct AttackJob<'a> {
-    /// The model.
     pub model: &'a Model,
-    /// The attack.
     pub config: &'a AttackConfig,
     /// The samples to attack.
     pub source: ImagePixels<'a>,
@@ -43,7 +41,6 @@ pub struct AttackJob<'a> {
     pub options: Options,
     /// Most samples in work at once.
     pub batch: usize,
-    /// Processor threads.
     pub threads: usize,
     /// Says when to halt or to call the attack off.
     pub control: &'a Control,
@@ -51,58 +48,15 @@ pub struct AttackJob<'a> {
     pub place: usize,
 }
 
-/// A batch of samples that has been attacked and judged.
-pub struct Judged<'a> {
-    /// In sample order.
-    pub results: &'a [SampleResult],
-    /// Their adversarial pixels, f32 `[N, C, H, W]` on the processor.
-    pub pixels: &'a [Tensor],
-}
-
-/// Adversarial pixels of the samples that were attacked.
-#[derive(Debug)]
-pub struct Attacked {
-    /// Places of the samples in the list of samples.
-    pub samples: Vec<usize>,
-    /// f32 `[N, C, H, W]` on the processor, in the order of `samples`.
-    pub pixels: Tensor,
-    /// Class of each sample's adversarial pixels.
-    pub predictions: Vec<usize>,
-    /// All that is known of each sample.
-    pub results: Vec<SampleResult>,
-    /// Wall time of the attack alone, of the worker that took longest: without loading, judging and measuring.
-    pub seconds: f64,
-}
-
 /// Why an attack ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The caller said so. What was done before is in the batches already handed over.
+    /// The caller said so.
     #[error("stopped")]
     Stopped(Attacked),
     /// The attack or the model.
     #[error("{0}")]
     Failed(String),
-}
-
-impl Attacked {
-    /// These results and pixels, in the same order.
-    pub fn of(results: Vec<SampleResult>, pixels: Tensor, seconds: f64) -> Self {
-        let samples = results.iter().map(|result| result.sample).collect();
-        let predictions = results.iter().map(|result| result.prediction as usize).collect();
-        Self { samples, pixels, predictions, results, seconds }
-    }
-
-    /// Together with other samples of the same attack, in sample order.
-    pub fn with(self, other: &Self) -> Result<Self, TchError> {
-        let pixels = Tensor::f_cat(&[&self.pixels, &other.pixels], 0)?;
-        let all: Vec<SampleResult> = self.results.into_iter().chain(other.results.iter().cloned()).collect();
-        let mut order: Vec<usize> = (0..all.len()).collect();
-        order.sort_by_key(|&row| all[row].sample);
-        let rows: Vec<i64> = order.iter().map(|&row| row as i64).collect();
-        let results = order.into_iter().map(|row| all[row].clone()).collect();
-        Ok(Self::of(results, pixels.f_index_select(0, &Tensor::f_from_slice(&rows)?)?, self.seconds))
-    }
 }
 
 impl From<TchError> for StageError {
@@ -158,11 +112,11 @@ pub fn run(
         let mut asked: Option<Instant> = None;
         loop {
             match results.recv_timeout(TICK) {
-                Ok((_, Err(error))) => {
+                Ok(Done { outcomes: Err(error), .. }) => {
                     shared.stop.store(true, Ordering::Relaxed);
                     failure.get_or_insert(StageError::Failed(error.to_string()));
                 }
-                Ok((batch, Ok((outcomes, seconds)))) => {
+                Ok(Done { batch, outcomes: Ok(outcomes), seconds }) => {
                     done.seconds = done.seconds.max(seconds);
                     early.insert(batch, outcomes);
                 }
@@ -173,8 +127,8 @@ pub fn run(
             while let Some(outcomes) = early.remove(&done.batches) {
                 let range = shared.ranges[done.batches].clone();
                 // The other workers must not go on for a result that nobody will get.
-                let before = done.take(job, range, outcomes).inspect_err(|_| shared.give_up())?;
-                if on_batch(done.since(before)).is_break() {
+                let batch = done.take(job, range, outcomes).inspect_err(|_| shared.give_up())?;
+                if on_batch(batch).is_break() {
                     asked.get_or_insert_with(Instant::now);
                 }
             }
@@ -190,9 +144,8 @@ pub fn run(
         }
         // Batches behind one that was given up or that failed.
         for (batch, outcomes) in early {
-            let before = done.take(job, shared.ranges[batch].clone(), outcomes)?;
             // The run ends here, whatever the answer.
-            let _ = on_batch(done.since(before));
+            let _ = on_batch(done.take(job, shared.ranges[batch].clone(), outcomes)?);
         }
         let complete = done.batches == shared.ranges.len();
         let attacked = done.finish(job)?;
@@ -223,8 +176,13 @@ impl Shared {
     }
 }
 
-/// A batch's number, and its outcomes with the seconds that the worker has attacked so far.
-type BatchResult = (usize, Result<(Vec<Outcome>, f64), AttackError>);
+/// What a worker says of one of its batches.
+struct Done {
+    batch: usize,
+    outcomes: Result<Vec<Outcome>, AttackError>,
+    /// That the worker has attacked so far.
+    seconds: f64,
+}
 
 /// What a worker does to each of its batches.
 #[derive(Clone, Copy)]
@@ -236,7 +194,7 @@ struct Task<'a> {
 }
 
 /// Takes batches until there are none left or somebody says stop.
-fn work(task: Task<'_>, model: &Model, shared: &Shared, sender: &Sender<BatchResult>) {
+fn work(task: Task<'_>, model: &Model, shared: &Shared, sender: &Sender<Done>) {
     let mut seconds = 0.0;
     let is_over = || shared.stop.load(Ordering::Relaxed);
     while !is_over() {
@@ -252,17 +210,16 @@ fn work(task: Task<'_>, model: &Model, shared: &Shared, sender: &Sender<BatchRes
             halted += task.control.wait_while_paused(&is_over);
             if shared.give_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = attack_range(task, model, range.clone(), &mut step);
-        if matches!(result, Err(AttackError::Cancelled)) {
+        let outcomes = attack_range(task, model, range.clone(), &mut step);
+        if matches!(outcomes, Err(AttackError::Cancelled)) {
             break;
         }
         shared.done.fetch_add(whole - told, Ordering::Relaxed);
-        let result = result.map(|outcomes| {
+        if let Ok(outcomes) = &outcomes {
             let attacked: f64 = outcomes.iter().map(|outcome| outcome.cost.attack_seconds).sum();
             seconds += (attacked - halted.as_secs_f64()).max(0.0);
-            (outcomes, seconds)
-        });
-        if sender.send((batch, result)).is_err() {
+        }
+        if sender.send(Done { batch, outcomes, seconds }).is_err() {
             break;
         }
     }
@@ -304,15 +261,15 @@ struct Collected {
 }
 
 impl Collected {
-    /// Takes a batch in. How much there was before comes back.
+    /// Takes in the next batch, which comes back as it was judged.
     fn take(
         &mut self,
         job: &AttackJob<'_>,
         range: Range<usize>,
         outcomes: Vec<Outcome>,
-    ) -> Result<(usize, usize), TchError> {
+    ) -> Result<Judged<'_>, TchError> {
         self.batches += 1;
-        let before = (self.results.len(), self.pixels.len());
+        let (results, pixels) = (self.results.len(), self.pixels.len());
         let mut places = job.source.places[range].iter();
         for outcome in outcomes {
             let attacked: Vec<i64> =
@@ -332,20 +289,14 @@ impl Collected {
             }
             self.pixels.push(pixels);
         }
-        Ok(before)
-    }
-
-    /// What has come since there was so much.
-    fn since(&self, (results, pixels): (usize, usize)) -> Judged<'_> {
-        Judged { results: &self.results[results..], pixels: &self.pixels[pixels..] }
+        Ok(Judged { results: &self.results[results..], pixels: &self.pixels[pixels..] })
     }
 
     fn finish(self, job: &AttackJob<'_>) -> Result<Attacked, TchError> {
-        let [_, channels, height, width] = job.source.images.shape;
-        let pixels = match self.pixels.is_empty() {
-            true => no_pixels([channels, height, width])?,
-            false => Tensor::f_cat(&self.pixels, 0)?,
-        };
+        let [_, channels, height, width] = job.source.images.shape.map(|size| size as i64);
+        let none = Tensor::f_zeros([0, channels, height, width], (Kind::Float, Device::Cpu))?;
+        let pixels: Vec<&Tensor> = std::iter::once(&none).chain(&self.pixels).collect();
+        let pixels = Tensor::f_cat(&pixels, 0)?;
         Ok(Attacked::of(self.results, pixels, self.seconds))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
-use super::attack::Attacked;
+use super::attacked::Attacked;
 use crate::audit::event::SampleResult;
 
 /// The samples that the attacks of a sweep have broken so far, with their adversarial pixels.

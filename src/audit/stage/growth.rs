@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use advmod_attacks::victim::Victim as _;
 use tch::Tensor;
 
-use super::attack::Judged;
+use super::attacked::Judged;
 use crate::audit::event::{GrowingCurves, Pictures};
 use crate::data::Images;
 use crate::measure::pixels::{ImagePixels, KeptPixels, PixelSource};

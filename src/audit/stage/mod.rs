@@ -1,10 +1,10 @@
 //! The pieces of work that an audit is made of. Tensors live here and below; events carry plain data out.
 
 pub mod attack;
+pub mod attacked;
 pub mod carry;
 pub mod curve;
 pub mod growth;
-pub mod kept;
 pub mod rounded;
 
 /// What a panic says, its first line.

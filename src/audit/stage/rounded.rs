@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use advmod_attacks::victim::{Victim as _, first_line};
 use tch::Tensor;
 
-use crate::audit::plan::Job;
+use crate::audit::job::Job;
 use crate::measure::clean::predict;
 use crate::measure::pixels::KeptPixels;
 use crate::model::Model;

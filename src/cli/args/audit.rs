@@ -92,10 +92,11 @@ pub struct AuditArgs {
     /// Go on with the interrupted run in this folder: same plan, same report in the end as without the interruption.
     #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = PLAN_FLAGS)]
     pub resume: Option<PathBuf>,
-    /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, run.jsonl and adversarial/.
+    /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, plan.toml, run.jsonl and
+    /// adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
-    /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, … Repeatable.
+    /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, .toml (its plan), … Repeatable.
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Vec<PathBuf>,
 }

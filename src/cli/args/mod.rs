@@ -9,6 +9,8 @@ mod study;
 
 use clap::{Parser, Subcommand};
 
+use crate::exit::Exit;
+
 pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs, SchemaArgs};
 pub use audit::{AuditArgs, GateArgs, TuiArgs};
 pub use prune::{PruneArgs, TuningArgs};
@@ -21,10 +23,7 @@ pub use study::{
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
 #[derive(Debug, Parser)]
 #[command(name = "advmod", version, max_term_width = 110, arg_required_else_help = true)]
-#[command(
-    after_help = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
-                  4 inconclusive, 130 interrupted, 143 terminated."
-)]
+#[command(after_help = Exit::HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -76,4 +75,30 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command to a folder.
     Man(ManArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::audit::job::{DEFAULT_ATTACKS, DEFAULT_BATCH};
+    use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
+
+    #[test]
+    fn the_help_names_the_defaults_that_are_used() {
+        let cli = Cli::command();
+        let help = |command: &str, flag: &str| {
+            let command = cli.find_subcommand(command).unwrap();
+            command.get_arguments().find(|it| it.get_long() == Some(flag)).unwrap().get_help().unwrap().to_string()
+        };
+        for command in ["audit", "tui", "curve", "similarity", "dynamics"] {
+            assert!(help(command, "samples").ends_with(&format!("[default: {DEFAULT_SAMPLES}]")), "{command}");
+            assert!(help(command, "k").ends_with(&format!("[default: {DEFAULT_K}]")), "{command}");
+        }
+        assert!(help("prune", "k").ends_with(&format!("[default: {DEFAULT_K}]")));
+        assert!(help("train", "measure").contains(&format!("on {DEFAULT_SAMPLES} test images")));
+        assert!(help("audit", "batch").ends_with(&format!("[default: {DEFAULT_BATCH}]")));
+        assert!(help("audit", "attacks").ends_with(&format!("[default: {}]", DEFAULT_ATTACKS.join(","))));
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shared::{ModelArgs, RunArgs, TapArgs, positive};
+use crate::measure::fit::DEFAULT_SAMPLES;
 use crate::study::prune::rules::THRESHOLD;
 
 /// `advmod prune`.
@@ -17,7 +18,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: PathBuf,
     /// Training images per repeat of the curve, drawn by --seed.
-    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Data", value_parser = positive,
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SAMPLES, help_heading = "Data", value_parser = positive,
         allow_negative_numbers = true)]
     pub samples: usize,
     /// Disjoint sets of them; more make the intervals narrower.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::data::Selection;
+use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 
@@ -73,7 +74,7 @@ pub struct DataArgs {
 impl DataArgs {
     /// The flags with their defaults.
     pub(in crate::cli) fn selection(&self, seed: Option<u64>) -> Selection {
-        let drawn = Selection::Sample { n: self.samples.unwrap_or(500), seed: seed.unwrap_or(0) };
+        let drawn = Selection::Sample { n: self.samples.unwrap_or(DEFAULT_SAMPLES), seed: seed.unwrap_or(0) };
         self.first.map_or(drawn, Selection::First)
     }
 }
@@ -90,6 +91,13 @@ pub struct TapArgs {
     /// Where: default, relu, all, or module paths such as 'layer3.*,conv1'.
     #[arg(long, value_name = "PATTERNS")]
     pub taps: Option<String>,
+}
+
+impl TapArgs {
+    /// Neighbours per sample, or their default.
+    pub(in crate::cli) fn k(&self) -> usize {
+        self.k.unwrap_or(DEFAULT_K)
+    }
 }
 
 /// Help of a --similarity.

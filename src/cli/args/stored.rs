@@ -14,8 +14,8 @@ pub struct ReportArgs {
     /// its JSON file.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Of a run: text, json, markdown, curves, samples, sarif, junit or github [default: by the ending of --output, else text]. github also adds
-    /// the Markdown to the file that GITHUB_STEP_SUMMARY names. Of a study: text, json and what else its --out holds, such as csv, svg or html.
+    /// Of a run: text, json, markdown, html, curves, samples, sarif, junit, plan or github [default: by the ending of --output, else text]. plan is
+    /// what makes the report again with advmod audit --plan. github also adds the Markdown to the file that GITHUB_STEP_SUMMARY names. Of a study: text, json and what else its --out holds, such as csv, svg or html.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// File to write instead of stdout.

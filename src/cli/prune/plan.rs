@@ -31,7 +31,7 @@ pub(super) fn survey_plan(args: &PruneArgs, rules: &[Rule]) -> SurveyPlan {
     let seed = args.run.seed.unwrap_or(0);
     SurveyPlan {
         curve: CurvePlan {
-            k: args.taps.k.unwrap_or(3),
+            k: args.taps.k(),
             similarity: args.taps.similarity.unwrap_or_default(),
             repeats: args.repeats,
             samples: Selection::Sample { n: args.samples, seed },

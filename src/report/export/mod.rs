@@ -10,7 +10,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::audit::event::SampleResult;
+use crate::measure::ProgressOf;
 use crate::store::pixels::{PictureError, PixelFile};
+use crate::store::{CLEAN_FILE, adversarial_file};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackResult;
 
@@ -39,11 +41,7 @@ pub enum ExportError {
     #[error("{0}")]
     Unfit(String),
     #[error("cannot write {file}: {source}")]
-    Write {
-        /// Name in the folder of the export.
-        file: String,
-        source: io::Error,
-    },
+    Write { file: String, source: io::Error },
     /// The model cannot be asked.
     #[error("{0}")]
     Judge(String),
@@ -62,7 +60,7 @@ pub struct Export<'a> {
     attacks: Vec<AttackImages<'a>>,
     clean: PixelFile,
     judge: Option<Judge<'a>>,
-    progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    progress: &'a mut ProgressOf<'a>,
     done: u64,
     /// What the user should know of what was written; a line each.
     pub notes: Vec<String>,
@@ -96,16 +94,13 @@ impl<'a> Export<'a> {
         folder: &Path,
         attacks: &[usize],
         judge: Option<Judge<'a>>,
-        progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+        progress: &'a mut ProgressOf<'a>,
     ) -> Result<Self, ExportError> {
         let clean = PixelFile::clean(folder)?;
-        let clean = clean.ok_or_else(|| {
-            ExportError::Unfit("the run kept no pixels (no clean.safetensors beside its report)".to_owned())
-        })?;
+        let clean = clean
+            .ok_or_else(|| ExportError::Unfit(format!("the run kept no pixels (no {CLEAN_FILE} beside its report)")))?;
         if clean.shape() != report.data.shape {
-            return Err(ExportError::Unfit(
-                "clean.safetensors is of another run: its images have another size".to_owned(),
-            ));
+            return Err(ExportError::Unfit(format!("{CLEAN_FILE} is of another run: its images have another size")));
         }
         let mut export = Self { report, attacks: Vec::new(), clean, judge, progress, done: 0, notes: Vec::new() };
         for attack in attacks.iter().filter_map(|&at| report.attacks.get(at)) {
@@ -113,7 +108,7 @@ impl<'a> Export<'a> {
             match PixelFile::adversarial(folder, label)? {
                 Some(pixels) => {
                     let rows = export.rows(attack, &pixels).map_err(|what| {
-                        ExportError::Unfit(format!("adversarial/{label}.safetensors is of another run: {what}"))
+                        ExportError::Unfit(format!("{} is of another run: {what}", adversarial_file(label)))
                     })?;
                     export.attacks.push(AttackImages { attack, pixels, rows });
                 }
@@ -154,7 +149,8 @@ impl<'a> Export<'a> {
 
     fn step(&mut self) -> Result<(), ExportError> {
         self.done += 1;
-        match (self.progress)(self.done) {
+        let total = self.len();
+        match (self.progress)(self.done, total) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(ExportError::Stopped),
         }

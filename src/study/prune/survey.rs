@@ -7,12 +7,13 @@ use advmod_attacks::victim::Victim as _;
 use super::Whole;
 use crate::data::{Dataset, Selection};
 use crate::measure::Progress;
+use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors};
 use crate::model::Model;
 use crate::modularity::{Groups, Jackknife, class_note, curve_notes, paired_difference, t_quantile};
 use crate::stats::rates::Measured;
-use crate::study::curve::{CurvePlan, check_labels, sets};
+use crate::study::curve::{CurvePlan, sets};
 use crate::study::results::prune::{Survey, UnitPoint};
 use crate::study::similarity::{CkaPlan, linear_cka};
 

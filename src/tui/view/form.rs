@@ -13,7 +13,7 @@ use super::text::{clock_of, fit, fit_line, framed, more, padded, stack, width, w
 use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
-use crate::audit::resolved::quoted;
+use crate::text::shell::quoted;
 
 /// Columns of a parameter's name and of its value.
 const NAME: usize = 14;

@@ -1,22 +1,29 @@
 //! The command that looks at a finding again.
 
 use crate::audit::attack::ResolvedAttack;
-use crate::audit::plan::AuditPlan;
-use crate::audit::resolved::command;
+use crate::audit::command::command;
+use crate::audit::plan::{AuditPlan, CurvePlan, DataPlan};
 use crate::verdict::facts::Facts;
 
 /// The command of the audit with these attacks alone, and without gates and baseline, which may ask for others; of an audit whose plan has
 /// no text, the whole command.
 pub(crate) fn retest(facts: &Facts, attacks: &[ResolvedAttack]) -> String {
     let plan = facts.plan;
-    let written = facts.plan_file.and_then(|text| toml::from_str::<AuditPlan>(text).ok());
-    written.map_or_else(
-        || plan.command.clone(),
-        |written| {
-            let alone = AuditPlan { gate: Vec::new(), waiver: Vec::new(), baseline: None, ..written };
-            command(&alone, attacks, facts.data.indices.len(), plan.seed, plan.k, plan.threads)
-        },
-    )
+    let Some(written) = facts.plan_file.and_then(|text| toml::from_str::<AuditPlan>(text).ok()) else {
+        return plan.command.clone();
+    };
+    // What a plan file may leave to defaults.
+    let settled = AuditPlan {
+        data: DataPlan { samples: Some(facts.data.indices.len()), ..DataPlan::default() },
+        curve: CurvePlan { k: Some(plan.k), ..CurvePlan::default() },
+        seed: Some(plan.seed),
+        threads: Some(plan.threads),
+        ..AuditPlan::default()
+    };
+    // Results do not depend on the batch.
+    let alone =
+        AuditPlan { gate: Vec::new(), waiver: Vec::new(), baseline: None, batch: None, ..written.over(settled) };
+    command(&alone, attacks)
 }
 
 #[cfg(test)]

@@ -1,0 +1,89 @@
+//! A plan as the flags of `advmod audit`.
+
+use std::path::PathBuf;
+
+use super::attack::{ResolvedAttack, in_one_sweep, spec};
+use super::plan::AuditPlan;
+use crate::text::shell::quoted;
+
+/// Settings of a plan file and the flags that say the same, in the order in which a command has them. What is not here stands in a plan file
+/// only, or is said by the attacks.
+const FLAGS: &[(&str, &str)] = &[
+    ("model.file", "model"),
+    ("model.arch", "arch"),
+    ("model.normalize", "normalize"),
+    ("model.input_size", "input-size"),
+    ("data.path", "data"),
+    ("data.split", "split"),
+    ("data.first", "first"),
+    ("data.samples", "samples"),
+    ("data.resize", "resize"),
+    ("data.crop", "crop"),
+    ("attack", "attack"),
+    ("preset", "preset"),
+    ("baseline", "baseline"),
+    ("curve.k", "k"),
+    ("curve.similarity", "similarity"),
+    ("curve.taps", "taps"),
+    ("seed", "seed"),
+    ("device", "device"),
+    ("batch", "batch"),
+    // The order of summation in matrix products depends on the number of threads: same threads, same bits.
+    ("threads", "threads"),
+    ("gate", "gate"),
+    ("eight_bit", "eight-bit"),
+];
+
+/// The command line of a plan with these attacks, every parameter of theirs written out. It has the expressions of gates alone, and of a
+/// path without text what can be shown of it: a plan file that holds everything is [`super::plan_file::text`].
+pub fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
+    let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
+    let mut plan = plan.clone();
+    for path in [&mut plan.model.file, &mut plan.data.path, &mut plan.baseline, &mut plan.out] {
+        *path = shown(path);
+    }
+    let settings = toml::Table::try_from(&plan).unwrap_or_default();
+    let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
+    for (key, flag) in FLAGS {
+        let values: Vec<String> = match *key {
+            // One flag per sweep, so that the same samples are carried over again.
+            "attack" => attacks.chunk_by(in_one_sweep).map(spec).collect(),
+            "gate" => plan.gate.iter().map(|gate| gate.expr.get_ref().clone()).collect(),
+            key => match value(&settings, key) {
+                Some(toml::Value::Boolean(true)) => {
+                    words.push(format!("--{flag}"));
+                    continue;
+                }
+                Some(toml::Value::String(text)) => vec![text.clone()],
+                Some(toml::Value::Integer(number)) => vec![number.to_string()],
+                _ => Vec::new(),
+            },
+        };
+        words.extend(values.iter().flat_map(|value| [format!("--{flag}"), quoted(value)]));
+    }
+    words.join(" ")
+}
+
+fn value<'a>(settings: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+    match key.split_once('.') {
+        Some((section, key)) => settings.get(section)?.get(key),
+        None => settings.get(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::plan::AttackPlan;
+
+    #[test]
+    fn the_attacks_of_a_command_are_read_back_as_the_same() {
+        let text = "[[attack]]\nname = \"pgd\"\nsteps = 3\neps = \"2/255\"\n[[attack]]\nname = \"fgsm\"\neps = \"8/255|2/255\"";
+        let plan: AuditPlan = toml::from_str(text).unwrap();
+        let attacks = plan.resolve().unwrap().plan.attacks;
+        assert_eq!(spec(&attacks[1..]), "fgsm:eps=2/255|8/255,goal=untargeted,norm=linf");
+        let attack = attacks.chunk_by(in_one_sweep).map(|sweep| AttackPlan::parse(&spec(sweep)).unwrap()).collect();
+        let again = AuditPlan { attack, ..AuditPlan::default() }.resolve().unwrap();
+        assert_eq!(again.plan.attacks, attacks);
+    }
+}

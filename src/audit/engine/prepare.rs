@@ -1,0 +1,180 @@
+//! From a job to an audit with everything loaded and checked, and what it says of itself before it begins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use advmod_attacks::victim::Victim as _;
+
+use super::{Audit, EngineError, Run};
+use crate::audit::control::{Control, Waiting};
+use crate::audit::event::{
+    AuditEvent, AuditStart, DataSummary, EventSink, LostSamples, ModelSummary, SCHEMA_VERSION, Tool,
+};
+use crate::audit::gate::check::check_classes;
+use crate::audit::job::Job;
+use crate::audit::plan_file::Again;
+use crate::audit::preview::check_target;
+use crate::audit::resume;
+use crate::audit::state::AuditState;
+use crate::data::{self, Dataset, Images};
+use crate::measure::fit::check_labels;
+use crate::measure::taps::CurveSettings;
+use crate::model::device::device_name;
+use crate::model::load::Findings;
+use crate::model::{Model, ModelCost};
+use crate::store::Kept;
+
+/// Model and images of a job, which go together.
+struct Loaded<'a> {
+    model: &'a Model,
+    findings: Findings,
+    cost: ModelCost,
+    dataset: &'a dyn Dataset,
+    class_names: &'a [String],
+    images: Images,
+    /// Place of each sample in the data.
+    indices: Vec<usize>,
+}
+
+impl<'a> Loaded<'a> {
+    fn read(job: &Job, model: &'a Model, dataset: &'a dyn Dataset) -> Result<Self, EngineError> {
+        let (info, model_info) = (dataset.info(), model.info());
+        let about_data = |problem: String| EngineError::Unsuitable(format!("{}: {problem}", info.name));
+        let findings = model.check(info.channels, info.height, info.width).map_err(about_data)?;
+        let indices = data::select(&job.selection, info.n)?;
+        check_labels(model, dataset, &indices).map_err(EngineError::Unsuitable)?;
+        let classes = model_info.classes as usize;
+        job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
+        let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
+        check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
+        let images = dataset.read(&indices)?;
+        let cost = model
+            .cost(info.height as i64, info.width as i64)
+            .map_err(|error| EngineError::Unsuitable(format!("libtorch: {error}")))?;
+        Ok(Self { model, findings, cost, dataset, class_names, images, indices })
+    }
+
+    /// What a run says of itself at this moment.
+    fn start(&self, run: &Run) -> Result<AuditStart, String> {
+        let (info, model) = (self.dataset.info(), self.model.info());
+        let (mean, std) = model.normalization.for_channels(model.channels)?;
+        let Again { command, plan_file } = Again::of(&run.job);
+        Ok(AuditStart {
+            tool: Tool::this(),
+            plan_file,
+            baseline: run.baseline.clone(),
+            plan: run.job.plan.on(device_name(self.model.device()), command),
+            model: ModelSummary {
+                name: model.name.clone(),
+                sha256: model.sha256.clone(),
+                format: model.format.clone(),
+                architecture: model.architecture.clone(),
+                classes: model.classes as usize,
+                parameters: self.cost.parameters,
+                macs: self.cost.macs,
+                is_random: self.findings.not_deterministic,
+                gives_probabilities: self.findings.probabilities,
+                normalization: model.normalization.name.clone(),
+                mean,
+                std,
+            },
+            data: DataSummary {
+                name: info.name.clone(),
+                format: info.format.to_owned(),
+                split: info.split.map(|split| split.name().to_owned()),
+                sha256: info.sha256.clone(),
+                available: info.n,
+                shape: [info.channels, info.height, info.width],
+                classes: self.class_names.to_vec(),
+                indices: self.indices.clone(),
+                labels: self.images.labels.clone(),
+            },
+            taps: self.model.tap_paths(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        })
+    }
+}
+
+impl<'a> Audit<'a> {
+    /// Reads what the job needs, says how it begins (or goes on), and what a reader of its results must know of the model.
+    pub(super) fn prepare(
+        mut run: Run,
+        model: &'a Model,
+        dataset: &dyn Dataset,
+        control: &'a Control,
+        sink: &'a mut dyn EventSink,
+    ) -> Result<Self, EngineError> {
+        let loaded = Loaded::read(&run.job, model, dataset)?;
+        let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
+        let earlier = if let Some(earlier) = run.earlier.take() {
+            go_on(*earlier, &start, run.folder.as_deref(), sink)?
+        } else {
+            let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
+            AuditState::default()
+        };
+        let plan = &run.job.plan;
+        control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
+        let Loaded { findings, images, indices, .. } = loaded;
+        let classes = model.info().classes as usize;
+        let mut audit = Self {
+            model,
+            labels: images.labels.iter().map(|&label| label as usize).collect(),
+            images,
+            indices,
+            taps: model.tap_paths(),
+            settings: CurveSettings { k: plan.k, similarity: plan.similarity, classes },
+            job: run.job,
+            correct: None,
+            earlier,
+            broken: BTreeMap::new(),
+            folder: run.folder,
+            pictures: run.pictures,
+            control,
+            sink,
+            failures: 0,
+            cancelled: false,
+        };
+        audit.warn_of_model(&findings);
+        Ok(audit)
+    }
+
+    fn warn_of_model(&mut self, findings: &Findings) {
+        if findings.not_deterministic {
+            self.warn(
+                "two forward passes of the same images differ: something random is in the network; results will vary",
+            );
+        }
+        if findings.probabilities {
+            self.warn("the model's outputs look like probabilities, not logits: gradients through a softmax vanish; attack the logits");
+        }
+        if let Some(batch) = self.model.program().and_then(|program| program.fixed_batch) {
+            self.warn(&format!(
+                "the model was exported for batches of {batch}: others run in pieces of {batch}, the last one filled up; exporting with a \
+                 dynamic batch size is faster (advmod export-help)"
+            ));
+        }
+    }
+}
+
+/// Checks that an earlier run can go on, says so, and hands over what of it stands.
+fn go_on(
+    mut earlier: AuditState,
+    now: &AuditStart,
+    folder: Option<&Path>,
+    sink: &mut dyn EventSink,
+) -> Result<AuditState, EngineError> {
+    let begun = earlier.start.as_ref().ok_or_else(|| EngineError::Unsuitable("the run has not begun".to_owned()))?;
+    resume::check(begun, now).map_err(EngineError::Unsuitable)?;
+    let labels = begun.plan.attacks.iter().map(|attack| &attack.label);
+    let lost = (0..).zip(labels).zip(&earlier.attacks).filter_map(|((attack, label), state)| {
+        let kept = folder.map(|folder| Kept::read(folder, label, now.data.shape).samples()).unwrap_or_default();
+        let samples: Vec<usize> =
+            state.samples.iter().map(|it| it.sample).filter(|sample| !kept.contains(sample)).collect();
+        (!samples.is_empty()).then_some(LostSamples { attack, samples })
+    });
+    let resumed = AuditEvent::Resumed { lost: lost.collect() };
+    earlier.apply(&resumed);
+    let _ = sink.emit(resumed);
+    Ok(earlier)
+}

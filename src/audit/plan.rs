@@ -1,0 +1,248 @@
+//! What to do, as a user wrote it: flags, or a TOML file.
+
+use std::path::{Path, PathBuf};
+
+use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::config::parse_spec_string;
+use advmod_attacks::error::ParamError;
+use serde::{Deserialize, Serialize};
+
+use super::gate::{GatePlan, WaiverPlan};
+use crate::modularity::Similarity;
+
+/// What is written here stands over what is written there.
+trait Over {
+    fn over(self, other: Self) -> Self;
+}
+
+impl<T> Over for Option<T> {
+    fn over(self, other: Self) -> Self {
+        self.or(other)
+    }
+}
+
+/// Attacks are not merged: any given here replace all of the other's.
+impl Over for Vec<AttackPlan> {
+    fn over(self, other: Self) -> Self {
+        if self.is_empty() { other } else { self }
+    }
+}
+
+/// Gates and waivers add up.
+macro_rules! adds_up {
+    ($($kind:ty),*) => {
+        $(impl Over for Vec<$kind> {
+            fn over(self, mut other: Self) -> Self {
+                other.extend(self);
+                other
+            }
+        })*
+    };
+}
+
+adds_up!(GatePlan, WaiverPlan);
+
+/// Settings of a plan file, merged one by one.
+macro_rules! settings {
+    ($($(#[$about:meta])* pub struct $name:ident { $($(#[$what:meta])* pub $field:ident: $kind:ty,)* })*) => {
+        $($(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$what])* pub $field: $kind,)* }
+
+        impl Over for $name {
+            fn over(self, other: Self) -> Self {
+                Self { $($field: self.$field.over(other.$field),)* }
+            }
+        })*
+    };
+}
+
+settings! {
+    /// A plan file. Everything is optional; unknown keys are errors.
+    ///
+    /// ```toml
+    /// seed = 1
+    /// [model]
+    /// file = "resnet20.th"
+    /// normalize = "imagenet"
+    /// [data]
+    /// path = "cifar-10-batches-py"
+    /// first = 500
+    /// [[attack]]
+    /// name = "pgd"
+    /// eps = ["4/255", "8/255"]
+    /// ```
+    pub struct AuditPlan {
+        pub model: ModelPlan,
+        pub data: DataPlan,
+        pub curve: CurvePlan,
+        pub attack: Vec<AttackPlan>,
+        /// What the results must meet.
+        pub gate: Vec<GatePlan>,
+        /// Which gates may fail until when.
+        pub waiver: Vec<WaiverPlan>,
+        /// Where parameters that are not given come from.
+        pub preset: Option<String>,
+        /// When attacks stop: sets the parameter `stop` of each attack that has it and is not given it.
+        pub stop: Option<String>,
+        /// Judge adversarial pixels after rounding them to 8 bits.
+        pub eight_bit: Option<bool>,
+        /// Seed for all randomness.
+        pub seed: Option<u64>,
+        /// `auto`, `cpu`, `cuda:N`.
+        pub device: Option<String>,
+        /// Images per batch.
+        pub batch: Option<usize>,
+        /// Processor threads.
+        pub threads: Option<usize>,
+        /// An earlier report to compare with.
+        pub baseline: Option<PathBuf>,
+        /// Folder for the results.
+        pub out: Option<PathBuf>,
+    }
+
+    /// `[model]` of a plan file.
+    pub struct ModelPlan {
+        /// Without it, the embedded model.
+        pub file: Option<PathBuf>,
+        pub arch: Option<String>,
+        /// Preset or `MEAN/STD`.
+        pub normalize: Option<String>,
+        /// Image height and width.
+        pub input_size: Option<u32>,
+    }
+
+    /// `[data]` of a plan file.
+    pub struct DataPlan {
+        /// File or folder; without it the embedded images.
+        pub path: Option<PathBuf>,
+        /// `train` or `test`.
+        pub split: Option<String>,
+        /// Number of images to draw with the seed.
+        pub samples: Option<usize>,
+        /// Number of images in file order.
+        pub first: Option<usize>,
+        /// Shorter side.
+        pub resize: Option<u32>,
+        /// Central square.
+        pub crop: Option<u32>,
+    }
+
+    /// `[curve]` of a plan file.
+    pub struct CurvePlan {
+        /// Neighbours per sample.
+        pub k: Option<usize>,
+        /// How representations are compared.
+        pub similarity: Option<Similarity>,
+        /// `default`, `relu`, `all` or patterns.
+        pub taps: Option<String>,
+    }
+}
+
+/// One `[[attack]]` of a plan file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct AttackPlan {
+    /// As `advmod attacks` lists it.
+    pub name: String,
+    #[serde(flatten)]
+    pub params: toml::Table,
+}
+
+/// Why a plan cannot be used. One line each.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("cannot read the plan {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("plan {path}: {message}")]
+    Syntax { path: PathBuf, message: String },
+    /// A setting has no valid value.
+    #[error("{0}")]
+    Setting(String),
+    /// An attack or one of its parameters.
+    #[error(transparent)]
+    Attack(#[from] ParamError),
+}
+
+impl AuditPlan {
+    /// Reads a plan file.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let unreadable = |source| PlanError::Unreadable { path: path.to_owned(), source };
+        let syntax = |message| PlanError::Syntax { path: path.to_owned(), message };
+        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(syntax("not a regular file; expected TOML".to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mut plan: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            syntax(format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
+        })?;
+        plan.gate.iter_mut().for_each(|gate| gate.locate(path, &text));
+        Ok(plan)
+    }
+
+    /// This plan's settings where it has them, else the other's.
+    #[must_use]
+    pub fn over(self, mut other: Self) -> Self {
+        // They exclude each other.
+        if self.data.first.is_some() {
+            other.data.samples = None;
+        }
+        if self.data.samples.is_some() {
+            other.data.first = None;
+        }
+        Over::over(self, other)
+    }
+}
+
+impl AttackPlan {
+    /// Reads `NAME` or `NAME:key=value,…`, as on the command line.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        let (name, params) = parse_spec_string(text)?;
+        Ok(Self { name, params })
+    }
+
+    /// The attack of this name with its defaults, or every attack for `all`.
+    pub fn named(name: &str) -> Vec<Self> {
+        let plain = |name: &str| Self { name: name.to_owned(), params: toml::Table::new() };
+        match name {
+            "all" => ATTACKS.iter().map(|spec| plain(spec.id)).collect(),
+            name => vec![plain(name)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_every_attack_of_the_catalog() {
+        let names: Vec<String> = AttackPlan::named("all").into_iter().map(|attack| attack.name).collect();
+        assert_eq!(names, ATTACKS.iter().map(|spec| spec.id).collect::<Vec<_>>());
+        assert_eq!(AttackPlan::named("pgd").len(), 1);
+    }
+
+    #[test]
+    fn a_plan_file_with_an_unknown_key_is_an_error_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.toml");
+        std::fs::write(&path, "seed = 1\nsede = 2\n").unwrap();
+        let message = AuditPlan::read(&path).unwrap_err().to_string();
+        assert!(message.contains("line 2") && message.contains("sede"), "{message}");
+    }
+
+    #[test]
+    fn gates_add_up_and_a_count_of_images_replaces_the_other_one() {
+        let plan = |text: &str| toml::from_str::<AuditPlan>(text).unwrap();
+        let file = plan("[data]\nfirst = 9\nresize = 8\n[[gate]]\nexpr = \"asr.* <= 1\"\n");
+        let both = plan("[data]\nsamples = 5\n[[gate]]\nexpr = \"asr.pgd <= 1\"\n").over(file.clone());
+        assert_eq!((both.data.samples, both.data.first, both.data.resize), (Some(5), None, Some(8)));
+        assert_eq!(
+            both.gate.iter().map(|it| it.expr.get_ref().as_str()).collect::<Vec<_>>(),
+            ["asr.* <= 1", "asr.pgd <= 1"]
+        );
+        let both = file.clone().over(plan("[data]\nsamples = 5\n"));
+        assert_eq!((both.data.samples, both.data.first), (None, Some(9)));
+    }
+}
