@@ -7,7 +7,7 @@ use super::{StudyFile, StudyReport, TextOptions};
 use crate::report::svg::{Colour, Line, LineChart, charts};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
-use crate::text::names::{harmless, tail};
+use crate::text::names::{column, harmless, tail};
 use crate::text::numbers::number;
 
 impl StudyReport for DynamicsResult {
@@ -57,7 +57,7 @@ pub fn trends_text(result: &DynamicsResult) -> String {
     let mut text = String::from(
         "\nrank correlation of Q and accuracy over the checkpoints, and Q of the first and the last one\n",
     );
-    let width = result.taps.iter().map(|it| it.tap.chars().count()).max().unwrap_or(0).clamp(3, 200);
+    let width = column(result.taps.iter().map(|it| &it.tap), 3);
     for it in &result.taps {
         let [first, last] = [it.first, it.last].map(|q| number(q, 4));
         writeln!(text, "  {:<width$}  {:>6}  {first:>7} → {last:>7}", it.tap, number(it.rank_correlation, 2))

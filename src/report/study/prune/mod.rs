@@ -8,7 +8,7 @@ use super::{StudyFile, StudyReport, TextOptions};
 use crate::report::{cell, csv_table, safe_cell};
 use crate::stats::rates::{Measured, Rate};
 use crate::study::results::prune::{PruneResult, RuleResult, Size};
-use crate::text::names::harmless;
+use crate::text::names::{column, harmless};
 use crate::text::numbers::{number, thousands};
 
 impl StudyReport for PruneResult {
@@ -23,9 +23,6 @@ impl StudyReport for PruneResult {
     }
 }
 
-/// Longest name that columns are made wide for.
-const WIDEST: usize = 200;
-
 /// What was measured of each unit.
 pub fn units_text(it: &PruneResult) -> String {
     let survey = &it.survey;
@@ -33,7 +30,7 @@ pub fn units_text(it: &PruneResult) -> String {
         "{} ({}), training images of {}: N = {}, k = {}, {}, {} repeat(s)\n",
         it.model, it.architecture, it.data, survey.n, survey.k, survey.similarity, survey.repeats
     );
-    let width = survey.units.iter().map(|unit| unit.unit.chars().count()).max().unwrap_or(0).clamp(4, WIDEST);
+    let width = column(survey.units.iter().map(|unit| &unit.unit), 4);
     let (has_margin, has_cka) = (it.asks_for("b"), survey.units.iter().any(|unit| unit.cka.is_some()));
     let margin = |text: &str| if has_margin { format!("  {text:<26}") } else { String::new() };
     let mut line = |cells: String| writeln!(text, "{}", cells.trim_end()).expect("writing to memory cannot fail");
@@ -148,10 +145,9 @@ fn notes(row: &RuleResult) -> String {
 /// Columns as wide as their widest cell, the first three to the left.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|it| it.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0).min(WIDEST)).collect();
+    let widths: Vec<usize> = (0..columns).map(|at| column(rows.iter().filter_map(|row| row.get(at)), 0)).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
             0..=2 => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
