@@ -10,7 +10,7 @@ use crate::modularity::Similarity;
 /// `advmod report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The folder of a run (--out of an audit), its report.json or its run.jsonl; or the --out of a study (curve, similarity, labels, flow), or
+    /// The folder of a run (--out of an audit), its report.json or its run.jsonl; or the --out of a study such as curve, or
     /// its JSON file.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,

@@ -88,9 +88,11 @@ pub struct Study {
     pub formats: fn() -> Vec<[&'static str; 2]>,
     /// The JSON Schema of the file.
     pub schema: fn() -> Value,
-    /// Makes a format out of the JSON file's content.
-    pub render: fn(json: &[u8], format: &str, options: &TextOptions) -> Result<Vec<u8>, String>,
+    pub render: Render,
 }
+
+/// Makes a format out of the JSON file's content.
+pub type Render = fn(json: &[u8], format: &str, options: &TextOptions) -> Result<Vec<u8>, String>;
 
 /// The format for people, which has no file in a study's folder.
 pub const TEXT: &str = "text";
