@@ -22,6 +22,7 @@ test: setup check-dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	$(CARGO) test --workspace --locked --features toy --test toy --test conformance
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory check-outputs
 	$(CARGO) test --workspace --locked

@@ -6,6 +6,8 @@ mod embedded;
 mod idx;
 mod image_folder;
 mod npz;
+#[cfg(feature = "toy")]
+mod toy;
 
 mod memory;
 mod select;
@@ -126,6 +128,8 @@ static FORMATS: &[Format] = &[
     Format { title: "CIFAR Python batches", rescales: false, open: cifar_python::open },
     Format { title: "CIFAR binary batches", rescales: false, open: cifar::open },
     Format { title: "folder of class folders with PNG or JPEG images", rescales: true, open: image_folder::open },
+    #[cfg(feature = "toy")]
+    Format { title: "toy images", rescales: false, open: toy::open },
 ];
 
 /// Folders that downloads make inside the folder that they are given.

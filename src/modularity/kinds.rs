@@ -22,7 +22,13 @@ pub struct SimilarityKind {
 
 pub(super) type Centre = fn(rows: &Tensor, reference: &Tensor) -> Result<Tensor, TchError>;
 
-pub static SIMILARITIES: &[&SimilarityKind] = &[&COSINE, &PEARSON, &SAMPLE_CENTRED];
+pub static SIMILARITIES: &[&SimilarityKind] = &[
+    &COSINE,
+    &PEARSON,
+    &SAMPLE_CENTRED,
+    #[cfg(feature = "toy")]
+    &TOY,
+];
 
 static COSINE: SimilarityKind =
     SimilarityKind { name: "cosine", what: "Cosine of the rows as they are (the paper's).", centre: None };
@@ -37,6 +43,14 @@ static SAMPLE_CENTRED: SimilarityKind = SimilarityKind {
     name: "sample-centred",
     what: "Cosine after the mean representation over the samples is subtracted; this removes hubs.",
     centre: Some(|_, reference| reference.f_mean_dim([0_i64].as_slice(), true, Kind::Float)),
+};
+
+/// For tests: what a new entry looks like.
+#[cfg(feature = "toy")]
+static TOY: SimilarityKind = SimilarityKind {
+    name: "toy",
+    what: "Cosine after a half is subtracted.",
+    centre: Some(|_, reference| reference.f_new_full([1, 1], 0.5, (Kind::Float, reference.device()))),
 };
 
 /// How rows of a representation are compared: an entry of [`SIMILARITIES`].

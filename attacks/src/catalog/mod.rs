@@ -6,12 +6,22 @@ mod jsma;
 mod local_search;
 mod one_pixel;
 mod pgd;
+#[cfg(feature = "toy")]
+mod toy;
 
 use crate::attack::AttackSpec;
 
 /// All attacks, in the order in which they are listed.
-pub static ATTACKS: &[&AttackSpec] =
-    &[&fgsm::SPEC, &pgd::SPEC, &jsma::SPEC, &cw::SPEC, &one_pixel::SPEC, &local_search::SPEC];
+pub static ATTACKS: &[&AttackSpec] = &[
+    &fgsm::SPEC,
+    &pgd::SPEC,
+    &jsma::SPEC,
+    &cw::SPEC,
+    &one_pixel::SPEC,
+    &local_search::SPEC,
+    #[cfg(feature = "toy")]
+    &toy::SPEC,
+];
 
 #[cfg(test)]
 mod tests {
@@ -43,7 +53,7 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .map(|name| name.trim_end_matches(".rs").replace('_', "-"))
-            .filter(|name| name != "mod")
+            .filter(|name| name != "mod" && (name != "toy" || cfg!(feature = "toy")))
             .collect();
         names.sort();
         let mut ids: Vec<&str> = ATTACKS.iter().map(|spec| spec.id).collect();
