@@ -369,8 +369,8 @@ def normalised(content):
 def difference(old, new):
     if old is None or new is None:
         return [f"only {'the new' if old is None else 'the old'} binary has it"]
-    long = [line if len(line) < 300 else line[:300] + "…" for line in difflib.unified_diff(old.split("\n"), new.split("\n"), "old", "new", "", 1, "")]
-    return long[2:]
+    lines = difflib.unified_diff(old.split("\n"), new.split("\n"), n=1, lineterm="")
+    return [line if len(line) < 300 else line[:300] + "…" for line in lines][2:]
 
 
 def read_expected(path):
