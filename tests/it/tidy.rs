@@ -87,3 +87,24 @@ fn the_versions_of_the_program_agree() {
     let changelog = std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
     assert!(changelog.lines().any(|line| line.starts_with(&format!("## {version}"))), "CHANGELOG.md has no {version}");
 }
+
+#[test]
+fn every_file_of_the_map_exists() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut named = 0;
+    for line in map.lines() {
+        let words: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        // A row of the map names what is in its rooms, the paths of its first cell.
+        let cell = line.strip_prefix('|').and_then(|rest| rest.split('|').next()).unwrap_or_default();
+        let rooms: Vec<PathBuf> = cell.split('`').skip(1).step_by(2).map(|room| root().join(room)).collect();
+        for word in words {
+            let is_path = word.ends_with('/') || [".rs", ".py", ".toml"].iter().any(|ending| word.ends_with(ending));
+            if is_path && !word.starts_with('.') {
+                let found = rooms.iter().any(|room| room.join(word).exists()) || root().join(word).exists();
+                assert!(found, "there is no {word}: {line}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 80, "{named}");
+}
