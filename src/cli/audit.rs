@@ -109,7 +109,9 @@ fn go_on(folder: &Path) -> Result<(Run, Recorder), CliError> {
     let (run_dir, events) = RunDir::resume(folder)
         .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
     let mut state = AuditState::default();
-    events.iter().for_each(|event| state.apply(event));
+    for event in &events {
+        state.apply(event);
+    }
     let job =
         resume::job(&state, folder).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
     Ok((Run { earlier: Some(Box::new(state)), ..Run::from(job) }, Recorder::resumed(run_dir, events)))

@@ -68,7 +68,9 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
         Ok(()) => output.finish().map_err(|error| runtime(&args.output, &error))?,
     }
     if !quiet {
-        notes.iter().for_each(|note| say(note));
+        for note in &notes {
+            say(note);
+        }
         say(&format!("{images} images: {}", args.output.display()));
     }
     Ok(Exit::Pass)
