@@ -38,18 +38,23 @@ fn columns(checkpoint: &Checkpoint) -> impl Iterator<Item = usize> {
 /// The head of the table, with the taps of a checkpoint.
 pub fn head_text(data: &str, it: &Checkpoint) -> String {
     let curve = &it.curve;
-    let taps: String = columns(it).map(|tap| format!("{:>12}", tail(&curve.taps[tap].tap, 11))).collect();
+    let taps: Vec<String> = columns(it).map(|tap| format!("{:>12}", tail(&curve.taps[tap].tap, 11))).collect();
     harmless(&format!(
-        "Q by tap on {data}: N = {}, k = {}, {}\n{:<NAME$} {:>8}{taps}\n",
-        curve.n, curve.k, curve.similarity, "checkpoint", "accuracy"
+        "Q by tap on {data}: N = {}, k = {}, {}\n{:<NAME$} {:>8}{}\n",
+        curve.n,
+        curve.k,
+        curve.similarity,
+        "checkpoint",
+        "accuracy",
+        taps.concat()
     ))
 }
 
 /// A checkpoint's line of the table.
 pub fn checkpoint_text(it: &Checkpoint) -> String {
     let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
-    let taps: String = columns(it).map(|tap| format!("{:>12}", number(it.curve.taps[tap].q, 4))).collect();
-    harmless(&format!("{:<NAME$} {accuracy:>8}{taps}\n", tail(&it.name, NAME)))
+    let taps: Vec<String> = columns(it).map(|tap| format!("{:>12}", number(it.curve.taps[tap].q, 4))).collect();
+    harmless(&format!("{:<NAME$} {accuracy:>8}{}\n", tail(&it.name, NAME), taps.concat()))
 }
 
 /// How Q goes with the accuracy, tap by tap.

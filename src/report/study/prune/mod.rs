@@ -139,7 +139,7 @@ fn notes(row: &RuleResult) -> String {
     let repairs = row.repairs.iter().map(|repair| format!("{} stays: {}", repair.unit, repair.why));
     let remade = (!row.remade.is_empty()).then(|| format!("did not fit and starts afresh: {}", row.remade.join(" ")));
     let lines = removed.into_iter().chain(repairs).chain(row.missing.iter().cloned()).chain(remade);
-    lines.map(|line| format!("{}: {line}\n", row.rule)).collect()
+    lines.map(|line| format!("{}: {line}\n", row.rule)).collect::<Vec<_>>().concat()
 }
 
 /// Columns as wide as their widest cell, the first three to the left.
