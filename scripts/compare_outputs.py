@@ -343,8 +343,7 @@ TIMING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<date>"),
     (re.compile(r'("(?:\w+_)?seconds": ?)(\[[^\]]*\]|[-+.\de]+)'), r"\1<seconds>"),
     (re.compile(r'( time=")[.\d]+"'), r'\1<seconds>"'),
-    (re.compile(r"\b(took:? |took</\w+><\w+>|(?:in|after|about|takes) )\d+(\.\d+)? (s|ms|min)\b"), r"\1<duration>"),
-    (re.compile(r"\b\d+(\.\d+)? (s|ms)( left)?\b(?= |<|$)"), "<duration>"),
+        (re.compile(r"\b(\d+ (h|min) )*\d+(\.\d+)? (s|ms)( left)?\b(?=\W|$)"), "<duration>"),
 ]
 
 
