@@ -5,86 +5,92 @@
 use std::path::{Path, PathBuf};
 
 use super::memory::{InMemory, sha256};
-use super::{CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, only_other_split, read_file};
+use super::{CIFAR10, Images, OpenOptions, Opened, Split, content, only_other_split, read_file};
 
-const IMAGE: usize = 3 * 32 * 32;
+pub(super) const IMAGE: usize = 3 * 32 * 32;
 /// Lies beside the batches of CIFAR-100: one class name per line.
 const FINE_NAMES: &str = "fine_label_names.txt";
 
-/// A `.bin` file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
-    if path.is_file() {
-        return open_file(path);
-    }
-    if let Some((files, label_bytes)) = batches(path, options.split) {
-        return Some(read(path, &files, label_bytes, Some(options.split)));
-    }
-    batches(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
+const LAYOUT: Layout = Layout {
+    folders: ["", "cifar-10-batches-bin", "cifar-100-binary"],
+    suffix: ".bin",
+    is_hundred: |file| {
+        let fits = |metadata: std::fs::Metadata| metadata.len().is_multiple_of(IMAGE as u64 + 2);
+        file.with_file_name(FINE_NAMES).is_file() || file.metadata().is_ok_and(fits)
+    },
+    read,
+};
+
+/// How a version of CIFAR-10 and CIFAR-100 lies on disk.
+pub(super) struct Layout {
+    /// Where the files may be inside a folder.
+    pub(super) folders: [&'static str; 3],
+    /// What the files' names end with.
+    pub(super) suffix: &'static str,
+    /// Whether a file is one of CIFAR-100: its names are too common to go by alone.
+    pub(super) is_hundred: fn(&Path) -> bool,
+    /// Reads files of CIFAR-10, or the one of CIFAR-100 (if true), of a part.
+    pub(super) read: fn(&Path, &[PathBuf], bool, Option<Split>) -> Opened,
 }
 
-/// The files of a part and the number of label bytes in their records.
-fn batches(path: &Path, split: Split) -> Option<(Vec<PathBuf>, usize)> {
-    let (ten, hundred): (&[&str], _) = match split {
-        Split::Train => (
-            &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
-            "train.bin",
-        ),
-        Split::Test => (&["test_batch.bin"], "test.bin"),
-    };
-    ["", "cifar-10-batches-bin", "cifar-100-binary"].iter().find_map(|inner| {
-        let folder = path.join(inner);
-        let files: Vec<PathBuf> = ten.iter().map(|name| folder.join(name)).collect();
-        // A set with some of its files missing is an error when they are read, not another format.
-        if files.iter().any(|file| file.is_file()) {
-            return Some((files, 1));
+impl Layout {
+    /// A folder (or its parent) with files of either.
+    pub(super) fn open(&self, path: &Path, options: &OpenOptions) -> Option<Opened> {
+        if let Some((files, is_hundred)) = self.files(path, options.split) {
+            return Some((self.read)(path, &files, is_hundred, Some(options.split)));
         }
-        // The names of CIFAR-100 are too common to go by alone.
-        let file = folder.join(hundred);
-        let length = std::fs::metadata(&file).ok().filter(std::fs::Metadata::is_file)?.len();
-        let is_cifar = folder.join(FINE_NAMES).is_file() || length.is_multiple_of(IMAGE as u64 + 2);
-        is_cifar.then(|| (vec![file], 2))
-    })
+        self.files(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
+    }
+
+    /// The files of a part, and whether they are of CIFAR-100.
+    fn files(&self, path: &Path, split: Split) -> Option<(Vec<PathBuf>, bool)> {
+        let (ten, hundred): (&[&str], _) = match split {
+            Split::Train => {
+                (&["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"], "train")
+            }
+            Split::Test => (&["test_batch"], "test"),
+        };
+        self.folders.iter().find_map(|folder| {
+            let file = |name: &str| path.join(folder).join(format!("{name}{}", self.suffix));
+            let files: Vec<PathBuf> = ten.iter().map(|name| file(name)).collect();
+            // A set with some of its files missing is an error when they are read, not another format.
+            if files.iter().any(|file| file.is_file()) {
+                return Some((files, false));
+            }
+            let file = file(hundred);
+            (file.is_file() && (self.is_hundred)(&file)).then(|| (vec![file], true))
+        })
+    }
 }
 
-/// A single file: its length and its labels tell which of the two it is.
-fn open_file(path: &Path) -> Option<Result<Box<dyn Dataset>, DataError>> {
+/// A `.bin` file, whose length and labels tell which of the two it is, or a folder with such files.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
+    if !path.is_file() {
+        return LAYOUT.open(path, options);
+    }
     let length = std::fs::metadata(path).ok()?.len() as usize;
     let fits = |label_bytes: usize| length >= IMAGE && length.is_multiple_of(IMAGE + label_bytes);
-    match (fits(1), fits(2)) {
-        (false, false) => None,
-        // A length that fits both has a multiple of 3073 × 3074 bytes; more than 3,000 images of either.
-        (true, _) => Some(read(path, &[path.to_owned()], 1, None)),
-        (false, true) => Some(read(path, &[path.to_owned()], 2, None)),
-    }
+    // A length that fits both has a multiple of 3073 × 3074 bytes; more than 3,000 images of either.
+    (fits(1) || fits(2)).then(|| read(path, &[path.to_owned()], !fits(1), None))
 }
 
-fn read(
-    path: &Path,
-    files: &[PathBuf],
-    label_bytes: usize,
-    split: Option<Split>,
-) -> Result<Box<dyn Dataset>, DataError> {
+fn read(path: &Path, files: &[PathBuf], is_hundred: bool, split: Option<Split>) -> Opened {
     let (mut pixels, mut labels, mut contents) = (Vec::new(), Vec::new(), Vec::new());
-    let classes = if label_bytes == 1 { 10 } else { 100 };
+    let (label_bytes, classes) = if is_hundred { (2, 100) } else { (1, 10) };
     for file in files {
         let bytes = read_file(file)?;
-        let records = bytes.chunks_exact(label_bytes + IMAGE);
+        let record = label_bytes + IMAGE;
+        let records = bytes.chunks_exact(record);
         if !records.remainder().is_empty() || bytes.is_empty() {
-            let record = label_bytes + IMAGE;
-            return Err(content(
-                file,
-                &format!("{} bytes are no multiple of {record}; the file is truncated", bytes.len()),
-            ));
+            let n = bytes.len();
+            return Err(content(file, format!("{n} bytes are no multiple of {record}; the file is truncated")));
         }
         for record in records {
             // CIFAR-100 has the coarse label first, the fine one after it.
             let label = record[label_bytes - 1];
             if label >= classes {
-                let at = labels.len();
-                return Err(content(
-                    file,
-                    &format!("image {at} has label {label}, expected less than {classes}; is this CIFAR?"),
-                ));
+                let image = format!("image {} has label {label}", labels.len());
+                return Err(content(file, format!("{image}, expected less than {classes}; is this CIFAR?")));
             }
             labels.push(label.into());
             pixels.extend_from_slice(&record[label_bytes..]);
@@ -95,8 +101,8 @@ fn read(
     let fine =
         files.first().map(|file| file.with_file_name(FINE_NAMES)).and_then(|file| std::fs::read_to_string(file).ok());
     let fine: Vec<&str> = fine.iter().flat_map(|text| text.lines()).filter(|name| !name.is_empty()).collect();
-    let names: &[&str] = match (label_bytes, fine.len()) {
-        (1, _) => &CIFAR10,
+    let names: &[&str] = match (is_hundred, fine.len()) {
+        (false, _) => &CIFAR10,
         (_, 100) => &fine,
         _ => &[],
     };

@@ -2,54 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cifar::{IMAGE, Layout};
 use super::memory::{InMemory, sha256};
-use super::{
-    CIFAR10, DataError, Dataset, Images, OpenOptions, Split, content, first_bytes, only_other_split, read_file,
-};
+use super::{CIFAR10, DataError, Images, OpenOptions, Opened, Split, content, first_bytes, read_file};
 use crate::pickle::{Id, Node, Pickle};
 
-const IMAGE: usize = 3 * 32 * 32;
+const LAYOUT: Layout = Layout {
+    folders: ["", "cifar-10-batches-py", "cifar-100-python"],
+    suffix: "",
+    is_hundred: is_pickle,
+    read: |path, files, is_hundred, split| {
+        let meta = files[0].with_file_name(if is_hundred { "meta" } else { "batches.meta" });
+        read(path, files, Some(&meta), split)
+    },
+};
 
 /// A batch file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
-    if path.is_file() {
-        return is_pickle(path).then(|| read(path, &[path.to_owned()], None, None));
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
+    match path.is_file() {
+        true => is_pickle(path).then(|| read(path, &[path.to_owned()], None, None)),
+        false => LAYOUT.open(path, options),
     }
-    if let Some((files, meta)) = batches(path, options.split) {
-        return Some(read(path, &files, Some(&meta), Some(options.split)));
-    }
-    batches(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
-}
-
-/// The files of a part, and the file with the class names.
-fn batches(path: &Path, split: Split) -> Option<(Vec<PathBuf>, PathBuf)> {
-    let (ten, hundred): (&[&str], _) = match split {
-        Split::Train => (&["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"], "train"),
-        Split::Test => (&["test_batch"], "test"),
-    };
-    ["", "cifar-10-batches-py", "cifar-100-python"].iter().find_map(|inner| {
-        let folder = path.join(inner);
-        let files: Vec<PathBuf> = ten.iter().map(|name| folder.join(name)).collect();
-        // A set with some of its files missing is an error when they are read, not another format.
-        if files.iter().any(|file| file.is_file()) {
-            return Some((files, folder.join("batches.meta")));
-        }
-        // The names of CIFAR-100 are too common to go by alone.
-        let file = folder.join(hundred);
-        (file.is_file() && is_pickle(&file)).then(|| (vec![file], folder.join("meta")))
-    })
 }
 
 fn is_pickle(path: &Path) -> bool {
     matches!(first_bytes(path, 2)[..], [0x80, 2..=5])
 }
 
-fn read(
-    path: &Path,
-    files: &[PathBuf],
-    meta: Option<&Path>,
-    split: Option<Split>,
-) -> Result<Box<dyn Dataset>, DataError> {
+fn read(path: &Path, files: &[PathBuf], meta: Option<&Path>, split: Option<Split>) -> Opened {
     let (mut pixels, mut labels, mut contents) = (Vec::new(), Vec::new(), Vec::new());
     let mut fine = false;
     for file in files {
@@ -65,12 +45,11 @@ fn read(
             .sequence(found)
             .and_then(|ids| ids.iter().map(|&id| u32::try_from(pickle.int(id)?).ok()).collect::<Option<Vec<u32>>>());
         let found = found.ok_or_else(|| content(file, "its labels are not a list of numbers"))?;
-        let data = pickle.get(root, "data").and_then(|id| array_bytes(&pickle, id));
-        let data =
-            data.ok_or_else(|| content(file, "no entry data that is an array of bytes; expected a CIFAR batch"))?;
+        let data = (pickle.get(root, "data").and_then(|id| array_bytes(&pickle, id)))
+            .ok_or_else(|| content(file, "no entry data that is an array of bytes; expected a CIFAR batch"))?;
         if data.len() != found.len() * IMAGE {
             let problem = format!("{} bytes of images for {} labels, expected {IMAGE} each", data.len(), found.len());
-            return Err(content(file, &problem));
+            return Err(content(file, problem));
         }
         labels.extend(found);
         pixels.extend_from_slice(&data);
@@ -103,7 +82,7 @@ fn unpickle<'a>(file: &Path, bytes: &'a [u8]) -> Result<Pickle<'a>, DataError> {
                 | ("_codecs", "encode")
         )
     };
-    Pickle::read(bytes, &allowed).map_err(|error| content(file, &format!("its pickle cannot be read: {error}")))
+    Pickle::read(bytes, &allowed).map_err(|error| content(file, format!("its pickle cannot be read: {error}")))
 }
 
 /// The raw bytes of a pickled NumPy array of u8: a call of `_reconstruct` with the state (version, shape, dtype, order, bytes).

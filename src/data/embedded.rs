@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::idx::{gunzip, parse};
 use super::memory::{InMemory, sha256};
-use super::{DataError, Dataset, FASHION_MNIST, OpenOptions, Split, content, not_rescaled};
+use super::{FASHION_MNIST, OpenOptions, Opened, Split, content, not_rescaled};
 
 const IMAGES: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-images.idx3.gz");
 const LABELS: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-labels.idx1.gz");
 
-pub(super) fn open(options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
+pub(super) fn open(options: &OpenOptions) -> Opened {
     let path = Path::new("embedded");
     if options.split == Split::Train {
         return Err(content(path, "only test images are embedded; give --data for training images"));
@@ -17,7 +17,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError>
     if options.resize.is_some() || options.crop.is_some() {
         return Err(not_rescaled(path));
     }
-    let unpack = |bytes| gunzip(bytes).map_err(|error| content(path, &format!("the binary is damaged: {error}")));
+    let unpack = |bytes| gunzip(bytes).map_err(|error| content(path, format!("the binary is damaged: {error}")));
     let (images, labels) = (unpack(IMAGES)?, unpack(LABELS)?);
     let digest = sha256([images.as_slice(), &labels]);
     let parsed = parse(path, &images, path, &labels)?;

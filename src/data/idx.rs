@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 
 use super::memory::{InMemory, sha256};
 use super::{
-    DataError, Dataset, FASHION_MNIST, Images, OpenOptions, Split, content, first_bytes, name_of, only_other_split,
+    DataError, FASHION_MNIST, Images, OpenOptions, Opened, Split, content, first_bytes, name_of, only_other_split,
     read_file,
 };
 
@@ -20,7 +20,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// An images file whose labels lie beside it, or a folder with files of the usual names.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     let (images, split) = if path.is_dir() {
         match images_in(path, options.split) {
             Some(images) => (images, Some(options.split)),
@@ -46,7 +46,7 @@ fn split_of(images: &Path) -> Option<Split> {
     if is("train") { Some(Split::Train) } else { (is("t10k") || is("test")).then_some(Split::Test) }
 }
 
-fn read(path: &Path, images: &Path, split: Option<Split>) -> Result<Box<dyn Dataset>, DataError> {
+fn read(path: &Path, images: &Path, split: Option<Split>) -> Opened {
     let labels = labels_beside(images)?;
     let (image_bytes, label_bytes) = (unpacked(images)?, unpacked(&labels)?);
     let digest = sha256([image_bytes.as_slice(), &label_bytes]);
@@ -93,7 +93,7 @@ fn header<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Vec<usize>, &'a [u8]), Da
     match expected {
         Some(expected) if expected == rest.len() => Ok((sizes, rest)),
         Some(expected) if expected > rest.len() => Err(truncated()),
-        _ => Err(content(path, &format!("its header says {sizes:?}, which does not fit its {} bytes", rest.len()))),
+        _ => Err(content(path, format!("its header says {sizes:?}, which does not fit its {} bytes", rest.len()))),
     }
 }
 
@@ -103,7 +103,7 @@ fn unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
     if !bytes.starts_with(&GZIP) {
         return Ok(bytes);
     }
-    gunzip(&bytes).map_err(|error| content(path, &format!("its gzip content is damaged ({error}); download it again")))
+    gunzip(&bytes).map_err(|error| content(path, format!("its gzip content is damaged ({error}); download it again")))
 }
 
 /// Unpacks a gzipped IDX file: its header, what that promises, and one byte more, so a small file cannot fill the memory.
@@ -160,7 +160,7 @@ fn labels_beside(images: &Path) -> Result<PathBuf, DataError> {
     found
         .or_else(|| candidates.iter().find(|candidate| candidate.is_file()))
         .cloned()
-        .ok_or_else(|| content(images, &format!("its labels are missing; expected {name} beside it")))
+        .ok_or_else(|| content(images, format!("its labels are missing; expected {name} beside it")))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::memory::sha256;
 use super::{
-    DataError, Dataset, DatasetInfo, Images, OpenOptions, Split, content, first_bytes, name_of, only_other_split,
-    unreadable,
+    DataError, Dataset, DatasetInfo, Images, OpenOptions, Opened, Split, content, first_bytes, name_of,
+    only_other_split, unreadable,
 };
 
 /// Most pixels of an image; a damaged header can claim 2^62.
@@ -27,7 +27,7 @@ struct ImageFolder {
 }
 
 /// Class folders in the folder itself, or in its `train`, `test` or `val` folder.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     if !path.is_dir() {
         return None;
     }
@@ -37,10 +37,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Result<Box<dyn 
     }
     let split = part.is_some().then_some(options.split);
     let root = part.unwrap_or_else(|| path.to_owned());
-    Some(
-        list(path, &root)
-            .and_then(|(classes, files, labels)| index(path, &root, split, classes, files, labels, *options)),
-    )
+    Some(list(path, &root).and_then(|listing| index(path, &root, split, listing, *options)))
 }
 
 /// The folder of a part. It holds folders; one that holds images is a class that happens to have its name, say `train`.
@@ -57,11 +54,9 @@ type Listing = (Vec<String>, Vec<PathBuf>, Vec<u32>);
 /// Class names and image files in the order of their names.
 fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
     let sorted = |folder: &Path| -> Result<Vec<PathBuf>, DataError> {
-        let entries = std::fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
-        let mut entries = entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| unreadable(folder, source))?;
+        let paths = |entries: std::fs::ReadDir| entries.map(|entry| Ok(entry?.path())).collect();
+        let read: std::io::Result<Vec<PathBuf>> = std::fs::read_dir(folder).and_then(paths);
+        let mut entries = read.map_err(|source| unreadable(folder, source))?;
         entries.sort_unstable();
         Ok(entries)
     };
@@ -82,7 +77,7 @@ fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
     if files.is_empty() {
         let expected =
             "expected IDX (MNIST, Fashion-MNIST), CIFAR batches, .npz, or one folder of PNG or JPEG images per class";
-        return Err(content(path, &format!("no images of a known kind in it; {expected}")));
+        return Err(content(path, format!("no images of a known kind in it; {expected}")));
     }
     Ok((classes, files, labels))
 }
@@ -101,11 +96,9 @@ fn index(
     path: &Path,
     root: &Path,
     split: Option<Split>,
-    classes: Vec<String>,
-    files: Vec<PathBuf>,
-    labels: Vec<u32>,
+    (classes, files, labels): Listing,
     options: OpenOptions,
-) -> Result<Box<dyn Dataset>, DataError> {
+) -> Opened {
     let headers = in_order(&files, |file| header(file, &options))?;
     let [height, width, _] = headers[0];
     if let Some(at) = headers.iter().position(|&[h, w, _]| (h, w) != (height, width)) {
@@ -115,7 +108,7 @@ fn index(
             headers[at][1],
             files[0].display()
         );
-        return Err(content(&files[at], &problem));
+        return Err(content(&files[at], problem));
     }
     let channels = if headers.iter().all(|&[_, _, channels]| channels == 1) { 1 } else { 3 };
     let mut listing = String::new();
@@ -155,13 +148,11 @@ fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     let grey = !decoder.color_type().has_color();
     let (width, height) = resized(width, height, options);
     if u64::from(width) * u64::from(height) > LARGEST {
-        return Err(content(file, &format!("{height}×{width} pixels are too many; lower --resize or remove the file")));
+        return Err(content(file, format!("{height}×{width} pixels are too many; lower --resize or remove the file")));
     }
     if options.crop.is_some_and(|side| side > width || side > height) {
-        return Err(content(
-            file,
-            &format!("{height}×{width} pixels are smaller than --crop; lower it, or give --resize"),
-        ));
+        let size = format!("{height}×{width} pixels");
+        return Err(content(file, format!("{size} are smaller than --crop; lower it, or give --resize")));
     }
     let (width, height) = options.crop.map_or((width, height), |side| (side, side));
     Ok([height as usize, width as usize, if grey { 1 } else { 3 }])
@@ -195,7 +186,7 @@ fn check_whole(file: &Path) -> Result<(), DataError> {
 
 fn undecodable(file: &Path, error: &image::ImageError) -> DataError {
     let line = error.to_string().lines().next().unwrap_or_default().to_owned();
-    content(file, &format!("cannot be decoded ({line}); replace or remove it"))
+    content(file, format!("cannot be decoded ({line}); replace or remove it"))
 }
 
 /// Size after scaling the shorter side. The longer one is rounded down, as torchvision's `Resize` does.

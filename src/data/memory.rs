@@ -1,11 +1,11 @@
 //! A data set that is small enough to be held whole.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{DataError, Dataset, DatasetInfo, Images, Split, content, name_of};
+use super::{DataError, Dataset, DatasetInfo, Images, Opened, Split, content, name_of};
 
 #[derive(Debug)]
 pub(super) struct InMemory {
@@ -22,22 +22,20 @@ impl InMemory {
         classes: &[&str],
         images: Images,
         sha256: String,
-    ) -> Result<Box<dyn Dataset>, DataError> {
+    ) -> Opened {
         let [n, channels, height, width] = images.shape;
         if n == 0 || channels * height * width == 0 {
             return Err(content(path, "there are no images in it"));
         }
         if images.labels.len() != n {
-            return Err(content(
-                path,
-                &format!("{n} images but {} labels; they must belong together", images.labels.len()),
-            ));
+            let labels = images.labels.len();
+            return Err(content(path, format!("{n} images but {labels} labels; they must belong together")));
         }
         let beyond = images.labels.iter().position(|&label| !classes.is_empty() && label as usize >= classes.len());
         if let Some(at) = beyond {
             let problem =
                 format!("image {at} has label {}, but there are {} classes", images.labels[at], classes.len());
-            return Err(content(path, &format!("{problem}; the labels are damaged or belong to other images")));
+            return Err(content(path, format!("{problem}; the labels are damaged or belong to other images")));
         }
         let classes = classes.iter().map(|&name| name.to_owned()).collect();
         let info = DatasetInfo { name: name_of(path), format, split, classes, n, channels, height, width, sha256 };
@@ -63,10 +61,5 @@ impl Dataset for InMemory {
 pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     parts.into_iter().for_each(|part| hasher.update(part));
-    let mut text = String::new();
-    for byte in hasher.finalize() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    HEXLOWER.encode(&hasher.finalize())
 }

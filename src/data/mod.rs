@@ -87,17 +87,11 @@ pub enum Split {
 impl Split {
     /// `train` or `test`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
+        if self == Self::Train { "train" } else { "test" }
     }
 
     fn other(self) -> Self {
-        match self {
-            Self::Train => Self::Test,
-            Self::Test => Self::Train,
-        }
+        if self == Self::Train { Self::Test } else { Self::Train }
     }
 }
 
@@ -155,7 +149,7 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
     }
     let inner: Vec<&str> = INNER_FOLDERS.into_iter().filter(|inner| path.join(inner).is_dir()).collect();
     if inner.len() > 1 {
-        return Err(content(path, &format!("several data sets lie in it ({}); give one of them", inner.join(", "))));
+        return Err(content(path, format!("several data sets lie in it ({}); give one of them", inner.join(", "))));
     }
     match FORMATS.iter().find_map(|format| Some((format, (format.open)(path, options)?))) {
         Some((format, Ok(_))) if rescaled && !format.rescales => Err(not_rescaled(path)),
@@ -165,7 +159,7 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
         Some((_, opened)) => opened,
         None => {
             let known: Vec<&str> = FORMATS.iter().map(|format| format.title).collect();
-            Err(content(path, &format!("no images of a known kind; expected {}", known.join(", "))))
+            Err(content(path, format!("no images of a known kind; expected {}", known.join(", "))))
         }
     }
 }
@@ -185,8 +179,8 @@ pub enum DataError {
     TooFew { wanted: usize, available: usize },
 }
 
-fn content(path: &Path, problem: &str) -> DataError {
-    DataError::Content { path: path.to_owned(), problem: problem.to_owned() }
+fn content(path: &Path, problem: impl Into<String>) -> DataError {
+    DataError::Content { path: path.to_owned(), problem: problem.into() }
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> DataError {
@@ -200,7 +194,7 @@ fn not_rescaled(path: &Path) -> DataError {
 /// The data has no images of the wanted split but has those of the other one.
 fn only_other_split(path: &Path, wanted: Split) -> DataError {
     let (wanted, other) = (wanted.name(), wanted.other().name());
-    content(path, &format!("no {wanted} images in it, only {other} images; add them, or give --split {other}"))
+    content(path, format!("no {wanted} images in it, only {other} images; add them, or give --split {other}"))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {

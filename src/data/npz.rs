@@ -9,28 +9,28 @@ use npyz::npz::NpzArchive;
 use npyz::{DType, TypeChar};
 
 use super::memory::{InMemory, sha256};
-use super::{DataError, Dataset, Images, OpenOptions, content, first_bytes, read_file};
+use super::{DataError, Images, OpenOptions, Opened, content, first_bytes, read_file};
 
 /// Names of the two arrays, in order of preference.
 const NAMES: [(&str, &str); 3] = [("x", "y"), ("x_test", "y_test"), ("images", "labels")];
 
 type Archive<'a> = NpzArchive<Cursor<&'a [u8]>>;
 
-pub(super) fn open(path: &Path, _: &OpenOptions) -> Option<Result<Box<dyn Dataset>, DataError>> {
+pub(super) fn open(path: &Path, _: &OpenOptions) -> Option<Opened> {
     let is_zip = path.is_file() && first_bytes(path, 4).starts_with(b"PK");
     is_zip.then(|| read(path))
 }
 
-fn read(path: &Path) -> Result<Box<dyn Dataset>, DataError> {
+fn read(path: &Path) -> Opened {
     let bytes = read_file(path)?;
     let damaged =
-        |error: std::io::Error| content(path, &format!("cannot be read as .npz ({error}); it is damaged or truncated"));
+        |error: std::io::Error| content(path, format!("cannot be read as .npz ({error}); it is damaged or truncated"));
     let mut archive = NpzArchive::new(Cursor::new(bytes.as_slice())).map_err(damaged)?;
     let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     let has = |name: &str| names.iter().any(|it| it == name);
     let (x, y) = (NAMES.iter().copied())
         .find(|(x, y)| has(x) && has(y))
-        .ok_or_else(|| content(path, &format!("its arrays are {}; expected x and y", names.join(", "))))?;
+        .ok_or_else(|| content(path, format!("its arrays are {}; expected x and y", names.join(", "))))?;
     let (shape, pixels) = images(path, &mut archive, x, bytes.len())?;
     let labels = labels(path, &mut archive, y, bytes.len())?;
     let digest = sha256([bytes.as_slice()]);
@@ -45,39 +45,31 @@ fn images(
     length: usize,
 ) -> Result<([usize; 4], Vec<u8>), DataError> {
     let (shape, numbers) = array(path, archive, name, length)?;
-    let wrong = || {
-        content(
-            path,
-            &format!(
-                "{name} has shape {shape:?}; expected [N, C, H, W], [N, H, W, C] or [N, H, W] with 1 or 3 channels"
-            ),
-        )
-    };
     let is_channels = |size: usize| size == 1 || size == 3;
     let (shape, channels_last) = match shape[..] {
         [n, height, width] => ([n, 1, height, width], false),
         [n, channels, height, width] if is_channels(channels) => ([n, channels, height, width], false),
         [n, height, width, channels] if is_channels(channels) => ([n, channels, height, width], true),
-        _ => return Err(wrong()),
+        _ => {
+            let expected = "expected [N, C, H, W], [N, H, W, C] or [N, H, W] with 1 or 3 channels";
+            return Err(content(path, format!("{name} has shape {shape:?}; {expected}")));
+        }
     };
     let mut pixels = match numbers {
         Numbers::Bytes(bytes) => bytes,
         Numbers::Floats(floats) => {
-            floats.iter().enumerate().map(|(at, &value)| byte(value).ok_or(at)).collect::<Result<_, _>>().map_err(
-                |at| {
-                    let problem = format!(
-                        "{name} holds {} at element {at}; floats must be bytes divided by 255, or save them as uint8",
-                        floats[at]
-                    );
-                    content(path, &problem)
-                },
-            )?
+            let odd = |at: usize, value: f64| {
+                let found = format!("{name} holds {value} at element {at}");
+                content(path, format!("{found}; floats must be bytes divided by 255, or save them as uint8"))
+            };
+            let bytes = floats.iter().enumerate().map(|(at, &value)| byte(value).ok_or_else(|| odd(at, value)));
+            bytes.collect::<Result<_, _>>()?
         }
         Numbers::Integers(integers) => integers
             .iter()
             .map(|&value| u8::try_from(value))
             .collect::<Result<_, _>>()
-            .map_err(|_| content(path, &format!("{name} holds integers outside 0 to 255; save them as uint8")))?,
+            .map_err(|_| content(path, format!("{name} holds integers outside 0 to 255; save them as uint8")))?,
     };
     if channels_last {
         let [_, channels, height, width] = shape;
@@ -103,15 +95,15 @@ fn byte(value: f64) -> Option<u8> {
 fn labels(path: &Path, archive: &mut Archive<'_>, name: &str, length: usize) -> Result<Vec<u32>, DataError> {
     let (shape, numbers) = array(path, archive, name, length)?;
     if shape.len() != 1 && !(shape.len() == 2 && shape[1] == 1) {
-        return Err(content(path, &format!("{name} has shape {shape:?}; expected one label per image")));
+        return Err(content(path, format!("{name} has shape {shape:?}; expected one label per image")));
     }
-    let wrong = |at: usize| content(path, &format!("label {at} of {name} is not a class number from 0 up"));
+    let wrong = |at: usize| content(path, format!("label {at} of {name} is not a class number from 0 up"));
     match numbers {
         Numbers::Bytes(bytes) => Ok(bytes.into_iter().map(u32::from).collect()),
         Numbers::Integers(all) => {
             all.iter().enumerate().map(|(at, &label)| u32::try_from(label).map_err(|_| wrong(at))).collect()
         }
-        Numbers::Floats(_) => Err(content(path, &format!("{name} holds floats; labels must be integers"))),
+        Numbers::Floats(_) => Err(content(path, format!("{name} holds floats; labels must be integers"))),
     }
 }
 
@@ -129,22 +121,22 @@ fn array(
 ) -> Result<(Vec<usize>, Numbers), DataError> {
     check_header(path, archive, name)?;
     let damaged = |error: std::io::Error| {
-        content(path, &format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
+        content(path, format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
     };
     let file =
-        archive.by_name(name).map_err(damaged)?.ok_or_else(|| content(path, &format!("array {name} is missing")))?;
+        archive.by_name(name).map_err(damaged)?.ok_or_else(|| content(path, format!("array {name} is missing")))?;
     let shape: Vec<usize> = file.shape().iter().map(|&size| size as usize).collect();
     let elements = shape.iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
     // Deflate packs at most about a thousand to one: a header that promises more lies.
     if elements.is_none_or(|elements| elements > length.saturating_mul(1100)) {
-        return Err(content(path, &format!("array {name} claims shape {shape:?}, more than the file can hold")));
+        return Err(content(path, format!("array {name} claims shape {shape:?}, more than the file can hold")));
     }
     if file.order() != npyz::Order::C && shape.len() > 1 {
-        return Err(content(path, &format!("array {name} is stored column by column; save np.ascontiguousarray(...)")));
+        return Err(content(path, format!("array {name} is stored column by column; save np.ascontiguousarray(...)")));
     }
     let dtype = match file.dtype() {
         DType::Plain(dtype) => dtype,
-        other => return Err(content(path, &format!("array {name} has type {}; expected numbers", other.descr()))),
+        other => return Err(content(path, format!("array {name} has type {}; expected numbers", other.descr()))),
     };
     macro_rules! read {
         ($type:ty) => {
@@ -159,7 +151,7 @@ fn array(
         (TypeChar::Int, 8) => Numbers::Integers(read!(i64)),
         (TypeChar::Uint, 8) => {
             let integers = read!(u64).into_iter().map(i64::try_from).collect::<Result<_, _>>();
-            let too_large = |_| content(path, &format!("array {name} holds an integer beyond 64 bits with sign"));
+            let too_large = |_| content(path, format!("array {name} holds an integer beyond 64 bits with sign"));
             Numbers::Integers(integers.map_err(too_large)?)
         }
         (TypeChar::Uint, 2) => Numbers::Integers(read!(u16).into_iter().map(Into::into).collect()),
@@ -167,10 +159,8 @@ fn array(
         (TypeChar::Float, 4) => Numbers::Floats(read!(f32).into_iter().map(Into::into).collect()),
         (TypeChar::Float, 8) => Numbers::Floats(read!(f64)),
         _ => {
-            return Err(content(
-                path,
-                &format!("array {name} has type {dtype}; expected uint8 images and integer labels"),
-            ));
+            let expected = "expected uint8 images and integer labels";
+            return Err(content(path, format!("array {name} has type {dtype}; {expected}")));
         }
     };
     Ok((shape, numbers))
@@ -180,13 +170,12 @@ fn array(
 fn check_header(path: &Path, archive: &mut Archive<'_>, name: &str) -> Result<(), DataError> {
     // NumPy pads its headers to 64 or 128 bytes; only ones with many named fields are longer.
     let mut start = Vec::new();
-    let absurd =
-        || content(path, &format!("array {name} has an absurd or damaged header; save it again with np.savez"));
+    let absurd = || content(path, format!("array {name} has an absurd or damaged header; save it again with np.savez"));
     let mut file = archive.zip_archive().by_name(&format!("{name}.npy")).map_err(|_| absurd())?;
     file.by_ref().take(4096).read_to_end(&mut start).map_err(|_| absurd())?;
     // The checksum is compared at the end of the entry, which a reader of arrays does not reach.
     std::io::copy(&mut file, &mut std::io::sink()).map_err(|error| {
-        content(path, &format!("array {name} is damaged ({error}); download or save the file again"))
+        content(path, format!("array {name} is damaged ({error}); download or save the file again"))
     })?;
     let text = String::from_utf8_lossy(&start);
     let shape = text.split_once("shape").and_then(|(_, rest)| rest.split_once('(')?.1.split_once(')'));

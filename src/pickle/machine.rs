@@ -145,47 +145,26 @@ impl<'a> Machine<'a> {
     }
 
     fn container(&mut self, opcode: u8) -> Result<(), PickleError> {
-        match opcode {
-            b'l' => {
-                let members = self.pop_mark()?;
-                self.push(Node::List(members))
-            }
-            b't' => {
-                let members = self.pop_mark()?;
-                self.push(Node::Tuple(members))
-            }
-            0x91 => {
-                let members = self.pop_mark()?;
-                self.push(Node::Set(members))
+        let members = match opcode {
+            b'a' => vec![self.pop()?],
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                vec![key, value]
             }
             0x85..=0x87 => {
                 let n = usize::from(opcode - 0x84);
                 let from = self.stack.len().checked_sub(n).ok_or_else(|| self.malformed("a tuple of nothing"))?;
-                let members = self.stack.split_off(from);
-                self.push(Node::Tuple(members))
+                self.stack.split_off(from)
             }
-            b'd' => {
-                let entries = self.pop_mark()?;
-                let entries = self.pairs(&entries)?;
-                self.push(Node::Dict(entries))
-            }
-            b'a' => {
-                let member = self.pop()?;
-                self.extend(&[member])
-            }
-            b'e' | 0x90 => {
-                let members = self.pop_mark()?;
-                self.extend(&members)
-            }
-            b's' => {
-                let (value, key) = (self.pop()?, self.pop()?);
-                self.store(&[(key, value)])
-            }
-            _ => {
-                let members = self.pop_mark()?;
-                let entries = self.pairs(&members)?;
-                self.store(&entries)
-            }
+            _ => self.pop_mark()?,
+        };
+        match opcode {
+            b'l' => self.push(Node::List(members)),
+            b't' | 0x85..=0x87 => self.push(Node::Tuple(members)),
+            0x91 => self.push(Node::Set(members)),
+            b'd' => self.push(Node::Dict(self.pairs(&members)?)),
+            b'a' | b'e' | 0x90 => self.extend(&members),
+            _ => self.store(&self.pairs(&members)?),
         }
     }
 

@@ -113,12 +113,9 @@ impl<'a> Pickle<'a> {
     pub fn bytes(&self, id: Id) -> Option<std::borrow::Cow<'a, [u8]>> {
         match self.node(id) {
             Node::Bytes(range) => Some((&self.input[range.clone()]).into()),
-            Node::Call { callable, arguments, .. } if self.is_global(*callable, "_codecs", "encode") => {
+            Node::Call { callable, arguments, .. } if self.global(*callable) == Some(("_codecs", "encode")) => {
                 let text = self.text(*self.sequence(*arguments)?.first()?)?;
-                text.chars()
-                    .map(|character| u8::try_from(u32::from(character)).ok())
-                    .collect::<Option<Vec<u8>>>()
-                    .map(Into::into)
+                text.chars().map(|letter| u8::try_from(letter).ok()).collect::<Option<Vec<u8>>>().map(Into::into)
             }
             _ => None,
         }
@@ -137,8 +134,7 @@ impl<'a> Pickle<'a> {
         match self.node(id) {
             Node::Dict(entries) => Some(entries),
             Node::Call { callable, items, .. }
-                if self.is_global(*callable, "collections", "OrderedDict")
-                    || self.is_global(*callable, "collections", "defaultdict") =>
+                if matches!(self.global(*callable), Some(("collections", "OrderedDict" | "defaultdict"))) =>
             {
                 Some(items)
             }
@@ -155,10 +151,6 @@ impl<'a> Pickle<'a> {
             Node::Global(module, name) => Some((module, name)),
             _ => None,
         }
-    }
-
-    fn is_global(&self, id: Id, module: &str, name: &str) -> bool {
-        self.global(id) == Some((module, name))
     }
 }
 
