@@ -38,7 +38,7 @@ impl TapModularity {
             hubness: hubness(neighbors, k)?,
             never_chosen: never_chosen(neighbors, k)?,
             knn_accuracy: knn_accuracy(neighbors, k, labels, n_classes)?,
-            zero_rows: neighbors.zero_rows(),
+            zero_rows: neighbors.zero_rows,
             duplicates: neighbors.duplicates(),
         })
     }
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_measured_curve_survives_json() {
-        let neighbors = Neighbors::from_dense(6, &[0.5; 36], 4).unwrap().with_zero_rows(1);
+        let mut neighbors = Neighbors::from_dense(6, &[0.5; 36], 4).unwrap();
+        neighbors.zero_rows = 1;
         let tap = TapModularity::measure(&neighbors, 2, &[0, 0, 0, 1, 1, 1], 2).unwrap();
         assert_eq!((tap.zero_rows, tap.hubness.largest_in_degree), (1, 5));
         let mut curve = curve(&[Some(0.5), None]);

@@ -115,6 +115,7 @@ pub(super) fn check_labels(labels: &[usize], n: usize, n_classes: usize) -> Resu
 }
 
 /// What one pass over the edges gathers.
+#[derive(Default)]
 pub(super) struct Sums {
     total: f64,
     magnitude: f64,
@@ -128,15 +129,7 @@ pub(super) struct Sums {
 impl Sums {
     pub(super) fn new(n_classes: usize) -> Self {
         let zeros = vec![0.0; n_classes];
-        Self {
-            total: 0.0,
-            magnitude: 0.0,
-            inside: zeros.clone(),
-            strength: zeros,
-            edges: 0,
-            inside_edges: 0,
-            negative_edges: 0,
-        }
+        Self { inside: zeros.clone(), strength: zeros, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, from_class: usize, to_class: usize, weight: f64) {

@@ -36,6 +36,7 @@ pub fn t_quantile(intervals: usize) -> f64 {
 /// Equal N and seed give equal groups, so matched curves share them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
+    /// Below [`GROUPS`].
     of_sample: Vec<u8>,
 }
 
@@ -49,11 +50,6 @@ impl Groups {
             of_sample[sample] = (place % GROUPS) as u8;
         }
         Self { of_sample }
-    }
-
-    /// The group, below [`GROUPS`], of each sample.
-    pub fn of_sample(&self) -> &[u8] {
-        &self.of_sample
     }
 }
 
@@ -186,7 +182,7 @@ mod tests {
         let groups = Groups::new(103, 5);
         assert_eq!(groups, Groups::new(103, 5));
         assert_ne!(groups, Groups::new(103, 6));
-        let size = |g| groups.of_sample().iter().filter(|&&of| usize::from(of) == g).count();
+        let size = |g| groups.of_sample.iter().filter(|&&of| usize::from(of) == g).count();
         assert!((0..GROUPS).all(|g| (5..=6).contains(&size(g))));
     }
 
@@ -199,7 +195,7 @@ mod tests {
         let found = jackknife(&neighbors, k, &labels, 4, &groups).unwrap();
         assert_eq!(found.replicates.len(), GROUPS);
         for (g, replicate) in found.replicates.iter().enumerate() {
-            let kept: Vec<usize> = (0..n).filter(|&i| usize::from(groups.of_sample()[i]) != g).collect();
+            let kept: Vec<usize> = (0..n).filter(|&i| usize::from(groups.of_sample[i]) != g).collect();
             let sub: Vec<f32> =
                 kept.iter().flat_map(|&i| kept.iter().map(|&j| s[i * n + j]).collect::<Vec<_>>()).collect();
             let sub_labels: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();

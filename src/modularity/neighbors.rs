@@ -14,7 +14,8 @@ pub struct Neighbors {
     candidates: usize,
     indices: Vec<u32>,
     similarities: Vec<f32>,
-    zero_rows: usize,
+    /// Representations that were all zero: their similarities are 0 and carry no weight.
+    pub(super) zero_rows: usize,
 }
 
 /// How far rounding (bf16 inputs at worst) may push a similarity outside [−1, 1].
@@ -66,37 +67,6 @@ impl Neighbors {
         Ok(Self { n, candidates, indices, similarities, zero_rows: 0 })
     }
 
-    /// The reference: selects from all `n` × `n` row-major similarities; the diagonal is not read.
-    ///
-    /// # Errors
-    /// As [`Neighbors::new`].
-    #[cfg(test)]
-    pub fn from_dense(n: usize, dense: &[f32], candidates: usize) -> Result<Self, ModularityError> {
-        check_k(n, candidates)?;
-        check_length("similarities", n.saturating_mul(n), dense.len())?;
-        let mut dense = dense.to_vec();
-        for i in 0..n {
-            dense[i * n + i] = 1.0;
-        }
-        clamp(&mut dense, n)?;
-        let (mut indices, mut similarities) = (Vec::new(), Vec::new());
-        for (i, row) in dense.chunks_exact(n).enumerate() {
-            let mut others: Vec<(f32, u32)> = row.iter().copied().zip(0_u32..).collect();
-            others.remove(i);
-            others.sort_unstable_by(|&a, &b| best_first(a, b));
-            indices.extend(others[..candidates].iter().map(|&(_, j)| j));
-            similarities.extend(others[..candidates].iter().map(|&(value, _)| value));
-        }
-        Self::new(n, candidates, indices, similarities)
-    }
-
-    /// Notes how many representations were all zero (their similarities are 0 and carry no weight).
-    #[must_use]
-    pub fn with_zero_rows(mut self, zero_rows: usize) -> Self {
-        self.zero_rows = zero_rows;
-        self
-    }
-
     pub fn n(&self) -> usize {
         self.n
     }
@@ -112,10 +82,6 @@ impl Neighbors {
     pub fn row(&self, i: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
         let places = i * self.candidates..(i + 1) * self.candidates;
         self.indices[places.clone()].iter().copied().zip(self.similarities[places].iter().copied())
-    }
-
-    pub fn zero_rows(&self) -> usize {
-        self.zero_rows
     }
 
     /// Samples with another sample of the same direction (similarity 1 up to rounding): repeated images leak labels.
@@ -169,6 +135,31 @@ fn clamp(values: &mut [f32], width: usize) -> Result<(), ModularityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Neighbors {
+        /// The reference: selects from all `n` × `n` row-major similarities; the diagonal is not read.
+        ///
+        /// # Errors
+        /// As [`Neighbors::new`].
+        pub(crate) fn from_dense(n: usize, dense: &[f32], candidates: usize) -> Result<Self, ModularityError> {
+            check_k(n, candidates)?;
+            check_length("similarities", n.saturating_mul(n), dense.len())?;
+            let mut dense = dense.to_vec();
+            for i in 0..n {
+                dense[i * n + i] = 1.0;
+            }
+            clamp(&mut dense, n)?;
+            let (mut indices, mut similarities) = (Vec::new(), Vec::new());
+            for (i, row) in dense.chunks_exact(n).enumerate() {
+                let mut others: Vec<(f32, u32)> = row.iter().copied().zip(0_u32..).collect();
+                others.remove(i);
+                others.sort_unstable_by(|&a, &b| best_first(a, b));
+                indices.extend(others[..candidates].iter().map(|&(_, j)| j));
+                similarities.extend(others[..candidates].iter().map(|&(value, _)| value));
+            }
+            Self::new(n, candidates, indices, similarities)
+        }
+    }
 
     fn listed(neighbors: &Neighbors, i: usize) -> Vec<u32> {
         neighbors.row(i).map(|(j, _)| j).collect()

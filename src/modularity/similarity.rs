@@ -44,7 +44,7 @@ pub fn neighbors(
     let rows = transformed(rows, rows, similarity)?;
     match rows.device() {
         Device::Cpu => on_processor(&rows, candidates, processor_block(n), progress),
-        _ => on_accelerator(&rows, candidates, BLOCK_BUDGET, progress),
+        _ => blockwise(&rows, &rows, candidates, BLOCK_BUDGET, progress),
     }
 }
 
@@ -90,33 +90,9 @@ fn on_processor(
         }
     }
     let (indices, similarities) = best.finish();
-    Ok(Neighbors::new(n as usize, candidates, indices, similarities)?.with_zero_rows(zero_rows))
-}
-
-/// Whole rows of S in blocks, and the choice on the device too: N × N similarities would be slow to fetch.
-fn on_accelerator(
-    rows: &Tensor,
-    candidates: usize,
-    budget: i64,
-    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
-) -> Result<Neighbors, ModularityError> {
-    let n = rows.size()[0];
-    let norms = norms_of(rows)?;
-    let zero_rows = check(&norms)?;
-    let inverse = inverse_of(&norms)?;
-    let transposed = rows.f_transpose(0, 1)?;
-    let block = (budget / n).clamp(1, n);
-    let mut chosen = Chosen { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
-    for start in (0..n).step_by(block as usize) {
-        let length = block.min(n - start);
-        let products = rows.f_narrow(0, start, length)?.f_matmul(&transposed)?;
-        chosen.extend(&scaled(products, &inverse.f_narrow(0, start, length)?, &inverse)?, start)?;
-        if progress((start + length) as f64 / n as f64).is_break() {
-            return Err(ModularityError::Stopped);
-        }
-    }
-    let found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
-    Ok(found.with_zero_rows(zero_rows))
+    let mut found = Neighbors::new(n as usize, candidates, indices, similarities)?;
+    found.zero_rows = zero_rows;
+    Ok(found)
 }
 
 /// The `candidates` most similar rows of `reference` to each row of `queries`, but for the row in the same place: a reference sample may be
@@ -141,15 +117,27 @@ pub fn neighbors_among(
     }
     let (queries, reference) =
         (transformed(queries, reference, similarity)?, transformed(reference, reference, similarity)?);
+    blockwise(&queries, &reference, candidates, BLOCK_BUDGET, progress)
+}
+
+/// Whole rows of S in blocks, and the choice on the device too: N × N similarities would be slow to fetch.
+fn blockwise(
+    queries: &Tensor,
+    reference: &Tensor,
+    candidates: usize,
+    budget: i64,
+    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+) -> Result<Neighbors, ModularityError> {
+    let n = reference.size()[0];
     let inverse = |rows: &Tensor| -> Result<(Tensor, usize), ModularityError> {
         let norms = norms_of(rows)?;
         let zero_rows = check(&norms)?;
         Ok((inverse_of(&norms)?, zero_rows))
     };
-    let ((of_queries, zero_rows), (of_reference, _)) = (inverse(&queries)?, inverse(&reference)?);
+    let ((of_queries, zero_rows), (of_reference, _)) = (inverse(queries)?, inverse(reference)?);
     let mut chosen = Chosen { indices: Vec::new(), similarities: Vec::new(), candidates: candidates as i64 };
     let transposed = reference.f_transpose(0, 1)?;
-    let block = (BLOCK_BUDGET / n).max(1);
+    let block = (budget / n).max(1);
     for start in (0..n).step_by(block as usize) {
         let length = block.min(n - start);
         let products = queries.f_narrow(0, start, length)?.f_matmul(&transposed)?;
@@ -158,8 +146,9 @@ pub fn neighbors_among(
             return Err(ModularityError::Stopped);
         }
     }
-    let found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
-    Ok(found.with_zero_rows(zero_rows))
+    let mut found = Neighbors::new(n as usize, candidates, chosen.indices, chosen.similarities)?;
+    found.zero_rows = zero_rows;
+    Ok(found)
 }
 
 /// Rows of which the cosine is the similarity; `reference` has the mean that samples are centred by.
@@ -239,11 +228,8 @@ fn check(norms: &Tensor) -> Result<usize, ModularityError> {
     let count = i64::try_from(bad.f_sum(Kind::Int64)?)?;
     if count > 0 {
         let row = i64::try_from(bad.f_to_kind(Kind::Int64)?.f_argmax(0, false)?)?;
-        return Err(ModularityError::NonFiniteRows {
-            row: row as usize,
-            rows: count as usize,
-            n: norms.size()[0] as usize,
-        });
+        let n = norms.size()[0] as usize;
+        return Err(ModularityError::NonFiniteRows { row: row as usize, rows: count as usize, n });
     }
     Ok(i64::try_from(norms.f_lt(ZERO_NORM)?.f_sum(Kind::Int64)?)? as usize)
 }
@@ -296,15 +282,15 @@ mod tests {
         for n in [40, 10_000] {
             let equal = row.unsqueeze(0).repeat([n, 1]);
             let found = neighbors(&equal, Similarity::SAMPLE_CENTRED, 3).unwrap();
-            assert_eq!(found.zero_rows(), n as usize);
+            assert_eq!(found.zero_rows, n as usize);
         }
         // Every value its row's mean.
         let flat = Tensor::arange(40, (Kind::Float, tch::Device::Cpu)).unsqueeze(1).repeat([1, 9]) * 0.1 + 0.1;
-        assert_eq!(neighbors(&flat, Similarity::PEARSON, 3).unwrap().zero_rows(), 40);
+        assert_eq!(neighbors(&flat, Similarity::PEARSON, 3).unwrap().zero_rows, 40);
         // One that differs is no rounding, and what is not finite is not hidden.
         let one = row.unsqueeze(0).repeat([40, 1]);
         let _ = one.get(7).f_mul_scalar_(1.01).unwrap();
-        assert!(neighbors(&one, Similarity::SAMPLE_CENTRED, 3).unwrap().zero_rows() < 40);
+        assert!(neighbors(&one, Similarity::SAMPLE_CENTRED, 3).unwrap().zero_rows < 40);
         // The square of 10²⁰ is beyond f32; a constant row is its own mean.
         for (value, similarities) in [
             (f64::NAN, &[Similarity::COSINE, Similarity::PEARSON, Similarity::SAMPLE_CENTRED][..]),
@@ -361,7 +347,7 @@ mod tests {
         for block_rows in [1, 7, 64] {
             let blocked = on_processor(&rows, 9, block_rows, go_on).unwrap();
             assert_eq!(edges(&blocked), edges(&whole), "{block_rows} rows per block");
-            let chosen = on_accelerator(&rows, 9, block_rows * 60, go_on).unwrap();
+            let chosen = blockwise(&rows, &rows, 9, block_rows * 60, go_on).unwrap();
             assert_eq!(edges(&chosen), edges(&whole), "{block_rows} rows per block, as an accelerator");
         }
     }
@@ -381,7 +367,7 @@ mod tests {
     #[test]
     fn ties_across_the_end_of_a_list_go_to_the_lowest_index() {
         let same = Tensor::ones([200, 5], (Kind::Float, tch::Device::Cpu));
-        let chosen = on_accelerator(&same, 3, 1000, &mut |_| ControlFlow::Continue(())).unwrap();
+        let chosen = blockwise(&same, &same, 3, 1000, &mut |_| ControlFlow::Continue(())).unwrap();
         for found in [neighbors(&same, Similarity::COSINE, 3).unwrap(), chosen] {
             let found = edges(&found);
             assert_eq!((&found[0], &found[1], &found[150]), (&vec![1, 2, 3], &vec![0, 2, 3], &vec![0, 1, 2]));
@@ -392,7 +378,7 @@ mod tests {
     fn zero_rows_are_counted_and_non_finite_rows_refused() {
         let rows = rows(20, 6);
         let _ = rows.get(3).fill_(0.0);
-        assert_eq!(neighbors(&rows, Similarity::COSINE, 3).unwrap().zero_rows(), 1);
+        assert_eq!(neighbors(&rows, Similarity::COSINE, 3).unwrap().zero_rows, 1);
         let _ = rows.get(5).fill_(f64::NAN);
         let message = neighbors(&rows, Similarity::COSINE, 3).unwrap_err().to_string();
         assert!(message.contains("1 of 20") && message.contains("sample 5"), "{message}");
