@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub struct Call<'a> {
+#[derive(Clone, Debug)]
+pub struct Call {
     /// `layer1.0`.
-    pub path: &'a str,
+    pub path: String,
     /// `torchvision.models.resnet.BasicBlock`.
-    pub class: &'a str,
+    pub class: String,
     /// The call around it, the whole model's excepted.
     pub parent: Option<usize>,
     /// What it returns, if that is one row (or several) per image: values are numbered in the order in which they are made.
@@ -17,24 +18,24 @@ pub struct Call<'a> {
     pub works: bool,
 }
 
-impl Call<'_> {
+impl Call {
     /// Lists of modules: they are folders, not layers.
     fn is_container(&self) -> bool {
         self.class.starts_with("torch.nn.modules.container.")
     }
 }
 
-fn ancestors<'c>(calls: &'c [Call<'_>], call: &Call<'_>) -> impl Iterator<Item = usize> + 'c {
+fn ancestors<'c>(calls: &'c [Call], call: &Call) -> impl Iterator<Item = usize> + use<'c> {
     std::iter::successors(call.parent, |&idx| calls[idx].parent)
 }
 
 /// The outermost modules of classes that occur several times, each with layers inside.
-pub fn blocks_of(calls: &[Call<'_>]) -> BTreeSet<usize> {
+pub fn blocks_of(calls: &[Call]) -> BTreeSet<usize> {
     let has_children: BTreeSet<usize> = calls.iter().filter_map(|call| call.parent).collect();
     let composite = |idx: usize| calls[idx].weighted && has_children.contains(&idx) && !calls[idx].is_container();
     let mut paths: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for idx in (0..calls.len()).filter(|&idx| composite(idx)) {
-        paths.entry(calls[idx].class).or_default().insert(calls[idx].path);
+        paths.entry(&calls[idx].class).or_default().insert(&calls[idx].path);
     }
     let repeated: BTreeSet<&str> =
         paths.into_iter().filter(|(_, paths)| paths.len() >= 2).map(|(class, _)| class).collect();
@@ -47,18 +48,19 @@ pub fn blocks_of(calls: &[Call<'_>]) -> BTreeSet<usize> {
     }
     // A stage does nothing but call blocks of one class; of several stages the blocks are meant.
     let only_calls_blocks = |idx: usize| {
-        let classes: BTreeSet<&str> = children[idx].iter().map(|&child| calls[child].class).collect();
+        let classes: BTreeSet<&str> = children[idx].iter().map(|&child| calls[child].class.as_str()).collect();
         let all_composite = children[idx].iter().all(|&child| composite(child));
         !calls[idx].works && all_composite && classes.len() == 1 && classes.is_subset(&repeated)
     };
     let mut stages: BTreeSet<&str> = repeated.clone();
     for (idx, call) in calls.iter().enumerate() {
         if !only_calls_blocks(idx) {
-            stages.remove(call.class);
+            stages.remove(call.class.as_str());
         }
     }
-    let candidate =
-        |idx: usize| composite(idx) && repeated.contains(calls[idx].class) && !stages.contains(calls[idx].class);
+    let candidate = |idx: usize| {
+        composite(idx) && repeated.contains(calls[idx].class.as_str()) && !stages.contains(calls[idx].class.as_str())
+    };
     let outermost = |idx: usize| candidate(idx) && !ancestors(calls, &calls[idx]).any(candidate);
     let mut blocks: BTreeSet<usize> = (0..calls.len()).filter(|&idx| outermost(idx)).collect();
 
@@ -66,7 +68,7 @@ pub fn blocks_of(calls: &[Call<'_>]) -> BTreeSet<usize> {
     let mut inside: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); calls.len()];
     for idx in (0..calls.len()).filter(|&idx| candidate(idx)) {
         for around in ancestors(calls, &calls[idx]) {
-            inside[around].insert(calls[idx].class);
+            inside[around].insert(&calls[idx].class);
         }
     }
     let mut beside: BTreeMap<Option<usize>, BTreeSet<&str>> = BTreeMap::new();
@@ -74,7 +76,7 @@ pub fn blocks_of(calls: &[Call<'_>]) -> BTreeSet<usize> {
         beside.entry(calls[block].parent).or_default().extend(&inside[block]);
     }
     let lone: Vec<usize> = (0..calls.len())
-        .filter(|&idx| composite(idx) && !repeated.contains(calls[idx].class) && !inside[idx].is_empty())
+        .filter(|&idx| composite(idx) && !repeated.contains(calls[idx].class.as_str()) && !inside[idx].is_empty())
         .filter(|&idx| beside.get(&calls[idx].parent).is_some_and(|theirs| inside[idx].is_subset(theirs)))
         .collect();
     for &idx in &lone {
@@ -85,12 +87,12 @@ pub fn blocks_of(calls: &[Call<'_>]) -> BTreeSet<usize> {
 }
 
 /// Outputs of the blocks, and of the first layer where no block holds it. None for a network without blocks.
-pub fn block_outputs(calls: &[Call<'_>], blocks: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
+pub fn block_outputs(calls: &[Call], blocks: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
     if blocks.len() < 2 {
         return None;
     }
     let first_block = blocks.iter().filter_map(|&idx| calls[idx].output).min();
-    let inside = |call: &Call<'_>| ancestors(calls, call).any(|idx| blocks.contains(&idx));
+    let inside = |call: &Call| ancestors(calls, call).any(|idx| blocks.contains(&idx));
     let first_layer = calls.iter().enumerate().find(|(idx, call)| call.weighted && call.works && !blocks.contains(idx));
     let stem = first_layer.filter(|(_, call)| !inside(call) && call.output < first_block);
     let stem = stem.and_then(|(_, call)| call.output);
@@ -98,7 +100,7 @@ pub fn block_outputs(calls: &[Call<'_>], blocks: &BTreeSet<usize>) -> Option<BTr
 }
 
 /// One name per module output. Where several modules end at the same value, a block wins, then the outermost that is no container.
-pub fn names_of(output: usize, calls: &[Call<'_>], blocks: &BTreeSet<usize>) -> BTreeMap<usize, String> {
+pub fn names_of(output: usize, calls: &[Call], blocks: &BTreeSet<usize>) -> BTreeMap<usize, String> {
     let mut ending: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (idx, call) in calls.iter().enumerate() {
         if let Some(value) = call.output {
@@ -113,8 +115,8 @@ pub fn names_of(output: usize, calls: &[Call<'_>], blocks: &BTreeSet<usize>) -> 
         // The logits are the last layer's, not those of the module that holds the whole network.
         let chosen = block.or(if value == output { candidates.last() } else { layer }).or(candidates.last());
         let Some(&idx) = chosen else { continue };
-        let path = calls[idx].path;
-        let mut name = path.to_owned();
+        let path = &calls[idx].path;
+        let mut name = path.clone();
         let mut call = 1;
         // A module that is called again gets a number, as PyTorch has it.
         while !used.insert(name.clone()) {

@@ -40,23 +40,18 @@ pub enum WeightError {
 /// Appends nodes to a program. Methods return the value that the new node makes.
 pub struct Builder<'a> {
     source: &'a mut dyn WeightSource,
-    nodes: Vec<Node>,
-    weights: Vec<Weight>,
-    default_taps: Vec<Tap>,
-    relu_taps: Vec<Tap>,
+    program: Program,
 }
 
 impl<'a> Builder<'a> {
     /// An empty program and its input.
     pub fn new(source: &'a mut dyn WeightSource) -> (Self, ValueId) {
-        let builder =
-            Self { source, nodes: Vec::new(), weights: Vec::new(), default_taps: Vec::new(), relu_taps: Vec::new() };
-        (builder, ValueId(0))
+        (Self { source, program: Program::default() }, ValueId(0))
     }
 
     pub fn node(&mut self, op: Op, inputs: &[ValueId], path: &str) -> ValueId {
-        let output = ValueId(self.nodes.len() as u32 + 1);
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), output, path: path.to_owned() });
+        let output = ValueId(self.program.nodes.len() as u32 + 1);
+        self.program.nodes.push(Node { op, inputs: inputs.to_vec(), output, path: path.to_owned() });
         output
     }
 
@@ -101,37 +96,26 @@ impl<'a> Builder<'a> {
 
     /// Marks a value as a default tap, measured as it is.
     pub fn tap(&mut self, value: ValueId) {
-        let path = self.nodes[value.index() - 1].path.clone();
-        self.default_taps.push(Tap { path: path.clone(), value });
-        self.relu_taps.push(Tap { path, value });
+        self.tap_unit(value, value);
     }
 
     /// Marks a unit: its raw convolution is the default tap, its ReLU output the other one.
     pub fn tap_unit(&mut self, raw: ValueId, relu: ValueId) {
-        let path_of = |value: ValueId| self.nodes[value.index() - 1].path.clone();
+        let path_of = |value: ValueId| self.program.nodes[value.index() - 1].path.clone();
         let (raw, relu) = (Tap { path: path_of(raw), value: raw }, Tap { path: path_of(relu), value: relu });
-        self.default_taps.push(raw);
-        self.relu_taps.push(relu);
+        self.program.default_taps.push(raw);
+        self.program.relu_taps.push(relu);
     }
 
     /// The finished program, whose last node makes the logits.
-    pub fn finish(self, channels: i64, classes: i64) -> Program {
-        Program {
-            output: ValueId(self.nodes.len() as u32),
-            nodes: self.nodes,
-            input: ValueId(0),
-            weights: self.weights,
-            default_taps: self.default_taps,
-            relu_taps: self.relu_taps,
-            channels,
-            classes,
-            fixed_batch: None,
-        }
+    pub fn finish(mut self, channels: i64, classes: i64) -> Program {
+        self.program.output = ValueId(self.program.nodes.len() as u32);
+        Program { channels, classes, ..self.program }
     }
 
     fn weight(&mut self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Result<WeightId, WeightError> {
         let tensor = self.source.weight(name, shape, init, trainable)?;
-        self.weights.push(Weight { name: name.to_owned(), tensor, trainable });
-        Ok(WeightId(self.weights.len() as u32 - 1))
+        self.program.weights.push(Weight { name: name.to_owned(), tensor, trainable });
+        Ok(WeightId(self.program.weights.len() as u32 - 1))
     }
 }

@@ -9,7 +9,7 @@ use super::program::{Op, Program, Tap, WeightId};
 /// A [`Program`] with the order in which its values can be dropped and overwritten.
 ///
 /// Autograd works through it: gradients flow to pixels (and to weights, where these require them).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Interpreter {
     program: Program,
     /// Values that no later node reads, per node.

@@ -53,7 +53,7 @@ enum Network {
 
 /// Two versions of one network: the one that is attacked has every batch norm folded into its convolution; the one that is traced keeps
 /// the convolutions whose raw output is tapped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Deployed {
     program: Program,
     attacked: Interpreter,
@@ -101,12 +101,7 @@ impl Model {
     #[must_use]
     pub fn share(&self) -> Self {
         let network = match &self.network {
-            Network::Program(it) => Network::Program(Box::new(Deployed {
-                program: it.program.shallow_clone(),
-                attacked: Interpreter::new(it.attacked.program().shallow_clone()),
-                traced: Interpreter::new(it.traced.program().shallow_clone()),
-                taps: it.taps.clone(),
-            })),
+            Network::Program(it) => Network::Program(it.clone()),
             Network::Script(it) => Network::Script(Box::new(it.share())),
         };
         Self { info: self.info.clone(), network, device: self.device }

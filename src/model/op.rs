@@ -4,14 +4,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WeightId(pub(crate) u32);
 
-/// Stride, padding, dilation and groups of a convolution.
+/// Of a convolution; pairs are `[rows, columns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
-    /// Step between windows, `[rows, columns]`.
     pub stride: [i64; 2],
-    /// Zeros added on each side, `[rows, columns]`.
+    /// Zeros added on each side.
     pub padding: [i64; 2],
-    /// Distance between kernel elements, `[rows, columns]`.
+    /// Distance between kernel elements.
     pub dilation: [i64; 2],
     pub groups: i64,
 }
@@ -23,13 +22,11 @@ impl ConvGeometry {
     }
 }
 
+/// Of a pooling; pairs are `[rows, columns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// `[rows, columns]`.
     pub kernel: [i64; 2],
-    /// Step between windows, `[rows, columns]`.
     pub stride: [i64; 2],
-    /// Padding on each side, `[rows, columns]`.
     pub padding: [i64; 2],
     /// Whether windows that reach over the edge count.
     pub ceil: bool,
@@ -86,18 +83,15 @@ pub enum Unary {
 /// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on.
+    /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on. Weights `[1, C, 1, 1]`.
     Normalize {
-        /// In pixel units, `[1, C, 1, 1]`.
         mean: WeightId,
-        /// In pixel units, `[1, C, 1, 1]`.
         std: WeightId,
     },
     /// `[N, C, H, W]` → `[N, O, H', W']`.
     Conv2d {
         /// `[O, C / groups, kh, kw]`.
         weight: WeightId,
-        /// `[O]`.
         bias: Option<WeightId>,
         geometry: ConvGeometry,
     },
@@ -105,17 +99,13 @@ pub enum Op {
     Linear {
         /// `[O, I]`.
         weight: WeightId,
-        /// `[O]`.
         bias: Option<WeightId>,
     },
+    /// By the running mean and variance; all weights `[C]`.
     BatchNorm {
-        /// Scale, `[C]`.
         weight: WeightId,
-        /// Shift, `[C]`.
         bias: WeightId,
-        /// Running mean, `[C]`.
         mean: WeightId,
-        /// Running variance, `[C]`.
         variance: WeightId,
         eps: f64,
     },
@@ -127,9 +117,7 @@ pub enum Op {
     },
     GroupNorm {
         groups: i64,
-        /// Scale, `[C]`.
         weight: Option<WeightId>,
-        /// Shift, `[C]`.
         bias: Option<WeightId>,
         eps: f64,
     },
@@ -244,7 +232,6 @@ pub enum Op {
     /// Every `stride`-th row and column, with zero channels before and after: the parameter-free shortcut of CIFAR ResNets
     /// (option A of He et al., "Deep Residual Learning", CVPR 2016, §4.2).
     PadShortcut {
-        /// Step between the rows and columns that are kept.
         stride: i64,
         /// Zero channels in front.
         before: i64,

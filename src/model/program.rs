@@ -9,8 +9,8 @@ use crate::text::glob;
 
 pub use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
 
-/// A value that flows through a [`Program`]: its input, or the output of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A value that flows through a [`Program`]: its input (0), or the output of one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) u32);
 
 impl ValueId {
@@ -89,8 +89,15 @@ pub struct Weight {
     pub trainable: bool,
 }
 
+/// Shares the tensor's memory.
+impl Clone for Weight {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), tensor: self.tensor.shallow_clone(), trainable: self.trainable }
+    }
+}
+
 /// A network: nodes in execution order, weights, and the points that can be tapped.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     /// In execution order: a node reads only the input and outputs of earlier nodes.
     pub nodes: Vec<Node>,
@@ -133,26 +140,5 @@ impl Program {
     fn all_taps(&self) -> Vec<Tap> {
         let named = self.nodes.iter().filter(|node| !node.path.is_empty());
         named.map(|node| Tap { path: node.path.clone(), value: node.output }).collect()
-    }
-
-    /// A copy that shares the weights' memory.
-    #[must_use]
-    pub fn shallow_clone(&self) -> Self {
-        let weights = self.weights.iter().map(|weight| Weight {
-            name: weight.name.clone(),
-            tensor: weight.tensor.shallow_clone(),
-            trainable: weight.trainable,
-        });
-        Self {
-            nodes: self.nodes.clone(),
-            input: self.input,
-            output: self.output,
-            weights: weights.collect(),
-            default_taps: self.default_taps.clone(),
-            relu_taps: self.relu_taps.clone(),
-            channels: self.channels,
-            classes: self.classes,
-            fixed_batch: self.fixed_batch,
-        }
     }
 }

@@ -48,7 +48,7 @@ fn a_network_without_a_block_is_the_network_in_which_the_block_adds_nothing() {
         let removed = remove(&whole, &kept, 0).unwrap();
         assert!(removed.remade.is_empty());
         // Its last batch norm at 0: what goes into the block comes out, for it is not negative.
-        let mut silent = whole.program.shallow_clone();
+        let mut silent = whole.program.clone();
         for weight in &mut silent.weights {
             if weight.name.starts_with(&format!("{}.bn2.", units[gone].path)) && weight.trainable {
                 weight.tensor = weight.tensor.zeros_like();
@@ -109,7 +109,7 @@ fn blocks_of_exported_programs_are_found_and_taken_out() {
             assert!(!removed.program.default_taps.iter().any(|it| it.path == units[gone].path));
             assert_eq!(removed.program.default_taps.len() + 1, whole.program.default_taps.len());
             // Its branches end in zeros.
-            let mut silent = whole.program.shallow_clone();
+            let mut silent = whole.program.clone();
             let mut silenced = 0;
             for weight in &mut silent.weights {
                 if weight.name.strip_prefix(&prefix).is_some_and(|rest| last_weights.contains(&rest)) {
@@ -118,7 +118,7 @@ fn blocks_of_exported_programs_are_found_and_taken_out() {
                 }
             }
             assert_eq!(silenced, last_weights.len());
-            let all = logits(whole.program.shallow_clone(), &pixels);
+            let all = logits(whole.program.clone(), &pixels);
             let (silent, removed) = (logits(silent, &pixels), logits(removed.program, &pixels));
             assert!((&removed - &silent).abs().max().double_value(&[]) < 1e-4, "{name} {prefix}");
             assert!((&removed - &all).abs().max().double_value(&[]) > 1e-3, "{name} {prefix}");
@@ -196,7 +196,7 @@ fn one_command_compares_rules_and_writes_models_that_load_without_flags() {
     let kept: Vec<bool> = (0..9).map(|at| at < 7).collect();
     let removed = remove(&whole, &kept, 0).unwrap();
     let (pixels, labels) = upload(&first(None, 1000), Device::Cpu).unwrap();
-    let written = loaded.program().unwrap().shallow_clone();
+    let written = loaded.program().unwrap().clone();
     assert_eq!(logits(written, &pixels), logits(removed.program, &pixels));
     let correct = tch::no_grad(|| loaded.logits(&pixels)).unwrap().argmax(1, false).eq_tensor(&labels);
     let correct = i64::try_from(correct.sum(tch::Kind::Int64)).unwrap();

@@ -14,7 +14,8 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
     };
     // Asked before opening, because opening a pipe waits for its writer.
     if !fs::metadata(path).map_err(error)?.is_file() {
-        return Err(FormatError::NotAFile { path: path.to_owned() });
+        let what = "is not a regular file; name the weight file itself".to_owned();
+        return Err(FormatError::Other { path: path.to_owned(), what });
     }
     let mut bytes = Vec::new();
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(error)?;
@@ -23,10 +24,9 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
 
 /// The format, or the error that says what the file is instead.
 pub(super) fn format_of(source: Source<'_>) -> Result<WeightFormat, FormatError> {
-    let Source { bytes, path } = source;
-    let path = path.to_owned();
+    let bytes = source.bytes;
     if bytes.is_empty() {
-        Err(FormatError::Empty { path })
+        Err(source.other("the file is empty; copy or download it again"))
     } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         Ok(WeightFormat::TorchZip)
     } else if safetensors::recognizes(bytes) {
@@ -34,23 +34,28 @@ pub(super) fn format_of(source: Source<'_>) -> Result<WeightFormat, FormatError>
     } else if legacy::recognizes(bytes) {
         Ok(WeightFormat::TorchLegacy)
     } else if is_html(bytes) {
-        Err(FormatError::Html { path })
+        Err(source.other("is a web page (HTML), not weights; the download went wrong, use the link of the file itself"))
     } else if bytes.starts_with(b"version https://git-lfs") {
-        Err(FormatError::GitLfs { path })
+        Err(source.other("is a git-lfs pointer, not the weights; run `git lfs pull`"))
     } else if bytes.get(257..262) == Some(b"ustar") {
-        Err(FormatError::Tar { path })
+        Err(source.other(
+            "is a tar archive; unpack it, or if PyTorch wrote it, save its weights again: torch.save(torch.load(\"OLD\"), \"model.pt\")",
+        ))
     } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
         Err(if legacy::is_cut_in_magic(bytes) {
             source.truncated("the stream stops inside its magic number")
         } else {
             // What it would run says more than that torch.save did not write it.
             match pickled::load(source, bytes) {
-                Err(refused @ (FormatError::Forbidden { .. } | FormatError::PickledModule { .. })) => refused,
-                _ => FormatError::PlainPickle { path },
+                Err(refused @ FormatError::Refused { .. }) => refused,
+                _ => source.other(
+                    "is a plain pickle that torch.save did not write; load it where it came from and save it with \
+                     torch.save(state_dict, \"model.pt\")",
+                ),
             }
         })
     } else {
-        Err(FormatError::Unknown { path, found: describe(bytes) })
+        Err(source.unknown(&describe(bytes)))
     }
 }
 
@@ -89,16 +94,18 @@ mod tests {
 
     #[test]
     fn files_that_are_no_weights_are_named_for_what_they_are() {
-        assert!(matches!(refusal(b""), FormatError::Empty { .. }));
-        assert!(matches!(refusal(b"\n <!DOCTYPE HTML><html>"), FormatError::Html { .. }));
-        assert!(matches!(
-            refusal(b"version https://git-lfs.github.com/spec/v1\noid sha256:00"),
-            FormatError::GitLfs { .. }
-        ));
         let mut tar = vec![0; 512];
         tar[257..262].copy_from_slice(b"ustar");
-        assert!(matches!(refusal(&tar), FormatError::Tar { .. }));
-        assert!(refusal(b"\x89HDF\r\n\x1a\n...").to_string().contains("an HDF5 file"));
+        for (bytes, what) in [
+            (&b""[..], "the file is empty"),
+            (b"\n <!DOCTYPE HTML><html>", "is a web page"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "is a git-lfs pointer"),
+            (&tar, "is a tar archive"),
+            (b"\x89HDF\r\n\x1a\n...", "an HDF5 file"),
+        ] {
+            let error = refusal(bytes).to_string();
+            assert!(error.contains(what), "{error}");
+        }
         let text = refusal(b"epoch,loss\n1,2").to_string();
         assert!(text.contains(r#"begins with "epoch,loss\n1,2""#) && text.contains(".safetensors"), "{text}");
     }
@@ -106,13 +113,14 @@ mod tests {
     #[test]
     fn a_plain_pickle_that_would_run_code_is_refused_by_name() {
         let error = refusal(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.");
-        assert!(matches!(&error, FormatError::Forbidden { global, .. } if global == "os.system"), "{error}");
+        assert!(error.to_string().contains("its pickle names `os.system`, which no state_dict needs"), "{error}");
     }
 
     #[test]
     fn paths_that_are_no_files_say_so() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read_weights(folder.path()).unwrap_err(), FormatError::NotAFile { .. }));
+        let folder_itself = read_weights(folder.path()).unwrap_err();
+        assert!(folder_itself.to_string().contains("is not a regular file"), "{folder_itself}");
         let missing = read_weights(&folder.path().join("none.pt")).unwrap_err();
         assert!(
             matches!(missing, FormatError::Missing { .. })

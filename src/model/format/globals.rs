@@ -1,36 +1,27 @@
 //! What a pickle of `torch.save` may name, and what the names mean. Everything else is refused.
 
 use super::Dtype;
-use super::error::{FormatError, Source, printable};
+use super::error::{FormatError, SAVE_WEIGHTS, Source, printable};
 
-/// Functions that make a tensor, and what keeps the reader from making it.
-const TENSOR_FUNCTIONS: [(&str, &str, Option<&str>); 14] = [
-    ("torch._utils", "_rebuild_tensor", None),
-    ("torch._utils", "_rebuild_tensor_v2", None),
-    ("torch._utils", "_rebuild_tensor_v3", None),
-    ("torch._utils", "_rebuild_parameter", None),
-    ("torch._utils", "_rebuild_parameter_with_state", None),
-    ("torch._tensor", "_rebuild_from_type_v2", None),
-    ("torch._utils", "_rebuild_qtensor", Some("is quantized, which is not read; save it with .dequantize()")),
-    ("torch._utils", "_rebuild_sparse_tensor", Some("is sparse, which is not read; save it with .to_dense()")),
-    ("torch._utils", "_rebuild_sparse_csr_tensor", Some("is sparse, which is not read; save it with .to_dense()")),
-    ("torch._utils", "_rebuild_nested_tensor", Some("is nested, which is not read; save its parts")),
+/// Functions that make a tensor: modules, and names in them.
+const TENSORS: [(&str, &str); 2] = [
     (
         "torch._utils",
-        "_rebuild_meta_tensor_no_storage",
-        Some("is on the meta device and has no values; save the loaded model"),
+        "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state",
     ),
-    (
-        "torch._utils",
-        "_rebuild_device_tensor_from_numpy",
-        Some("is stored as a NumPy array, which is not read; save it with .cpu()"),
-    ),
-    ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor", Some("is on a special device; save it with .cpu()")),
-    (
-        "torch._utils",
-        "_rebuild_wrapper_subclass",
-        Some("is of a wrapper class, which is not read; save a plain tensor"),
-    ),
+    ("torch._tensor", "_rebuild_from_type_v2"),
+];
+
+/// Functions of `torch._utils` that make a tensor which is not read, and why.
+const UNREAD_TENSORS: [(&str, &str); 8] = [
+    ("_rebuild_qtensor", "is quantized, which is not read; save it with .dequantize()"),
+    ("_rebuild_sparse_tensor", "is sparse, which is not read; save it with .to_dense()"),
+    ("_rebuild_sparse_csr_tensor", "is sparse, which is not read; save it with .to_dense()"),
+    ("_rebuild_nested_tensor", "is nested, which is not read; save its parts"),
+    ("_rebuild_meta_tensor_no_storage", "is on the meta device and has no values; save the loaded model"),
+    ("_rebuild_device_tensor_from_numpy", "is stored as a NumPy array, which is not read; save it with .cpu()"),
+    ("_rebuild_device_tensor_from_cpu_tensor", "is on a special device; save it with .cpu()"),
+    ("_rebuild_wrapper_subclass", "is of a wrapper class, which is not read; save a plain tensor"),
 ];
 
 /// Classes of storages: bytes per element, and the type that tensors over them have, where it is one that is read.
@@ -55,93 +46,61 @@ const STORAGES: [(&str, usize, Option<Dtype>); 17] = [
 ];
 
 /// `torch.float32` and the like, which name the type of an untyped storage's elements.
-const DTYPES: [(&str, Option<Dtype>); 26] = [
-    ("float32", Some(Dtype::F32)),
-    ("float64", Some(Dtype::F64)),
-    ("float16", Some(Dtype::F16)),
-    ("bfloat16", Some(Dtype::Bf16)),
-    ("int64", Some(Dtype::I64)),
-    ("int32", Some(Dtype::I32)),
-    ("int16", Some(Dtype::I16)),
-    ("int8", Some(Dtype::I8)),
-    ("uint8", Some(Dtype::U8)),
-    ("bool", Some(Dtype::Bool)),
-    ("uint16", None),
-    ("uint32", None),
-    ("uint64", None),
-    ("complex32", None),
-    ("complex64", None),
-    ("complex128", None),
-    ("qint8", None),
-    ("quint8", None),
-    ("qint32", None),
-    ("quint4x2", None),
-    ("float8_e4m3fn", None),
-    ("float8_e4m3fnuz", None),
-    ("float8_e5m2", None),
-    ("float8_e5m2fnuz", None),
-    ("float8_e8m0fnu", None),
-    ("float4_e2m1fn_x2", None),
+const DTYPES: [(&str, Dtype); 10] = [
+    ("float32", Dtype::F32),
+    ("float64", Dtype::F64),
+    ("float16", Dtype::F16),
+    ("bfloat16", Dtype::Bf16),
+    ("int64", Dtype::I64),
+    ("int32", Dtype::I32),
+    ("int16", Dtype::I16),
+    ("int8", Dtype::I8),
+    ("uint8", Dtype::U8),
+    ("bool", Dtype::Bool),
 ];
 
-/// Plain data around the tensors of a checkpoint: settings, scores, counters.
-const PLAIN: [(&str, &str); 42] = [
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("collections", "Counter"),
-    ("collections", "deque"),
+/// Those of elements that are not read.
+const UNREAD_DTYPES: &str = "uint16 uint32 uint64 complex32 complex64 complex128 qint8 quint8 qint32 quint4x2 float8_e4m3fn \
+     float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2";
+
+/// Plain data around the tensors of a checkpoint (settings, scores, counters): modules, and names in them.
+const PLAIN: [(&str, &str); 14] = [
+    ("collections", "OrderedDict defaultdict Counter deque"),
     ("argparse", "Namespace"),
     ("types", "SimpleNamespace"),
-    ("pathlib", "Path"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "WindowsPath"),
-    ("pathlib", "PurePosixPath"),
-    ("pathlib._local", "PosixPath"),
-    ("pathlib._local", "WindowsPath"),
-    ("datetime", "datetime"),
-    ("datetime", "timedelta"),
-    ("builtins", "set"),
-    ("builtins", "frozenset"),
-    ("builtins", "bytearray"),
-    ("builtins", "complex"),
-    ("builtins", "int"),
-    ("builtins", "float"),
-    ("builtins", "list"),
-    ("builtins", "dict"),
-    ("__builtin__", "set"),
-    ("__builtin__", "int"),
-    ("__builtin__", "float"),
-    ("__builtin__", "list"),
-    ("__builtin__", "dict"),
+    ("pathlib", "Path PosixPath WindowsPath PurePosixPath"),
+    ("pathlib._local", "PosixPath WindowsPath"),
+    ("datetime", "datetime timedelta"),
+    ("builtins", "set frozenset bytearray complex int float list dict object"),
+    ("__builtin__", "set int float list dict object"),
     ("_codecs", "encode"),
     ("copy_reg", "_reconstructor"),
     ("copyreg", "_reconstructor"),
-    ("__builtin__", "object"),
-    ("builtins", "object"),
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch", "Tensor"),
-    ("torch.nn.parameter", "Parameter"),
-    ("torch.nn.parameter", "Buffer"),
+    ("torch", "Size device Tensor per_tensor_affine per_channel_affine strided sparse_coo"),
+    ("torch.nn.parameter", "Parameter Buffer"),
     ("torch.serialization", "_get_layout"),
-    ("torch", "per_tensor_affine"),
-    ("torch", "per_channel_affine"),
-    ("torch", "strided"),
-    ("torch", "sparse_coo"),
 ];
 
-const NUMPY: [&str; 6] = ["scalar", "_reconstruct", "dtype", "ndarray", "_frombuffer", "bool_"];
+const NUMPY: &str = "scalar _reconstruct dtype ndarray _frombuffer bool_";
+
+fn lists(names: &str, name: &str) -> bool {
+    names.split_whitespace().any(|it| it == name)
+}
+
+fn table_lists(table: &[(&str, &str)], (module, name): (&str, &str)) -> bool {
+    table.iter().any(|(it, names)| *it == module && lists(names, name))
+}
 
 pub(super) fn is_allowed(module: &str, name: &str) -> bool {
     match module {
         "numpy" | "numpy.core.multiarray" | "numpy._core.multiarray" | "numpy.core.numeric" | "numpy._core.numeric" => {
-            NUMPY.contains(&name)
+            lists(NUMPY, name)
         }
         // `numpy.dtypes.Float64DType` and its sisters are classes of types.
         "numpy.dtypes" => name.ends_with("DType"),
-        "torch" if storage_width(name).is_some() || DTYPES.iter().any(|(known, _)| *known == name) => true,
-        "torch.storage" if storage_width(name).is_some() => true,
-        _ => PLAIN.contains(&(module, name)) || makes_tensor((module, name)),
+        "torch" if dtype_named(name).is_some() || lists(UNREAD_DTYPES, name) => true,
+        "torch" | "torch.storage" if storage_width(name).is_some() => true,
+        _ => table_lists(&PLAIN, (module, name)) || makes_tensor((module, name)),
     }
 }
 
@@ -149,15 +108,24 @@ pub(super) fn is_allowed(module: &str, name: &str) -> bool {
 pub(super) fn refuse(source: Source<'_>, pickle: &[u8], module: &str, name: &str) -> FormatError {
     const SYSTEM: &str =
         "os posix nt sys subprocess builtins __builtin__ shutil socket runpy importlib pickle ctypes webbrowser";
-    let path = source.path();
     let global = printable(&format!("{module}.{name}"));
     let package = module.split('.').next().unwrap_or_default();
-    let is_system = SYSTEM.split_whitespace().any(|system| system == package);
+    let is_system = lists(SYSTEM, package);
     let mentions = |attribute: &[u8]| pickle.windows(attribute.len()).any(|window| window == attribute);
     if !is_system && (mentions(b"_parameters") && mentions(b"_buffers") || module.starts_with("torch.nn.modules")) {
-        FormatError::PickledModule { path, class: global }
+        FormatError::Refused {
+            path: source.path(),
+            what: format!("is a whole pickled module ({global}), which only its own code can read"),
+            advice: format!(
+                "where its code is, load and export it: model = torch.load(\"OLD\", weights_only=False).eval(); \
+                 torch.export.save(torch.export.export(model, (images,), dynamic_shapes=({{0: torch.export.Dim.AUTO}},)), \
+                 \"model.pt2\"), or {SAVE_WEIGHTS}"
+            ),
+        }
     } else {
-        FormatError::Forbidden { path, global }
+        let what = format!("its pickle names `{global}`, which no state_dict needs");
+        let advice = format!("if you trust where it came from, load it there and {SAVE_WEIGHTS}");
+        FormatError::Refused { path: source.path(), what, advice }
     }
 }
 
@@ -168,16 +136,16 @@ pub(super) fn storage_width(class: &str) -> Option<usize> {
 
 /// The type that a class of storages or a dtype stands for, where it is one that is read.
 pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
-    let storages = STORAGES.iter().map(|&(known, _, dtype)| (known, dtype));
-    storages.chain(DTYPES).find(|(known, _)| *known == name)?.1
+    let storages = STORAGES.iter().filter_map(|&(known, _, dtype)| Some((known, dtype?)));
+    storages.chain(DTYPES).find(|(known, _)| *known == name).map(|(_, dtype)| dtype)
 }
 
 /// Whether a function makes tensors of any kind.
 pub(super) fn makes_tensor(global: (&str, &str)) -> bool {
-    TENSOR_FUNCTIONS.iter().any(|function| (function.0, function.1) == global)
+    table_lists(&TENSORS, global) || unread_tensor(global).is_some()
 }
 
 /// Why the tensors that a function makes are not read, for those that are not.
-pub(super) fn unread_tensor(global: (&str, &str)) -> Option<&'static str> {
-    TENSOR_FUNCTIONS.iter().find(|function| (function.0, function.1) == global)?.2
+pub(super) fn unread_tensor((module, name): (&str, &str)) -> Option<&'static str> {
+    UNREAD_TENSORS.iter().find(|(it, _)| module == "torch._utils" && *it == name).map(|(_, why)| *why)
 }

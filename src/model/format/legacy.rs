@@ -159,6 +159,6 @@ mod tests {
     #[test]
     fn a_pickle_without_the_magic_number_is_a_plain_one() {
         let error = load(&super::super::testing::pickle(&dict(vec![("w", Py::Int(1))]))).unwrap_err();
-        assert!(matches!(error, FormatError::PlainPickle { .. }), "{error}");
+        assert!(error.to_string().contains("is a plain pickle"), "{error}");
     }
 }

@@ -39,13 +39,13 @@ pub(super) fn read(source: Source<'_>) -> Result<Content, FormatError> {
     let mut tensors = Vec::with_capacity(file.len());
     for name in header.offset_keys() {
         let view = file.tensor(&name).map_err(|error| source.damaged(error.to_string()))?;
-        let dtype = dtype_of(view.dtype()).ok_or_else(|| {
+        let (_, dtype) = *DTYPES.iter().find(|(stored, _)| *stored == view.dtype()).ok_or_else(|| {
             source.tensor(&name, format!("elements of type {} are not read; save it as float32", view.dtype()))
         })?;
         tensors.push((name, RawTensor { dtype, shape: view.shape().to_vec(), bytes: view.data().to_vec() }));
     }
     if tensors.is_empty() {
-        return Err(FormatError::NoTensors { path: source.path(), found: "its header lists none".to_owned() });
+        return Err(source.no_tensors("its header lists none"));
     }
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok((tensors, metadata))
@@ -60,36 +60,18 @@ fn explain<T>(source: Source<'_>, length: u64, error: &SafeTensorError) -> Resul
     Err(source.truncated(format!("it holds {data} bytes of tensors, its header announces another number")))
 }
 
-fn dtype_of(stored: Stored) -> Option<Dtype> {
-    Some(match stored {
-        Stored::F32 => Dtype::F32,
-        Stored::F64 => Dtype::F64,
-        Stored::F16 => Dtype::F16,
-        Stored::BF16 => Dtype::Bf16,
-        Stored::I64 => Dtype::I64,
-        Stored::I32 => Dtype::I32,
-        Stored::I16 => Dtype::I16,
-        Stored::I8 => Dtype::I8,
-        Stored::U8 => Dtype::U8,
-        Stored::BOOL => Dtype::Bool,
-        _ => return None,
-    })
-}
-
-fn stored_as(dtype: Dtype) -> Stored {
-    match dtype {
-        Dtype::F32 => Stored::F32,
-        Dtype::F64 => Stored::F64,
-        Dtype::F16 => Stored::F16,
-        Dtype::Bf16 => Stored::BF16,
-        Dtype::I64 => Stored::I64,
-        Dtype::I32 => Stored::I32,
-        Dtype::I16 => Stored::I16,
-        Dtype::I8 => Stored::I8,
-        Dtype::U8 => Stored::U8,
-        Dtype::Bool => Stored::BOOL,
-    }
-}
+const DTYPES: [(Stored, Dtype); 10] = [
+    (Stored::F32, Dtype::F32),
+    (Stored::F64, Dtype::F64),
+    (Stored::F16, Dtype::F16),
+    (Stored::BF16, Dtype::Bf16),
+    (Stored::I64, Dtype::I64),
+    (Stored::I32, Dtype::I32),
+    (Stored::I16, Dtype::I16),
+    (Stored::I8, Dtype::I8),
+    (Stored::U8, Dtype::U8),
+    (Stored::BOOL, Dtype::Bool),
+];
 
 /// Writes a safetensors file in one step: a reader sees the old file or the whole new one, also after a power cut.
 ///
@@ -100,15 +82,19 @@ pub fn write_safetensors(
     tensors: &[(String, RawTensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), FormatError> {
-    let bytes =
-        to_bytes(tensors, metadata).map_err(|reason| FormatError::Unwritable { path: path.to_owned(), reason })?;
+    let unwritable = |reason| FormatError::Other {
+        path: path.to_owned(),
+        what: format!("cannot be written: {reason}; give every tensor the bytes that its shape asks for"),
+    };
+    let bytes = to_bytes(tensors, metadata).map_err(unwritable)?;
     atomic_file::write(path, &bytes).map_err(|source| FormatError::Write { path: path.to_owned(), source })
 }
 
 fn to_bytes(tensors: &[(String, RawTensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
     let mut views = BTreeMap::new();
     for (name, tensor) in tensors {
-        let view = TensorView::new(stored_as(tensor.dtype), tensor.shape.clone(), &tensor.bytes)
+        let (stored, _) = DTYPES.iter().find(|(_, dtype)| *dtype == tensor.dtype).expect("the table has them all");
+        let view = TensorView::new(*stored, tensor.shape.clone(), &tensor.bytes)
             .map_err(|error| format!("tensor `{name}`: {error}"))?;
         if views.insert(name, view).is_some() {
             return Err(format!("two tensors have the name `{name}`"));
@@ -171,7 +157,7 @@ mod tests {
         twice.push(twice[0].clone());
         for (tensors, reason) in [(short, "tensor `conv.weight`"), (twice, "two tensors have the name `conv.weight`")] {
             let error = write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap_err();
-            assert!(matches!(error, FormatError::Unwritable { .. }) && error.to_string().contains(reason), "{error}");
+            assert!(error.to_string().contains(&format!("cannot be written: {reason}")), "{error}");
         }
         let error = write_safetensors(&folder.path().join("none/model"), &sample(), &BTreeMap::new()).unwrap_err();
         assert!(matches!(error, FormatError::Write { .. }), "{error}");
@@ -193,7 +179,7 @@ mod tests {
         let huge = r#"{"w":{"dtype":"F32","shape":[1000000000000000],"data_offsets":[0,4000000000000000]}}"#;
         assert!(matches!(load(huge, &[0; 8]), FormatError::Truncated { .. }));
         assert!(matches!(load("{\"w\":3}", &[]), FormatError::Damaged { .. }));
-        assert!(matches!(load("{}", &[]), FormatError::NoTensors { .. }));
+        assert!(load("{}", &[]).to_string().contains("holds no named tensors"));
         let complex = r#"{"w":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}"#;
         assert!(load(complex, &[0; 8]).to_string().contains("elements of type C64 are not read"));
         let header_only = [b"\xff\0\0\0\0\0\0\0{".as_slice(), b"\"w"].concat();

@@ -8,23 +8,8 @@ use super::pickled::{self, Storages, View};
 use crate::pickle::{Id, Node, Pickle};
 
 /// Where training scripts keep the network, the most usual first.
-const USUAL_NAMES: [&str; 14] = [
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "network",
-    "weights",
-    "params",
-    "parameters",
-    "classifier",
-    "ema",
-    "model_ema",
-    "ema_state_dict",
-    "state_dict_ema",
-];
-
+const USUAL_NAMES: &str = "state_dict model_state_dict model_state model net network weights params parameters classifier ema \
+     model_ema ema_state_dict state_dict_ema";
 /// Prefixes that `DataParallel` and `torch.compile` put in front of every name.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
@@ -105,10 +90,10 @@ fn find(source: Source<'_>, pickle: &Pickle<'_>) -> Result<Id, FormatError> {
     let candidates = candidates(pickle);
     // How usual each key on the way is; compared key by key, so that `model` wins over `ema` whatever lies under them.
     let rank = |candidate: &Candidate<'_>| -> Vec<usize> {
-        let position = |key: &&str| USUAL_NAMES.iter().position(|name| name == key).unwrap_or(USUAL_NAMES.len());
+        let position = |key: &&str| USUAL_NAMES.split_whitespace().position(|name| name == *key).unwrap_or(usize::MAX);
         candidate.path.iter().map(position).collect()
     };
-    let is_usual = |candidate: &&Candidate<'_>| rank(candidate).iter().any(|&rank| rank < USUAL_NAMES.len());
+    let is_usual = |candidate: &&Candidate<'_>| rank(candidate).iter().any(|&rank| rank < usize::MAX);
     let best = candidates.iter().filter(is_usual).map(rank).min();
     let best: Vec<&Candidate<'_>> = candidates.iter().filter(|candidate| Some(rank(candidate)) == best).collect();
     let root = candidates.iter().find(|candidate| candidate.path.is_empty());
@@ -116,13 +101,14 @@ fn find(source: Source<'_>, pickle: &Pickle<'_>) -> Result<Id, FormatError> {
     let chosen = match (&best[..], root, &others[..]) {
         ([], Some(root), others) if root.has_dimensions || others.is_empty() => root.dict,
         ([one], ..) | ([], _, [one]) => one.dict,
-        ([], None, []) => {
-            return Err(FormatError::NoTensors { path: source.path(), found: kind(pickle, pickle.root()) });
-        }
+        ([], None, []) => return Err(source.no_tensors(&kind(pickle, pickle.root()))),
         (several, ..) => {
             let several = if several.is_empty() { &others[..] } else { several };
             let names: Vec<String> = several.iter().take(8).map(|it| printable(&it.path.join("."))).collect();
-            return Err(FormatError::Ambiguous { path: source.path(), candidates: names.join(", ") });
+            return Err(source.other(format!(
+                "several entries hold tensors ({}); save the one that is meant alone: torch.save(checkpoint[\"NAME\"], \"model.pt\")",
+                names.join(", ")
+            )));
         }
     };
     Ok(chosen)
@@ -206,7 +192,7 @@ mod tests {
     #[test]
     fn the_state_dict_is_found_wherever_scripts_put_it() {
         assert_eq!(names(&state("a")).unwrap(), ["a"]);
-        for key in USUAL_NAMES {
+        for key in USUAL_NAMES.split_whitespace() {
             let other = if key == "state_dict" { "ema" } else { "other" };
             let object = dict(vec![(other, state("b")), ("epoch", Py::Int(3)), (key, state("a"))]);
             assert_eq!(names(&object).unwrap(), ["a"], "{key}");
@@ -228,7 +214,7 @@ mod tests {
         assert!(error.to_string().contains("(generator, critic)"), "{error}");
         let inner = |name| dict(vec![("state_dict", state(name))]);
         let error = names(&dict(vec![("generator", inner("a")), ("critic", inner("b"))])).unwrap_err();
-        assert!(matches!(error, FormatError::Ambiguous { .. }), "{error}");
+        assert!(error.to_string().contains("(generator.state_dict, critic.state_dict)"), "{error}");
     }
 
     #[test]
@@ -255,7 +241,7 @@ mod tests {
             (Py::Tuple(vec![]), "a list"),
         ] {
             let error = names(&object).unwrap_err();
-            assert!(matches!(error, FormatError::NoTensors { .. }) && error.to_string().contains(found), "{error}");
+            assert!(error.to_string().contains(&format!("holds no named tensors ({found}")), "{error}");
         }
     }
 
@@ -272,7 +258,8 @@ mod tests {
         }
         bytes.push(b'.');
         let zip = zip_of(&[("m/data.pkl", &bytes)], zip::CompressionMethod::Stored);
-        assert!(matches!(read_weights_from(&zip, Path::new("m")).unwrap_err(), FormatError::NoTensors { .. }));
+        let error = read_weights_from(&zip, Path::new("m")).unwrap_err();
+        assert!(error.to_string().contains("holds no named tensors"), "{error}");
     }
 
     #[test]
@@ -288,6 +275,6 @@ mod tests {
         let object = dict(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect());
         let error =
             read_weights_from(&torch_zip(&object, &[("0", floats(&values))]), Path::new("model.pt")).unwrap_err();
-        assert!(matches!(error, FormatError::Oversized { .. }), "{error}");
+        assert!(error.to_string().contains("its content unpacks to more than"), "{error}");
     }
 }

@@ -1,11 +1,12 @@
 //! [`Call`]: one node of the export, as the operators' translations see it.
 
-use tch::Tensor;
+use advmod_attacks::victim::first_line;
+use tch::{TchError, Tensor};
 
 use super::ImportError;
-use super::translator::{Binding, Translator};
+use super::translator::{Binding, Constant, Translator};
 use crate::model::format::pt2::{Argument, ExportNode, Integer};
-use crate::model::program::{Op, Size, WeightId};
+use crate::model::program::{Op, Size, Unary, WeightId};
 
 /// No size, stride or padding is larger.
 const LARGEST: i64 = 1 << 20;
@@ -13,11 +14,10 @@ const LARGEST: i64 = 1 << 20;
 pub(super) struct Call<'t, 'a> {
     pub(super) t: &'t mut Translator<'a>,
     pub(super) node: &'a ExportNode,
-    pub(super) outputs: &'a [String],
 }
 
 impl<'a> Call<'_, 'a> {
-    pub(super) fn error(&self, reason: impl Into<String>) -> ImportError {
+    pub(super) fn error(&self, reason: impl std::fmt::Display) -> ImportError {
         self.t.error(reason)
     }
 
@@ -142,13 +142,21 @@ impl<'a> Call<'_, 'a> {
         self.emit_on(op, &operands)
     }
 
+    pub(super) fn on_self(&mut self, op: Op) -> Result<(), ImportError> {
+        self.emit(op, &["self"])
+    }
+
+    pub(super) fn unary(&mut self, function: Unary) -> Result<(), ImportError> {
+        self.on_self(Op::Unary(function))
+    }
+
     pub(super) fn emit_on(&mut self, op: Op, operands: &[Binding]) -> Result<(), ImportError> {
         self.emit_output(0, op, operands)
     }
 
     /// As `emit`, for one of several outputs.
     pub(super) fn emit_output(&mut self, index: usize, op: Op, operands: &[Binding]) -> Result<(), ImportError> {
-        let name = self.outputs.get(index).ok_or_else(|| self.error("has too few outputs"))?;
+        let name = self.node.outputs.get(index).ok_or_else(|| self.error("has too few outputs"))?;
         let binding = self.t.emit(op, operands, Some(name))?;
         self.t.bind(name, binding);
         Ok(())
@@ -160,7 +168,14 @@ impl<'a> Call<'_, 'a> {
         Ok(())
     }
 
-    pub(super) fn bind(&mut self, binding: Binding) {
-        self.t.bind(&self.outputs[0], binding);
+    fn bind(&mut self, binding: Binding) {
+        self.t.bind(&self.node.outputs[0], binding);
+    }
+
+    /// Binds the node's output to what libtorch has made of constants.
+    pub(super) fn computed(&mut self, result: Result<Tensor, TchError>) -> Result<(), ImportError> {
+        let tensor = result.map_err(|error| self.error(first_line(&error)))?;
+        self.bind(Binding::Constant(Constant { tensor, weight: None }));
+        Ok(())
     }
 }

@@ -17,30 +17,8 @@ use crate::text::names::clipped;
 
 /// Why an exported program cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    #[error(
-        "the operator {target} is not supported (module `{module}`; used by {nodes} node(s){others}); write the model without it, or \
-         ask for it with this line"
-    )]
-    UnknownOperator {
-        /// `aten.fft_fft2.default`.
-        target: String,
-        /// Path of the first module that uses it.
-        module: String,
-        nodes: usize,
-        /// Further unknown operators, as a clause.
-        others: String,
-    },
-    #[error("{target} in module `{module}`: {reason}")]
-    Node {
-        /// `aten.conv2d.default`.
-        target: String,
-        module: String,
-        reason: String,
-    },
-    #[error("{0}")]
-    Graph(String),
-}
+#[error("{0}")]
+pub struct ImportError(String);
 
 /// A [`Program`] and what the export says about it.
 #[derive(Debug)]
@@ -57,29 +35,29 @@ pub struct Imported {
 /// # Errors
 /// See [`ImportError`].
 pub fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
-    let graph = |message: String| ImportError::Graph(message);
+    let graph = |message: &str| ImportError(message.to_owned());
     let [pixels] = export.inputs.as_slice() else {
-        return Err(graph(format!("it takes {} inputs, expected one batch of images", export.inputs.len())));
+        return Err(ImportError(format!("it takes {} inputs, expected one batch of images", export.inputs.len())));
     };
     let [output] = export.outputs.as_slice() else {
-        return Err(graph(format!("it returns {} tensors, expected the logits alone", export.outputs.len())));
+        return Err(ImportError(format!("it returns {} tensors, expected the logits alone", export.outputs.len())));
     };
     let shape_of = |name: &str| export.shapes.get(name).map(Vec::as_slice).unwrap_or_default();
     let [batch, Dim::Fixed(channels), height, width] = shape_of(pixels) else {
-        return Err(graph("its input is no batch of images [N, C, H, W] with a fixed number of channels".to_owned()));
+        return Err(graph("its input is no batch of images [N, C, H, W] with a fixed number of channels"));
     };
     let [_, Dim::Fixed(classes)] = shape_of(output) else {
-        return Err(graph("its output is no batch of logits [N, K]".to_owned()));
+        return Err(graph("its output is no batch of logits [N, K]"));
     };
     if !(1..=4096).contains(channels) || !(2..=1_000_000).contains(classes) {
-        return Err(graph(format!(
+        return Err(ImportError(format!(
             "it takes {channels} channel(s) and returns {classes} number(s) per image; expected at least 1 channel and 2 classes"
         )));
     }
     let (symbol, fixed_batch) = match batch {
         Dim::Symbol { name, times: 1, .. } => (Some(name.as_str()), None),
         Dim::Fixed(size) if (1..=65_536).contains(size) => (None, Some(*size)),
-        _ => return Err(graph("its batch size is neither a number nor a symbol".to_owned())),
+        _ => return Err(graph("its batch size is neither a number nor a symbol")),
     };
     let extent = |dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),
@@ -88,20 +66,18 @@ pub fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
     };
     let size = extent(height).zip(extent(width)).filter(|&(h, w)| (1..=8192).contains(&h) && (1..=8192).contains(&w));
     let Some((rows, columns)) = size else {
-        return Err(graph("the image size that it was exported for is unknown or absurd".to_owned()));
+        return Err(graph("the image size that it was exported for is unknown or absurd"));
     };
 
     let translated = translator::translate(export, pixels, output, symbol)?;
     let mut program = Program {
-        input: super::program::ValueId(0),
         output: translated.output,
         nodes: translated.nodes,
         weights: translated.weights,
-        default_taps: Vec::new(),
-        relu_taps: Vec::new(),
         channels: *channels,
         classes: *classes,
         fixed_batch,
+        ..Program::default()
     };
     let image = [fixed_batch.unwrap_or(1), *channels, rows, columns];
     trial::run(&program, &translated.origins, export, symbol, image)?;

@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use tch::Tensor;
 
 use super::call::Call;
-use super::translator::{Binding, Translator};
+use super::translator::Binding;
 use super::{ImportError, shown};
-use crate::model::format::pt2::{Argument, Dim, ExportedProgram, Outputs};
+use crate::model::format::pt2::{Argument, Dim, ExportedProgram};
 use crate::model::program::{ConvGeometry, Op, Size, Unary, Windows};
 
 type Translation = fn(&mut Call<'_, '_>) -> Result<(), ImportError>;
 
 /// ATen's names without `torch.ops.aten.`. An entry also stands for the operator that writes over its first argument (`relu_`).
 const OPERATORS: &[(&str, Translation)] = &[
-    ("_unsafe_view.default", |c| reshape(c, "size")),
-    ("abs.default", |c| unary(c, Unary::Abs)),
-    ("adaptive_avg_pool2d.default", adaptive_avg_pool),
+    ("_unsafe_view.default", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
+    ("abs.default", |c| c.unary(Unary::Abs)),
+    ("adaptive_avg_pool2d.default", |c| c.on_self(Op::AdaptiveAvgPool2d { output: c.pair("output_size", None)? })),
     ("add.Scalar", |c| arithmetic(c, Op::Add)),
     ("add.Tensor", |c| arithmetic(c, Op::Add)),
     ("alias.default", |c| c.same("self")),
     ("avg_pool2d.default", avg_pool),
     ("batch_norm.default", batch_norm),
     ("bmm.default", |c| c.emit(Op::MatMul, &["self", "mat2"])),
-    ("cat.default", cat),
+    ("cat.default", |c| c.emit_on(Op::Cat { dim: c.integer("dim", Some(0))? }, &c.list("tensors")?)),
     ("chunk.default", pieces),
     ("clamp.default", |c| clamp(c, "min", "max")),
     ("clamp_max.default", |c| clamp(c, "", "max")),
     ("clamp_min.default", |c| clamp(c, "min", "")),
     ("clone.default", copy),
-    ("contiguous.default", |c| c.emit(Op::Identity, &["self"])),
+    ("contiguous.default", |c| c.on_self(Op::Identity)),
     ("conv2d.default", conv),
     ("conv2d.padding", conv),
     ("detach.default", |c| c.same("self")),
@@ -39,64 +39,70 @@ const OPERATORS: &[(&str, Translation)] = &[
     ("einsum.default", einsum),
     ("elu.default", elu),
     ("eq.Scalar", |c| compare(c, Tensor::eq)),
-    ("exp.default", |c| unary(c, Unary::Exp)),
-    ("expand.default", expand),
+    ("exp.default", |c| c.unary(Unary::Exp)),
+    ("expand.default", |c| c.on_self(Op::Expand { size: c.sizes("size")? })),
     ("expand_as.default", |c| c.emit(Op::ExpandAs, &["self", "other"])),
     ("feature_dropout.default", |c| dropout(c, "input")),
     ("fill.Tensor", fill),
-    ("flatten.using_ints", flatten),
-    ("gelu.default", gelu),
+    ("flatten.using_ints", |c| {
+        c.on_self(Op::Flatten { start: c.integer("start_dim", Some(0))?, end: c.integer("end_dim", Some(-1))? })
+    }),
+    ("gelu.default", |c| c.unary(Unary::Gelu { tanh: c.text("approximate", "none")? == "tanh" })),
     ("group_norm.default", group_norm),
-    ("hardsigmoid.default", |c| unary(c, Unary::Hardsigmoid)),
-    ("hardswish.default", |c| unary(c, Unary::Hardswish)),
-    ("hardtanh.default", hardtanh),
+    ("hardsigmoid.default", |c| c.unary(Unary::Hardsigmoid)),
+    ("hardswish.default", |c| c.unary(Unary::Hardswish)),
+    ("hardtanh.default", |c| {
+        c.unary(Unary::Clamp { min: Some(c.float("min_val", Some(-1.0))?), max: Some(c.float("max_val", Some(1.0))?) })
+    }),
     ("index.Tensor", index),
     ("layer_norm.default", layer_norm),
-    ("leaky_relu.default", leaky_relu),
+    ("leaky_relu.default", |c| c.unary(Unary::LeakyRelu { slope: c.float("negative_slope", Some(0.01))? })),
     ("lift_fresh_copy.default", copy),
     ("linalg_vector_norm.default", vector_norm),
     ("linear.default", linear),
-    ("log_softmax.int", |c| softmax(c, |dim| Op::LogSoftmax { dim })),
+    ("log_softmax.int", |c| c.on_self(Op::LogSoftmax { dim: c.integer("dim", None)? })),
     ("masked_fill.Scalar", masked_fill),
     ("matmul.default", |c| c.emit(Op::MatMul, &["self", "other"])),
-    ("max_pool2d.default", max_pool),
-    ("mean.dim", |c| reduction(c, |dims, keep| Op::Mean { dims, keep })),
-    ("mish.default", |c| unary(c, Unary::Mish)),
+    ("max_pool2d.default", |c| {
+        c.on_self(Op::MaxPool2d { windows: windows(c)?, dilation: c.pair("dilation", Some([1; 2]))? })
+    }),
+    ("mean.dim", |c| c.on_self(Op::Mean { dims: c.integers("dim")?, keep: c.flag("keepdim", false)? })),
+    ("mish.default", |c| c.unary(Unary::Mish)),
     ("mul.Scalar", |c| arithmetic(c, Op::Mul)),
     ("mul.Tensor", |c| arithmetic(c, Op::Mul)),
     ("ne.Scalar", |c| compare(c, Tensor::ne)),
-    ("neg.default", |c| unary(c, Unary::Neg)),
+    ("neg.default", |c| c.unary(Unary::Neg)),
     ("new_zeros.default", new_zeros),
     ("pad.default", pad),
-    ("permute.default", permute),
-    ("pow.Tensor_Scalar", power),
-    ("relu.default", |c| c.emit(Op::Relu, &["self"])),
-    ("relu6.default", |c| unary(c, Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
-    ("reshape.default", |c| reshape(c, "shape")),
-    ("roll.default", roll),
-    ("rsqrt.default", |c| unary(c, Unary::Rsqrt)),
+    ("permute.default", |c| c.on_self(Op::Permute { dims: c.integers("dims")? })),
+    ("pow.Tensor_Scalar", |c| c.unary(Unary::Power(c.float("exponent", None)?))),
+    ("relu.default", |c| c.on_self(Op::Relu)),
+    ("relu6.default", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
+    ("reshape.default", |c| c.on_self(Op::Reshape { size: c.sizes("shape")? })),
+    ("roll.default", |c| c.on_self(Op::Roll { shifts: c.integers("shifts")?, dims: c.integers("dims")? })),
+    ("rsqrt.default", |c| c.unary(Unary::Rsqrt)),
     ("rsub.Scalar", reverse_subtract),
     ("scaled_dot_product_attention.default", attention),
-    ("select.int", select),
-    ("sigmoid.default", |c| unary(c, Unary::Sigmoid)),
-    ("silu.default", |c| unary(c, Unary::Silu)),
+    ("select.int", |c| c.on_self(Op::Select { dim: c.integer("dim", None)?, index: c.integer("index", None)? })),
+    ("sigmoid.default", |c| c.unary(Unary::Sigmoid)),
+    ("silu.default", |c| c.unary(Unary::Silu)),
     ("slice.Tensor", slice),
-    ("softmax.int", |c| softmax(c, |dim| Op::Softmax { dim })),
+    ("softmax.int", |c| c.on_self(Op::Softmax { dim: c.integer("dim", None)? })),
     ("split.Tensor", pieces),
     ("split_with_sizes.default", pieces),
-    ("sqrt.default", |c| unary(c, Unary::Sqrt)),
-    ("squeeze.dim", squeeze),
+    ("sqrt.default", |c| c.unary(Unary::Sqrt)),
+    ("squeeze.dim", |c| c.on_self(Op::Squeeze { dim: c.integer("dim", None)? })),
     ("sub.Scalar", |c| arithmetic(c, Op::Sub)),
     ("sub.Tensor", |c| arithmetic(c, Op::Sub)),
-    ("sum.dim_IntList", |c| reduction(c, |dims, keep| Op::Sum { dims, keep })),
+    ("sum.dim_IntList", |c| c.on_self(Op::Sum { dims: c.integers("dim")?, keep: c.flag("keepdim", false)? })),
     ("swapaxes.default", |c| transpose(c, "axis0", "axis1")),
-    ("tanh.default", |c| unary(c, Unary::Tanh)),
+    ("tanh.default", |c| c.unary(Unary::Tanh)),
     ("to.dtype", to_kind),
     ("transpose.int", |c| transpose(c, "dim0", "dim1")),
     ("unbind.int", unbind),
-    ("unflatten.int", unflatten),
-    ("unsqueeze.default", unsqueeze),
-    ("view.default", |c| reshape(c, "size")),
+    ("unflatten.int", |c| c.on_self(Op::Unflatten { dim: c.integer("dim", None)?, size: c.sizes("sizes")? })),
+    ("unsqueeze.default", |c| c.on_self(Op::Unsqueeze { dim: c.integer("dim", None)? })),
+    ("view.default", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
     ("zero.default", zero),
 ];
 
@@ -115,7 +121,7 @@ pub(super) fn find(target: &str) -> Option<(Translation, bool)> {
 /// That every operator of a graph has a translation.
 pub(super) fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
     let mut unknown: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    let computing = export.nodes.iter().filter(|node| node.outputs != Outputs::Other);
+    let computing = export.nodes.iter().filter(|node| !node.outputs.is_empty());
     for node in computing.filter(|node| find(&node.target).is_none()) {
         let module = node.modules.last().map_or("", |module| module.path.as_str());
         unknown.entry(&node.target).or_insert((0, module)).0 += 1;
@@ -126,14 +132,15 @@ pub(super) fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
     let name = |target: &str| shown(target.strip_prefix("torch.ops.").unwrap_or(target));
     let others: Vec<String> = sorted.iter().skip(1).take(8).map(|(target, _)| name(target)).collect();
     let others = if others.is_empty() { String::new() } else { format!("; so are {}", others.join(", ")) };
-    Err(ImportError::UnknownOperator { target: name(target), module: shown(module), nodes: *nodes, others })
+    Err(ImportError(format!(
+        "the operator {} is not supported (module `{}`; used by {nodes} node(s){others}); write the model without it, or ask for it \
+         with this line",
+        name(target),
+        shown(module)
+    )))
 }
 
 type Done = Result<(), ImportError>;
-
-fn unary(c: &mut Call<'_, '_>, function: Unary) -> Done {
-    c.emit(Op::Unary(function), &["self"])
-}
 
 /// `self ∘ alpha · other`, where `other` may be a number.
 fn arithmetic(c: &mut Call<'_, '_>, op: Op) -> Done {
@@ -143,15 +150,12 @@ fn arithmetic(c: &mut Call<'_, '_>, op: Op) -> Done {
     let alpha = c.float("alpha", Some(1.0))?;
     if !matches!(c.argument("other"), Some(Argument::Tensor(_))) {
         let other = c.float("other", None)? * alpha;
-        return unary(
-            c,
-            match op {
-                Op::Add => Unary::Shift(other),
-                Op::Sub => Unary::Shift(-other),
-                Op::Mul => Unary::Scale(other),
-                _ => Unary::Scale(1.0 / other),
-            },
-        );
+        return c.unary(match op {
+            Op::Add => Unary::Shift(other),
+            Op::Sub => Unary::Shift(-other),
+            Op::Mul => Unary::Scale(other),
+            _ => Unary::Scale(1.0 / other),
+        });
     }
     let mut other = c.operand("other")?;
     if (alpha - 1.0).abs() > 0.0 {
@@ -167,25 +171,10 @@ fn reverse_subtract(c: &mut Call<'_, '_>) -> Done {
     c.emit_on(Op::Unary(Unary::Shift(other)), &[scaled])
 }
 
-fn power(c: &mut Call<'_, '_>) -> Done {
-    let exponent = c.float("exponent", None)?;
-    unary(c, Unary::Power(exponent))
-}
-
 fn clamp(c: &mut Call<'_, '_>, min: &str, max: &str) -> Done {
     let bound = |name: &str| c.argument(name).map(|_| c.float(name, None)).transpose();
     let (min, max) = (bound(min)?, bound(max)?);
-    unary(c, Unary::Clamp { min, max })
-}
-
-fn hardtanh(c: &mut Call<'_, '_>) -> Done {
-    let (min, max) = (c.float("min_val", Some(-1.0))?, c.float("max_val", Some(1.0))?);
-    unary(c, Unary::Clamp { min: Some(min), max: Some(max) })
-}
-
-fn leaky_relu(c: &mut Call<'_, '_>) -> Done {
-    let slope = c.float("negative_slope", Some(0.01))?;
-    unary(c, Unary::LeakyRelu { slope })
+    c.unary(Unary::Clamp { min, max })
 }
 
 fn elu(c: &mut Call<'_, '_>) -> Done {
@@ -194,17 +183,7 @@ fn elu(c: &mut Call<'_, '_>) -> Done {
         return Err(c.error("has scales, which is not supported"));
     }
     let alpha = c.float("alpha", Some(1.0))?;
-    unary(c, Unary::Elu { alpha })
-}
-
-fn gelu(c: &mut Call<'_, '_>) -> Done {
-    let tanh = c.text("approximate", "none")? == "tanh";
-    unary(c, Unary::Gelu { tanh })
-}
-
-fn softmax(c: &mut Call<'_, '_>, op: fn(i64) -> Op) -> Done {
-    let dim = c.integer("dim", None)?;
-    c.emit(op(dim), &["self"])
+    c.unary(Unary::Elu { alpha })
 }
 
 fn conv(c: &mut Call<'_, '_>) -> Done {
@@ -280,8 +259,7 @@ fn attention(c: &mut Call<'_, '_>) -> Done {
 
 fn einsum(c: &mut Call<'_, '_>) -> Done {
     let equation: String = c.text("equation", "")?.chars().filter(|letter| *letter != ' ').collect();
-    let operands = c.list("tensors")?;
-    c.emit_on(Op::Einsum { equation }, &operands)
+    c.emit_on(Op::Einsum { equation }, &c.list("tensors")?)
 }
 
 fn windows(c: &Call<'_, '_>) -> Result<Windows, ImportError> {
@@ -290,89 +268,35 @@ fn windows(c: &Call<'_, '_>) -> Result<Windows, ImportError> {
     Ok(Windows { kernel, stride, padding: c.pair("padding", Some([0; 2]))?, ceil: c.flag("ceil_mode", false)? })
 }
 
-fn max_pool(c: &mut Call<'_, '_>) -> Done {
-    let (windows, dilation) = (windows(c)?, c.pair("dilation", Some([1; 2]))?);
-    c.emit(Op::MaxPool2d { windows, dilation }, &["self"])
-}
-
 fn avg_pool(c: &mut Call<'_, '_>) -> Done {
     if c.argument("divisor_override").is_some() {
         return Err(c.error("has a divisor of its own, which is not supported"));
     }
     let (windows, count_padding) = (windows(c)?, c.flag("count_include_pad", true)?);
-    c.emit(Op::AvgPool2d { windows, count_padding }, &["self"])
-}
-
-fn adaptive_avg_pool(c: &mut Call<'_, '_>) -> Done {
-    let output = c.pair("output_size", None)?;
-    c.emit(Op::AdaptiveAvgPool2d { output }, &["self"])
-}
-
-fn reduction(c: &mut Call<'_, '_>, op: fn(Vec<i64>, bool) -> Op) -> Done {
-    let (dims, keep) = (c.integers("dim")?, c.flag("keepdim", false)?);
-    c.emit(op(dims, keep), &["self"])
+    c.on_self(Op::AvgPool2d { windows, count_padding })
 }
 
 fn vector_norm(c: &mut Call<'_, '_>) -> Done {
     let (order, dims, keep) = (c.float("ord", Some(2.0))?, c.integers("dim")?, c.flag("keepdim", false)?);
-    c.emit(Op::VectorNorm { order, dims, keep }, &["self"])
-}
-
-fn flatten(c: &mut Call<'_, '_>) -> Done {
-    let (start, end) = (c.integer("start_dim", Some(0))?, c.integer("end_dim", Some(-1))?);
-    c.emit(Op::Flatten { start, end }, &["self"])
-}
-
-fn reshape(c: &mut Call<'_, '_>, name: &str) -> Done {
-    let size = c.sizes(name)?;
-    c.emit(Op::Reshape { size }, &["self"])
-}
-
-fn unflatten(c: &mut Call<'_, '_>) -> Done {
-    let (dim, size) = (c.integer("dim", None)?, c.sizes("sizes")?);
-    c.emit(Op::Unflatten { dim, size }, &["self"])
-}
-
-fn expand(c: &mut Call<'_, '_>) -> Done {
-    let size = c.sizes("size")?;
-    c.emit(Op::Expand { size }, &["self"])
-}
-
-fn permute(c: &mut Call<'_, '_>) -> Done {
-    let dims = c.integers("dims")?;
-    c.emit(Op::Permute { dims }, &["self"])
+    c.on_self(Op::VectorNorm { order, dims, keep })
 }
 
 fn transpose(c: &mut Call<'_, '_>, first: &str, second: &str) -> Done {
     let (first, second) = (c.integer(first, None)?, c.integer(second, None)?);
-    c.emit(Op::Transpose { first, second }, &["self"])
-}
-
-fn squeeze(c: &mut Call<'_, '_>) -> Done {
-    let dim = c.integer("dim", None)?;
-    c.emit(Op::Squeeze { dim }, &["self"])
-}
-
-fn unsqueeze(c: &mut Call<'_, '_>) -> Done {
-    let dim = c.integer("dim", None)?;
-    c.emit(Op::Unsqueeze { dim }, &["self"])
+    c.on_self(Op::Transpose { first, second })
 }
 
 fn slice(c: &mut Call<'_, '_>) -> Done {
     let (dim, start) = (c.integer("dim", Some(0))?, c.integer("start", Some(0))?);
     let (end, step) = (c.integer("end", Some(i64::MAX))?, c.integer("step", Some(1))?);
-    c.emit(Op::Slice { dim, start, end, step }, &["self"])
-}
-
-fn select(c: &mut Call<'_, '_>) -> Done {
-    let (dim, index) = (c.integer("dim", None)?, c.integer("index", None)?);
-    c.emit(Op::Select { dim, index }, &["self"])
+    c.on_self(Op::Slice { dim, start, end, step })
 }
 
 fn unbind(c: &mut Call<'_, '_>) -> Done {
     let dim = c.integer("dim", Some(0))?;
     let whole = c.operand("self")?;
-    (0..c.outputs.len()).try_for_each(|idx| c.emit_output(idx, Op::Select { dim, index: idx as i64 }, &[whole.share()]))
+    (0..c.node.outputs.len())
+        .try_for_each(|idx| c.emit_output(idx, Op::Select { dim, index: idx as i64 }, &[whole.share()]))
 }
 
 /// `chunk` and `split`: the sizes of the pieces are those that the graph says they have.
@@ -380,7 +304,7 @@ fn pieces(c: &mut Call<'_, '_>) -> Done {
     let dim = c.integer("dim", Some(0))?;
     let whole = c.operand("self")?;
     let mut start = 0;
-    for (idx, name) in c.outputs.iter().enumerate() {
+    for (idx, name) in c.node.outputs.iter().enumerate() {
         let shape = c.t.export.shapes.get(name).map(Vec::as_slice).unwrap_or_default();
         let at = if dim < 0 { dim + shape.len() as i64 } else { dim };
         let Some(Dim::Fixed(len)) = usize::try_from(at).ok().and_then(|at| shape.get(at)) else {
@@ -393,23 +317,12 @@ fn pieces(c: &mut Call<'_, '_>) -> Done {
     Ok(())
 }
 
-fn cat(c: &mut Call<'_, '_>) -> Done {
-    let dim = c.integer("dim", Some(0))?;
-    let operands = c.list("tensors")?;
-    c.emit_on(Op::Cat { dim }, &operands)
-}
-
-fn roll(c: &mut Call<'_, '_>) -> Done {
-    let (shifts, dims) = (c.integers("shifts")?, c.integers("dims")?);
-    c.emit(Op::Roll { shifts, dims }, &["self"])
-}
-
 fn pad(c: &mut Call<'_, '_>) -> Done {
     if c.text("mode", "constant")? != "constant" {
         return Err(c.error("pads with anything but a constant, which is not supported"));
     }
     let (pad, value) = (c.integers("pad")?, c.float("value", Some(0.0))?);
-    c.emit(Op::Pad { pad, value }, &["self"])
+    c.on_self(Op::Pad { pad, value })
 }
 
 /// Weights and values are f32 here, whatever precision the model was exported in.
@@ -421,28 +334,16 @@ fn to_kind(c: &mut Call<'_, '_>) -> Done {
 }
 
 fn copy(c: &mut Call<'_, '_>) -> Done {
-    match c.operand("self")? {
-        Binding::Value(_) => {
-            c.emit(Op::Identity, &["self"])?;
-            c.t.set_apart(&c.outputs[0]);
-            Ok(())
-        }
-        Binding::Constant(_) => {
-            let copy = c.constant("self")?.copy();
-            c.bind(Translator::computed(copy));
-            Ok(())
-        }
+    if let Binding::Constant(it) = c.operand("self")? {
+        return c.computed(Ok(it.tensor.copy()));
     }
-}
-
-fn libtorch(c: &Call<'_, '_>, result: Result<Tensor, tch::TchError>) -> Result<Tensor, ImportError> {
-    result.map_err(|error| c.error(advmod_attacks::victim::first_line(&error)))
+    c.on_self(Op::Identity)?;
+    c.t.set_apart(&c.node.outputs[0]);
+    Ok(())
 }
 
 fn compare(c: &mut Call<'_, '_>, test: fn(&Tensor, f64) -> Tensor) -> Done {
-    let result = test(&c.constant("self")?, c.float("other", None)?);
-    c.bind(Translator::computed(result));
-    Ok(())
+    c.computed(Ok(test(&c.constant("self")?, c.float("other", None)?)))
 }
 
 fn new_zeros(c: &mut Call<'_, '_>) -> Done {
@@ -456,34 +357,24 @@ fn new_zeros(c: &mut Call<'_, '_>) -> Done {
         size.iter().try_fold(1_i64, |all, size| all.checked_mul(*size)).is_some_and(|all| all <= 1 << 24)
     });
     let size = small.ok_or_else(|| c.error("makes a constant of a size that is too large or not fixed"))?;
-    c.bind(Translator::computed(Tensor::zeros(size, (tch::Kind::Float, tch::Device::Cpu))));
-    Ok(())
+    c.computed(Tensor::f_zeros(size, (tch::Kind::Float, tch::Device::Cpu)))
 }
 
 fn fill(c: &mut Call<'_, '_>) -> Done {
     // A slice shares its memory with the whole, which is what the operator is used for.
     let mut tensor = c.constant("self")?;
     let value = c.constant("value")?;
-    let filled = tch::no_grad(|| tensor.f_fill_tensor_(&value));
-    let filled = libtorch(c, filled)?;
-    c.bind(Translator::computed(filled));
-    Ok(())
+    c.computed(tch::no_grad(|| tensor.f_fill_tensor_(&value)))
 }
 
 fn zero(c: &mut Call<'_, '_>) -> Done {
     let mut tensor = c.constant("self")?;
-    let zeroed = tch::no_grad(|| tensor.f_zero_());
-    let zeroed = libtorch(c, zeroed)?;
-    c.bind(Translator::computed(zeroed));
-    Ok(())
+    c.computed(tch::no_grad(|| tensor.f_zero_()))
 }
 
 fn masked_fill(c: &mut Call<'_, '_>) -> Done {
     let value = c.float("value", None)?;
-    let filled = c.constant("self")?.f_masked_fill(&c.constant("mask")?, value);
-    let filled = libtorch(c, filled)?;
-    c.bind(Translator::computed(filled));
-    Ok(())
+    c.computed(c.constant("self")?.f_masked_fill(&c.constant("mask")?, value))
 }
 
 fn index(c: &mut Call<'_, '_>) -> Done {
@@ -495,8 +386,5 @@ fn index(c: &mut Call<'_, '_>) -> Done {
     if rows.tensor.numel() as i64 * row > 1 << 26 {
         return Err(c.error("makes a constant that is too large"));
     }
-    let picked = table.f_index(&[Some(&rows.tensor)]);
-    let picked = libtorch(c, picked)?;
-    c.bind(Translator::computed(picked));
-    Ok(())
+    c.computed(table.f_index(&[Some(&rows.tensor)]))
 }

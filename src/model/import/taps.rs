@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::blocks::{Call, block_outputs, blocks_of, names_of};
-use crate::model::format::pt2::{Dim, ExportedProgram, Outputs};
+use crate::model::format::pt2::{Dim, ExportedProgram};
 use crate::model::program::{Op, Program, Tap, ValueId};
 
 /// Names the nodes that make a module's output, and fills in the default taps.
@@ -60,17 +60,12 @@ fn activation_after(program: &Program, value: ValueId) -> ValueId {
 }
 
 /// All calls in the order in which they begin.
-fn calls_of<'a>(
-    program: &Program,
-    export: &'a ExportedProgram,
-    made: &[Option<ValueId>],
-    symbol: Option<&str>,
-) -> Vec<Call<'a>> {
-    let mut calls: Vec<Call<'a>> = Vec::new();
+fn calls_of(program: &Program, export: &ExportedProgram, made: &[Option<ValueId>], symbol: Option<&str>) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
     let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
     for (node, &value) in export.nodes.iter().zip(made) {
-        let Outputs::Tensors(outputs) = &node.outputs else { continue };
-        let shape = export.shapes.get(&outputs[0]).map(Vec::as_slice).unwrap_or_default();
+        let Some(output) = node.outputs.first() else { continue };
+        let shape = export.shapes.get(output).map(Vec::as_slice).unwrap_or_default();
         let rows = match shape.first() {
             Some(Dim::Symbol { name, .. }) => Some(name.as_str()) == symbol,
             Some(Dim::Fixed(rows)) => program.fixed_batch.is_some_and(|batch| rows % batch == 0),
@@ -81,7 +76,7 @@ fn calls_of<'a>(
         let mut parent = None;
         for (depth, frame) in node.modules.iter().enumerate().skip(1) {
             let idx = *by_key.entry(&frame.key).or_insert_with(|| {
-                let (path, class) = (frame.path.as_str(), frame.class.as_str());
+                let (path, class) = (frame.path.clone(), frame.class.clone());
                 calls.push(Call { path, class, parent, output: None, weighted: false, works: false });
                 calls.len() - 1
             });

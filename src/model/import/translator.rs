@@ -1,6 +1,7 @@
 //! The graph's names: which value or constant each stands for while the nodes are translated in order.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use tch::{Kind, Tensor};
 
@@ -8,7 +9,7 @@ use super::call::Call;
 use super::trial::check_size;
 use super::{ImportError, operators, shown};
 use crate::model::apply::{Context, apply};
-use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Integer, Outputs};
+use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Integer};
 use crate::model::format::{Dtype, RawTensor};
 use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
@@ -23,7 +24,7 @@ pub(super) enum Binding {
 pub(super) struct Constant {
     pub(super) tensor: Tensor,
     /// Its place among the program's weights, if it has one.
-    weight: Option<WeightId>,
+    pub(super) weight: Option<WeightId>,
 }
 
 impl Binding {
@@ -45,8 +46,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn error(&self, reason: impl Into<String>) -> ImportError {
-        ImportError::Node { target: self.target.clone(), module: self.module.clone(), reason: reason.into() }
+    pub(super) fn error(&self, reason: impl Display) -> ImportError {
+        ImportError(format!("{} in module `{}`: {reason}", self.target, self.module))
     }
 }
 
@@ -103,13 +104,13 @@ pub(super) fn translate(
     for (idx, node) in export.nodes.iter().enumerate() {
         it.current = idx;
         it.node(node)?;
-        made.push(match &node.outputs {
-            Outputs::Tensors(names) if names.len() == 1 => it.value_of(&names[0]),
+        made.push(match &node.outputs[..] {
+            [name] => it.value_of(name),
             _ => None,
         });
     }
     let Some(output) = it.value_of(output) else {
-        return Err(ImportError::Graph("its output does not depend on its input".to_owned()));
+        return Err(ImportError("its output does not depend on its input".to_owned()));
     };
     Ok(Translated { nodes: it.nodes, weights: it.weights, output, origins: it.origins, made })
 }
@@ -133,7 +134,7 @@ impl<'a> Translator<'a> {
             if stored.parameter {
                 let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
                 if odd > 0 {
-                    return Err(ImportError::Graph(format!(
+                    return Err(ImportError(format!(
                         "{} holds {odd} values that are not finite; the model file is damaged or its training diverged",
                         stored.name
                     )));
@@ -152,16 +153,16 @@ impl<'a> Translator<'a> {
 
     fn node(&mut self, node: &'a ExportNode) -> Result<(), ImportError> {
         // Integers are read from the graph's table; what makes nothing only checks something.
-        let Outputs::Tensors(outputs) = &node.outputs else { return Ok(()) };
-        for name in outputs {
+        let Some(output) = node.outputs.first() else { return Ok(()) };
+        for name in &node.outputs {
             if self.names.contains_key(name.as_str()) {
                 return Err(self.origin(None).error(format!("makes `{name}`, which is there already")));
             }
         }
         let (translate, in_place) = operators::find(&node.target).expect("all operators have been looked up");
-        translate(&mut Call { t: self, node, outputs })?;
+        translate(&mut Call { t: self, node })?;
         if in_place {
-            self.rebind(node, &outputs[0])?;
+            self.rebind(node, output)?;
         }
         Ok(())
     }
@@ -209,7 +210,7 @@ impl<'a> Translator<'a> {
         Origin { name: name.map(str::to_owned), target, module }
     }
 
-    pub(super) fn error(&self, reason: impl Into<String>) -> ImportError {
+    pub(super) fn error(&self, reason: impl Display) -> ImportError {
         self.origin(None).error(reason)
     }
 
@@ -281,7 +282,11 @@ impl<'a> Translator<'a> {
 
     /// Applies an operator: at once if nothing depends on the images, else in a new node.
     pub(super) fn emit(&mut self, op: Op, operands: &[Binding], name: Option<&str>) -> Result<Binding, ImportError> {
-        let constants: Option<Vec<&Tensor>> = operands.iter().map(constant_tensor).collect();
+        let constant = |operand| match operand {
+            &Binding::Constant(ref it) => Some(&it.tensor),
+            &Binding::Value(_) => None,
+        };
+        let constants: Option<Vec<&Tensor>> = operands.iter().map(constant).collect();
         if let (Some(tensors), false) = (constants, op.names_the_batch()) {
             let weights = &self.weights;
             let weight = |id: WeightId| &weights[id.0 as usize].tensor;
@@ -319,38 +324,24 @@ impl<'a> Translator<'a> {
         self.bases.push(output);
         output
     }
-
-    pub(super) fn computed(tensor: Tensor) -> Binding {
-        Binding::Constant(Constant { tensor, weight: None })
-    }
-}
-
-fn constant_tensor(binding: &Binding) -> Option<&Tensor> {
-    match binding {
-        Binding::Constant(constant) => Some(&constant.tensor),
-        Binding::Value(_) => None,
-    }
 }
 
 /// Whether PyTorch's result may share memory with the first input.
 fn is_view(op: &Op) -> bool {
-    use Op::{
-        Expand, ExpandAs, Flatten, Identity, Permute, Reshape, Select, Slice, Squeeze, Transpose, Unflatten, Unsqueeze,
-    };
     matches!(
         op,
-        Flatten { .. }
-            | Reshape { .. }
-            | Unflatten { .. }
-            | Permute { .. }
-            | Transpose { .. }
-            | Slice { .. }
-            | Select { .. }
-            | Unsqueeze { .. }
-            | Squeeze { .. }
-            | Expand { .. }
-            | ExpandAs
-            | Identity
+        Op::Flatten { .. }
+            | Op::Reshape { .. }
+            | Op::Unflatten { .. }
+            | Op::Permute { .. }
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Select { .. }
+            | Op::Unsqueeze { .. }
+            | Op::Squeeze { .. }
+            | Op::Expand { .. }
+            | Op::ExpandAs
+            | Op::Identity
     )
 }
 

@@ -73,7 +73,7 @@ pub fn count(program: &Program, height: i64, width: i64) -> Result<Cost, tch::Tc
     // Of each value.
     let mut sizes = vec![Vec::new(); program.value_count()];
     sizes[program.input.index()] = image.size();
-    let interpreter = Interpreter::new(program.shallow_clone());
+    let interpreter = Interpreter::new(program.clone());
     let _guard = tch::no_grad_guard();
     let _logits = interpreter.run_with_taps(&image, Mode::Evaluate, &taps, &mut |idx, output| {
         sizes[taps[idx].value.index()] = output.size();

@@ -11,7 +11,7 @@ use crate::model::program::{Node, Op, Program, Tap, ValueId, Weight, WeightId};
 ///
 /// A convolution whose raw output is one of `taps` (or has another reader) stays as it is. Every tap's value keeps its id.
 pub fn fold_batch_norm(program: &Program, taps: &[Tap]) -> Program {
-    let mut folded = program.shallow_clone();
+    let mut folded = program.clone();
     let tapped: BTreeSet<ValueId> = taps.iter().map(|tap| tap.value).collect();
     let mut readers = vec![0_usize; program.value_count()];
     for input in program.nodes.iter().flat_map(|node| &node.inputs) {

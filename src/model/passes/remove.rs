@@ -79,7 +79,7 @@ pub fn without(program: &Program, blocks: &[&ResidualBlock]) -> Program {
         }
         value
     };
-    let mut smaller = program.shallow_clone();
+    let mut smaller = program.clone();
     smaller.output = follow(program.output);
     let mut nodes = program.nodes.clone();
     let mut used = vec![false; program.value_count()];

@@ -12,13 +12,13 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::blocks::{Call, block_outputs, blocks_of, names_of};
 use super::program::TapSelection;
 use super::{ModelInfo, upload};
-use shim::{Handle, ScriptCall};
+use shim::Handle;
 
 /// A loaded module and what a trial found out about it.
 #[derive(Debug)]
 pub struct Script {
     handle: Handle,
-    calls: Vec<ScriptCall>,
+    calls: Vec<Call>,
     /// Class of the module, without its Python modules.
     pub class: String,
     /// Channels of the images.
@@ -40,13 +40,7 @@ impl Script {
         let handle = Handle::load(bytes, device).map_err(|message| format!("libtorch cannot load it: {message}"))?;
         let mut failure = String::new();
         let mut attempt = |channels: i64, size: i64| -> Option<i64> {
-            match trial(&handle, channels, size, device) {
-                Ok(classes) => Some(classes),
-                Err(message) => {
-                    failure = message;
-                    None
-                }
-            }
+            trial(&handle, channels, size, device).map_err(|message| failure = message).ok()
         };
         let sizes = size.map_or(USUAL_SIZES.to_vec(), |size| vec![size]);
         let found = (sizes.iter()).find_map(|&size| {
@@ -99,7 +93,7 @@ impl ScriptModel {
             true => None,
             false => Some((constant(&mean)?, constant(&std)?)),
         };
-        Ok(Self { taps: chosen_taps(&script.calls, taps)?, handle: script.handle, normalization })
+        Ok(Self { taps: chosen_taps(script.calls, taps)?, handle: script.handle, normalization })
     }
 
     pub(super) fn share(&self) -> Self {
@@ -140,43 +134,32 @@ impl ScriptModel {
     }
 }
 
-fn chosen_taps(calls: &[ScriptCall], selection: &TapSelection) -> Result<Vec<(String, usize)>, String> {
-    let classes: Vec<String> = calls.iter().map(|call| class_name(&call.class)).collect();
-    let mut named: Vec<Call<'_>> = (calls.iter().zip(&classes))
-        .map(|(call, class)| Call {
-            path: &call.path,
-            class,
-            parent: call.parent,
-            output: call.mark,
-            weighted: call.weighted,
-            works: call.works,
-        })
-        .collect();
+fn chosen_taps(mut calls: Vec<Call>, selection: &TapSelection) -> Result<Vec<(String, usize)>, String> {
     // What is inside a call is inside all calls around it. A call comes after its parent.
-    for idx in (0..named.len()).rev() {
-        if let (true, Some(parent)) = (named[idx].weighted, named[idx].parent) {
-            named[parent].weighted = true;
+    for idx in (0..calls.len()).rev() {
+        if let (true, Some(parent)) = (calls[idx].weighted, calls[idx].parent) {
+            calls[parent].weighted = true;
         }
     }
-    let blocks = blocks_of(&named);
-    let last = named.iter().filter_map(|call| call.output).max().unwrap_or(0);
-    let names = names_of(last, &named, &blocks);
+    let blocks = blocks_of(&calls);
+    let last = calls.iter().filter_map(|call| call.output).max().unwrap_or(0);
+    let names = names_of(last, &calls, &blocks);
     let paths: Vec<&str> = names.values().map(String::as_str).collect();
     selection.check(&paths)?;
     let marks: Vec<usize> = match selection {
         TapSelection::All | TapSelection::Globs(_) => {
             names.iter().filter(|(_, name)| selection.matches(name)).map(|(mark, _)| *mark).collect()
         }
-        TapSelection::Default | TapSelection::Relu => match block_outputs(&named, &blocks) {
+        TapSelection::Default | TapSelection::Relu => match block_outputs(&calls, &blocks) {
             Some(outputs) => outputs.into_iter().collect(),
-            None => layers(&named, last),
+            None => layers(&calls, last),
         },
     };
     Ok(marks.into_iter().filter_map(|mark| Some((names.get(&mark)?.clone(), mark))).collect())
 }
 
 /// Outputs of the convolutions, or of the linear layers where there is no more than one convolution; never the logits.
-fn layers(calls: &[Call<'_>], last: usize) -> Vec<usize> {
+fn layers(calls: &[Call], last: usize) -> Vec<usize> {
     let outputs = |kind: &str| -> Vec<usize> {
         let layers = calls.iter().filter(|call| call.weighted && call.works && call.class.ends_with(kind));
         let mut outputs: Vec<usize> = layers.filter_map(|call| call.output.filter(|&mark| mark != last)).collect();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::model::blocks::Call;
+
 #[repr(C)]
 struct RawScript {
     _private: [u8; 0],
@@ -43,21 +45,6 @@ unsafe extern "C" {
 }
 
 type Visitor<'v> = &'v mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>;
-
-/// A call of a module inside a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ScriptCall {
-    /// `layer1.0`.
-    pub(super) path: String,
-    /// `__torch__.torchvision.models.resnet.BasicBlock`.
-    pub(super) class: String,
-    pub(super) parent: Option<usize>,
-    /// Number of its output, in the order in which these are made.
-    pub(super) mark: Option<usize>,
-    /// Whether it holds a convolution or linear layer itself.
-    pub(super) weighted: bool,
-    pub(super) works: bool,
-}
 
 /// A loaded module. Clones share it.
 #[derive(Clone, Debug)]
@@ -104,8 +91,8 @@ impl Handle {
         unsafe { advmod_script_parameters(self.0.0) as u64 }
     }
 
-    /// The calls of modules inside it, in the order in which they begin.
-    pub(super) fn calls(&self) -> Vec<ScriptCall> {
+    /// The calls of modules inside it, in the order in which they begin; only those that hold a layer themselves are `weighted`.
+    pub(super) fn calls(&self) -> Vec<Call> {
         // SAFETY: the script is alive.
         let count = unsafe { advmod_script_calls(self.0.0) };
         let call = |index: usize| {
@@ -114,11 +101,11 @@ impl Handle {
                 let raw = advmod_script_call(self.0.0, index);
                 (CStr::from_ptr(raw.path), CStr::from_ptr(raw.class), raw)
             };
-            ScriptCall {
+            Call {
                 path: path.to_string_lossy().into_owned(),
-                class: class.to_string_lossy().into_owned(),
+                class: super::class_name(&class.to_string_lossy()),
                 parent: usize::try_from(raw.parent).ok(),
-                mark: usize::try_from(raw.mark).ok(),
+                output: usize::try_from(raw.mark).ok(),
                 weighted: raw.weighted,
                 works: raw.works,
             }

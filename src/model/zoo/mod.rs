@@ -60,8 +60,8 @@ pub struct Remainder {
 
 pub struct Family {
     pub title: &'static str,
-    /// The names that `--arch` takes.
-    pub names: &'static [&'static str],
+    /// The names that `--arch` takes, with spaces between them.
+    pub names: &'static str,
     /// The network that weights of these names and shapes belong to, if they look like this family's.
     pub infer: fn(&Shapes) -> Option<Box<dyn Architecture>>,
     /// The network of a name, for a number of channels and classes.
@@ -85,7 +85,7 @@ pub fn named(name: &str, channels: i64, classes: i64) -> Option<Box<dyn Architec
 
 /// Every name that [`named`] knows as such; sizes in brackets and divided widths come on top.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().flat_map(|family| family.names.iter().copied())
+    FAMILIES.iter().flat_map(|family| family.names.split_whitespace())
 }
 
 /// What `--arch` takes, for messages.

@@ -15,48 +15,11 @@ use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 
 pub const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
 
-const NAMES: &[&str] = &[
-    "resnet8",
-    "resnet14",
-    "resnet20",
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "resnet20-b",
-    "resnet32-b",
-    "resnet44-b",
-    "resnet56-b",
-    "resnet110-b",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnet18-imagenet",
-    "resnet34-imagenet",
-    "resnet50-imagenet",
-    "resnet101-imagenet",
-    "resnet152-imagenet",
-    "cresnet18",
-    "cresnet34",
-    "cresnet50",
-    "cresnet101",
-    "cresnet152",
-    "cresnet152_5",
-    "cresnet152_11",
-    "cresnet152_16",
-    "cresnet152_21",
-    "cresnet152_26",
-    "cresnet152_30",
-    "resnet152_5",
-    "resnet152_11",
-    "resnet152_16",
-    "resnet152_21",
-    "resnet152_26",
-    "resnet152_30",
-    "resnet[2,3,6]",
-];
+const NAMES: &str = "resnet8 resnet14 resnet20 resnet32 resnet44 resnet56 resnet110 resnet20-b resnet32-b \
+     resnet44-b resnet56-b resnet110-b resnet18 resnet34 resnet50 resnet101 resnet152 resnet18-imagenet \
+     resnet34-imagenet resnet50-imagenet resnet101-imagenet resnet152-imagenet cresnet18 cresnet34 cresnet50 \
+     cresnet101 cresnet152 cresnet152_5 cresnet152_11 cresnet152_16 cresnet152_21 cresnet152_26 cresnet152_30 \
+     resnet152_5 resnet152_11 resnet152_16 resnet152_21 resnet152_26 resnet152_30 resnet[2,3,6]";
 
 /// Widths of the networks with three stages.
 const SMALL: [i64; 3] = [16, 32, 64];

@@ -42,7 +42,7 @@ impl Whole {
                 "{name} is TorchScript, whose layers cannot be taken out; export it to .pt2 (advmod export-help)"
             ));
         };
-        let program = program.shallow_clone();
+        let program = program.clone();
         let shapes: Shapes = program.weights.iter().map(|it| (it.name.clone(), it.tensor.size())).collect();
         // Names and shapes do not tell everything about an exported program.
         let known = zoo::infer(&shapes).filter(|it| computes_the_same(it.as_ref(), &program, size).unwrap_or(false));
@@ -121,7 +121,7 @@ fn computes_the_same(
     let pixels = ramp.f_mul_scalar(0.618_033_988_75)?.f_frac()?.f_view(shape)?;
     let _guard = tch::no_grad_guard();
     let run = |program: Program| Interpreter::new(program).run(&pixels, Mode::Evaluate);
-    let (here, there) = (run(program.shallow_clone())?, run(built)?);
+    let (here, there) = (run(program.clone())?, run(built)?);
     Ok(here.size() == there.size() && here.f_allclose(&there, 1e-3, 1e-4, false)?)
 }
 
@@ -165,7 +165,7 @@ pub(super) fn size(program: &Program, [height, width]: [i64; 2]) -> Result<Size,
 
 /// A program with weights of its own: training changes them.
 pub(super) fn copy(program: &Program) -> Program {
-    let mut program = program.shallow_clone();
+    let mut program = program.clone();
     for weight in &mut program.weights {
         weight.tensor = weight.tensor.detach().copy();
     }

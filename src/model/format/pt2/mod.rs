@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::error::{FormatError, Source, printable};
+use super::error::{EXPORT_AGAIN, FormatError, Source, printable};
 use super::torch_zip::Archive;
 use super::{RawTensor, sha256_of};
 use schema::{InputSpec, SymInt};
@@ -49,7 +49,8 @@ pub struct ExportNode {
     pub target: String,
     /// Those that differ from their default, by the names of the operator's schema.
     pub arguments: Vec<(String, Argument)>,
-    pub outputs: Outputs,
+    /// Names of the tensors that it makes; none where it only checks something or makes integers.
+    pub outputs: Vec<String>,
     pub modules: Vec<ModuleCall>,
 }
 
@@ -61,12 +62,6 @@ pub struct ModuleCall {
     pub path: String,
     /// `torch.nn.modules.conv.Conv2d`.
     pub class: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outputs {
-    Tensors(Vec<String>),
-    Other,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,30 +98,30 @@ pub enum Argument {
 }
 
 pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
-    let other = |what: String| FormatError::OtherExport { path: source.path(), what };
+    let other =
+        |what: &str| source.other(format!("is a torch.export archive that cannot be used: {what}; {EXPORT_AGAIN}"));
     let mut archive = Archive::open_around(source, "archive_format").map_err(|error| {
         if matches!(error, FormatError::Truncated { .. }) {
             error
         } else {
-            other("it has no entry `archive_format`, so an older PyTorch wrote it".to_owned())
+            other("it has no entry `archive_format`, so an older PyTorch wrote it")
         }
     })?;
     if !archive.has("models/model.json") {
-        return Err(other("it holds no model named `model`".to_owned()));
+        return Err(other("it holds no model named `model`"));
     }
     if archive.has("byteorder") && archive.entry("byteorder")?.trim_ascii() == b"big" {
         return Err(source.damaged("it was saved on a big-endian machine, which is not read"));
     }
-    let json = archive.entry("models/model.json")?;
+    let entry = "models/model.json";
+    let json = archive.entry(entry)?;
     // The major version alone is looked at before the rest, which it decides about.
-    let version: VersionOnly = serde_json::from_slice(&json)
-        .map_err(|error| source.damaged(format!("its entry `models/model.json` is not understood ({error})")))?;
+    let version: VersionOnly = source.json(entry, &json)?;
     if version.schema_version.major != 8 {
         let schema::Version { major, minor } = version.schema_version;
-        return Err(other(format!("its schema has version {major}.{minor}, expected 8")));
+        return Err(other(&format!("its schema has version {major}.{minor}, expected 8")));
     }
-    let model: schema::Model = serde_json::from_slice(&json)
-        .map_err(|error| source.damaged(format!("its entry `models/model.json` is not understood ({error})")))?;
+    let model: schema::Model = source.json(entry, &json)?;
     drop(json);
     let schema::GraphModule { graph, signature } = model.graph_module;
 
@@ -142,10 +137,10 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
             InputSpec::UserInput { arg } => match tensor_name(&arg) {
                 Some(name) => inputs.push(name),
                 None if arg.contains_key("as_none") => (),
-                None => return Err(other("one of its inputs is no tensor".to_owned())),
+                None => return Err(other("one of its inputs is no tensor")),
             },
             InputSpec::CustomObj {} | InputSpec::Token {} | InputSpec::ConstantInput {} => {
-                return Err(other("one of its inputs is neither a tensor nor a weight".to_owned()));
+                return Err(other("one of its inputs is neither a tensor nor a weight"));
             }
         }
     }
@@ -153,7 +148,7 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
     for spec in &signature.output_specs {
         let Some(user) = spec.get("user_output") else {
             let kind = spec.keys().next().map_or("nothing", String::as_str);
-            return Err(other(format!("it changes its own state (`{}`); call model.eval() first", printable(kind))));
+            return Err(other(&format!("it changes its own state (`{}`); call model.eval() first", printable(kind))));
         };
         let arg = user.get("arg").and_then(Value::as_object);
         let name = arg.and_then(|arg| arg.get("as_tensor")?.get("name")?.as_str());
@@ -207,20 +202,19 @@ fn node(node: schema::Node) -> Result<ExportNode, String> {
         })?;
         arguments.push((input.name, argument));
     }
-    let mut names = Vec::new();
+    let mut outputs = Vec::new();
     for output in &node.outputs {
         match (tensor_name(output), output.get("as_tensors").and_then(Value::as_array)) {
-            (Some(name), _) => names.push(name),
+            (Some(name), _) => outputs.push(name),
             (None, Some(items)) => {
                 for item in items {
                     let name = item.get("name").and_then(Value::as_str);
-                    names.push(name.ok_or("a list of outputs has an item without a name")?.to_owned());
+                    outputs.push(name.ok_or("a list of outputs has an item without a name")?.to_owned());
                 }
             }
             (None, None) => (),
         }
     }
-    let outputs = if names.is_empty() { Outputs::Other } else { Outputs::Tensors(names) };
     let stack = node.metadata.get("nn_module_stack").and_then(Value::as_str).unwrap_or_default();
     Ok(ExportNode { target: node.target, arguments, outputs, modules: module_calls(stack) })
 }

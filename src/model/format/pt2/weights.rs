@@ -22,8 +22,7 @@ pub(super) fn read(
     if wanted.is_empty() || !archive.has(&config_name) {
         return Ok(tensors);
     }
-    let config: PayloadConfig = serde_json::from_slice(&archive.entry(&config_name)?)
-        .map_err(|error| source.damaged(format!("its entry `{config_name}` is not understood ({error})")))?;
+    let config: PayloadConfig = source.json(&config_name, &archive.entry(&config_name)?)?;
     for (name, payload) in config.config {
         if !wanted.contains(name.as_str()) {
             continue;
