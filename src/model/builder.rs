@@ -28,14 +28,8 @@ pub trait WeightSource {
 
 /// A weight that a program needs and does not get.
 #[derive(Debug, thiserror::Error)]
-pub enum WeightError {
-    #[error("the file has no tensor {0}")]
-    Missing(String),
-    #[error("{name} has shape {found:?}, expected {expected:?}")]
-    Shape { name: String, expected: Vec<i64>, found: Vec<i64> },
-    #[error("{name} holds {count} values that are not finite; the model file is damaged or its training diverged")]
-    NotFinite { name: String, count: i64 },
-}
+#[error("{0}")]
+pub struct WeightError(pub(super) String);
 
 /// Appends nodes to a program. Methods return the value that the new node makes.
 pub struct Builder<'a> {

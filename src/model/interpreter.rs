@@ -90,8 +90,7 @@ impl Interpreter {
         let total = pixels.size()[0];
         let mut logits = Vec::new();
         let mut outputs: Vec<Vec<Tensor>> = taps.iter().map(|_| Vec::new()).collect();
-        let mut start = 0;
-        while start < total {
+        for start in (0..total).step_by(fixed as usize) {
             let len = fixed.min(total - start);
             let mut piece = pixels.f_narrow(0, start, len)?;
             if len < fixed {
@@ -107,7 +106,6 @@ impl Interpreter {
                 Ok(())
             })?;
             logits.push(all.f_narrow(0, 0, len)?);
-            start += len;
         }
         for (idx, pieces) in outputs.iter().enumerate() {
             visit(idx, &Tensor::f_cat(pieces, 0)?)?;

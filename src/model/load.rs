@@ -35,23 +35,8 @@ pub struct LoadOptions {
 pub enum ModelError {
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error(
-        "{path}: these weights fit no built-in architecture ({tensors} tensors, first {first}); name it with --arch \
-         ({known}), or export the model with its architecture (advmod export-help)"
-    )]
-    UnknownArchitecture {
-        path: PathBuf,
-        tensors: usize,
-        first: String,
-        /// Names that `--arch` takes.
-        known: String,
-    },
     #[error("unknown architecture `{name}`; known are {known}")]
-    NoSuchArchitecture {
-        name: String,
-        /// Names that `--arch` takes.
-        known: String,
-    },
+    NoSuchArchitecture { name: String, known: String },
     #[error("{path}: cannot be used as {architecture}: {source}")]
     Weights { path: PathBuf, architecture: String, source: WeightError },
     #[error("{path}: {source}")]
@@ -190,29 +175,31 @@ fn choose_architecture(
     options: &LoadOptions,
     metadata: Option<&ModelMetadata>,
 ) -> Result<Box<dyn Architecture>, ModelError> {
-    let known = zoo::known;
+    let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     let inferred = zoo::infer(shapes);
     let Some(name) = options.architecture.as_ref().or(metadata.map(|it| &it.architecture)) else {
-        return inferred.ok_or_else(|| ModelError::UnknownArchitecture {
-            path: path.to_owned(),
-            tensors: file.tensors.len(),
-            first: file.tensors.first().map_or(String::new(), |(name, tensor)| format!("{name} {:?}", tensor.shape)),
-            known: known(),
+        let first = file.tensors.first().map_or(String::new(), |(name, tensor)| format!("{name} {:?}", tensor.shape));
+        return inferred.ok_or_else(|| {
+            content(format!(
+                "these weights fit no built-in architecture ({} tensors, first {first}); name it with --arch ({}), or export the \
+                 model with its architecture (advmod export-help)",
+                file.tensors.len(),
+                zoo::known()
+            ))
         });
     };
-    let nothing = |name: &str| {
-        if options.architecture.is_some() {
-            return ModelError::NoSuchArchitecture { name: name.to_owned(), known: known() };
+    let nothing = || match (options.architecture.is_some(), zoo::known()) {
+        (true, known) => ModelError::NoSuchArchitecture { name: name.clone(), known },
+        (false, known) => {
+            content(format!("says that it is a `{name}`, which is no known architecture; give --arch ({known})"))
         }
-        let message = format!("says that it is a `{name}`, which is no known architecture; give --arch ({})", known());
-        ModelError::Content { path: path.to_owned(), message }
     };
     match inferred {
         // What the shapes say includes the head's layout, which a name does not.
         Some(inferred) if inferred.name() == *name => Ok(inferred),
         inferred => {
             let (channels, classes) = inferred.map_or((3, 10), |it| (it.channels(), it.classes()));
-            zoo::named(name, channels, classes).ok_or_else(|| nothing(name))
+            zoo::named(name, channels, classes).ok_or_else(nothing)
         }
     }
 }

@@ -41,20 +41,25 @@ fn shape_of(tensor: &RawTensor) -> Vec<i64> {
 
 impl WeightSource for FileWeights<'_> {
     fn weight(&mut self, name: &str, shape: &[i64], _: Init, _: bool) -> Result<Tensor, WeightError> {
-        let (given_name, raw) = self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        let (given, raw) =
+            self.tensors.get(name).ok_or_else(|| WeightError(format!("the file has no tensor {name}")))?;
         let found = shape_of(raw);
         if found != shape {
-            let name = (*given_name).to_owned();
-            return Err(WeightError::Shape { name, expected: shape.to_vec(), found });
+            return Err(WeightError(format!("{given} has shape {found:?}, expected {shape:?}")));
         }
         let values = raw.to_f32();
-        let count = values.iter().filter(|value| !value.is_finite()).count() as i64;
-        if count > 0 {
-            return Err(WeightError::NotFinite { name: (*given_name).to_owned(), count });
+        let odd = values.iter().filter(|value| !value.is_finite()).count();
+        if odd > 0 {
+            return Err(WeightError(not_finite(given, odd)));
         }
         self.used.insert(name.to_owned());
         Ok(Tensor::from_slice(&values).view(shape))
     }
+}
+
+/// What is said of a tensor with so many values that are not finite.
+pub(super) fn not_finite(name: &str, odd: impl std::fmt::Display) -> String {
+    format!("{name} holds {odd} values that are not finite; the model file is damaged or its training diverged")
 }
 
 /// Seeded initial weights. Each tensor's values depend on the seed and its name alone, not on the order of construction.

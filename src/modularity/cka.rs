@@ -12,7 +12,6 @@ const ROUNDING: f64 = 1e-12;
 pub struct Gram {
     /// `[N, N]`.
     products: Tensor,
-    n: usize,
 }
 
 impl Gram {
@@ -49,8 +48,7 @@ impl Gram {
     }
 
     fn of(rows: &Tensor) -> Result<Self, TchError> {
-        let products = rows.f_matmul(&rows.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)?;
-        Ok(Self { n: products.size()[0] as usize, products })
+        Ok(Self { products: rows.f_matmul(&rows.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)? })
     }
 
     fn inner(&self, other: &Self) -> Result<f64, TchError> {
@@ -78,7 +76,7 @@ pub fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
     let totals: Vec<f64> = sums.iter().map(|it| f64::try_from(it.f_sum(Kind::Double)?)).collect::<Result<_, _>>()?;
     let places: Vec<usize> = (0..grams.len()).collect();
     all_pairs(&places, |&a, &b| {
-        let n = grams[a].n as f64;
+        let n = grams[a].products.size()[0] as f64;
         let trace = grams[a].inner(&grams[b])?;
         let through = f64::try_from(sums[a].f_dot(&sums[b])?)?;
         let terms = trace + totals[a] * totals[b] / ((n - 1.0) * (n - 2.0)) - 2.0 * through / (n - 2.0);
@@ -158,7 +156,7 @@ mod tests {
         let double = |rows: &Tensor| {
             let rows = rows.to_kind(Kind::Double);
             let rows = &rows - rows.mean_dim([0_i64].as_slice(), true, Kind::Double);
-            Gram { products: rows.matmul(&rows.transpose(0, 1)), n: 40 }
+            Gram { products: rows.matmul(&rows.transpose(0, 1)) }
         };
         let gram = normalized(&full(&[double(&a), double(&b)]).unwrap())[0][1].unwrap();
         assert!((gram - by_features(&a, &b)).abs() < 1e-10);

@@ -13,6 +13,7 @@ use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Inte
 use crate::model::format::{Dtype, RawTensor};
 use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
+use crate::model::weights::not_finite;
 
 #[derive(Debug)]
 pub(super) enum Binding {
@@ -134,10 +135,7 @@ impl<'a> Translator<'a> {
             if stored.parameter {
                 let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
                 if odd > 0 {
-                    return Err(ImportError(format!(
-                        "{} holds {odd} values that are not finite; the model file is damaged or its training diverged",
-                        stored.name
-                    )));
+                    return Err(ImportError(not_finite(&stored.name, odd)));
                 }
             }
             let weight = stored.parameter.then(|| self.add_weight(&stored.name, &tensor, true));

@@ -112,10 +112,8 @@ fn result_elements(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result
         Op::Expand { size } => {
             size.iter().enumerate().fold(1.0, |all, (at, size)| {
                 all * match *size {
-                    Size::Fixed(-1) => {
-                        let back = size_from_end(at, first.len());
-                        last(first, back)
-                    }
+                    // A kept dimension. An expansion may put new ones in front, but these have sizes.
+                    Size::Fixed(-1) => last(first, first.len().saturating_sub(at).max(1)),
                     Size::Fixed(size) => size.abs() as f64,
                     Size::Batch(times) => times.abs() as f64 * context.batch as f64,
                 }
@@ -128,11 +126,6 @@ fn result_elements(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result
         Op::Cat { .. } => shapes.iter().map(|shape| product(shape)).sum(),
         _ => product(first),
     })
-}
-
-/// Where a kept dimension of an expansion lies, counted from the end. An expansion may put new dimensions in front, but these have sizes.
-fn size_from_end(at: usize, dims: usize) -> usize {
-    dims.saturating_sub(at).max(1)
 }
 
 fn broadcast(first: &[i64], second: &[i64]) -> f64 {

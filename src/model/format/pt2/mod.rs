@@ -157,11 +157,10 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
 
     let wanted: BTreeSet<&str> = files.iter().map(|(_, name, _)| name.as_str()).collect();
     let mut room = source.expansion_limit();
-    let mut tensors =
-        weights::read(source, &mut archive, "data/weights", "model_weights_config.json", &wanted, &mut room)?;
-    let constants =
-        weights::read(source, &mut archive, "data/constants", "model_constants_config.json", &wanted, &mut room)?;
-    tensors.extend(constants);
+    let mut tensors = BTreeMap::new();
+    for kind in ["weights", "constants"] {
+        tensors.extend(weights::read(source, &mut archive, kind, &wanted, &mut room)?);
+    }
     let mut stored = Vec::with_capacity(files.len());
     for (graph_name, name, parameter) in files {
         let tensor = (tensors.remove(&name))

@@ -8,17 +8,16 @@ use super::super::torch_zip::Archive;
 use super::super::{Dtype, RawTensor};
 use super::schema::{PayloadConfig, SymInt, TensorMeta};
 
-/// Reads the named tensors of a folder (`data/weights` or `data/constants`). Others are not looked at.
+/// Reads the named tensors of a kind, `weights` or `constants`. Others are not looked at.
 pub(super) fn read(
     source: Source<'_>,
     archive: &mut Archive<'_>,
-    folder: &str,
-    config: &str,
+    kind: &str,
     wanted: &BTreeSet<&str>,
     room: &mut u64,
 ) -> Result<BTreeMap<String, RawTensor>, FormatError> {
     let mut tensors = BTreeMap::new();
-    let config_name = format!("{folder}/{config}");
+    let config_name = format!("data/{kind}/model_{kind}_config.json");
     if wanted.is_empty() || !archive.has(&config_name) {
         return Ok(tensors);
     }
@@ -35,7 +34,7 @@ pub(super) fn read(
             return Err(source.tensor(&name, format!("is said to lie in `{shown}`, which is no plain file name")));
         }
         let (dtype, layout) = layout_of(&meta).map_err(|reason| source.tensor(&name, reason))?;
-        let bytes = archive.entry(&format!("{folder}/{}", payload.path_name))?;
+        let bytes = archive.entry(&format!("data/{kind}/{}", payload.path_name))?;
         let size = layout.count().map_err(|reason| source.tensor(&name, reason))?.saturating_mul(dtype.width());
         // Several names may share one file.
         *room = room.checked_sub(size as u64).ok_or_else(|| source.oversized())?;
