@@ -182,7 +182,7 @@ fn exit(conclusion: Conclusion, how: Ending) -> Result<Exit, CliError> {
         Conclusion::GateFailed if how.exit_zero => return Ok(Exit::Pass),
         Conclusion::GateFailed | Conclusion::GateUndecided | Conclusion::Passed | Conclusion::NoGates => (),
     }
-    Ok(conclusion.exit().unwrap_or(how.stopped))
+    Ok(conclusion.exit().map_or(how.stopped, |(exit, _)| exit))
 }
 
 /// Writes the report in every format into the run's folder.

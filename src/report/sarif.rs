@@ -185,10 +185,9 @@ fn invocation(report: &Report) -> Value {
         "executionSuccessful": report.outcome == Outcome::Complete,
         "toolExecutionNotifications": failed.chain(warnings).collect::<Vec<_>>(),
     });
-    let conclusion = Conclusion::of(report);
-    if let Some(exit) = conclusion.exit() {
+    if let Some((exit, reason)) = Conclusion::of(report).exit() {
         invocation["exitCode"] = exit.code().into();
-        invocation["exitCodeDescription"] = conclusion.reason().into();
+        invocation["exitCodeDescription"] = reason.into();
     }
     invocation
 }

@@ -144,7 +144,6 @@ pub struct SweepPoint {
     pub carried: usize,
 }
 
-/// The sweeps among the attacks.
 pub(super) fn sweeps(facts: &Facts) -> Vec<Sweep> {
     let groups = facts.attacks.chunk_by(|a, b| a.attack.sweep.is_some() && a.attack.sweep == b.attack.sweep);
     let point = |result: &AttackResult| {

@@ -6,22 +6,18 @@ use super::validity::ValidityVerdict;
 use crate::audit::event::Outcome;
 use crate::exit::Exit;
 
-/// The one thing that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conclusion {
-    /// It was stopped before its end.
     Interrupted,
     /// An attack, or the audit, broke off.
     BrokeOff,
     /// The model classifies no clean image correctly.
     NothingAttacked,
-    /// At least one gate failed.
     GateFailed,
     /// No gate failed, and at least one could not be decided.
     GateUndecided,
     /// No gate failed, and the attacks are too weak for that to mean anything.
     AttacksInvalid,
-    /// Every gate passed or is waived.
     Passed,
     NoGates,
 }
@@ -41,27 +37,17 @@ impl Conclusion {
         }
     }
 
-    /// How the process ends; unknown where a signal ended it.
-    pub fn exit(self) -> Option<Exit> {
-        match self {
-            Self::Interrupted => None,
-            Self::BrokeOff => Some(Exit::Runtime),
-            Self::NothingAttacked | Self::GateUndecided | Self::AttacksInvalid => Some(Exit::Inconclusive),
-            Self::GateFailed => Some(Exit::GateFailed),
-            Self::Passed | Self::NoGates => Some(Exit::Pass),
-        }
-    }
-
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Interrupted => "it was stopped before its end",
-            Self::BrokeOff => "an attack failed",
-            Self::NothingAttacked => "nothing was attacked",
-            Self::GateFailed => "a gate failed; 0 with --exit-zero",
-            Self::GateUndecided => "a gate is inconclusive",
-            Self::AttacksInvalid => "the attacks are not valid",
-            Self::Passed => "every gate passed or is waived",
-            Self::NoGates => "no gates",
-        }
+    /// How the process ends, and why; unknown where a signal ended it.
+    pub fn exit(self) -> Option<(Exit, &'static str)> {
+        Some(match self {
+            Self::Interrupted => return None,
+            Self::BrokeOff => (Exit::Runtime, "an attack failed"),
+            Self::NothingAttacked => (Exit::Inconclusive, "nothing was attacked"),
+            Self::GateFailed => (Exit::GateFailed, "a gate failed; 0 with --exit-zero"),
+            Self::GateUndecided => (Exit::Inconclusive, "a gate is inconclusive"),
+            Self::AttacksInvalid => (Exit::Inconclusive, "the attacks are not valid"),
+            Self::Passed => (Exit::Pass, "every gate passed or is waived"),
+            Self::NoGates => (Exit::Pass, "no gates"),
+        })
     }
 }

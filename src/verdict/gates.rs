@@ -7,7 +7,7 @@ use super::change::regression;
 use super::facts::Facts;
 use super::metric::{Found, Missing, Reading, read};
 use crate::audit::baseline::Baseline;
-use crate::audit::gate::expr::{GateExpr, Metric, Side};
+use crate::audit::gate::expr::{GateExpr, Side};
 use crate::audit::gate::{Day, Gate, Severity};
 use crate::stats::rates::Measured;
 
@@ -159,18 +159,14 @@ impl Verdict {
 pub fn evaluate(facts: &Facts, gates: &[Gate], baseline: Option<&Baseline>, is_running: bool) -> Vec<GateResult> {
     let today = Day::parse(facts.started).ok();
     let result = |gate: &Gate| {
-        let checks = readings(facts, baseline, &gate.expr.metric);
-        of_gate(gate, checks.into_iter().map(|it| check(&gate.expr, it, is_running)).collect(), today.as_ref())
+        let metric = &gate.expr.metric;
+        let checks = read(facts, metric).into_iter().map(|reading| match metric.is_regression {
+            true => check(&gate.expr, regression(facts, baseline, metric.quantity, &reading), is_running),
+            false => check(&gate.expr, reading, is_running),
+        });
+        of_gate(gate, checks.collect(), today.as_ref())
     };
     gates.iter().map(result).collect()
-}
-
-fn readings(facts: &Facts, baseline: Option<&Baseline>, metric: &Metric) -> Vec<Reading> {
-    let readings = read(facts, metric);
-    match metric.is_regression {
-        true => readings.iter().map(|reading| regression(facts, baseline, metric.quantity, reading)).collect(),
-        false => readings,
-    }
 }
 
 fn of_gate(gate: &Gate, mut checks: Vec<GateCheck>, today: Option<&Day>) -> GateResult {
@@ -191,17 +187,15 @@ fn of_gate(gate: &Gate, mut checks: Vec<GateCheck>, today: Option<&Day>) -> Gate
 }
 
 fn check(expr: &GateExpr, reading: Reading, is_running: bool) -> GateCheck {
-    let (measured, result, why) = match reading.found {
+    let measured = reading.found.as_ref().ok().map(|found| found.measured);
+    let (result, why) = match reading.found {
         Ok(Found { measured: it, .. }) => match expr.op.side(it.low, it.high, expr.limit) {
-            Side::Right => (Some(it), GateState::Pass, None),
-            Side::Wrong => (Some(it), GateState::Fail, None),
-            Side::Both => {
-                let why = "the interval lies on both sides of the limit".to_owned();
-                (Some(it), GateState::Inconclusive, Some(why))
-            }
+            Side::Right => (GateState::Pass, None),
+            Side::Wrong => (GateState::Fail, None),
+            Side::Both => (GateState::Inconclusive, Some("the interval lies on both sides of the limit".to_owned())),
         },
-        Err(Missing::NotDone(why)) if is_running => (None, GateState::Pending, Some(why)),
-        Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (None, GateState::Inconclusive, Some(why)),
+        Err(Missing::NotDone(why)) if is_running => (GateState::Pending, Some(why)),
+        Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (GateState::Inconclusive, Some(why)),
     };
     GateCheck { metric: reading.name, measured, result, why }
 }

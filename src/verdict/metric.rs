@@ -9,7 +9,6 @@ use crate::audit::event::SampleResult;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate};
 
-/// One measurement that a metric means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
@@ -32,7 +31,6 @@ impl From<Measured> for Found {
     }
 }
 
-/// Why there is no measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// Not all that it needs was done.
@@ -77,7 +75,10 @@ pub fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
             let curves = facts.clean.curves.as_ref();
             peak(facts.clean.peak.as_ref(), curves.is_some())
         }),
-        (Subject::Clean, _) => of("clean", &|class| clean_accuracy(facts, class)),
+        (Subject::Clean, _) => of("clean", &|class| match facts.clean.accuracy {
+            Some(_) => accuracy(facts, class, &BTreeSet::new()),
+            None => Err(Missing::NotDone("the clean images were not classified".to_owned())),
+        }),
         (Subject::Worst, quantity) => of("worst", &|class| together(facts, None, quantity, class)),
         (Subject::Within(budget), quantity) => {
             of(&budget.to_string(), &|class| together(facts, Some(budget), quantity, class));
@@ -102,53 +103,41 @@ fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> 
     }
 }
 
-/// Samples of a class, or all of them.
-fn samples<'a>(facts: &Facts<'a>, class: Option<u32>) -> impl Iterator<Item = usize> + 'a {
-    let labels = &facts.data.labels;
-    (0..labels.len()).filter(move |&sample| class.is_none_or(|class| labels[sample] == class))
-}
-
 /// Whether a sample is of a class.
 fn is_of(facts: &Facts, sample: usize, class: Option<u32>) -> bool {
     class.is_none_or(|class| facts.data.labels.get(sample) == Some(&class))
 }
 
-const NO_IMAGE: &str = "no image of this class";
-
-fn clean_accuracy(facts: &Facts, class: Option<u32>) -> Result<Found, Missing> {
-    if facts.clean.accuracy.is_none() {
-        return Err(Missing::NotDone("the clean images were not classified".to_owned()));
-    }
-    let correct = samples(facts, class).filter(|&sample| is_correct(facts, sample)).collect();
-    rate(correct, samples(facts, class).collect(), NO_IMAGE)
+/// Samples that are classified correctly and are not among the broken ones, of all samples of a class.
+fn accuracy(facts: &Facts, class: Option<u32>, broken: &BTreeSet<usize>) -> Result<Found, Missing> {
+    let (labels, predictions) = (&facts.data.labels, &facts.clean.predictions);
+    let all: Vec<usize> = (0..labels.len()).filter(|&sample| is_of(facts, sample, class)).collect();
+    let is_whole = |sample: &usize| predictions.get(*sample) == labels.get(*sample) && !broken.contains(sample);
+    rate(all.iter().copied().filter(is_whole).collect(), all, "no image of this class")
 }
 
-fn is_correct(facts: &Facts, sample: usize) -> bool {
-    let prediction = facts.clean.predictions.get(sample);
-    prediction.is_some() && prediction == facts.data.labels.get(sample)
+/// Whether all of these attacks are; else the first that failed, or is not yet complete.
+fn all_complete<'a>(attacks: impl Iterator<Item = &'a AttackResult> + Clone) -> Result<(), Missing> {
+    let first = |status| attacks.clone().find(|it| it.status == status).map(|it| &it.attack.label);
+    match (first(AttackStatus::Failed), first(AttackStatus::Incomplete)) {
+        (Some(label), _) => Err(Missing::NotMeasurable(format!("{label} failed"))),
+        (None, Some(label)) => Err(Missing::NotDone(format!("{label} is incomplete"))),
+        (None, None) => Ok(()),
+    }
 }
 
 fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
-    let label = &attack.attack.label;
-    match attack.status {
-        AttackStatus::Failed => return Err(Missing::NotMeasurable(format!("{label} failed"))),
-        AttackStatus::Incomplete => return Err(Missing::NotDone(format!("{label} is incomplete"))),
-        AttackStatus::Complete => (),
-    }
+    all_complete(std::iter::once(attack))?;
     let attacked = || attack.samples.iter().filter(|it| is_of(facts, it.sample, class));
     match quantity {
         Quantity::SuccessRate => {
             let broken = attacked().filter(|it| it.success).map(|it| it.sample);
             rate(broken.collect(), attacked().map(|it| it.sample).collect(), "no image was attacked")
         }
-        Quantity::Accuracy => {
-            let broken: BTreeSet<usize> = attacked().filter(|it| it.success).map(|it| it.sample).collect();
-            let whole = |&sample: &usize| is_correct(facts, sample) && !broken.contains(&sample);
-            rate(samples(facts, class).filter(whole).collect(), samples(facts, class).collect(), NO_IMAGE)
-        }
+        Quantity::Accuracy => accuracy(facts, class, &attacked().filter(|it| it.success).map(|it| it.sample).collect()),
         Quantity::PeakDrop => match attack.peak_drop {
             Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }.into()),
-            None => Err(Missing::NotMeasurable(format!("{label} has no peak drop with an interval"))),
+            None => Err(Missing::NotMeasurable(format!("{} has no peak drop with an interval", attack.attack.label))),
         },
         Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), true),
     }
@@ -171,13 +160,7 @@ fn together(facts: &Facts, budget: Option<&Budget>, quantity: Quantity, class: O
     {
         return Err(Missing::NotMeasurable(format!("no untargeted attack tries {budget}")));
     }
-    let with = |status| attacks().find(|it| it.status == status).map(|it| &it.attack.label);
-    if let Some(label) = with(AttackStatus::Failed) {
-        return Err(Missing::NotMeasurable(format!("{label} failed")));
-    }
-    if let Some(label) = with(AttackStatus::Incomplete) {
-        return Err(Missing::NotDone(format!("{label} is incomplete")));
-    }
+    all_complete(attacks())?;
     let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
         let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
         let meant = results.filter(|(attack, it)| is_of(facts, it.sample, class) && keep(attack, it));
@@ -186,20 +169,16 @@ fn together(facts: &Facts, budget: Option<&Budget>, quantity: Quantity, class: O
     let is_wrong = |it: &SampleResult| facts.data.labels.get(it.sample) != Some(&it.prediction);
     // What the smallest change is of an attack without a bound; the others keep theirs.
     let is_inside = |attack: &AttackResult, it: &SampleResult| {
-        budget.is_none_or(|budget| attack.attack.epsilon.is_some() || it.size(budget.norm) <= limit(budget))
+        // Distances are sums of f32 values.
+        let fits = |budget: &Budget| it.size(budget.norm) <= budget.eps.value() + 1e-6;
+        attack.attack.epsilon.is_some() || budget.is_none_or(fits)
     };
     let wrong = places(&|attack, it| is_wrong(it) && is_inside(attack, it));
     if quantity == Quantity::SuccessRate {
         // Within a budget any wrong class will do.
         let broken = if budget.is_some() { wrong } else { places(&|_, it| it.success) };
-        let listed = |places: BTreeSet<usize>| places.into_iter().collect();
-        return rate(listed(broken), listed(places(&|_, _| true)), "no image was attacked");
+        let attacked = places(&|_, _| true);
+        return rate(broken.into_iter().collect(), attacked.into_iter().collect(), "no image was attacked");
     }
-    let whole = |&sample: &usize| is_correct(facts, sample) && !wrong.contains(&sample);
-    rate(samples(facts, class).filter(whole).collect(), samples(facts, class).collect(), NO_IMAGE)
-}
-
-/// Largest size that counts as within. Distances are sums of f32 values.
-fn limit(budget: &Budget) -> f64 {
-    budget.eps.value() + 1e-6
+    accuracy(facts, class, &wrong)
 }

@@ -144,7 +144,6 @@ impl Report {
         })
     }
 
-    /// What was measured, without the judgements.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
             plan: &self.plan,

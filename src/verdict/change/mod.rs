@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::across::given_budgets;
-use super::facts::Facts;
+use super::facts::{AttackResult, Facts};
 use super::metric::{Found, Missing, Reading, read};
 use crate::audit::baseline::{Baseline, BaselineMetric, Counted};
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
@@ -118,37 +118,35 @@ fn curve_settings(facts: &Facts) -> BTreeMap<String, String> {
 
 /// Every metric of a report but those of single classes, with the parameters of what it is of.
 fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
-    let of = |quantity, subject| Metric { is_regression: false, quantity, subject, class: None };
-    let mut metrics = vec![
-        (of(Quantity::Accuracy, Subject::Clean), BTreeMap::new()),
-        (of(Quantity::PeakQ, Subject::Clean), BTreeMap::new()),
-    ];
+    use Quantity::{Accuracy, PeakDrop, PeakQ, SuccessRate};
+    let mut metrics = Vec::new();
+    let mut add = |subject: Subject, quantities: &[Quantity], settings: BTreeMap<String, String>| {
+        metrics.extend(quantities.iter().map(|&quantity| {
+            (Metric { is_regression: false, quantity, subject: subject.clone(), class: None }, settings.clone())
+        }));
+    };
     let judged = ("judged on".to_owned(), if facts.plan.eight_bit { "8 bits" } else { "f32" }.to_owned());
-    for attack in facts.attacks {
-        let mut settings = attack.attack.params();
-        settings.extend([judged.clone(), ("attack".to_owned(), attack.attack.name.clone())]);
-        for quantity in [Quantity::SuccessRate, Quantity::Accuracy, Quantity::PeakDrop, Quantity::PeakQ] {
-            // A targeted attack has no accuracy.
-            if quantity != Quantity::Accuracy || !attack.attack.is_targeted() {
-                metrics.push((of(quantity, Subject::Attacks(attack.attack.label.clone())), settings.clone()));
-            }
-        }
+    let parameters = |it: &AttackResult| (it.attack.label.clone(), it.attack.parameters_text());
+    add(Subject::Clean, &[Accuracy, PeakQ], BTreeMap::new());
+    for AttackResult { attack, .. } in facts.attacks {
+        let mut settings = attack.params();
+        settings.extend([judged.clone(), ("attack".to_owned(), attack.name.clone())]);
+        // A targeted attack has no accuracy.
+        let quantities: &[_] = if attack.is_targeted() {
+            &[SuccessRate, PeakDrop, PeakQ]
+        } else {
+            &[SuccessRate, Accuracy, PeakDrop, PeakQ]
+        };
+        add(Subject::Attacks(attack.label.clone()), quantities, settings);
     }
     for budget in given_budgets(facts) {
-        let tried = facts.attacks.iter().filter(|it| it.attack.tries(&budget));
-        let each = tried.map(|it| (it.attack.label.clone(), it.attack.parameters_text()));
-        let settings: BTreeMap<String, String> =
-            each.chain([judged.clone(), ("budget".to_owned(), budget.to_string())]).collect();
-        for quantity in [Quantity::SuccessRate, Quantity::Accuracy] {
-            metrics.push((of(quantity, Subject::Within(budget)), settings.clone()));
-        }
+        let tried = facts.attacks.iter().filter(|it| it.attack.tries(&budget)).map(parameters);
+        let settings = tried.chain([judged.clone(), ("budget".to_owned(), budget.to_string())]).collect();
+        add(Subject::Within(budget), &[SuccessRate, Accuracy], settings);
     }
     if facts.attacks.len() > 1 {
-        let each = facts.attacks.iter().map(|it| (it.attack.label.clone(), it.attack.parameters_text()));
-        let settings: BTreeMap<String, String> = each.chain([judged]).collect();
-        for quantity in [Quantity::SuccessRate, Quantity::Accuracy] {
-            metrics.push((of(quantity, Subject::Worst), settings.clone()));
-        }
+        let settings = facts.attacks.iter().map(parameters).chain([judged]).collect();
+        add(Subject::Worst, &[SuccessRate, Accuracy], settings);
     }
     metrics
 }
@@ -156,11 +154,13 @@ fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
 /// Everything that has changed since the baseline.
 pub fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
     let mut changes = Vec::new();
+    let mut compared = BTreeSet::new();
     let metrics = metrics(facts);
     for (metric, settings) in &metrics {
+        let pair = Pair::of(baseline, &metric.to_string(), settings);
+        compared.extend(pair.as_ref().map(|it| it.earlier.name.as_str()));
         let Some(reading) = read(facts, metric).into_iter().next() else { continue };
         let now = reading.found.as_ref().ok().map(|found| found.measured);
-        let pair = Pair::of(baseline, &reading.name, settings);
         let before = pair.as_ref().and_then(|it| it.earlier.measured);
         let (difference, state, why) = match pair {
             None => (None, ChangeState::New, None),
@@ -174,21 +174,15 @@ pub fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
         };
         changes.push(Change { metric: reading.name, before, now, difference, state, why });
     }
-    let compared: BTreeSet<&str> = metrics
-        .iter()
-        .filter_map(|(metric, settings)| Pair::of(baseline, &metric.to_string(), settings))
-        .map(|pair| pair.earlier.name.as_str())
-        .collect();
-    for gone in baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str())) {
-        changes.push(Change {
-            metric: gone.name.clone(),
-            before: gone.measured,
-            now: None,
-            difference: None,
-            state: ChangeState::Gone,
-            why: None,
-        });
-    }
+    let gone = baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str()));
+    changes.extend(gone.map(|BaselineMetric { name, measured, .. }| Change {
+        metric: name.clone(),
+        before: *measured,
+        now: None,
+        difference: None,
+        state: ChangeState::Gone,
+        why: None,
+    }));
     Changes {
         file: baseline.file.clone(),
         model: baseline.model.clone(),
@@ -257,12 +251,8 @@ impl<'a> Pair<'a> {
     /// What a metric is compared with: the same quantity of the same attack with the same parameters, whatever its label is there; else what
     /// has its name.
     fn of(baseline: &'a Baseline, name: &str, settings: &'a BTreeMap<String, String>) -> Option<Self> {
-        fn quantity(name: &str) -> Option<&str> {
-            name.split('.').next()
-        }
-        let alike = |it: &&BaselineMetric| {
-            !settings.is_empty() && it.settings == *settings && quantity(&it.name) == quantity(name)
-        };
+        let is_alike = |other: &str| other.split('.').next() == name.split('.').next();
+        let alike = |it: &&BaselineMetric| !settings.is_empty() && it.settings == *settings && is_alike(&it.name);
         let named = || baseline.metrics.iter().find(|it| it.name == name);
         let earlier = baseline.metrics.iter().find(alike).or_else(named)?;
         Some(Self { baseline, earlier, settings })
@@ -277,18 +267,13 @@ impl<'a> Pair<'a> {
         now: &Found,
     ) -> Result<Measured, String> {
         let Self { baseline, earlier, settings } = *self;
-        if let Some(key) = differing(&earlier.settings, settings) {
+        same_settings(&earlier.settings, settings).map_err(|differing| match earlier.name.split('.').nth(1) {
             // Of several attacks together.
-            if earlier.name.split('.').nth(1).is_some_and(|of| of == "worst" || of.contains(':')) {
-                return Err("other attacks, or other parameters".to_owned());
-            }
-            return Err(other_setting(&key, &earlier.settings, settings));
-        }
+            Some(of) if of == "worst" || of.contains(':') => "other attacks, or other parameters".to_owned(),
+            _ => differing,
+        })?;
         if !quantity.is_rate() {
-            let curve = curve_settings(facts);
-            if let Some(key) = differing(&baseline.curve, &curve) {
-                return Err(other_setting(&key, &baseline.curve, &curve));
-            }
+            same_settings(&baseline.curve, &curve_settings(facts))?;
             let before = earlier.measured.ok_or("the baseline did not measure it")?;
             // Equal curves of equal samples do not differ by chance. Else the errors of both add up, as if their samples were different ones:
             // with the same samples that is wider than need be.
@@ -321,14 +306,13 @@ fn paired(now: &Counted, before: &Counted) -> Option<Measured> {
     paired_difference([both, first, second, now.of.len() - both - first - second])
 }
 
-/// The first setting that is not the same in both.
-fn differing(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
-    before.keys().chain(now.keys()).find(|key| before.get(*key) != now.get(*key)).cloned()
-}
-
-fn other_setting(key: &str, before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> String {
+/// Refuses settings that are not the same, by the first one.
+fn same_settings(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Result<(), String> {
+    let Some(key) = before.keys().chain(now.keys()).find(|key| before.get(*key) != now.get(*key)) else {
+        return Ok(());
+    };
     let shown = |settings: &BTreeMap<String, String>| settings.get(key).map_or("not there", String::as_str).to_owned();
-    format!("{key} was {}, is {}", shown(before), shown(now))
+    Err(format!("{key} was {}, is {}", shown(before), shown(now)))
 }
 
 #[cfg(test)]

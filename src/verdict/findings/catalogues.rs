@@ -8,30 +8,28 @@ use super::finding::Mapping;
 /// The release of MITRE ATLAS whose numbers are used.
 pub const ATLAS_VERSION: &str = "5.6.0";
 
-/// An entry of MITRE ATLAS.
 pub(crate) fn atlas(id: &str, name: &str) -> Mapping {
-    Mapping { catalogue: format!("MITRE ATLAS {ATLAS_VERSION}"), id: id.to_owned(), name: name.to_owned() }
+    entry(&format!("MITRE ATLAS {ATLAS_VERSION}"), id, name)
+}
+
+fn entry(catalogue: &str, id: &str, name: &str) -> Mapping {
+    Mapping { catalogue: catalogue.to_owned(), id: id.to_owned(), name: name.to_owned() }
 }
 
 /// Of attacks with gradients, or without.
 pub(crate) fn mapping(is_black_box: bool) -> Vec<Mapping> {
-    let of = |catalogue: &str, id: &str, name: &str| Mapping {
-        catalogue: catalogue.to_owned(),
-        id: id.to_owned(),
-        name: name.to_owned(),
-    };
     let nist = "NIST AI 100-2e2025";
     let (craft, access, evasion) = if is_black_box {
         (
             atlas("AML.T0043.001", "Craft Adversarial Data: Black-Box Optimization"),
             atlas("AML.T0040", "AI Model Inference API Access"),
-            of(nist, "NISTAML.025", "Black-box Evasion"),
+            entry(nist, "NISTAML.025", "Black-box Evasion"),
         )
     } else {
         (
             atlas("AML.T0043.000", "Craft Adversarial Data: White-Box Optimization"),
             atlas("AML.T0044", "Full AI Model Access"),
-            of(nist, "NISTAML.022", "Evasion Attacks"),
+            entry(nist, "NISTAML.022", "Evasion Attacks"),
         )
     };
     vec![
@@ -39,10 +37,10 @@ pub(crate) fn mapping(is_black_box: bool) -> Vec<Mapping> {
         access,
         atlas("AML.T0015", "Evade AI Model"),
         atlas("AML.T0031", "Erode AI Model Integrity"),
-        of(nist, "NISTAML.02", "Integrity Violations"),
+        entry(nist, "NISTAML.02", "Integrity Violations"),
         evasion,
-        of("OWASP ML Top 10 (2023)", "ML01:2023", "Input Manipulation Attack"),
-        of("CWE", "CWE-1039", "Inadequate Detection or Handling of Adversarial Input Perturbations"),
+        entry("OWASP ML Top 10 (2023)", "ML01:2023", "Input Manipulation Attack"),
+        entry("CWE", "CWE-1039", "Inadequate Detection or Handling of Adversarial Input Perturbations"),
     ]
 }
 

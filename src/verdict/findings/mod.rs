@@ -33,9 +33,8 @@ pub(super) fn findings(facts: &Facts, gates: &[GateResult], validity: &Validity)
             None => groups.push((weakness, vec![attack])),
         }
     }
-    let mut found: Vec<Finding> =
-        groups.iter().filter_map(|(weakness, group)| weakness.finding(facts, gates, group)).collect();
-    found.extend(of_validity(facts, validity));
+    let of_attacks = groups.iter().filter_map(|(weakness, group)| weakness.finding(facts, gates, group));
+    let mut found: Vec<Finding> = of_attacks.chain(of_validity(facts, validity)).collect();
     // The sort is stable: equals stay in the plan's order.
     found.sort_by_key(|it| std::cmp::Reverse(it.severity));
     found

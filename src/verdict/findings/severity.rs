@@ -8,7 +8,6 @@ use super::finding::Severity;
 use crate::stats::rates::Rate;
 use crate::verdict::facts::{AttackResult, Facts};
 
-/// How large a change may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
     Small,

@@ -42,7 +42,6 @@ impl ValidityState {
         }
     }
 
-    /// Whether it counts against the attacks.
     pub fn speaks_against(self) -> bool {
         self >= Self::Suspicious
     }

@@ -7,7 +7,6 @@ use advmod_attacks::threat::Epsilon;
 use super::check::{Found, complete, names};
 use crate::verdict::facts::{AttackResult, AttackStatus, Facts};
 
-/// The steps of an iterated attack.
 fn steps(attack: &AttackResult) -> Option<Steps> {
     attack.attack.spec?.kind.steps()
 }

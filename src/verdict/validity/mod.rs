@@ -50,9 +50,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("success grows with ε", sweeps::growth(facts, sweeps)),
         ("a large enough ε breaks every image", sweeps::saturation(facts, sweeps)),
     ];
-    let check =
-        |(check, Found { state, text }): (&str, Found)| ValidityCheck { check: check.to_owned(), state, found: text };
-    all.into_iter().map(check).collect()
+    all.map(|(check, Found { state, text })| ValidityCheck { check: check.to_owned(), state, found: text }).into()
 }
 
 fn alone(facts: &Facts, attack: &AttackResult) -> AttackValidity {
