@@ -12,7 +12,6 @@ use crate::verdict::Report;
 /// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default)]
 pub struct App {
-    /// The fold over the events.
     pub audit: AuditState,
     /// What the results would be if the run ended now; renewed by [`refresh`](Self::refresh).
     pub report: Option<Report>,
@@ -25,21 +24,18 @@ pub struct App {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Model and data are being read.
     Loading,
     Running,
     Paused,
     /// Asked to stop, and not yet there.
     Stopping,
     Finished(Outcome),
-    /// Broke off before its end.
     Failed,
     /// The journal ends before the run did.
     Ended,
 }
 
 impl Phase {
-    /// Whether more is to come.
     pub fn goes_on(self) -> bool {
         matches!(self, Self::Loading) || self.is_at_work()
     }
@@ -57,7 +53,6 @@ impl App {
         app
     }
 
-    /// Brings the report up to date.
     pub fn refresh(&mut self) {
         if self.stale {
             self.report = Report::new(&self.audit);
@@ -151,7 +146,6 @@ impl App {
         by_steps.max(by_samples).clamp(0.0, 1.0)
     }
 
-    /// Adds a line to the log.
     pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
         let at = (self.ui.run.source == Source::Live).then_some(self.ui.clock.now);
         self.ui.log.push(LogEntry { at, line: LogLine { level, text: text.into() } });

@@ -44,20 +44,16 @@ impl Gallery {
         }
     }
 
-    /// Forgets everything: another run has begun.
     pub fn clear(&mut self) {
         *self = Self::new(self.folder.take());
     }
 
     /// The images of a sample, clean and as an attack left it.
     pub fn look(&self, attack: usize, label: &str, sample: usize) -> Look {
-        let clean = self.find(None, sample, |folder| pixels::clean(folder, sample));
-        let adversarial = self.find(Some(attack), sample, |folder| pixels::adversarial(folder, label, sample));
-        let (clean, adversarial) = match (clean, adversarial) {
+        let empty = Look { attack, sample, ..Look::default() };
+        let (clean, adversarial) = match (self.find(None, sample), self.find(Some((attack, label)), sample)) {
             (Ok(clean), Ok(adversarial)) => (clean, adversarial),
-            (Err(error), _) | (_, Err(error)) => {
-                return Look { note: Some(error.to_string()), ..Look::of(attack, sample) };
-            }
+            (Err(error), _) | (_, Err(error)) => return Look { note: Some(error.to_string()), ..empty },
         };
         let note = match (&clean, &adversarial) {
             (Some(_), Some(_)) => None,
@@ -70,33 +66,26 @@ impl Gallery {
             (Some(_), None) => Some("not there yet: adversarial images come with the end of the attack".to_owned()),
             (None, Some(_)) => Some("the clean images are not in this recording".to_owned()),
         };
-        Look { clean, adversarial, note, ..Look::of(attack, sample) }
+        Look { clean, adversarial, note, ..empty }
     }
 
-    /// The images that a report shows.
     pub fn evidence(&self, report: &Report) -> Evidence {
         Evidence::gather(report, &mut |label, sample| {
-            let found = match label {
-                None => self.find(None, sample, |folder| pixels::clean(folder, sample)),
-                Some(label) => {
-                    let attack = report.attacks.iter().position(|it| it.attack.label == label)?;
-                    self.find(Some(attack), sample, |folder| pixels::adversarial(folder, label, sample))
-                }
+            let attack = match label {
+                None => None,
+                Some(label) => Some((report.attacks.iter().position(|it| it.attack.label == label)?, label)),
             };
-            found.ok().flatten()
+            self.find(attack, sample).ok().flatten()
         })
     }
 
-    fn find(
-        &self,
-        attack: Option<usize>,
-        sample: usize,
-        read: impl Fn(&std::path::Path) -> Result<Option<Picture>, PictureError>,
-    ) -> Result<Option<Picture>, PictureError> {
-        match (self.kept.get(&(attack, sample)), &self.folder) {
-            (Some(kept), _) => Ok(Some(kept.clone())),
-            (None, Some(folder)) => read(folder),
-            (None, None) => Ok(None),
+    /// A sample as an attack, by its place and label, left it, or clean.
+    fn find(&self, attack: Option<(usize, &str)>, sample: usize) -> Result<Option<Picture>, PictureError> {
+        match (self.kept.get(&(attack.map(|it| it.0), sample)), &self.folder, attack) {
+            (Some(kept), ..) => Ok(Some(kept.clone())),
+            (None, Some(folder), None) => pixels::clean(folder, sample),
+            (None, Some(folder), Some((_, label))) => pixels::adversarial(folder, label, sample),
+            (None, None, _) => Ok(None),
         }
     }
 }

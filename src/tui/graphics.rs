@@ -33,7 +33,6 @@ pub enum Choice {
     Sixel,
 }
 
-/// A terminal that draws images.
 pub(crate) struct Graphics {
     picker: Picker,
     /// What was drawn last: encoding is slow, so it is kept while the same images stand at the same places.

@@ -7,7 +7,6 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ratatui::crossterm::event::{self, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What comes from the terminal.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A key, the mouse, a new size.
@@ -19,10 +18,6 @@ pub(crate) enum Input {
 /// How often a new size is looked for, which does not show on the input.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Starts reading.
-///
-/// # Errors
-/// The system's, where there is no thread to be had.
 pub(crate) fn listen() -> io::Result<Receiver<Input>> {
     let (sender, receiver) = unbounded();
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {

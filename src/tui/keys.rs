@@ -10,72 +10,52 @@ pub enum Command {
     Quit,
     /// Stop the run and leave; again: leave at once.
     Interrupt,
-    /// Show or hide the help.
     Help,
     Show(Screen),
     NextPane,
     PreviousPane,
     /// The pane fills the screen, or no longer.
     Expand,
-    /// Close what lies on top.
     Close,
-    /// Agree to what is asked.
     Confirm,
     /// The same, where Enter also means something else.
     Agree,
     Up,
     Down,
-    /// Ten up.
     PageUp,
-    /// Ten down.
     PageDown,
     First,
     Last,
     Left,
     Right,
-    /// Next chart mode.
     ChartMode,
-    /// Axis fixed or fitted.
     Axis,
-    /// Numbers in place of the chart.
     Table,
-    /// Next marker of the curves.
     Marker,
     /// Next order of the results.
     Sort,
-    /// Next set of colours.
     Theme,
-    /// List samples of another fate.
     Fate,
     NextClass,
     PreviousClass,
-    /// Show the change in another way.
     Gain,
-    /// Another picture comes first.
     NextPicture,
     /// Large images in pixels or in cells.
     ImageMode,
     SavePictures,
     /// Halt the run, or let it go on.
     Pause,
-    /// Ask whether to stop the run.
     Stop,
     /// Give the shell its terminal.
     Suspend,
-    /// Draw everything anew.
     Redraw,
-    /// Write the results so far.
     Export,
-    /// Add the attack of the form.
     Add,
     CallOff,
-    /// A queued attack runs earlier.
     Earlier,
-    /// A queued attack runs later.
     Later,
     /// Take back the last change of the form.
     Undo,
-    /// The form's defaults.
     Defaults,
     /// Write the run's attacks to a plan file.
     SavePlan,
@@ -106,27 +86,21 @@ pub enum Group {
 }
 
 impl Group {
-    /// In the order of the help.
-    pub const ALL: [Self; 6] = [Self::Global, Self::Run, Self::Chart, Self::Lists, Self::Samples, Self::Attacks];
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Global => "EVERYWHERE",
-            Self::Run => "RUN",
-            Self::Chart => "CHART",
-            Self::Lists => "TABLES, LOG",
-            Self::Samples => "SAMPLES",
-            Self::Attacks => "ATTACKS",
-        }
-    }
+    /// In the order of the help, with their titles.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Global, "EVERYWHERE"),
+        (Self::Run, "RUN"),
+        (Self::Chart, "CHART"),
+        (Self::Lists, "TABLES, LOG"),
+        (Self::Samples, "SAMPLES"),
+        (Self::Attacks, "ATTACKS"),
+    ];
 }
 
-/// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     /// Any of these.
     pub keys: &'static [Key],
-    /// How help and footer write them.
     pub shown: &'static str,
     pub command: Command,
     /// On which screens; empty: on all.
@@ -164,12 +138,10 @@ impl Binding {
         Self { screens, ..self }
     }
 
-    /// With a line in the help.
     pub(super) const fn help(self, group: Group, help: &'static str) -> Self {
         Self { group, help, ..self }
     }
 
-    /// With a word in the footer.
     pub(super) const fn footer(self, footer: &'static str) -> Self {
         Self { footer, ..self }
     }
@@ -320,17 +292,8 @@ pub(crate) fn of(screen: Screen) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(move |it| it.screens.is_empty() || it.screens.contains(&screen))
 }
 
-/// The command of a key on a screen.
-pub(crate) fn command(key: KeyEvent, screen: Screen) -> Option<Command> {
-    find(of(screen), key)
-}
-
-/// The command of a key in a table without screens.
-pub(crate) fn command_in(bindings: &'static [Binding], key: KeyEvent) -> Option<Command> {
-    find(bindings.iter(), key)
-}
-
-fn find(mut bindings: impl Iterator<Item = &'static Binding>, key: KeyEvent) -> Option<Command> {
+/// The command of a key by these bindings.
+pub(crate) fn command(mut bindings: impl Iterator<Item = &'static Binding>, key: KeyEvent) -> Option<Command> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
@@ -358,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_release_is_no_press_and_capitals_come_with_shift_or_without() {
-        let meant = |key: KeyEvent| command(key, Screen::Overview);
+        let meant = |key: KeyEvent| command(of(Screen::Overview), key);
         let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
         assert_eq!(meant(key), Some(Command::Quit));
         key.kind = KeyEventKind::Release;

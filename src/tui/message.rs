@@ -11,7 +11,6 @@ use super::state::screen::{Pane, Screen};
 use crate::audit::follow::Feed;
 use crate::audit::plan::AttackPlan;
 
-/// Something that happened outside.
 #[derive(Clone, Debug)]
 pub enum Msg {
     Key(KeyEvent),
@@ -21,7 +20,6 @@ pub enum Msg {
     Click(Option<Spot>),
     /// The terminal has this many columns and rows.
     Resize(u16, u16),
-    /// From the run.
     Feed(Feed),
     /// A line that a library wrote to stderr.
     Stderr(String),
@@ -31,7 +29,6 @@ pub enum Msg {
     Terminate,
     /// SIGTSTP.
     Suspend,
-    /// Images that were asked for.
     Looked(Box<Look>),
     /// What was to be written is: where to find it, or why not.
     Written(Result<String, String>),
@@ -44,17 +41,13 @@ pub enum Msg {
 /// What is under the mouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spot {
-    /// The name of a screen.
     Tab(Screen),
     /// A row of the results.
     Attack(usize),
-    /// A pane elsewhere.
     Pane(Pane),
-    /// A row of the samples.
     Sample(usize),
     /// An entry of the list of attacks.
     Item(Item),
-    /// A field of an attack's form.
     Field(usize),
     /// The footer's word for this, or an answer to the question.
     Command(Command),
@@ -63,7 +56,6 @@ pub enum Spot {
 /// What `update` wants to be done outside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Ask the run to stop.
     StopRun,
     /// Halt the run, or let it go on.
     Pause(bool),
@@ -73,9 +65,7 @@ pub enum Effect {
     Kill,
     /// Give the terminal back and stop the process until it is continued.
     Suspend,
-    /// Draw everything anew.
     Redraw,
-    /// Write the results so far.
     Export,
     /// Find the images of a sample under an attack, both by their places.
     Look {
@@ -84,7 +74,6 @@ pub enum Effect {
     },
     /// Write the images that are looked at as PNG files.
     SavePictures,
-    /// Put an attack behind the others.
     Add(AttackPlan),
     /// Call off the attack at this place of the plan.
     Cancel(usize),

@@ -19,10 +19,7 @@ use ratatui::{Frame, Terminal};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::app::App;
 use super::graphics::Graphics;
-use super::theme::Theme;
-use super::view;
 
 /// Whether the terminal is ours. A panic hook must be able to see it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -30,7 +27,6 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The stderr of the shell, while ours goes to the log.
 static SHELLS_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// The terminal, while it is ours.
 pub(crate) struct Session {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     graphics: Option<Graphics>,
@@ -71,35 +67,14 @@ impl Session {
         self.lines.try_iter()
     }
 
-    /// Draws a frame, which appears at once.
-    ///
-    /// # Errors
-    /// The terminal's.
-    pub(crate) fn draw(&mut self, app: &App, theme: Theme) -> io::Result<()> {
+    /// Draws a frame, which appears at once; in pixels of its own too, where the terminal does that.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>, Option<&mut Graphics>)) -> io::Result<()> {
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(|frame| {
-            view::draw(frame, app, theme);
-            if let Some(graphics) = &mut self.graphics {
-                graphics.draw(frame, app, theme);
-            }
-        })?;
-        execute!(io::stdout(), EndSynchronizedUpdate)
-    }
-
-    /// Draws a frame of another interface than the audit's.
-    ///
-    /// # Errors
-    /// The terminal's.
-    pub(crate) fn paint(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        execute!(io::stdout(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(paint)?;
+        self.terminal.draw(|frame| draw(frame, self.graphics.as_mut()))?;
         execute!(io::stdout(), EndSynchronizedUpdate)
     }
 
     /// Forgets what is on the screen, so that the next frame draws everything.
-    ///
-    /// # Errors
-    /// The terminal's.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         // Not `Terminal::clear`: it asks the terminal for its cursor and waits for an answer that may never come.
         execute!(io::stdout(), Clear(ClearType::All))?;
@@ -109,9 +84,6 @@ impl Session {
     }
 
     /// Gives the terminal to the shell and stops the process; returns when it is continued, with the terminal taken over again.
-    ///
-    /// # Errors
-    /// The terminal's.
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         emulate_default_handler(SIGTSTP)?;

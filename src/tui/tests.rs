@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use advmod_attacks::attack::Passes;
 use proptest::prelude::*;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
@@ -135,9 +133,10 @@ const STATES: [&str; 11] = [
 ];
 
 fn frame(app: &App, theme: Theme, (columns, rows): (u16, u16)) -> Buffer {
-    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-    terminal.draw(|frame| view::draw(frame, app, theme)).unwrap();
-    terminal.backend().buffer().clone()
+    let area = Rect::new(0, 0, columns, rows);
+    let mut buffer = Buffer::empty(area);
+    view::render(area, &mut buffer, app, theme);
+    buffer
 }
 
 /// The letters, without blanks at line ends.
@@ -329,7 +328,7 @@ fn look(app: &mut App, keys: &str, side: usize) {
         for effect in update(app, key(KeyCode::Char(letter))) {
             if let Effect::Look { attack, sample } = effect {
                 let (clean, adversarial) = (Some(picture(0.0)), Some(picture(8.0 / 255.0)));
-                update(app, Msg::Looked(Box::new(Look { clean, adversarial, ..Look::of(attack, sample) })));
+                update(app, Msg::Looked(Box::new(Look { attack, sample, clean, adversarial, note: None })));
             }
         }
     }
@@ -375,7 +374,7 @@ fn the_samples_screen_at_every_size_and_in_every_state() {
     update(&mut app, key(KeyCode::Char('2')));
     let (attack, sample) = app.ui.samples.asked.unwrap();
     let note = Some("the images are not in this recording; audits with --out DIR keep them beside it".to_owned());
-    update(&mut app, Msg::Looked(Box::new(Look { note, ..Look::of(attack, sample) })));
+    update(&mut app, Msg::Looked(Box::new(Look { attack, sample, note, ..Look::default() })));
     insta::assert_snapshot!("samples-80x24-without-images", glyphs(&frame(&app, COLOR, (80, 24))));
 }
 
@@ -390,7 +389,7 @@ fn samples_are_filtered_and_images_asked_for_once() {
         matches!(update(&mut app, key(KeyCode::Char('j')))[..], [Effect::Look { attack: 0, sample }] if sample > first)
     );
     // What comes too late is not shown.
-    update(&mut app, Msg::Looked(Box::new(Look::of(0, first))));
+    update(&mut app, Msg::Looked(Box::new(Look { sample: first, ..Look::default() })));
     assert_eq!(app.ui.samples.look, None);
     assert!(matches!(update(&mut app, key(KeyCode::Right))[..], [Effect::Look { attack: 1, .. }]));
     assert!(app.listed_samples().iter().all(|sample| sample.success));

@@ -10,14 +10,11 @@ use crate::text::heatmap::heat;
 pub enum Role {
     Plain,
     Dim,
-    /// A pane's frame.
     Frame,
     /// The frame of the pane that has the keys.
     Focus,
     Title,
-    /// The selected row or screen.
     Selected,
-    /// The clean images.
     Clean,
     /// An attack, by its place in the plan.
     Attack(usize),
@@ -27,7 +24,6 @@ pub enum Role {
     Bad,
 }
 
-/// How it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "what a terminal can do are independent facts")]
 pub struct Theme {
@@ -38,9 +34,7 @@ pub struct Theme {
     pub truecolor: bool,
     /// Whether the terminal draws images in pixels of its own.
     pub graphics: bool,
-    /// Which colours.
     pub palette: Palette,
-    /// What curves are drawn with.
     pub marker: Marker,
 }
 
@@ -69,7 +63,6 @@ pub enum Palette {
     Light,
 }
 
-/// What curves are drawn with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Marker {
     /// Eight dots to a cell.
@@ -91,32 +84,20 @@ impl Palette {
     }
 
     fn color(self, role: Role) -> Option<Color> {
+        use Color::{Blue, Cyan, Green, Indexed, LightMagenta, Magenta, Red, Yellow};
+        // Clean, then the attacks; good, to be known, bad. Numbers are places in the 256 colours of xterm.
+        let (hues, verdicts) = match self {
+            Self::Terminal => ([Cyan, Yellow, Magenta, Red, Blue, Green, LightMagenta], [Green, Yellow, Red]),
+            Self::Dark => ([74, 214, 175, 202, 36, 227, 67].map(Indexed), [36, 214, 202].map(Indexed)),
+            Self::Light => ([25, 130, 132, 160, 29, 94, 61].map(Indexed), [29, 130, 160].map(Indexed)),
+        };
         match role {
             Role::Plain | Role::Dim | Role::Frame | Role::Selected | Role::Title => None,
-            Role::Focus | Role::Clean => Some(self.hues()[0]),
-            Role::Attack(place) => Some(self.hues()[1 + place % 6]),
-            Role::Good => Some(self.verdicts()[0]),
-            Role::Warning => Some(self.verdicts()[1]),
-            Role::Bad => Some(self.verdicts()[2]),
-        }
-    }
-
-    /// Clean, then the attacks. Numbers are places in the 256 colours of xterm.
-    fn hues(self) -> [Color; 7] {
-        use Color::{Blue, Cyan, Green, Indexed, LightMagenta, Magenta, Red, Yellow};
-        match self {
-            Self::Terminal => [Cyan, Yellow, Magenta, Red, Blue, Green, LightMagenta],
-            Self::Dark => [74, 214, 175, 202, 36, 227, 67].map(Indexed),
-            Self::Light => [25, 130, 132, 160, 29, 94, 61].map(Indexed),
-        }
-    }
-
-    /// Well, to be known, broken.
-    fn verdicts(self) -> [Color; 3] {
-        match self {
-            Self::Terminal => [Color::Green, Color::Yellow, Color::Red],
-            Self::Dark => [36, 214, 202].map(Color::Indexed),
-            Self::Light => [29, 130, 160].map(Color::Indexed),
+            Role::Focus | Role::Clean => Some(hues[0]),
+            Role::Attack(place) => Some(hues[1 + place % 6]),
+            Role::Good => Some(verdicts[0]),
+            Role::Warning => Some(verdicts[1]),
+            Role::Bad => Some(verdicts[2]),
         }
     }
 }
@@ -126,17 +107,14 @@ const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
 
 impl Theme {
     pub fn style(self, role: Role) -> Style {
-        let style = Style::new();
-        let style = match role {
-            Role::Dim | Role::Frame => style.add_modifier(Modifier::DIM),
-            Role::Title | Role::Focus | Role::Bad => style.add_modifier(Modifier::BOLD),
-            Role::Selected => style.add_modifier(Modifier::REVERSED),
-            _ => style,
+        let modifier = match role {
+            Role::Dim | Role::Frame => Modifier::DIM,
+            Role::Title | Role::Focus | Role::Bad => Modifier::BOLD,
+            Role::Selected => Modifier::REVERSED,
+            _ => Modifier::empty(),
         };
-        if !self.color {
-            return style;
-        }
-        self.palette.color(role).map_or(style, |color| style.fg(color))
+        let style = Style::new().add_modifier(modifier);
+        self.palette.color(role).filter(|_| self.color).map_or(style, |color| style.fg(color))
     }
 
     /// The look of a cell of a heatmap that stands at this share of the range.
@@ -166,7 +144,6 @@ impl Theme {
         if self.marker() == Marker::Letters { MARKS[curve % MARKS.len()] } else { "━" }
     }
 
-    /// One of two spellings.
     pub fn sign(self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.ascii { ascii } else { unicode }
     }

@@ -54,7 +54,7 @@ fn take(app: &mut App, feed: Feed) -> Option<Effect> {
             app.ui.run.closed = None;
             app.ui.run.shares.clear();
             (app.ui.log, app.ui.attacks) = Default::default();
-            app.ui.samples.forget();
+            (app.ui.samples.asked, app.ui.samples.look) = (None, None);
             app.log(Level::Info, "a new run has begun");
         }
         Feed::Unreadable(line) => app.log(Level::Warning, format!("line {line} of the journal cannot be read")),
@@ -99,7 +99,7 @@ fn follow(app: &mut App, event: &AuditEvent) {
 
 fn press(app: &mut App, key: KeyEvent) -> Option<Effect> {
     app.ui.notice = None;
-    let command = keys::command(key, app.ui.screen);
+    let command = keys::command(keys::of(app.ui.screen), key);
     let reaches_past = matches!(command, Some(Command::Interrupt | Command::Suspend | Command::Redraw));
     if app.is_editing() && !reaches_past {
         attacks::type_key(app, key);

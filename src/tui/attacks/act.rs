@@ -48,11 +48,7 @@ pub(in super::super) fn type_key(app: &mut App, key: KeyEvent) {
     match key.code {
         KeyCode::Enter => apply(app),
         KeyCode::Esc => app.ui.attacks.edit = None,
-        _ => {
-            if let Some(line) = &mut app.ui.attacks.edit {
-                line.press(key);
-            }
-        }
+        _ => app.ui.attacks.edit.iter_mut().for_each(|line| line.press(key)),
     }
 }
 

@@ -6,31 +6,17 @@ use std::path::Path;
 use super::super::app::App;
 use super::super::state::attacks::PlanDraft;
 use crate::atomic_file::write_file;
-use crate::audit::plan::AuditPlan;
 use crate::audit::plan_file;
 
 /// The file that the run's attacks are saved to.
 const PLAN_FILE: &str = "advmod.toml";
 
-/// What the plan file would be with the run's attacks.
-///
-/// # Errors
-/// A sentence, where there cannot be one.
+/// What the plan file would be with the run's attacks, or why there cannot be one.
 pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
     let cannot = |why: String| format!("cannot save to {PLAN_FILE}: {why}");
     let before = present(PLAN_FILE).map_err(cannot)?;
     let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
-    let written = match &app.plan {
-        Some(plan) => plan.clone(),
-        // All that a journal says without naming files of another place.
-        None => AuditPlan {
-            preset: Some(start.plan.preset.clone()),
-            eight_bit: Some(start.plan.eight_bit),
-            seed: Some(start.plan.seed),
-            ..AuditPlan::default()
-        },
-    };
-    let text = plan_file::with_attacks(before.as_deref(), &written, &start.plan.attacks).map_err(cannot)?;
+    let text = plan_file::with_attacks(before.as_deref(), &app.basis(), &start.plan.attacks).map_err(cannot)?;
     Ok(PlanDraft { name: PLAN_FILE.to_owned(), before, text })
 }
 
@@ -47,9 +33,6 @@ fn present(name: &str) -> Result<Option<String>, String> {
 }
 
 /// Writes the plan file, if it still is as it was when the user saw what it would be; says how it is called.
-///
-/// # Errors
-/// A sentence, where it cannot be written.
 pub(crate) fn save(draft: &PlanDraft) -> Result<String, String> {
     if present(&draft.name)? != draft.before {
         return Err(format!("{} has changed in the meantime; press W again", draft.name));

@@ -17,6 +17,11 @@ use crate::audit::preview::Preview;
 /// How a parameter without a value is shown.
 const NONE: &str = "none";
 
+/// A parameter's value as the command line writes it.
+pub(super) fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A cost in seconds and where the rate comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -61,34 +66,30 @@ impl App {
         }
     }
 
-    /// The fields of an entry's form.
     pub fn fields(&self, item: Item) -> Vec<&'static ParamDoc> {
         self.spec(item).map_or_else(Vec::new, |spec| SHARED_PARAMS.iter().chain(spec.params).collect())
     }
 
-    /// The name of the selected field.
     fn field(&self, item: Item) -> Option<&'static str> {
         self.fields(item).get(self.ui.attacks.field).map(|field| field.name)
     }
 
-    /// The plan that an attack would be added to.
-    fn basis(&self) -> AuditPlan {
+    /// The plan that an attack would be added to, without files of another place.
+    pub(super) fn basis(&self) -> AuditPlan {
         match (&self.plan, &self.audit.start) {
             (Some(plan), _) => plan.clone(),
             // A journal does not say how its plan was written, but what it came to.
             (None, Some(start)) => AuditPlan {
                 preset: Some(start.plan.preset.clone()),
                 eight_bit: Some(start.plan.eight_bit),
+                seed: Some(start.plan.seed),
                 ..AuditPlan::default()
             },
             (None, None) => AuditPlan::default(),
         }
     }
 
-    /// What would be added with these parameters.
-    ///
-    /// # Errors
-    /// Why it cannot be.
+    /// What would be added with these parameters, or why it cannot be.
     pub fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, PlanError> {
         let name = self.spec(item).map_or("", |spec| spec.id).to_owned();
         let attack = AttackPlan { name, params: given.clone() };
@@ -120,7 +121,6 @@ impl App {
 
     /// A field's value as it is shown.
     pub fn value(preview: Option<&Preview>, given: &toml::Table, name: &str) -> String {
-        let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let first = preview.and_then(|preview| preview.attacks.first());
         let effective = first.and_then(|attack| match name {
             "goal" if attack.is_targeted() => Some("targeted".to_owned()),

@@ -5,7 +5,6 @@ use super::super::keys::{
     THEME, UP,
 };
 
-/// Every key that does something.
 pub static BINDINGS: &[Binding] = &[
     HELP,
     QUIT.help(Group::Global, "quit; the training goes on"),

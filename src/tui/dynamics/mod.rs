@@ -8,7 +8,7 @@ pub use keys::BINDINGS;
 
 use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
 
-use super::keys::{Command, command_in};
+use super::keys::{Command, command};
 use super::theme::Theme;
 use crate::study::results::dynamics::DynamicsResult;
 
@@ -21,7 +21,6 @@ pub struct App {
     pub dynamics: Option<DynamicsResult>,
     /// Why the file could not be read the last time.
     pub problem: Option<String>,
-    /// Which tap is selected.
     pub tap: usize,
     /// Which checkpoint is selected; the newest, where none is.
     pub checkpoint: Option<usize>,
@@ -30,16 +29,13 @@ pub struct App {
     pub theme: Theme,
 }
 
-/// What happens to it.
 #[derive(Debug)]
 pub enum Msg {
     Key(KeyEvent),
     Mouse(MouseEvent),
-    /// The file, read anew.
     Read(Result<DynamicsResult, String>),
 }
 
-/// What is to be done outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     Quit,
@@ -64,10 +60,9 @@ impl App {
     }
 }
 
-/// Takes in one message.
 pub fn update(app: &mut App, msg: Msg) -> Option<Effect> {
     match msg {
-        Msg::Key(key) => command_in(BINDINGS, key).and_then(|command| obey(app, command)),
+        Msg::Key(key) => command(BINDINGS.iter(), key).and_then(|command| obey(app, command)),
         Msg::Mouse(mouse) => match mouse.kind {
             MouseEventKind::ScrollUp => obey(app, Command::Up),
             MouseEventKind::ScrollDown => obey(app, Command::Down),
@@ -88,22 +83,18 @@ pub fn update(app: &mut App, msg: Msg) -> Option<Effect> {
 
 fn obey(app: &mut App, command: Command) -> Option<Effect> {
     match command {
-        Command::Quit | Command::Close if app.help.is_some() => app.help = None,
+        Command::Quit | Command::Close | Command::Help if app.help.is_some() => app.help = None,
         Command::Quit | Command::Interrupt => return Some(Effect::Quit),
         Command::Suspend => return Some(Effect::Suspend),
         Command::Redraw => return Some(Effect::Redraw),
-        Command::Help => app.help = if app.help.is_some() { None } else { Some(0) },
+        Command::Help => app.help = Some(0),
         Command::Theme => app.theme.next_palette(),
         Command::Close => app.checkpoint = None,
-        Command::Up => travel(app, -1),
-        Command::Down => travel(app, 1),
-        Command::PageUp => travel(app, -10),
-        Command::PageDown => travel(app, 10),
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),
         Command::First => sideways(app, isize::MIN),
         Command::Last => sideways(app, isize::MAX),
-        _ => (),
+        command => travel(app, command.lines().unwrap_or(0)),
     }
     None
 }

@@ -37,24 +37,22 @@ pub(crate) fn run(folder: &Path, theme: Theme) -> io::Result<Option<i32>> {
     let mut changed = true;
     loop {
         if changed {
-            session.paint(|frame| view::dynamics(frame.area(), frame.buffer_mut(), &app))?;
+            session.draw(|frame, _| view::dynamics(frame.area(), frame.buffer_mut(), &app))?;
         }
         let mut inbox = Vec::new();
         changed = false;
-        match input.recv_timeout(WAIT) {
-            Ok(first) => {
-                for it in std::iter::once(first).chain(input.try_iter()) {
-                    changed = true;
-                    match it {
-                        Input::Event(Event::Key(key)) => inbox.push(Msg::Key(key)),
-                        Input::Event(Event::Mouse(mouse)) => inbox.push(Msg::Mouse(mouse)),
-                        Input::Event(_) => (),
-                        Input::Gone => return Ok(Some(SIGHUP)),
-                    }
-                }
+        let first = input.recv_timeout(WAIT);
+        if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+            return Ok(Some(SIGHUP));
+        }
+        for it in first.into_iter().chain(input.try_iter()) {
+            changed = true;
+            match it {
+                Input::Event(Event::Key(key)) => inbox.push(Msg::Key(key)),
+                Input::Event(Event::Mouse(mouse)) => inbox.push(Msg::Mouse(mouse)),
+                Input::Event(_) => (),
+                Input::Gone => return Ok(Some(SIGHUP)),
             }
-            Err(RecvTimeoutError::Timeout) => (),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Some(SIGHUP)),
         }
         for signal in signals.try_iter() {
             if signal != SIGTSTP {

@@ -39,7 +39,6 @@ const FRAME: Duration = Duration::from_millis(33);
 /// Events that are taken in before keys are looked at again.
 const BURST: usize = 4096;
 
-/// What the interface was left with.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Everything that had come.
@@ -50,7 +49,6 @@ pub(crate) struct Ended {
     pub signal: Option<i32>,
 }
 
-/// What the interface begins with.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// Where the events come from.
@@ -60,7 +58,6 @@ pub(crate) struct Opening {
     /// The folder that the run's images lie in, where there is one.
     pub folder: Option<PathBuf>,
     pub theme: Theme,
-    /// How large images are drawn.
     pub graphics: graphics::Choice,
 }
 
@@ -133,7 +130,13 @@ impl Loop<'_> {
             let waited = self.drawn.map_or(FRAME, |(at, _)| at.elapsed());
             if changed && (at_once || waited >= FRAME) {
                 self.app.refresh();
-                self.session.draw(&self.app, self.app.ui.theme)?;
+                let (app, theme) = (&self.app, self.app.ui.theme);
+                self.session.draw(|frame, graphics| {
+                    view::render(frame.area(), frame.buffer_mut(), app, theme);
+                    if let Some(graphics) = graphics {
+                        graphics.draw(frame, app, theme);
+                    }
+                })?;
                 self.drawn = Some((Instant::now(), self.app.ui.clock.now.as_secs()));
                 (changed, at_once) = (false, false);
             }

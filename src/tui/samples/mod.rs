@@ -32,7 +32,6 @@ impl App {
         Some((place, listed[place]))
     }
 
-    /// A sample's true class.
     pub fn label_of(&self, sample: usize) -> Option<u32> {
         self.audit.start.as_ref()?.data.labels.get(sample).copied()
     }
@@ -75,9 +74,6 @@ pub(super) fn ask(app: &mut App) -> Option<Effect> {
 }
 
 /// Writes the images that are looked at into a folder, with what is known of the sample beside them; the files' common name comes back.
-///
-/// # Errors
-/// One line that says what could not be written.
 pub(super) fn save(app: &App, folder: &Path) -> Result<String, String> {
     let look = app.ui.samples.look.as_ref().ok_or("there are no pictures to save")?;
     let name = format!("advmod-sample-{}-{}", look.sample, app.label(look.attack));

@@ -35,7 +35,6 @@ pub struct AttacksUi {
     pub pending: usize,
     /// Seconds of the clean stage per image.
     pub clean_pace: Option<f64>,
-    /// What the plan file would be.
     pub plan_file: Option<PlanDraft>,
 }
 

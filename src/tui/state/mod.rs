@@ -19,7 +19,6 @@ use screen::{Pane, Screen};
 pub struct UiState {
     pub run: RunUi,
     pub screen: Screen,
-    /// What lies over the screen.
     pub overlay: Option<Overlay>,
     pub overview: OverviewUi,
     pub chart: ChartUi,
@@ -42,7 +41,6 @@ pub struct UiState {
 #[derive(Clone, Debug, Default)]
 pub struct RunUi {
     pub source: Source,
-    /// What the run was asked for.
     pub wish: Wish,
     /// Per attack the largest share that was reached, in `[0, 1]`.
     pub shares: Vec<f64>,
@@ -72,7 +70,6 @@ pub enum Wish {
     Leave,
 }
 
-/// The end of the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
     /// The reason, where it is an error.
@@ -80,20 +77,23 @@ pub struct Closed {
     pub at: Duration,
 }
 
-/// What lies over a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
     /// All keys, so many lines scrolled down.
-    Help { down: usize },
+    Help {
+        down: usize,
+    },
     /// Whether to stop a run, and then leave.
-    Stop { leave: bool },
+    Stop {
+        leave: bool,
+    },
     /// Whether to call a running attack off, by its place in the plan.
-    CallOff { attack: usize },
-    /// Whether to write the plan file.
+    CallOff {
+        attack: usize,
+    },
     SavePlan,
 }
 
-/// The panes of the Overview.
 #[derive(Clone, Debug, Default)]
 pub struct OverviewUi {
     pub pane: Pane,
@@ -106,12 +106,9 @@ pub struct OverviewUi {
 /// In which order the attacks are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
-    /// As planned.
     #[default]
     Plan,
-    /// The most successful first.
     Success,
-    /// The largest peak drop first.
     PeakDrop,
 }
 
@@ -140,10 +137,8 @@ pub struct ChartUi {
     pub fitted_axis: bool,
 }
 
-/// What the chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChartMode {
-    /// Q of every curve.
     #[default]
     Level,
     /// Q under attack − Q of the same images when clean.
@@ -158,12 +153,10 @@ impl ChartUi {
     }
 }
 
-/// Log lines that are kept.
 const LOG_LINES: usize = 2000;
 
 #[derive(Clone, Debug, Default)]
 pub struct LogUi {
-    /// What happened, the oldest first.
     pub entries: Vec<LogEntry>,
     /// Lines that it is scrolled back from its end.
     pub back: usize,
@@ -197,7 +190,6 @@ impl LogUi {
 pub struct Clock {
     /// Time since the start of the interface.
     pub now: Duration,
-    /// When the stage in work began.
     pub stage_began: Option<Duration>,
     /// Since when the run is halted, if it is.
     pub paused: Option<Duration>,

@@ -12,7 +12,6 @@ pub struct SamplesUi {
     pub class: Option<u32>,
     /// Which sample is selected; the first of the list where it is not among them.
     pub sample: Option<usize>,
-    /// How the change is shown.
     pub gain: Gain,
     /// Which picture comes first where not all three have room.
     pub first: usize,
@@ -20,14 +19,11 @@ pub struct SamplesUi {
     pub in_cells: bool,
     /// What was asked for: attack and sample.
     pub asked: Option<(usize, usize)>,
-    /// What came.
     pub look: Option<Look>,
 }
 
-/// What became of a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fate {
-    /// The attack broke it.
     #[default]
     Broken,
     Held,
@@ -52,17 +48,13 @@ impl Fate {
     }
 }
 
-/// How the change is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gain {
-    /// Grey plus the change.
     One,
-    /// Grey plus 8 times the change.
     Eight,
     /// Grey plus 16 times the change: 8/255 is half of all there is.
     #[default]
     Sixteen,
-    /// Grey plus 64 times the change.
     SixtyFour,
     /// Red where pixels became brighter, blue where darker.
     Sign,
@@ -86,7 +78,7 @@ impl Gain {
 }
 
 /// The images of one sample under one attack.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// Place in the plan.
     pub attack: usize,
@@ -96,13 +88,6 @@ pub struct Look {
     pub adversarial: Option<Picture>,
     /// Why one of them is not there.
     pub note: Option<String>,
-}
-
-impl Look {
-    /// Without images.
-    pub fn of(attack: usize, sample: usize) -> Self {
-        Self { attack, sample, clean: None, adversarial: None, note: None }
-    }
 }
 
 impl SamplesUi {
@@ -142,10 +127,5 @@ impl SamplesUi {
         if self.asked == Some((look.attack, look.sample)) {
             self.look = Some(look);
         }
-    }
-
-    /// Forgets the images: they were another run's.
-    pub(in super::super) fn forget(&mut self) {
-        (self.asked, self.look) = (None, None);
     }
 }

@@ -3,16 +3,12 @@
 /// In the order of their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Screen {
-    /// Chart, results, progress, log.
     #[default]
     Overview,
-    /// Images before and after.
     Samples,
-    /// Each tap's numbers.
     Layers,
     /// The run's attacks, and more of them.
     Attacks,
-    /// All log lines.
     Log,
 }
 

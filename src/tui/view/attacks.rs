@@ -13,7 +13,6 @@ use super::super::theme::{Role, Theme};
 use super::form;
 use super::text::{fit, fit_line, framed, more, row_at, width};
 
-/// A line of the list.
 enum Row {
     Heading(&'static str),
     Note(String),
@@ -122,7 +121,6 @@ pub(super) fn words(app: &App, attack: usize) -> (Role, String) {
     }
 }
 
-/// What is under a cell.
 pub(super) fn at(app: &App, body: Rect, cell: Position) -> Option<Spot> {
     let (list, form) = parts(app, body);
     let inside = |area: Rect| Some(Block::bordered().inner(area)).filter(|inner| inner.contains(cell));

@@ -18,7 +18,6 @@ use crate::study::results::dynamics::DynamicsResult;
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;
 
-/// Draws everything into a buffer.
 pub fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
     let theme = app.theme;
     if layout::is_too_small(area) {

@@ -6,10 +6,11 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::super::app::App;
+use super::super::attacks::plain;
 use super::super::state::Source;
 use super::super::state::attacks::{Item, Standing};
 use super::super::theme::{Role, Theme};
-use super::text::{clock_of, fit, fit_line, framed, more, padded, stack, width, wrapped};
+use super::text::{clock, fit, fit_line, framed, more, padded, stack, width, wrapped};
 use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
 use crate::audit::preview::Preview;
@@ -19,7 +20,6 @@ use crate::text::shell::quoted;
 const NAME: usize = 14;
 const VALUE: usize = 16;
 
-/// Everything that the form shows.
 struct Form {
     item: Item,
     given: toml::Table,
@@ -225,22 +225,17 @@ fn cost(app: &App, preview: &Preview) -> String {
 fn duration(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 10.0 => format!("{seconds:.1} s"),
-        seconds if seconds < 1e9 => clock_of(seconds),
+        seconds if seconds < 1e9 => clock(seconds),
         _ => "more than 30 years".to_owned(),
     }
 }
 
 /// The command line's words for this attack: as short as they can be and still mean the same.
 fn command(app: &App, form: &Form, preview: &Preview) -> String {
-    let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let pairs: Vec<String> = form.given.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
     let name = preview.attacks.first().map_or("", |attack| attack.name.as_str());
     let short = if pairs.is_empty() { name.to_owned() } else { format!("{name}:{}", pairs.join(",")) };
-    let preset = match (&app.plan, &app.audit.start) {
-        (Some(plan), _) => plan.preset.clone(),
-        (None, start) => start.as_ref().map(|start| start.plan.preset.clone()),
-    };
-    let preset = preset.filter(|preset| preset != "standard");
+    let preset = app.basis().preset.filter(|preset| preset != "standard");
     let bare = AuditPlan { preset: preset.clone(), ..AuditPlan::default() };
     let again = AttackPlan::parse(&short).and_then(|attack| bare.preview(&attack, None));
     let flag = preset.map_or_else(String::new, |preset| format!("--preset {preset} "));

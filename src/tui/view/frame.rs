@@ -10,7 +10,7 @@ use super::super::keys::{self, Binding, Command};
 use super::super::state::Source;
 use super::super::state::screen::Screen;
 use super::super::theme::{Role, Theme};
-use super::text::{clock, clock_of, fit_line, width};
+use super::text::{clock, fit_line, width};
 use crate::audit::event::Outcome;
 use crate::report::lines::Level;
 use crate::verdict::Report;
@@ -33,11 +33,10 @@ pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         Source::Replay => "replay  ",
         Source::Attached => "attached  ",
     };
+    let shown = app.ui.run.closed.as_ref().map_or(app.ui.clock.now, |closed| closed.at);
     let time = match (app.audit.finished, app.ui.run.source) {
-        (Some((_, seconds)), _) => format!(" {}", clock_of(seconds)),
-        (None, Source::Live) => {
-            format!(" {}", clock(app.ui.run.closed.as_ref().map_or(app.ui.clock.now, |closed| closed.at)))
-        }
+        (Some((_, seconds)), _) => format!(" {}", clock(seconds)),
+        (None, Source::Live) => format!(" {}", clock(shown.as_secs_f64())),
         _ => String::new(),
     };
     let right = vec![
@@ -146,7 +145,6 @@ pub(super) fn footer_of(bindings: impl Iterator<Item = &'static Binding>, column
     Line::from(spans)
 }
 
-/// The bindings for the footer.
 fn in_footer(app: &App) -> impl Iterator<Item = &'static Binding> {
     let is_busy = app.is_busy();
     keys::of(app.ui.screen).filter(move |it| !matches!(it.command, Command::Stop | Command::Pause) || is_busy)

@@ -27,7 +27,7 @@ pub(super) fn table(
     let width = area.width.min(72);
     let columns = usize::from(width.saturating_sub(2));
     let mut lines = Vec::new();
-    for group in Group::ALL {
+    for (group, title) in Group::ALL {
         let mut named = bindings.iter().filter(|it| it.group == group && !it.help.is_empty()).peekable();
         if named.peek().is_none() {
             continue;
@@ -35,7 +35,7 @@ pub(super) fn table(
         if !lines.is_empty() {
             lines.push(Line::default());
         }
-        lines.push(Line::styled(format!(" {}", group.title()), theme.style(Role::Title)));
+        lines.push(Line::styled(format!(" {title}"), theme.style(Role::Title)));
         for binding in named {
             let pad = " ".repeat(11_usize.saturating_sub(Span::raw(binding.shown).width()));
             let spans = vec![

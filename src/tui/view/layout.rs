@@ -13,7 +13,6 @@ use super::{attacks, frame, question, results, samples};
 /// Smallest terminal that everything fits on.
 const SMALLEST: (u16, u16) = (60, 16);
 
-/// The parts of the terminal.
 pub(super) struct Areas {
     pub(super) header: Rect,
     pub(super) tabs: Rect,
@@ -23,7 +22,6 @@ pub(super) struct Areas {
     pub(super) panes: Vec<(Pane, Rect)>,
 }
 
-/// Whether the terminal is too small.
 pub(super) fn is_too_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
@@ -36,7 +34,6 @@ pub(super) fn say_too_small(area: Rect, buffer: &mut Buffer) {
     Paragraph::new(notice).wrap(Wrap { trim: true }).centered().render(room, buffer);
 }
 
-/// Divides the terminal.
 pub(super) fn areas(app: &App, area: Rect) -> Areas {
     let [header, tabs, body, footer] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
@@ -76,7 +73,7 @@ fn panes(app: &App, area: Rect, body: Rect) -> Vec<(Pane, Rect)> {
 }
 
 /// What is under a cell of the terminal.
-pub(super) fn at(app: &App, column: u16, row: u16) -> Option<Spot> {
+pub(in super::super) fn spot(app: &App, column: u16, row: u16) -> Option<Spot> {
     let area = Rect::new(0, 0, app.ui.size.0, app.ui.size.1);
     if is_too_small(area) {
         return None;

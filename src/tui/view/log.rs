@@ -12,7 +12,6 @@ use super::super::theme::{Role, Theme};
 use super::text::{clock, fit, framed, pane, stack, wrapped};
 use crate::report::lines::Level;
 
-/// Draws the pane or the screen.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let LogUi { entries, back } = &app.ui.log;
     let title = match back {
@@ -36,7 +35,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
             Level::Warning => (Role::Warning, "warn "),
             Level::Error => (Role::Bad, "error"),
         };
-        let head = format!(" {}{word} ", entry.at.map_or(String::new(), |at| format!("{} ", clock(at))));
+        let head = format!(" {}{word} ", entry.at.map_or(String::new(), |at| format!("{} ", clock(at.as_secs_f64()))));
         let room = usize::from(inner.width).saturating_sub(Span::raw(head.as_str()).width());
         let mut parts = if wraps { wrapped(&entry.line.text, room) } else { vec![fit(&entry.line.text, room)] };
         let indent = " ".repeat(head.len());

@@ -22,25 +22,18 @@ mod series;
 mod text;
 
 pub use dynamics::dynamics;
+pub(super) use layout::spot;
 
-use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::app::{App, Phase};
-use super::message::Spot;
 use super::state::Overlay;
 use super::state::screen::{Pane, Screen};
 use super::theme::{Role, Theme};
 use crate::store::pixels::Picture;
 
-pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
-    let area = frame.area();
-    render(area, frame.buffer_mut(), app, theme);
-}
-
-/// Draws everything into a buffer.
 pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     if layout::is_too_small(area) {
         return layout::say_too_small(area, buffer);
@@ -76,11 +69,6 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     if theme.ascii {
         text::to_ascii(area, buffer);
     }
-}
-
-/// What is under a cell of the terminal.
-pub fn spot(app: &App, column: u16, row: u16) -> Option<Spot> {
-    layout::at(app, column, row)
 }
 
 /// The images that the terminal is to draw in pixels of its own, and where; the frame leaves these places empty.

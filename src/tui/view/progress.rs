@@ -10,7 +10,7 @@ use super::super::state::Source;
 use super::super::state::screen::Pane;
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::text::{clock_of, fit_line, more, padded, pane, row_at};
+use super::text::{clock, fit_line, more, padded, pane, row_at};
 use crate::audit::event::{Outcome, Stage};
 use crate::report::lines::stage_name;
 
@@ -38,7 +38,6 @@ fn current(app: &App) -> Option<usize> {
     }
 }
 
-/// What is being done now.
 fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
     let attacks = app.attacks();
     let through = app.audit.attacks.iter().filter(|it| it.seconds.is_some() || it.error.is_some()).count();
@@ -101,7 +100,6 @@ fn row(app: &App, theme: Theme, attack: usize, columns: usize) -> Line<'static> 
     )
 }
 
-/// How an attack stands, in words.
 fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
     let Some(state) = app.audit.attacks.get(attack) else { return Span::raw("") };
     if let Some(error) = &state.error {
@@ -134,7 +132,7 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
         (true, Some(elapsed), Some((images, _))) if share > 0.0 && elapsed > 0.2 && app.is_open() => {
             let left = elapsed / share - elapsed;
             let rate = share * images as f64 / elapsed;
-            let (done, left) = (state.samples.len(), clock_of(left));
+            let (done, left) = (state.samples.len(), clock(left));
             Span::raw(format!("{done} of {images} images, {}, ETA {left}", images_per_second(rate)))
         }
         (true, ..) => Span::raw(if app.phase() == Phase::Paused { "paused" } else { "running" }),
@@ -145,7 +143,7 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
 }
 
 fn time(seconds: f64) -> String {
-    if seconds < 60.0 { format!("{seconds:.1} s") } else { clock_of(seconds) }
+    if seconds < 60.0 { format!("{seconds:.1} s") } else { clock(seconds) }
 }
 
 fn images_per_second(rate: f64) -> String {

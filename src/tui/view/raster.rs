@@ -16,7 +16,6 @@ struct Cell {
     letter: &'static str,
 }
 
-/// A grid to draw on.
 pub(super) struct Raster {
     columns: usize,
     rows: usize,
@@ -67,7 +66,6 @@ impl Raster {
         }
     }
 
-    /// Puts it on the screen.
     pub(super) fn render(&self, area: Rect, buffer: &mut Buffer) {
         for (place, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.bits != 0) {
             let (x, y) = (area.x + (place % self.columns) as u16, area.y + (place / self.columns) as u16);

@@ -12,7 +12,7 @@ use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, more, padded, pane, paragraph, row_at, stack, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows};
 use crate::verdict::Report;
-use crate::verdict::facts::{AttackResult, AttackStatus};
+use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateCheck, GateState};
 
 /// Columns to leave out, the least important first, until the rest fits.
@@ -156,7 +156,12 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let (mark, role) = mark(row, report.attacks.len(), theme);
         let is_selected = row == 1 + app.ui.selected;
         let text = fit(&line(cells), room);
-        let style = if is_selected { theme.style(Role::Selected) } else { row_style(row, report, theme) };
+        let attack = row.checked_sub(1).and_then(|row| report.attacks.get(row));
+        let style = theme.style(match attack {
+            _ if is_selected => Role::Selected,
+            Some(attack) if attack.status == AttackStatus::Failed => Role::Bad,
+            _ => Role::Plain,
+        });
         let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
         Line::from(vec![
             Span::raw(pointer),
@@ -181,15 +186,6 @@ fn mark(row: usize, attacks: usize, theme: Theme) -> (&'static str, Role) {
         row if row <= attacks => (theme.mark(row), Role::Attack(row - 1)),
         _ => (" ", Role::Plain),
     }
-}
-
-fn row_style(row: usize, report: &Report, theme: Theme) -> ratatui::style::Style {
-    let failed = row.checked_sub(1).and_then(|row| report.attacks.get(row)).is_some_and(is_failed);
-    theme.style(if failed { Role::Bad } else { Role::Plain })
-}
-
-fn is_failed(attack: &AttackResult) -> bool {
-    attack.status == AttackStatus::Failed
 }
 
 /// What the table has no room for, about the selected attack.

@@ -16,7 +16,6 @@ pub(super) struct Series {
     pub(super) curve: usize,
     /// A value at each tap, where there is one.
     pub(super) values: Vec<Option<f64>>,
-    /// Which tap is marked.
     pub(super) peak: Option<usize>,
     /// Drawn over the others.
     pub(super) selected: bool,

@@ -1,7 +1,5 @@
 //! Pieces that the panes share: frames, cut texts, times.
 
-use std::time::Duration;
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -170,13 +168,8 @@ pub(super) fn paragraph(text: &str, style: Style, columns: usize) -> Vec<Line<'s
     lines.map(|(at, line)| Line::styled(format!("{}{line}", if at == 0 { " " } else { "   " }), style)).collect()
 }
 
-/// `12:05`, or `1:02:05` from an hour on.
-pub(super) fn clock(time: Duration) -> String {
-    clock_of(time.as_secs_f64())
-}
-
-/// The same for seconds, which may be anything.
-pub(super) fn clock_of(seconds: f64) -> String {
+/// `12:05`, or `1:02:05` from an hour on, for seconds, which may be anything.
+pub(super) fn clock(seconds: f64) -> String {
     let seconds = seconds.clamp(0.0, 1e9) as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes:02}:{seconds:02}") }
@@ -239,7 +232,7 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        assert_eq!(clock(Duration::from_secs(65)), "01:05");
-        assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+        assert_eq!(clock(65.0), "01:05");
+        assert_eq!(clock(3725.0), "1:02:05");
     }
 }
