@@ -280,11 +280,11 @@ impl<'a> Translator<'a> {
 
     /// Applies an operator: at once if nothing depends on the images, else in a new node.
     pub(super) fn emit(&mut self, op: Op, operands: &[Binding], name: Option<&str>) -> Result<Binding, ImportError> {
-        let constant = |operand| match operand {
-            &Binding::Constant(ref it) => Some(&it.tensor),
-            &Binding::Value(_) => None,
-        };
-        let constants: Option<Vec<&Tensor>> = operands.iter().map(constant).collect();
+        let constants = operands.iter().map(|operand| match operand {
+            Binding::Constant(it) => Some(&it.tensor),
+            Binding::Value(_) => None,
+        });
+        let constants: Option<Vec<&Tensor>> = constants.collect();
         if let (Some(tensors), false) = (constants, op.names_the_batch()) {
             let weights = &self.weights;
             let weight = |id: WeightId| &weights[id.0 as usize].tensor;
