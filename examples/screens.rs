@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [run, target] = &arguments[..] else { anyhow::bail!("expected: RUN_FOLDER TARGET_FOLDER") };
     let mut app = App::new(Source::Replay, SIZE);
-    for feed in follow::read(&Path::new(run).join("run.jsonl"))? {
+    for feed in follow::read(&Path::new(run).join("run.jsonl")).map_err(anyhow::Error::msg)? {
         update(&mut app, Msg::Feed(feed));
     }
     app.refresh();

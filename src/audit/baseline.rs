@@ -11,17 +11,13 @@ use crate::stats::rates::Measured;
 pub struct Baseline {
     /// As the user named it.
     pub file: String,
-    /// Name of its model.
     pub model: String,
-    /// Of its model.
     pub model_sha256: String,
     /// When it was made: UTC, RFC 3339.
     pub started: String,
-    /// Of its data.
     pub data_sha256: String,
     /// Place of each sample in the data.
     pub indices: Vec<usize>,
-    /// Label of each sample.
     pub labels: Vec<u32>,
     /// Settings of its curves, which decide whether two modularities can be compared.
     pub curve: BTreeMap<String, String>,
@@ -29,7 +25,6 @@ pub struct Baseline {
     pub metrics: Vec<BaselineMetric>,
 }
 
-/// One metric of an earlier report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaselineMetric {
     /// As gates name it: `asr.pgd`.

@@ -27,7 +27,6 @@ struct Orders {
     added: VecDeque<AttackPlan>,
 }
 
-/// An attack that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     /// Its place in the plan.
@@ -36,7 +35,6 @@ pub(super) struct Waiting {
     pub sweep: Option<usize>,
 }
 
-/// What the engine does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// Run the attack at this place of the plan.
@@ -45,7 +43,6 @@ pub enum Next {
     Cancelled(usize),
     /// Put this attack behind the plan's.
     Add(AttackPlan),
-    /// Nothing is left to do now.
     Nothing,
 }
 
@@ -79,7 +76,6 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Whether the audit is to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -101,7 +97,6 @@ impl Control {
         });
     }
 
-    /// Whether that was said of an attack.
     pub fn is_cancelled(&self, attack: usize) -> bool {
         self.orders().cancelled.contains(&attack)
     }

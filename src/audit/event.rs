@@ -18,6 +18,7 @@ use crate::modularity::{Curve, Interval};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One step of an audit. A journal is a sequence of these; every front-end and every report is a fold over them.
+/// `attack` is a place in the plan's list of attacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum AuditEvent {
@@ -25,7 +26,6 @@ pub enum AuditEvent {
     Started {
         /// [`SCHEMA_VERSION`] of the writer.
         schema_version: u32,
-        /// What runs on what.
         start: Box<AuditStart>,
     },
     /// A run that was interrupted goes on: what is there stands, what broke off or was called off is tried again.
@@ -35,41 +35,30 @@ pub enum AuditEvent {
     },
     /// A stage has begun; `total` steps are expected.
     StageStarted {
-        /// Which.
         stage: Stage,
         /// In the stage's own steps.
         total: u64,
     },
     /// A stage went on. May be dropped or merged: the journal does not keep it.
-    StageProgress {
-        /// Which.
-        stage: Stage,
-        /// Steps done.
-        done: u64,
-    },
-    /// The model has classified the clean images.
+    StageProgress { stage: Stage, done: u64 },
     CleanMeasured {
         /// One per sample, in sample order.
         predictions: Vec<u32>,
-        /// The likeliest classes of each sample.
         #[serde(default)]
         likeliest: Vec<Vec<ClassProbability>>,
     },
-    /// The clean curves over all samples.
     CleanCurvesMeasured {
         /// Under the true labels and under the predicted ones.
         curves: CleanCurves,
     },
     /// One batch of samples has been attacked and judged.
     BatchAttacked {
-        /// Place in the plan's list of attacks.
         attack: usize,
         /// In sample order.
         samples: Vec<SampleResult>,
     },
     /// The curves of the samples that an attack in work has handed over so far.
     AttackCurvesGrew {
-        /// Place in the plan's list of attacks.
         attack: usize,
         /// Clean and adversarial over the same samples.
         curves: GrowingCurves,
@@ -77,32 +66,20 @@ pub enum AuditEvent {
     /// Pixels to look at. Sent only where the job asks for pictures; no journal keeps them.
     #[serde(skip)]
     Pictures(Arc<Pictures>),
-    /// The curves of an attack's samples.
     AttackCurvesMeasured {
-        /// Place in the plan's list of attacks.
         attack: usize,
         /// Clean and adversarial over the same samples.
         curves: Box<AttackCurves>,
     },
-    /// An attack is through.
     AttackFinished {
-        /// Place in the plan's list of attacks.
         attack: usize,
         /// Wall time of the attack alone, without judging and measuring.
         seconds: f64,
     },
     /// An attack broke off; the audit goes on with the next.
-    AttackFailed {
-        /// Place in the plan's list of attacks.
-        attack: usize,
-        /// One line.
-        error: String,
-    },
+    AttackFailed { attack: usize, error: String },
     /// An attack was called off while it waited or ran; what it had handed over stands.
-    AttackCancelled {
-        /// Place in the plan's list of attacks.
-        attack: usize,
-    },
+    AttackCancelled { attack: usize },
     /// Attacks were put behind those of the plan.
     AttacksAdded {
         /// In the order of the plan.
@@ -114,15 +91,9 @@ pub enum AuditEvent {
         plan_file: Option<String>,
     },
     /// An attack was not put behind those of the plan.
-    AttackRefused {
-        /// One line.
-        error: String,
-    },
+    AttackRefused { error: String },
     /// Something that a reader of the results must know.
-    Warned {
-        /// One line.
-        message: String,
-    },
+    Warned { message: String },
     /// Everything planned was done, or the run ends before that. Only added attacks come after it.
     Finished {
         /// Whether everything that was planned is there.
@@ -136,30 +107,23 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    /// Whether a journal keeps it.
     pub fn is_kept(&self) -> bool {
         !matches!(self, Self::StageProgress { .. } | Self::Pictures(_))
     }
 }
 
-/// A stage of the audit, for progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Stage {
-    /// Classifying the clean images.
     Clean,
     /// Trying other normalizations on the clean images; steps are images × normalizations.
     Normalization,
-    /// Measuring the clean curve.
     CleanCurve,
     /// Attacking; steps are samples × iterations.
     Attack {
-        /// Place in the plan's list of attacks.
         attack: usize,
     },
-    /// Measuring an attack's curves.
     AttackCurve {
-        /// Place in the plan's list of attacks.
         attack: usize,
     },
 }
@@ -179,7 +143,6 @@ pub enum Outcome {
 /// Everything that is known when the work begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditStart {
-    /// What does the work.
     pub tool: Tool,
     /// The same plan as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
@@ -188,9 +151,7 @@ pub struct AuditStart {
     pub baseline: Option<Box<Baseline>>,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
-    /// The classifier.
     pub model: ModelSummary,
-    /// The images.
     pub data: DataSummary,
     /// Module paths in forward order.
     pub taps: Vec<String>,
@@ -213,7 +174,6 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// This program.
     pub fn this() -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -298,7 +258,6 @@ pub struct Pictures {
 /// Results of an attack whose pixels are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostSamples {
-    /// Place in the plan's list of attacks.
     pub attack: usize,
     /// Places in the list of samples.
     pub samples: Vec<usize>,
@@ -355,13 +314,4 @@ impl SampleResult {
 }
 
 /// Receives an audit's events. `Break` asks the engine to stop: after the batch in work, or at the next step of an attack that takes long.
-pub trait EventSink {
-    /// Takes one event.
-    fn emit(&mut self, event: AuditEvent) -> ControlFlow<()>;
-}
-
-impl<F: FnMut(AuditEvent) -> ControlFlow<()>> EventSink for F {
-    fn emit(&mut self, event: AuditEvent) -> ControlFlow<()> {
-        self(event)
-    }
-}
+pub type Sink<'a> = dyn FnMut(AuditEvent) -> ControlFlow<()> + 'a;

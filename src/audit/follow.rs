@@ -1,7 +1,7 @@
 //! Recorded runs as a stream of events: replayed at once or at a pace, or followed while another process writes them.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,14 +9,11 @@ use crossbeam_channel::Sender;
 
 use crate::audit::event::{AuditEvent, SCHEMA_VERSION};
 
-/// What a run tells whoever shows it.
 #[derive(Clone, Debug)]
 pub enum Feed {
-    /// An event of the audit.
     Event(Box<AuditEvent>),
     /// A new run has begun in place of the one so far.
     Restarted,
-    /// A journal's line that is no event.
     Unreadable(usize),
     /// Nothing more comes; the reason, if it is an error.
     Closed(Option<String>),
@@ -25,39 +22,32 @@ pub enum Feed {
 /// How often a growing journal is looked at.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Why a journal cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// It is not there or not readable.
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: io::Error },
-    /// It is something else.
-    #[error("{path}: not a journal of an audit; give the run.jsonl of a folder that --out wrote")]
-    NotOne { path: PathBuf },
-    /// It is from a later version.
-    #[error("{path}: written by a newer advmod (schema {found}, this one knows {SCHEMA_VERSION})")]
-    TooNew { path: PathBuf, found: u32 },
-}
-
 /// Reads a whole journal. Lines that are no events keep their place, with their number.
 ///
 /// # Errors
 /// Where the file cannot be read, or does not begin as a journal does.
-pub fn read(path: &Path) -> Result<Vec<Feed>, JournalError> {
-    let unreadable = |source| JournalError::Unreadable { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+pub fn read(path: &Path) -> Result<Vec<Feed>, String> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     let feeds: Vec<Feed> = lines.map(|(number, line)| parse(line, number + 1)).collect();
-    match feeds.first() {
-        Some(Feed::Event(event)) => match &**event {
-            AuditEvent::Started { schema_version, .. } if *schema_version > SCHEMA_VERSION => {
-                Err(JournalError::TooNew { path: path.to_owned(), found: *schema_version })
+    let begun = feeds.first().and_then(|feed| match feed {
+        Feed::Event(event) => {
+            if let AuditEvent::Started { schema_version, .. } = **event {
+                Some(schema_version)
+            } else {
+                None
             }
-            AuditEvent::Started { .. } => Ok(feeds),
-            _ => Err(JournalError::NotOne { path: path.to_owned() }),
-        },
-        _ => Err(JournalError::NotOne { path: path.to_owned() }),
+        }
+        _ => None,
+    });
+    match begun {
+        Some(found) if found > SCHEMA_VERSION => {
+            Err(format!("{shown}: written by a newer advmod (schema {found}, this one knows {SCHEMA_VERSION})"))
+        }
+        Some(_) => Ok(feeds),
+        None => Err(format!("{shown}: not a journal of an audit; give the run.jsonl of a folder that --out wrote")),
     }
 }
 
@@ -130,7 +120,6 @@ pub fn follow(path: &Path, sender: &Sender<Feed>) {
     }
 }
 
-/// A place in a growing journal.
 struct Follower {
     path: PathBuf,
     read: u64,
@@ -249,8 +238,8 @@ mod tests {
         let path = folder.path().join("run.jsonl");
         for text in ["", "hello\n", "{\"event\":\"warned\",\"message\":\"a\"}\n"] {
             std::fs::write(&path, text).unwrap();
-            assert!(matches!(read(&path), Err(JournalError::NotOne { .. })), "{text}");
+            assert!(read(&path).unwrap_err().contains("not a journal"), "{text}");
         }
-        assert!(matches!(read(folder.path()), Err(JournalError::Unreadable { .. })));
+        assert!(read(folder.path()).unwrap_err().contains("cannot read"));
     }
 }

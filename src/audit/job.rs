@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use advmod_attacks::attack::Preset;
 use advmod_attacks::config::{AttackConfig, find};
+use advmod_attacks::error::ParamError;
 use advmod_attacks::threat::Norm;
 
 use super::attack::{Configured, ResolvedAttack, label};
 use super::gate::{Gate, check};
-use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, PlanError};
+use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan};
 use super::resolved::ResolvedPlan;
 use crate::data::{OpenOptions, Selection, Split};
 use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, check_threads, enough_for_k};
@@ -61,7 +62,6 @@ impl Settings {
     }
 }
 
-/// A plan that can run.
 #[derive(Debug)]
 pub struct Job {
     pub plan: Settings,
@@ -105,12 +105,12 @@ impl Job {
         &mut self,
         attack: &AttackPlan,
         check: impl Fn(&AttackConfig) -> Result<(), String>,
-    ) -> Result<(), PlanError> {
+    ) -> Result<(), String> {
         let mut longer = self.written.clone();
         longer.attack = longer.attacks();
         longer.attack.push(attack.clone());
         let configured = longer.configured(self.plan.preset)?;
-        configured[self.attacks.len()..].iter().try_for_each(|it| check(&it.config)).map_err(PlanError::Setting)?;
+        configured[self.attacks.len()..].iter().try_for_each(|it| check(&it.config))?;
         self.plan.attacks = label(&configured);
         self.attacks = configured.into_iter().map(|it| it.config).collect();
         self.written = longer;
@@ -120,25 +120,25 @@ impl Job {
 
 impl AuditPlan {
     /// Fills in the defaults and checks every value that can be checked without loading anything.
-    pub fn resolve(self) -> Result<Job, PlanError> {
+    pub fn resolve(self) -> Result<Job, String> {
         let seed = self.seed.unwrap_or(0);
         let preset = self.preset()?;
         let configured = self.configured(preset)?;
         let attacks = label(&configured);
         let split = self.split()?;
         let selection = match (self.data.first, self.data.samples) {
-            (Some(_), Some(_)) => return Err(setting("data has both first and samples; give one")),
+            (Some(_), Some(_)) => return Err("data has both first and samples; give one".to_owned()),
             (Some(n), None) => Selection::First(n),
             (None, n) => Selection::Sample { n: n.unwrap_or(DEFAULT_SAMPLES), seed },
         };
         let k = at_least_one("k", self.curve.k, DEFAULT_K)?;
-        enough_for_k(selection.n(), k).map_err(PlanError::Setting)?;
-        let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose();
+        enough_for_k(selection.n(), k)?;
+        let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose()?;
         let taps = self.curve.taps.clone().unwrap_or_else(|| "default".to_owned());
-        let device = self.device.as_deref().unwrap_or("auto").parse().map_err(PlanError::Setting)?;
+        let device = self.device.as_deref().unwrap_or("auto").parse()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = at_least_one("threads", self.threads, cores)?;
-        check_threads(threads).map_err(PlanError::Setting)?;
+        check_threads(threads)?;
         self.check_sides()?;
         let plan = Settings {
             gates: self.gates(&attacks)?,
@@ -161,7 +161,7 @@ impl AuditPlan {
             model: self.model.file.clone(),
             load: LoadOptions {
                 architecture: self.model.arch.clone(),
-                normalization: normalization.map_err(PlanError::Setting)?,
+                normalization,
                 input_size: self.model.input_size.map(i64::from),
                 taps: TapSelection::parse(&plan.taps),
                 random_init: None,
@@ -175,33 +175,33 @@ impl AuditPlan {
         })
     }
 
-    pub(super) fn preset(&self) -> Result<Preset, PlanError> {
-        Ok(self.preset.as_deref().unwrap_or("standard").parse()?)
+    pub(super) fn preset(&self) -> Result<Preset, String> {
+        self.preset.as_deref().unwrap_or("standard").parse().map_err(|error: ParamError| error.to_string())
     }
 
-    fn split(&self) -> Result<Split, PlanError> {
+    fn split(&self) -> Result<Split, String> {
         match self.data.split.as_deref() {
             Some("train") => Ok(Split::Train),
             Some("test") | None => Ok(Split::Test),
-            Some(other) => Err(setting(format!("data.split = {other}: expected train or test"))),
+            Some(other) => Err(format!("data.split = {other}: expected train or test")),
         }
     }
 
-    fn check_sides(&self) -> Result<(), PlanError> {
+    fn check_sides(&self) -> Result<(), String> {
         let sides = [("resize", self.data.resize), ("crop", self.data.crop), ("input_size", self.model.input_size)];
         sides.into_iter().try_for_each(|(name, side)| match side {
-            Some(side) if !(1..=4096).contains(&side) => Err(setting(format!("{name} = {side}: must be 1 to 4096"))),
+            Some(side) if !(1..=4096).contains(&side) => Err(format!("{name} = {side}: must be 1 to 4096")),
             _ => Ok(()),
         })
     }
 
-    fn gates(&self, attacks: &[ResolvedAttack]) -> Result<Vec<Gate>, PlanError> {
-        let gates = check::resolve(&self.gate, &self.waiver, attacks).map_err(PlanError::Setting)?;
+    fn gates(&self, attacks: &[ResolvedAttack]) -> Result<Vec<Gate>, String> {
+        let gates = check::resolve(&self.gate, &self.waiver, attacks)?;
         match gates.iter().find(|gate| gate.expr.metric.is_regression && self.baseline.is_none()) {
-            Some(gate) => Err(setting(format!(
+            Some(gate) => Err(format!(
                 "gate {:?}: a regression needs a baseline; give an earlier report with --baseline",
                 gate.expr.to_string()
-            ))),
+            )),
             None => Ok(gates),
         }
     }
@@ -214,15 +214,15 @@ impl AuditPlan {
         }
     }
 
-    /// The attacks with all their parameters.
-    pub(super) fn configured(&self, preset: Preset) -> Result<Vec<Configured>, PlanError> {
+    pub(super) fn configured(&self, preset: Preset) -> Result<Vec<Configured>, String> {
+        let text = |error: ParamError| error.to_string();
         let mut configured: Vec<Configured> = Vec::new();
         for mut attack in self.attacks() {
-            let has_stop = find(&attack.name)?.params.iter().any(|param| param.name == "stop");
+            let has_stop = find(&attack.name).map_err(text)?.params.iter().any(|param| param.name == "stop");
             if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {
                 attack.params.entry("stop").or_insert_with(|| stop.as_str().into());
             }
-            let configs = AttackConfig::sweep(&attack.name, preset, &attack.params)?;
+            let configs = AttackConfig::sweep(&attack.name, preset, &attack.params).map_err(text)?;
             let sweep = (configs.len() > 1).then_some(configured.len());
             configured.extend(configs.into_iter().map(|config| Configured { config, sweep }));
         }
@@ -234,28 +234,24 @@ impl AuditPlan {
 }
 
 /// Refuses what cannot work on pixels that are rounded before they are judged.
-fn check_eight_bit(config: &AttackConfig) -> Result<(), PlanError> {
+fn check_eight_bit(config: &AttackConfig) -> Result<(), String> {
     let id = config.spec.id;
     // The attack judges before rounding: what it stops at may be whole again afterwards.
     if config.params.get("stop").and_then(toml::Value::as_str) == Some("first") {
-        return Err(setting(format!("{id}.stop = first does not go with eight_bit; use stop=never")));
+        return Err(format!("{id}.stop = first does not go with eight_bit; use stop=never"));
     }
     let step = 1.0 / 255.0 - 1e-9;
     match config.epsilon.filter(|it| config.norm == Norm::Linf && it.value() < step) {
         Some(epsilon) => {
-            Err(setting(format!("{id}.eps = {epsilon} is below 1/255, so no 8-bit image lies within it; raise it")))
+            Err(format!("{id}.eps = {epsilon} is below 1/255, so no 8-bit image lies within it; raise it"))
         }
         None => Ok(()),
     }
 }
 
-fn setting(problem: impl Into<String>) -> PlanError {
-    PlanError::Setting(problem.into())
-}
-
-fn at_least_one(name: &str, value: Option<usize>, default: usize) -> Result<usize, PlanError> {
+fn at_least_one(name: &str, value: Option<usize>, default: usize) -> Result<usize, String> {
     match value {
-        Some(0) => Err(setting(format!("{name} = 0: must be at least 1"))),
+        Some(0) => Err(format!("{name} = 0: must be at least 1")),
         value => Ok(value.unwrap_or(default)),
     }
 }
@@ -327,7 +323,7 @@ mod tests {
             ("[[attack]]\nname = \"pgd\"\neps = [0.1, -1]", "eps = -1"),
             ("[[attack]]\nname = \"pgd\"\neps = \"0.1|1/10\"", "twice"),
         ] {
-            let message = plan(text).resolve().unwrap_err().to_string();
+            let message = plan(text).resolve().unwrap_err();
             assert!(message.contains(expected) && message.lines().count() == 1, "{text}: {message}");
         }
     }

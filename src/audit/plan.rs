@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use advmod_attacks::catalog::ATTACKS;
 use advmod_attacks::config::parse_spec_string;
-use advmod_attacks::error::ParamError;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{GatePlan, WaiverPlan};
@@ -78,7 +77,6 @@ settings! {
         pub data: DataPlan,
         pub curve: CurvePlan,
         pub attack: Vec<AttackPlan>,
-        /// What the results must meet.
         pub gate: Vec<GatePlan>,
         /// Which gates may fail until when.
         pub waiver: Vec<WaiverPlan>,
@@ -88,17 +86,13 @@ settings! {
         pub stop: Option<String>,
         /// Judge adversarial pixels after rounding them to 8 bits.
         pub eight_bit: Option<bool>,
-        /// Seed for all randomness.
         pub seed: Option<u64>,
         /// `auto`, `cpu`, `cuda:N`.
         pub device: Option<String>,
         /// Images per batch.
         pub batch: Option<usize>,
-        /// Processor threads.
         pub threads: Option<usize>,
-        /// An earlier report to compare with.
         pub baseline: Option<PathBuf>,
-        /// Folder for the results.
         pub out: Option<PathBuf>,
     }
 
@@ -133,7 +127,6 @@ settings! {
     pub struct CurvePlan {
         /// Neighbours per sample.
         pub k: Option<usize>,
-        /// How representations are compared.
         pub similarity: Option<Similarity>,
         /// `default`, `relu`, `all` or patterns.
         pub taps: Option<String>,
@@ -149,33 +142,17 @@ pub struct AttackPlan {
     pub params: toml::Table,
 }
 
-/// Why a plan cannot be used. One line each.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    #[error("cannot read the plan {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("plan {path}: {message}")]
-    Syntax { path: PathBuf, message: String },
-    /// A setting has no valid value.
-    #[error("{0}")]
-    Setting(String),
-    /// An attack or one of its parameters.
-    #[error(transparent)]
-    Attack(#[from] ParamError),
-}
-
 impl AuditPlan {
-    /// Reads a plan file.
-    pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let unreadable = |source| PlanError::Unreadable { path: path.to_owned(), source };
-        let syntax = |message| PlanError::Syntax { path: path.to_owned(), message };
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let unreadable = |error: std::io::Error| format!("cannot read the plan {}: {error}", path.display());
+        let syntax = |message: &str| format!("plan {}: {message}", path.display());
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(syntax("not a regular file; expected TOML".to_owned()));
+            return Err(syntax("not a regular file; expected TOML"));
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let mut plan: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            syntax(format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
+            syntax(&format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
         })?;
         plan.gate.iter_mut().for_each(|gate| gate.locate(path, &text));
         Ok(plan)
@@ -197,8 +174,8 @@ impl AuditPlan {
 
 impl AttackPlan {
     /// Reads `NAME` or `NAME:key=value,…`, as on the command line.
-    pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let (name, params) = parse_spec_string(text)?;
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, params) = parse_spec_string(text).map_err(|error| error.to_string())?;
         Ok(Self { name, params })
     }
 
@@ -228,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan.toml");
         std::fs::write(&path, "seed = 1\nsede = 2\n").unwrap();
-        let message = AuditPlan::read(&path).unwrap_err().to_string();
+        let message = AuditPlan::read(&path).unwrap_err();
         assert!(message.contains("line 2") && message.contains("sede"), "{message}");
     }
 

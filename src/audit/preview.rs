@@ -6,7 +6,7 @@ use advmod_attacks::threat::{Goal, Target};
 
 use super::attack::{Configured, ResolvedAttack, label};
 use super::event::AuditStart;
-use super::plan::{AttackPlan, AuditPlan, PlanError};
+use super::plan::{AttackPlan, AuditPlan};
 
 /// An attack, or the attacks of a sweep, with all parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,13 +22,13 @@ impl AuditPlan {
     ///
     /// # Errors
     /// What adding it would say.
-    pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, PlanError> {
+    pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, String> {
         let alone = Self { attack: vec![attack.clone()], ..self.clone() };
         let configured = alone.configured(self.preset()?)?;
         let attacks = label(&configured);
         let Some(start) = start else { return Ok(Preview { attacks, most: None }) };
         let check = |it: &Configured| check_target(&it.config, start.model.classes);
-        configured.iter().try_for_each(check).map_err(PlanError::Setting)?;
+        configured.iter().try_for_each(check)?;
         let mut most = Passes::default();
         for Configured { config, .. } in &configured {
             let [channels, height, width] = start.data.shape.map(|size| size as u64);

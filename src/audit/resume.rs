@@ -26,7 +26,7 @@ pub fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     for (gate, resolved) in plan.gate.iter_mut().zip(&start.plan.gates) {
         gate.place.clone_from(&resolved.place);
     }
-    plan.resolve().map_err(|error| unreadable(error.to_string()))
+    plan.resolve().map_err(unreadable)
 }
 
 /// Whether what is there now is what the earlier run began with.

@@ -8,7 +8,6 @@ use crate::atomic_file::{self, WriteError};
 use crate::audit::event::AuditEvent;
 use crate::store::{ADVERSARIAL_FOLDER, CLEAN_FILE, JOURNAL_FILE, is_adversarial};
 
-/// An open run folder.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -55,7 +54,6 @@ impl RunDir {
         &self.path
     }
 
-    /// Appends an event to the journal.
     pub fn record(&mut self, event: &AuditEvent) -> Result<(), WriteError> {
         self.journal.append(event).map_err(|source| WriteError { path: self.path.join(JOURNAL_FILE), source })
     }

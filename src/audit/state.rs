@@ -14,47 +14,36 @@ pub struct AuditState {
     pub predictions: Option<Vec<u32>>,
     /// The likeliest classes of each clean sample.
     pub likeliest: Vec<Vec<ClassProbability>>,
-    /// Curves over all samples.
     pub clean_curves: Option<CleanCurves>,
     /// One per attack of the plan, in its order.
     pub attacks: Vec<AttackState>,
-    /// What is being done.
     pub stage: Option<StageState>,
     /// In order of appearance.
     pub warnings: Vec<String>,
     /// How it ended and after how many seconds.
     pub finished: Option<(Outcome, f64)>,
-    /// What kept it from going on.
     pub error: Option<String>,
     /// How often it was interrupted and went on.
     pub resumed: usize,
 }
 
-/// One attack so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AttackState {
     /// Judged samples, in sample order.
     pub samples: Vec<SampleResult>,
     /// Curves over the samples so far, until the matched curves are there.
     pub growing: Option<GrowingCurves>,
-    /// Matched curves.
     pub curves: Option<AttackCurves>,
     /// Spent attacking; present when the attack is through.
     pub seconds: Option<f64>,
-    /// Why it broke off.
     pub error: Option<String>,
-    /// Whether it was called off.
     pub cancelled: bool,
 }
 
-/// Progress of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageState {
-    /// Which.
     pub stage: Stage,
-    /// Steps done.
     pub done: u64,
-    /// Steps expected.
     pub total: u64,
 }
 
@@ -73,10 +62,10 @@ impl AuditState {
                     (attack.error, attack.cancelled) = (None, false);
                 }
                 for LostSamples { attack, samples } in lost {
-                    if let Some(state) = self.attacks.get_mut(*attack) {
+                    self.change(*attack, |state| {
                         state.samples.retain(|it| !samples.contains(&it.sample));
                         (state.seconds, state.curves) = (None, None);
-                    }
+                    });
                 }
             }
             AuditEvent::StageStarted { stage, total } => {
@@ -92,40 +81,24 @@ impl AuditState {
             }
             AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),
             AuditEvent::BatchAttacked { attack, samples } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    // Batches mostly come in sample order; one that a damaged journal has twice counts once.
+                // Batches mostly come in sample order; one that a damaged journal has twice counts once.
+                self.change(*attack, |state| {
                     for sample in samples {
                         if let Err(place) = state.samples.binary_search_by_key(&sample.sample, |it| it.sample) {
                             state.samples.insert(place, sample.clone());
                         }
                     }
-                }
+                });
             }
             AuditEvent::AttackCurvesGrew { attack, curves } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.growing = Some(curves.clone());
-                }
+                self.change(*attack, |it| it.growing = Some(curves.clone()));
             }
             AuditEvent::AttackCurvesMeasured { attack, curves } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    (state.curves, state.growing) = (Some((**curves).clone()), None);
-                }
+                self.change(*attack, |it| (it.curves, it.growing) = (Some((**curves).clone()), None));
             }
-            AuditEvent::AttackFinished { attack, seconds } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.seconds = Some(*seconds);
-                }
-            }
-            AuditEvent::AttackFailed { attack, error } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.error = Some(error.clone());
-                }
-            }
-            AuditEvent::AttackCancelled { attack } => {
-                if let Some(state) = self.attacks.get_mut(*attack) {
-                    state.cancelled = true;
-                }
-            }
+            AuditEvent::AttackFinished { attack, seconds } => self.change(*attack, |it| it.seconds = Some(*seconds)),
+            AuditEvent::AttackFailed { attack, error } => self.change(*attack, |it| it.error = Some(error.clone())),
+            AuditEvent::AttackCancelled { attack } => self.change(*attack, |it| it.cancelled = true),
             AuditEvent::AttacksAdded { attacks, command, plan_file } => {
                 if let Some(start) = &mut self.start {
                     start.plan.attacks.extend(attacks.iter().cloned());
@@ -147,6 +120,12 @@ impl AuditState {
                 self.error.clone_from(error);
                 self.stage = None;
             }
+        }
+    }
+
+    fn change(&mut self, attack: usize, change: impl FnOnce(&mut AttackState)) {
+        if let Some(state) = self.attacks.get_mut(attack) {
+            change(state);
         }
     }
 

@@ -18,10 +18,7 @@ pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
         None => ATTACKS.to_vec(),
     };
     let text = match (args.format, &args.name) {
-        (OutputFormat::Json, _) => {
-            let all: Vec<Value> = specs.iter().map(|spec| as_json(spec)).collect();
-            serde_json::to_string_pretty(&all).expect("plain data always has a JSON form") + "\n"
-        }
+        (OutputFormat::Json, _) => super::json(&specs.iter().map(|spec| as_json(spec)).collect::<Vec<_>>()),
         (OutputFormat::Text, Some(_)) => explained(specs[0], width()).expect("writing to memory cannot fail"),
         (OutputFormat::Text, None) => listed(&specs, width()).expect("writing to memory cannot fail"),
     };

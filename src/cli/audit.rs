@@ -11,7 +11,7 @@ use crate::audit::control::Control;
 use crate::audit::engine::{self, EngineError, Run};
 use crate::audit::event::AuditEvent;
 use crate::audit::gate::GatePlan;
-use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan, PlanError};
+use crate::audit::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan, ModelPlan};
 use crate::audit::resume;
 use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
@@ -40,7 +40,6 @@ pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
     recorder.conclude(&front_end.state, finished, args.ending(quiet, interrupt.exit()))
 }
 
-/// Follows the events of a run.
 struct Headless {
     state: AuditState,
     progress: Progress,
@@ -97,7 +96,7 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
 fn begin(plan: AuditPlan) -> Result<(Run, Recorder), CliError> {
     let recorder = Recorder::new(plan.out.clone());
     let file = plan.baseline.clone();
-    let mut run = Run::from(plan.resolve()?);
+    let mut run = Run::from(plan.resolve().map_err(CliError::Usage)?);
     if let Some(file) = &file {
         let (report, _) = report::read(file)?;
         run.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
@@ -112,8 +111,7 @@ fn go_on(folder: &Path) -> Result<(Run, Recorder), CliError> {
     for event in &events {
         state.apply(event);
     }
-    let job =
-        resume::job(&state, folder).map_err(|problem| CliError::Runtime(format!("{}: {problem}", folder.display())))?;
+    let job = resume::job(&state, folder).map_err(|problem| CliError::at(folder, problem))?;
     Ok((Run { earlier: Some(Box::new(state)), ..Run::from(job) }, Recorder::resumed(run_dir, events)))
 }
 
@@ -127,7 +125,7 @@ impl AuditArgs {
 /// The plan that the flags make, over the plan file's.
 pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
     let named = args.attacks.iter().flat_map(|name| AttackPlan::named(name.trim())).map(Ok);
-    let detailed = args.attack.iter().map(|text| AttackPlan::parse(text).map_err(CliError::from));
+    let detailed = args.attack.iter().map(|text| AttackPlan::parse(text).map_err(CliError::Usage));
     let attack = named.chain(detailed).collect::<Result<Vec<AttackPlan>, CliError>>()?;
     let (model, data, run) = (&args.model, &args.data, &args.run);
     let flags = AuditPlan {
@@ -160,7 +158,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         out: args.out.clone(),
     };
     let Some(file) = &args.plan else { return Ok(flags) };
-    let plan = flags.over(AuditPlan::read(file)?);
+    let plan = flags.over(AuditPlan::read(file).map_err(CliError::Usage)?);
     if plan.out.as_ref().is_some_and(|out| is_replaced(file, out)) {
         let problem = "a run replaces the plan in its folder; move it, or give another folder to --out";
         return Err(CliError::Usage(format!("{}: {problem}", file.display())));
@@ -172,12 +170,6 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
 fn is_replaced(plan: &Path, out: &Path) -> bool {
     let there = std::fs::canonicalize(out.join(PLAN_FILE));
     there.is_ok_and(|there| std::fs::canonicalize(plan).is_ok_and(|plan| plan == there))
-}
-
-impl From<PlanError> for CliError {
-    fn from(error: PlanError) -> Self {
-        Self::Usage(error.to_string())
-    }
 }
 
 impl From<EngineError> for CliError {

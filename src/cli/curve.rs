@@ -47,7 +47,7 @@ pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
             let mut tell = |done, total| work.tell(&name, done, total);
             let found = curves(&model, data.as_ref(), &plan, network, &mut tell);
             let (found, warnings) = found.map_err(|reason| match network.file {
-                Some(file) if args.model.len() > 1 => CliError::Runtime(format!("{}: {reason}", file.display())),
+                Some(file) if args.model.len() > 1 => CliError::at(file, reason),
                 _ => CliError::Runtime(reason),
             })?;
             Ok((name, found, doubt.into_iter().chain(warnings)))
@@ -114,15 +114,15 @@ fn plan(args: &SweepArgs, repeats: usize, seed: u64) -> SweepPlan {
         (first, _) => first.iter().map(|&n| Selection::First(n)).collect(),
     };
     SweepPlan {
-        ks: once(if args.k.is_empty() { vec![DEFAULT_K] } else { args.k.clone() }),
-        similarities: once(if args.similarity.is_empty() {
-            vec![Similarity::default()]
-        } else {
-            args.similarity.clone()
-        }),
+        ks: once(or(&args.k, DEFAULT_K)),
+        similarities: once(or(&args.similarity, Similarity::default())),
         repeats,
         samples: once(samples),
     }
+}
+
+fn or<T: Clone>(given: &[T], default: T) -> Vec<T> {
+    if given.is_empty() { vec![default] } else { given.to_vec() }
 }
 
 fn once<T: PartialEq>(values: Vec<T>) -> Vec<T> {

@@ -10,7 +10,6 @@ use crate::atomic_file::write_file;
 use crate::report::study::{StudyReport, TextOptions, files};
 use crate::study::results::to_json;
 
-/// What a command does with its result.
 pub(super) struct Delivery<'a> {
     /// Folder of `--out`.
     pub(super) out: Option<&'a Path>,
@@ -23,13 +22,11 @@ impl<'a> Delivery<'a> {
         Self { out, format, text: TextOptions::new(look()) }
     }
 
-    /// Writes all files.
     pub(super) fn write<R: StudyReport>(&self, result: &R) -> Result<(), CliError> {
         let Some(folder) = self.out else { return Ok(()) };
         files(result).try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes).map_err(CliError::from))
     }
 
-    /// Prints the JSON or the text.
     pub(super) fn print<R: StudyReport>(&self, result: &R) -> Result<(), CliError> {
         match self.format {
             OutputFormat::Json => print(&String::from_utf8_lossy(&to_json(result))),
@@ -45,7 +42,6 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Warnings about a result, on stderr.
 pub(super) fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>, quiet: bool) {
     for warning in warnings.into_iter().filter(|_| !quiet) {
         say(&format!("warning: {warning}"));
@@ -61,7 +57,6 @@ pub(super) struct Outcome {
     pub(super) of: usize,
     /// How many were.
     pub(super) done: usize,
-    /// What went wrong with others.
     pub(super) faults: Vec<CliError>,
     /// The exit code, where the user has interrupted it.
     pub(super) interrupted: Option<Exit>,

@@ -21,10 +21,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
     let verdict = Verdict::of(&gates);
     let text = match args.format {
         OutputFormat::Text => lines::changes(&changes, &now.model, false) + &lines::gates(&gates),
-        OutputFormat::Json => {
-            let document = json!({ "changes": changes, "gates": gates });
-            serde_json::to_string_pretty(&document).expect("plain data always has a JSON form") + "\n"
-        }
+        OutputFormat::Json => super::json(&json!({ "changes": changes, "gates": gates })),
     };
     print(&text)?;
     Ok(match verdict.result {

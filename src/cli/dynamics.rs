@@ -60,7 +60,6 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     outcome.end(out)
 }
 
-/// What all checkpoints are measured with.
 struct Measuring<'a> {
     how: &'a MeasureArgs,
     options: LoadOptions,
@@ -73,7 +72,7 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     fn one(&mut self, file: &Path, is_last: bool, first: Option<&Checkpoint>) -> Result<Checkpoint, CliError> {
         let model = load(Some(file), &self.options, self.device)?;
-        let fault = |reason: String| CliError::Runtime(format!("{}: {reason}", file.display()));
+        let fault = |reason: String| CliError::at(file, reason);
         if let Some(first) = first.filter(|it| !model.tap_paths().iter().eq(it.curve.taps.iter().map(|tap| &tap.tap))) {
             let reason = format!("has other taps than {}; put each training into its own folder", first.name);
             return Err(fault(reason));

@@ -1,12 +1,13 @@
 //! Errors of the command line and the exit codes that they end in.
 
+use std::path::Path;
+
 use crate::atomic_file::WriteError;
 use crate::data::DataError;
 use crate::exit::Exit;
 use crate::model::load::ModelError;
 use crate::study::train::TrainError;
 
-/// Why a command fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Flags or plan.
@@ -21,7 +22,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// The code that the process ends with.
+    /// What is wrong with a file or a folder.
+    pub(super) fn at(path: &Path, problem: impl std::fmt::Display) -> Self {
+        Self::Runtime(format!("{}: {problem}", path.display()))
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -29,7 +34,6 @@ impl CliError {
         }
     }
 
-    /// One line, or with its causes.
     pub fn message(&self, verbose: bool) -> String {
         match self {
             Self::Caused(error) if verbose => format!("{error:?}"),
@@ -48,20 +52,14 @@ impl From<ModelError> for CliError {
     }
 }
 
-impl From<DataError> for CliError {
-    fn from(error: DataError) -> Self {
-        Self::Caused(error.into())
-    }
+macro_rules! caused_by {
+    ($($error:ty),*) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::Caused(error.into())
+            }
+        })*
+    };
 }
 
-impl From<WriteError> for CliError {
-    fn from(error: WriteError) -> Self {
-        Self::Caused(error.into())
-    }
-}
-
-impl From<TrainError> for CliError {
-    fn from(error: TrainError) -> Self {
-        Self::Caused(error.into())
-    }
-}
+caused_by!(DataError, WriteError, TrainError);

@@ -39,7 +39,7 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
         true => Some(judge(&report).map_err(|problem| {
             let why = "cannot ask the run's model about the rounded pixels";
-            runtime(&args.run, &format!("{why}: {problem}; --unjudged exports without its answers"))
+            CliError::at(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
         })?),
         false => None,
     };
@@ -51,8 +51,8 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
         shown.update(done, total);
         if stopped.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let mut export =
-        Export::open(&report, &folder, &attacks, judge, &mut progress).map_err(|error| runtime(&args.run, &error))?;
+    let mut export = Export::open(&report, &folder, &attacks, judge, &mut progress)
+        .map_err(|error| CliError::at(&args.run, error))?;
     let output = new_folder(&args.output)?;
     let written = (format.write)(&mut export, output.path());
     let (notes, images) = (std::mem::take(&mut export.notes), export.len());
@@ -63,9 +63,9 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
             say("interrupted: nothing was written");
             return Ok(interrupt.exit());
         }
-        Err(error @ ExportError::Write { .. }) => return Err(runtime(&args.output, &error)),
-        Err(error) => return Err(runtime(&args.run, &error)),
-        Ok(()) => output.finish().map_err(|error| runtime(&args.output, &error))?,
+        Err(error @ ExportError::Write { .. }) => return Err(CliError::at(&args.output, error)),
+        Err(error) => return Err(CliError::at(&args.run, error)),
+        Ok(()) => output.finish().map_err(|error| CliError::at(&args.output, error))?,
     }
     if !quiet {
         for note in &notes {
@@ -74,10 +74,6 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
         say(&format!("{images} images: {}", args.output.display()));
     }
     Ok(Exit::Pass)
-}
-
-fn runtime(path: &Path, problem: &impl std::fmt::Display) -> CliError {
-    CliError::Runtime(format!("{}: {problem}", path.display()))
 }
 
 fn new_folder(path: &Path) -> Result<Folder, CliError> {
@@ -117,7 +113,6 @@ fn judge(report: &Report) -> Result<RoundedJudge, String> {
     RoundedJudge::load(&setup::job_of(report)?, &report.model.sha256, report.data.shape)
 }
 
-/// Progress that waits to be worth it.
 struct Shown {
     progress: Progress,
     since: Instant,

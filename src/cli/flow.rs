@@ -18,7 +18,7 @@ use crate::verdict::facts::AttackResult;
 pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let (report, folder) = report::read(&args.run)?;
     let attacks = export::attacks(&report, &args.attack)?;
-    let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", args.run.display()));
+    let runtime = |problem: String| CliError::at(&args.run, problem);
     let similarity = args.similarity.unwrap_or(report.plan.similarity);
     let model = model(&report).map_err(runtime)?;
     make_folder(args.out.as_deref())?;

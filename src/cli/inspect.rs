@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::args::{InspectArgs, OutputFormat};
-use super::{CliError, Exit, print, setup};
+use super::{CliError, Exit, json, print, setup};
 use crate::model::load::load;
 use crate::model::passes::count::Convention;
 use crate::model::program::TapSelection;
+use crate::text::numbers;
 
 /// What `--format json` prints.
 #[derive(Serialize)]
@@ -79,18 +80,16 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
         counts: counts(cost.by_convention),
         taps: taps.collect(),
     };
-    match args.format {
-        OutputFormat::Json => {
-            let json = serde_json::to_string_pretty(&inspection).expect("plain data always has a JSON form");
-            print(&format!("{json}\n"))?;
-        }
-        OutputFormat::Text => print(&text(&inspection).expect("writing to memory cannot fail"))?,
-    }
+    print(&match args.format {
+        OutputFormat::Json => json(&inspection),
+        OutputFormat::Text => text(&inspection).expect("writing to memory cannot fail"),
+    })?;
     Ok(Exit::Pass)
 }
 
 fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
+    let thousands = |number| numbers::thousands(number, ',');
     let [height, width] = it.input_size;
     let assumed = if it.input_size_known { "" } else { " (assumed; set --input-size)" };
     writeln!(out, "file           {}", it.name)?;
@@ -135,9 +134,4 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
 fn counts(by_convention: Option<[u64; Convention::ALL.len()]>) -> Vec<Count> {
     let count = |(convention, macs): (Convention, u64)| Count { convention, macs, flops: 2 * macs };
     by_convention.into_iter().flat_map(|macs| Convention::ALL.into_iter().zip(macs)).map(count).collect()
-}
-
-/// 269722 as `269,722`.
-pub(super) fn thousands(number: u64) -> String {
-    crate::text::numbers::thousands(number, ',')
 }

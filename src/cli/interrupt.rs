@@ -31,12 +31,10 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// The flag that work polls.
     pub(super) fn flag(&self) -> Arc<AtomicBool> {
         self.asked.clone()
     }
 
-    /// Whether a signal has come.
     pub(super) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }

@@ -8,7 +8,8 @@ use crate::data::Selection;
 use crate::model::load::load;
 use crate::model::program::TapSelection;
 use crate::report::study::TextOptions;
-use crate::study::labels::{LabelPlan, rank};
+use crate::study::curve::CurvePlan;
+use crate::study::labels::rank;
 
 /// Most images that are compared where the flags do not say how many.
 const MOST: usize = 10_000;
@@ -29,7 +30,7 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         (None, None) if n <= MOST => Selection::All,
         (None, None) => Selection::Sample { n: MOST, seed },
     };
-    let plan = LabelPlan { k: args.k, similarity: args.similarity, samples };
+    let plan = CurvePlan { k: args.k, similarity: args.similarity, repeats: 1, samples };
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
     let file = (args.model.model.as_deref(), &args.model.read);

@@ -13,7 +13,6 @@ use crate::data::{Dataset, Selection, select};
 use crate::measure::doubt::doubt;
 use crate::model::Model;
 
-/// Threads, device and data of the flags.
 pub(super) fn begin(run: &RunArgs, source: &SourceArgs) -> Result<(Device, Box<dyn Dataset>), CliError> {
     setup::set_threads(run.threads)?;
     let device = run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
@@ -29,7 +28,6 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Listens for Ctrl-C from here on.
     pub(super) fn new(mode: ProgressMode, quiet: bool) -> Result<Self, CliError> {
         Ok(Self { interrupt: Interrupt::listen()?, progress: Progress::new(mode, quiet), task: None })
     }
@@ -59,7 +57,6 @@ impl Work {
         self.go_on()
     }
 
-    /// Whether the user lets it.
     pub(super) fn go_on(&self) -> ControlFlow<()> {
         if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

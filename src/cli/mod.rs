@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use serde::Serialize;
 
 pub use crate::exit::Exit;
 use crate::text::heatmap::Look;
@@ -123,7 +124,11 @@ fn look() -> Look {
     }
 }
 
-/// Text on stdout.
+/// Indented JSON with a final line break.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("plain data always has a JSON form") + "\n"
+}
+
 fn print(text: &str) -> Result<(), CliError> {
     print_coloured(&harmless(text))
 }

@@ -11,7 +11,6 @@ use super::say;
 /// How often a line is printed where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows one task at a time.
 pub(super) struct Progress {
     mode: Shown,
     task: Option<Task>,
@@ -93,7 +92,6 @@ impl Progress {
         }
     }
 
-    /// Removes the bar.
     pub(super) fn finish(&mut self) {
         if let Some(task) = self.task.take() {
             task.bar.finish_and_clear();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::args::OutputFormat;
 use super::report::{by_ending, render};
-use super::{CliError, Exit, print, say};
+use super::{CliError, Exit, json, print, say};
 use crate::atomic_file::{self, WriteError, write_file};
 use crate::audit::engine::EngineError;
 use crate::audit::event::AuditEvent;
@@ -22,7 +22,6 @@ pub(super) struct Recorder {
     run_dir: Option<RunDir>,
     /// What was told before an interruption.
     earlier: Vec<AuditEvent>,
-    /// More files for the report.
     outputs: Vec<Output>,
     disk_error: Option<WriteError>,
 }
@@ -33,16 +32,13 @@ struct Output {
     format: Option<&'static Format>,
 }
 
-/// How the end is told.
 #[derive(Clone, Copy)]
 pub(super) struct Ending {
-    /// What is printed on stdout.
     pub(super) format: OutputFormat,
     /// Only errors on stderr.
     pub(super) quiet: bool,
     /// The exit code of a run that was stopped.
     pub(super) stopped: Exit,
-    /// A failed gate does not count.
     pub(super) exit_zero: bool,
 }
 
@@ -70,7 +66,6 @@ impl Recorder {
         Ok(self)
     }
 
-    /// The run's folder.
     pub(super) fn folder(&self) -> Option<PathBuf> {
         self.out.clone()
     }
@@ -144,9 +139,7 @@ impl Recorder {
     fn deliver(&self, report: &Report, how: Ending) -> Result<(), CliError> {
         let text = match how.format {
             OutputFormat::Text => table::text(report),
-            OutputFormat::Json => {
-                serde_json::to_string_pretty(report).expect("plain data always has a JSON form") + "\n"
-            }
+            OutputFormat::Json => json(report),
         };
         // Neither a full disk nor a terminal that has gone away may cost the user the other one.
         let printed = print(&text);

@@ -33,7 +33,6 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     Ok(Exit::Pass)
 }
 
-/// In a format, or as the table.
 pub(super) fn render(format: Option<&Format>, report: &Report, evidence: &Evidence) -> Result<Vec<u8>, CliError> {
     let Some(format) = format else { return Ok(table::text(report).into_bytes()) };
     let bytes = (format.render)(report, evidence);
@@ -74,7 +73,7 @@ pub(super) fn by_ending(file: &Path) -> Result<Option<&'static Format>, CliError
 
 /// A report.json, a run.jsonl, or the folder of a run; with the folder that it lies in.
 pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
-    let runtime = |problem: String| CliError::Runtime(format!("{}: {problem}", path.display()));
+    let runtime = |problem: String| CliError::at(path, problem);
     let file = match path.is_dir() {
         true => [REPORT_FILE, JOURNAL_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
         false => Some(path.to_owned()),

@@ -34,14 +34,12 @@ pub(super) fn job_of(report: &Report) -> Result<Job, String> {
     Ok(job)
 }
 
-/// The flags about reading a model.
 pub(super) fn load_options(args: &ReadArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
     let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
     let input_size = args.input_size.map(i64::from);
     Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps, random_init: None })
 }
 
-/// The flag about taps.
 pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
     patterns.map(TapSelection::parse).unwrap_or_default()
 }

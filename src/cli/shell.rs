@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 
 use super::args::{Cli, CompletionsArgs, ManArgs, SchemaArgs};
-use super::{CliError, Exit, print};
+use super::{CliError, Exit, json, print};
 use crate::report::study::STUDIES;
 use crate::verdict::schema;
 
@@ -37,7 +37,6 @@ pub(super) fn schema(args: &SchemaArgs) -> Result<Exit, CliError> {
         let known: Vec<&str> = STUDIES.iter().map(|study| study.name).collect();
         CliError::Usage(format!("no study is called {name:?}; known: audit, {}", known.join(", ")))
     })?;
-    let schema = serde_json::to_string_pretty(&(study.schema)()).expect("plain data always has a JSON form");
-    print(&(schema + "\n"))?;
+    print(&json(&(study.schema)()))?;
     Ok(Exit::Pass)
 }

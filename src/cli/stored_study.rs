@@ -9,7 +9,6 @@ use crate::report::study::{STUDIES, Study, TEXT, TextOptions};
 use crate::store::{JOURNAL_FILE, REPORT_FILE};
 use crate::study::results::study_of;
 
-/// The JSON file of a study.
 pub(super) struct StoredStudy {
     study: &'static Study,
     file: PathBuf,
@@ -23,7 +22,7 @@ pub(super) fn find(path: &Path) -> Result<Option<StoredStudy>, CliError> {
     let Some(name) = study_of(&json) else { return Ok(None) };
     let study = STUDIES.iter().find(|study| study.name == name).ok_or_else(|| {
         let known = STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
-        CliError::Runtime(format!("{}: no study of advmod is called {name:?}; known: {known}", file.display()))
+        CliError::at(&file, format!("no study of advmod is called {name:?}; known: {known}"))
     })?;
     Ok(Some(StoredStudy { study, file, json }))
 }
@@ -48,7 +47,7 @@ impl StoredStudy {
     pub(super) fn render(&self, args: &ReportArgs) -> Result<Exit, CliError> {
         let format = self.format(args)?;
         let bytes = (self.study.render)(&self.json, format, &TextOptions::new(look()))
-            .map_err(|problem| CliError::Runtime(format!("{}: {problem}", self.file.display())))?;
+            .map_err(|problem| CliError::at(&self.file, problem))?;
         match &args.output {
             Some(file) => write_file(file, &bytes)?,
             None if format == TEXT => print_coloured(&String::from_utf8_lossy(&bytes))?,

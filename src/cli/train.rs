@@ -74,7 +74,6 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
     shown.end(trained)
 }
 
-/// A built-in architecture for these images.
 fn architecture(name: &str, parts: Parts<'_>) -> Result<Box<dyn Architecture>, CliError> {
     let info = parts.train.info();
     let labels = parts.train.labels().iter().chain(parts.test.labels()).max().map_or(1, |&label| label as usize + 1);
@@ -94,7 +93,6 @@ fn begin_anew(folder: &Path) -> Result<(), CliError> {
     Err(CliError::Usage(format!("--checkpoints {folder}: holds another training; {way_on}give another folder")))
 }
 
-/// What the user sees of a training.
 struct Shown<'a> {
     plan: &'a TrainPlan,
     interrupt: Interrupt,
@@ -159,7 +157,6 @@ impl Shown<'_> {
     }
 }
 
-/// The curves of the checkpoints so far.
 struct Followed<'a> {
     folder: &'a Path,
     test: &'a dyn Dataset,

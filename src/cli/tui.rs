@@ -28,7 +28,6 @@ use crate::tui::state::Source;
 use crate::tui::theme::Theme;
 use crate::verdict::Report;
 
-/// What the worker hands back.
 struct Work {
     recorder: Recorder,
     state: AuditState,
@@ -52,7 +51,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let (sender, feed) = unbounded();
     let control = Control::open();
     if let Some(file) = &args.replay {
-        let feeds = follow::read(file).map_err(|error| CliError::Runtime(error.to_string()))?;
+        let feeds = follow::read(file).map_err(CliError::Runtime)?;
         let speed = args.speed;
         std::thread::spawn(move || follow::replay(feeds, speed, &sender));
         let folder = file.parent().map(Path::to_owned);
@@ -68,7 +67,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     prepared.run.pictures = true;
     let plan = prepared.run.job.written().clone();
     let opening = Opening { folder: plan.out.clone(), plan: Some(plan), ..opening(Source::Live) };
-    live(prepared, opening, Channel { sender, feed }, args, quiet)
+    live(prepared, opening, sender, &feed, args, quiet)
 }
 
 fn theme(args: &TuiArgs) -> Theme {
@@ -77,17 +76,12 @@ fn theme(args: &TuiArgs) -> Theme {
     Theme { color, ascii: args.ascii, truecolor, graphics: false, palette: args.theme, marker: args.marker }
 }
 
-/// What the worker tells the interface.
-struct Channel {
-    sender: Sender<Feed>,
-    feed: Receiver<Feed>,
-}
-
 /// Shows a run of this process, whose results outlive what happens to the interface.
 fn live(
     Prepared { run, recorder }: Prepared,
     opening: Opening,
-    Channel { sender, feed }: Channel,
+    sender: Sender<Feed>,
+    feed: &Receiver<Feed>,
     args: &TuiArgs,
     quiet: bool,
 ) -> Result<Exit, CliError> {
@@ -95,7 +89,7 @@ fn live(
     // The end of the plan is not the end of the run: more attacks may be added.
     let control = Arc::new(Control::open());
     let worker = start(run, recorder, sender, control.clone())?;
-    let shown = show(opening, &feed, &control);
+    let shown = show(opening, feed, &control);
     if let Err(error) = &shown {
         say(&format!("error: {}; stopping the audit", error.message(false)));
         control.stop();
@@ -114,8 +108,12 @@ fn live(
 }
 
 fn show(opening: Opening, feed: &Receiver<Feed>, control: &Control) -> Result<Ended, CliError> {
-    // A panic of the interface must not take the audit's results with it.
-    let shown = catch_unwind(AssertUnwindSafe(|| runtime::run(opening, feed, control)));
+    guarded(|| runtime::run(opening, feed, control))
+}
+
+/// A panic of the interface must not take the audit's results with it.
+fn guarded<T>(interface: impl FnOnce() -> std::io::Result<T>) -> Result<T, CliError> {
+    let shown = catch_unwind(AssertUnwindSafe(interface));
     let shown = shown.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
     shown.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))
 }
@@ -165,25 +163,20 @@ fn start(
 fn watch_training(folder: &Path, theme: Theme) -> Result<Exit, CliError> {
     if !folder.is_dir() {
         let expected = "give the --checkpoints of advmod train --measure, or the --out of advmod dynamics";
-        return Err(CliError::Runtime(format!("{}: not a folder; {expected}", folder.display())));
+        return Err(CliError::at(folder, format!("not a folder; {expected}")));
     }
     let file = folder.join(DynamicsResult::FILE);
     if file.exists() {
         read::<DynamicsResult>(&file).map_err(CliError::Runtime)?;
     }
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime::dynamics::run(folder, theme)));
-    let ended = ended.map_err(|_| CliError::Runtime("the interface broke off; please report this".to_owned()))?;
-    let signal = ended.map_err(|error| CliError::Runtime(format!("the terminal: {error}")))?;
+    let signal = guarded(|| runtime::dynamics::run(folder, theme))?;
     Ok(signal.map_or(Exit::Pass, exit_of))
 }
 
 /// Follows the journal in a folder. It may appear later, the folder may not.
 fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
     if !folder.is_dir() {
-        return Err(CliError::Runtime(format!(
-            "{}: not a folder; give one that a run writes with --out",
-            folder.display()
-        )));
+        return Err(CliError::at(folder, "not a folder; give one that a run writes with --out"));
     }
     let path = folder.join(JOURNAL_FILE);
     std::thread::spawn(move || follow::follow(&path, &sender));

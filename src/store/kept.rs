@@ -65,7 +65,6 @@ impl Kept {
         Self(kept)
     }
 
-    /// Of which samples there are pixels.
     pub fn samples(&self) -> BTreeSet<usize> {
         self.0.keys().copied().collect()
     }

@@ -14,7 +14,6 @@ pub use write::{Columns, save_adversarial, save_clean};
 /// The events of a run, one JSON object per line.
 pub const JOURNAL_FILE: &str = "run.jsonl";
 
-/// Everything that a run has found.
 pub const REPORT_FILE: &str = "report.json";
 
 /// The plan that makes the report again.

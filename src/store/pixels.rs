@@ -9,7 +9,6 @@ use safetensors::tensor::Metadata;
 
 use super::{CLEAN_FILE, PIXELS, SAMPLES, whole_file};
 
-/// One image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     /// `[channels, height, width]`; one channel or three.
@@ -23,7 +22,6 @@ pub struct Picture {
 pub enum PictureError {
     #[error("{path}: {source}")]
     Unreadable { path: String, source: io::Error },
-    /// Not written by an audit, or damaged.
     #[error("{path}: {what}; expected pixels as an audit writes them")]
     Damaged { path: String, what: String },
 }
@@ -31,7 +29,6 @@ pub enum PictureError {
 /// Most bytes of a file's header.
 const HEADER: u64 = 1 << 20;
 
-/// Most values of one image.
 const IMAGE: usize = 3 * 4096 * 4096;
 
 /// The clean image of a sample, from a run's folder; none if the run kept none of it.

@@ -14,7 +14,6 @@ pub(super) struct Paired<'a> {
     pub(super) broken: &'a [usize],
     /// Nearest clean images of each image, before and after, never its own original: at least k, and k + 1 where there is to be an interval.
     pub(super) neighbors: [&'a Neighbors; 2],
-    /// Neighbours that count.
     pub(super) k: usize,
 }
 

@@ -22,12 +22,10 @@ pub struct DetailedCurve {
     pub details: Vec<TapDetails>,
 }
 
-/// What is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurvePlan {
     /// Neighbours per sample.
     pub k: usize,
-    /// How representations are compared.
     pub similarity: Similarity,
     /// Disjoint sets wanted.
     pub repeats: usize,
@@ -35,12 +33,10 @@ pub struct CurvePlan {
     pub samples: Selection,
 }
 
-/// A curve for each combination of settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepPlan {
     /// Neighbours per sample.
     pub ks: Vec<usize>,
-    /// How representations are compared.
     pub similarities: Vec<Similarity>,
     /// Disjoint sets wanted for each of `samples`.
     pub repeats: usize,
@@ -129,7 +125,6 @@ pub fn sweep(
 pub struct Network<'a> {
     /// The embedded model where it is absent.
     pub file: Option<&'a Path>,
-    /// Seed of random weights.
     pub random_init: Option<u64>,
 }
 

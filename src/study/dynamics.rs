@@ -72,7 +72,6 @@ pub fn checkpoint(
     Ok(Checkpoint { name, sha256, accuracy: Rate::new(correct, of), curve, warnings })
 }
 
-/// The next checkpoint of a training.
 pub fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
     result.checkpoints.push(checkpoint);
     result.taps = trends(&result.checkpoints);

@@ -24,11 +24,9 @@ pub struct AttackedImages {
     pub labels: Vec<usize>,
     /// What the model says after the attack.
     pub predictions: Vec<usize>,
-    /// Whether the attack met its goal.
     pub is_broken: Vec<bool>,
 }
 
-/// The model of a stored run.
 pub struct FlowModel {
     model: Model,
     shape: [usize; 3],
@@ -160,18 +158,9 @@ fn detection(
     k: usize,
     images: &AttackedImages,
 ) -> TapDetection {
-    let mut detection = TapDetection {
-        tap,
-        auc: None,
-        auc_interval: None,
-        auc_two_sided: None,
-        clean_disagreement: None,
-        adversarial_disagreement: None,
-        reason: None,
-    };
     let [Ok(clean), Ok(adversarial)] = found else {
-        detection.reason = found.iter().find_map(|it| Some(it.as_ref().err()?.to_string()));
-        return detection;
+        let reason = found.iter().find_map(|it| Some(it.as_ref().err()?.to_string()));
+        return TapDetection { tap, reason, ..TapDetection::default() };
     };
     let broken: Vec<usize> = broken(images).collect();
     let paired = Paired {
@@ -183,16 +172,18 @@ fn detection(
         k,
     };
     let Some((auc, interval)) = paired.auc() else {
-        detection.reason = Some("the attack broke no image".to_owned());
-        return detection;
+        return TapDetection { tap, reason: Some("the attack broke no image".to_owned()), ..TapDetection::default() };
     };
     let share = |side| paired.counts(side).iter().sum::<usize>() as f64 / (k * broken.len()) as f64;
-    detection.auc = Some(auc);
-    detection.auc_interval = interval;
-    detection.auc_two_sided = Some(auc.max(1.0 - auc));
-    detection.clean_disagreement = Some(share(0));
-    detection.adversarial_disagreement = Some(share(1));
-    detection
+    TapDetection {
+        tap,
+        auc: Some(auc),
+        auc_interval: interval,
+        auc_two_sided: Some(auc.max(1.0 - auc)),
+        clean_disagreement: Some(share(0)),
+        adversarial_disagreement: Some(share(1)),
+        reason: None,
+    }
 }
 
 #[cfg(test)]

@@ -2,37 +2,27 @@
 
 use advmod_attacks::victim::Victim as _;
 
-use crate::data::{Dataset, Selection, select};
+use super::curve::CurvePlan;
+use crate::data::{Dataset, select};
 use crate::measure::ProgressOf;
 use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
-use crate::modularity::{ModularityError, SampleQ, Similarity, class_note, neighbors, sample_q};
+use crate::modularity::{ModularityError, SampleQ, class_note, neighbors, sample_q};
 use crate::stats::mean;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 
-/// How labels are compared with neighbours.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LabelPlan {
-    /// Neighbours per sample.
-    pub k: usize,
-    /// How representations are compared.
-    pub similarity: Similarity,
-    /// Which images.
-    pub samples: Selection,
-}
-
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
-/// All taps of the model count alike. `progress(done, total)` counts taps × samples.
+/// All taps of the model count alike; the plan's repeats do not matter. `progress(done, total)` counts taps × samples.
 ///
 /// # Errors
 /// One line, when data and model do not fit each other, and where a tap has no Q.
 pub fn rank(
     model: &Model,
     data: &dyn Dataset,
-    plan: &LabelPlan,
+    plan: &CurvePlan,
     progress: &mut ProgressOf<'_>,
 ) -> Result<LabelsResult, String> {
     let info = data.info();

@@ -9,23 +9,21 @@ use rand_chacha::ChaCha8Rng;
 
 use super::curve::CurvePlan;
 use crate::data::{Dataset, Selection, select};
-use crate::measure::ProgressOf;
 use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
+use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
 use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
 use crate::study::results::similarity::{Matrix, SimilarityResult};
 
-/// How CKA is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CkaPlan {
     /// Over all samples at once.
     Full,
     /// Unbiased, over random batches.
     Batches {
-        /// Samples of each.
         of: usize,
         /// Which samples come into which: batches in the order of the file would often hold a class or two each.
         seed: u64,
@@ -70,7 +68,6 @@ impl CkaPlan {
 /// Linear CKA of every two taps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cka {
-    /// The values.
     pub matrix: Matrix,
     /// Why a tap has none, not even with itself.
     pub flaws: Vec<Option<&'static str>>,
@@ -96,10 +93,9 @@ fn difference(q: &[Option<f64>]) -> Matrix {
 pub struct PairedCurve {
     /// Over one set of samples, with intervals.
     pub curve: Curve,
-    /// What a reader must know.
     pub warnings: Vec<String>,
     /// By tap; none where Q or its interval is absent.
-    replicates: Vec<Option<Jackknife>>,
+    pub(super) replicates: Vec<Option<Jackknife>>,
 }
 
 impl PairedCurve {
@@ -181,19 +177,29 @@ pub fn paired_curve(
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
-    let n = indices.len();
-    enough_for_k(n, plan.k)?;
+    enough_for_k(indices.len(), plan.k)?;
     check_labels(model, data, &indices)?;
-    let images = data.read(&indices).map_err(|error| error.to_string())?;
+    let total = (model.tap_paths().len() * indices.len()) as u64;
+    paired_curve_of(model, data, &indices, plan, seed, &mut |done| progress(done, total))
+}
+
+/// As [`paired_curve`], of images at these places in the data. `progress(done)` counts taps × samples.
+pub(super) fn paired_curve_of(
+    model: &Model,
+    data: &dyn Dataset,
+    indices: &[usize],
+    plan: &CurvePlan,
+    seed: u64,
+    progress: &mut Progress<'_>,
+) -> Result<PairedCurve, String> {
+    let images = data.read(indices).map_err(|error| error.to_string())?;
     let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
     let settings = CurveSettings { k: plan.k, similarity: plan.similarity, classes: model.info().classes as usize };
-    let places: Vec<usize> = (0..n).collect();
+    let places: Vec<usize> = (0..indices.len()).collect();
     let source = ImagePixels { images: &images, places: &places, device: model.device() };
-    let paths = model.tap_paths();
-    let total = (paths.len() * n) as u64;
-    let found = tap_neighbors(model, &source, &settings, &mut |done| progress(done, total))
-        .map_err(|error: TraceError| error.to_string())?;
-    let (curve, replicates) = curve_with_intervals(&paths, &found, &settings, &labels, &Groups::new(n, seed));
+    let found = tap_neighbors(model, &source, &settings, progress).map_err(|error: TraceError| error.to_string())?;
+    let groups = Groups::new(indices.len(), seed);
+    let (curve, replicates) = curve_with_intervals(&model.tap_paths(), &found, &settings, &labels, &groups);
     let mut warnings: Vec<String> = class_note(&labels, settings.classes, plan.k).into_iter().collect();
     warnings.extend(curve_notes(&curve));
     Ok(PairedCurve { curve, warnings, replicates })

@@ -74,7 +74,7 @@ impl Audit<'_> {
             place: attack,
         };
         let sink = std::cell::RefCell::new(&mut *self.sink);
-        let mut progress = |done| sink.borrow_mut().emit(AuditEvent::StageProgress { stage, done: done_before + done });
+        let mut progress = |done| sink.borrow_mut()(AuditEvent::StageProgress { stage, done: done_before + done });
         let mut growth = self.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
         if let Some(growth) = growth.as_mut().filter(|_| !kept.results.is_empty()) {
             let pixels = [kept.pixels.shallow_clone()];
@@ -87,13 +87,13 @@ impl Audit<'_> {
                 return ControlFlow::Break(());
             }
             let mut sink = sink.borrow_mut();
-            let flow = sink.emit(AuditEvent::BatchAttacked { attack, samples: batch.results.to_vec() });
+            let flow = sink(AuditEvent::BatchAttacked { attack, samples: batch.results.to_vec() });
             let Some(growth) = &mut growth else { return flow };
             if let Some(pictures) = pictures(attack, &batch) {
-                let _ = sink.emit(AuditEvent::Pictures(Arc::new(pictures)));
+                let _ = sink(AuditEvent::Pictures(Arc::new(pictures)));
             }
             match growth.take(&batch, correct.len()) {
-                Some(curves) if flow.is_continue() => sink.emit(AuditEvent::AttackCurvesGrew { attack, curves }),
+                Some(curves) if flow.is_continue() => sink(AuditEvent::AttackCurvesGrew { attack, curves }),
                 _ => flow,
             }
         };

@@ -25,7 +25,7 @@ impl Audit<'_> {
             let labels: Vec<usize> = places.iter().map(|&place| self.labels[place]).collect();
             let source = ImagePixels { images: &self.images, places: &places, device: self.model.device() };
             let sink = &mut *self.sink;
-            let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
+            let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
             let rival = trial.run(&source, &labels, &mut progress)?;
             if let Some(advice) = rival.and_then(|rival| rival.advice(own, given)) {
                 self.warn(&advice);
@@ -71,7 +71,7 @@ impl Audit<'_> {
         self.emit(AuditEvent::StageStarted { stage, total: everything.len() as u64 })?;
         let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
         let sink = &mut *self.sink;
-        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done });
+        let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
         let (predictions, likeliest) = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
         self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
         Ok(predictions)

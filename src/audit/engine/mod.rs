@@ -15,7 +15,7 @@ use crossbeam_channel::unbounded;
 
 use super::baseline::Baseline;
 use super::control::{Control, Next, Waiting};
-use super::event::{AuditEvent, EventSink, Outcome, Stage};
+use super::event::{AuditEvent, Outcome, Sink, Stage};
 use super::job::Job;
 use super::plan::AttackPlan;
 use super::plan_file::Again;
@@ -33,13 +33,10 @@ use crate::model::load::{ModelError, load};
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The model file.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The images.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The adversarial images cannot be written.
     #[error(transparent)]
     Write(#[from] FormatError),
     /// Model, data and device do not go together.
@@ -50,7 +47,6 @@ pub enum EngineError {
     Gate(String),
 }
 
-/// A job, and what it runs with.
 #[derive(Debug)]
 pub struct Run {
     pub job: Job,
@@ -74,11 +70,7 @@ impl From<Job> for Run {
 ///
 /// # Errors
 /// What kept the audit from going on; events that came before are valid.
-pub fn run_on_worker(
-    job: Run,
-    control: &Control,
-    take: &mut dyn FnMut(AuditEvent) -> ControlFlow<()>,
-) -> Result<(), EngineError> {
+pub fn run_on_worker(job: Run, control: &Control, take: &mut Sink<'_>) -> Result<(), EngineError> {
     let (sender, events) = unbounded::<AuditEvent>();
     // Apart from the caller's flag, which says that a user wants to stop.
     let stop = AtomicBool::new(false);
@@ -109,7 +101,7 @@ pub fn run_on_worker(
 }
 
 /// Runs a job to its end or until the sink says `Break`. Under an open control it then waits for more attacks.
-fn run(run: Run, control: &Control, sink: &mut dyn EventSink) -> Result<(), EngineError> {
+fn run(run: Run, control: &Control, sink: &mut Sink<'_>) -> Result<(), EngineError> {
     let begun = Instant::now();
     let device = run.job.device.resolve().map_err(EngineError::Unsuitable)?;
     let model = load(run.job.model.as_deref(), &run.job.load, device)?;
@@ -178,25 +170,24 @@ struct Audit<'a> {
     folder: Option<PathBuf>,
     pictures: bool,
     control: &'a Control,
-    sink: &'a mut dyn EventSink,
+    sink: &'a mut Sink<'a>,
     failures: usize,
     cancelled: bool,
 }
 
 impl Audit<'_> {
     fn warn(&mut self, message: &str) {
-        let _ = self.sink.emit(AuditEvent::Warned { message: message.to_owned() });
+        let _ = (self.sink)(AuditEvent::Warned { message: message.to_owned() });
     }
 
     fn emit(&mut self, event: AuditEvent) -> Result<(), Stop> {
-        if self.sink.emit(event).is_break() { Err(Stop::Asked) } else { Ok(()) }
+        if (self.sink)(event).is_break() { Err(Stop::Asked) } else { Ok(()) }
     }
 
     fn finish(&mut self, outcome: Outcome, error: Option<String>, worked: Duration) {
-        let _ = self.sink.emit(AuditEvent::Finished { outcome, seconds: worked.as_secs_f64(), error });
+        let _ = (self.sink)(AuditEvent::Finished { outcome, seconds: worked.as_secs_f64(), error });
     }
 
-    /// Everything that is left to do now.
     fn all(&mut self) -> Result<(), Stop> {
         if self.correct.is_none() {
             let everything: Vec<usize> = (0..self.labels.len()).collect();
@@ -231,7 +222,7 @@ impl Audit<'_> {
                 let Again { command, plan_file } = Again::of(&self.job);
                 self.emit(AuditEvent::AttacksAdded { attacks, command, plan_file })
             }
-            Err(error) => self.emit(AuditEvent::AttackRefused { error: error.to_string() }),
+            Err(error) => self.emit(AuditEvent::AttackRefused { error }),
         }
     }
 
@@ -259,7 +250,7 @@ impl Audit<'_> {
         let kept = pixels.map(|pixels| KeptPixels { pixels, device });
         let source: &dyn PixelSource = kept.as_ref().map_or(&clean, |kept| kept);
         let sink = &mut *self.sink;
-        let mut progress = |done| sink.emit(AuditEvent::StageProgress { stage, done: before + done });
+        let mut progress = |done| sink(AuditEvent::StageProgress { stage, done: before + done });
         Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
     }
 }

@@ -8,9 +8,7 @@ use advmod_attacks::victim::Victim as _;
 
 use super::{Audit, EngineError, Run};
 use crate::audit::control::{Control, Waiting};
-use crate::audit::event::{
-    AuditEvent, AuditStart, DataSummary, EventSink, LostSamples, ModelSummary, SCHEMA_VERSION, Tool,
-};
+use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
 use crate::audit::gate::check::check_classes;
 use crate::audit::job::Job;
 use crate::audit::plan_file::Again;
@@ -103,14 +101,14 @@ impl<'a> Audit<'a> {
         model: &'a Model,
         dataset: &dyn Dataset,
         control: &'a Control,
-        sink: &'a mut dyn EventSink,
+        sink: &'a mut Sink<'a>,
     ) -> Result<Self, EngineError> {
         let loaded = Loaded::read(&run.job, model, dataset)?;
         let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
         let earlier = if let Some(earlier) = run.earlier.take() {
             go_on(*earlier, &start, run.folder.as_deref(), sink)?
         } else {
-            let _ = sink.emit(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
+            let _ = sink(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
             AuditState::default()
         };
         let plan = &run.job.plan;
@@ -162,7 +160,7 @@ fn go_on(
     mut earlier: AuditState,
     now: &AuditStart,
     folder: Option<&Path>,
-    sink: &mut dyn EventSink,
+    sink: &mut Sink<'_>,
 ) -> Result<AuditState, EngineError> {
     let begun = earlier.start.as_ref().ok_or_else(|| EngineError::Unsuitable("the run has not begun".to_owned()))?;
     resume::check(begun, now).map_err(EngineError::Unsuitable)?;
@@ -175,6 +173,6 @@ fn go_on(
     });
     let resumed = AuditEvent::Resumed { lost: lost.collect() };
     earlier.apply(&resumed);
-    let _ = sink.emit(resumed);
+    let _ = sink(resumed);
     Ok(earlier)
 }

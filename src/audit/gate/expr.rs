@@ -30,15 +30,12 @@ pub struct GateExpr {
 pub struct Metric {
     /// Whether the change for the worse is meant, not the value.
     pub is_regression: bool,
-    /// What is measured.
     pub quantity: Quantity,
-    /// Of what.
     pub subject: Subject,
     /// Name or number of a class; `*` for every class.
     pub class: Option<String>,
 }
 
-/// What can be bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// Broken of attacked images.
@@ -51,10 +48,8 @@ pub enum Quantity {
     PeakQ,
 }
 
-/// Whose measurement is bounded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
-    /// The clean images.
     Clean,
     /// All attacks together, per image.
     Worst,
@@ -64,7 +59,6 @@ pub enum Subject {
     Attacks(String),
 }
 
-/// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// `<`
@@ -101,7 +95,6 @@ impl Op {
         }
     }
 
-    /// Whether the value meets the limit.
     pub fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::Less => value < limit,
@@ -303,7 +296,6 @@ fn unquoted(text: &str) -> &str {
 }
 
 impl Subject {
-    /// Whether an attack's label is meant.
     pub fn fits(&self, label: &str) -> bool {
         matches!(self, Self::Attacks(pattern) if glob::matches(pattern, label))
     }

@@ -23,7 +23,6 @@ pub struct GatePlan {
     /// Whether it fails the audit.
     #[serde(default)]
     pub severity: Severity,
-    /// Why it is there.
     pub reason: Option<String>,
     /// Where it stands, once the file is known.
     #[serde(skip)]
@@ -34,13 +33,10 @@ pub struct GatePlan {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaiverPlan {
-    /// Id of the gate.
     pub gate: String,
-    /// Why its failure is accepted.
     pub reason: String,
     /// Last day on which it is: a TOML date, or text such as `"2026-12-31"`.
     pub expires: toml::Value,
-    /// Who accepted it.
     pub owner: Option<String>,
 }
 

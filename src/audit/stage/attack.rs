@@ -29,11 +29,9 @@ use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
 use crate::model::upload::to_device;
 
-/// What is done to which samples.
 pub struct AttackJob<'a> {
     pub model: &'a Model,
     pub config: &'a AttackConfig,
-    /// The samples to attack.
     pub source: ImagePixels<'a>,
     /// What smaller sizes of the same sweep have broken.
     pub smaller: Option<&'a Broken>,
@@ -48,13 +46,10 @@ pub struct AttackJob<'a> {
     pub place: usize,
 }
 
-/// Why an attack ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The caller said so.
     #[error("stopped")]
     Stopped(Attacked),
-    /// The attack or the model.
     #[error("{0}")]
     Failed(String),
 }
@@ -65,7 +60,6 @@ impl From<TchError> for StageError {
     }
 }
 
-/// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long the batches in work may go on after a wish to stop. Docker kills a container 10 s after its SIGTERM, and GitHub's runners send
@@ -180,7 +174,6 @@ impl Shared {
 struct Done {
     batch: usize,
     outcomes: Result<Vec<Outcome>, AttackError>,
-    /// That the worker has attacked so far.
     seconds: f64,
 }
 

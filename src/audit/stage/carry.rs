@@ -16,7 +16,6 @@ pub struct Broken {
 /// One sample broken at a smaller size.
 #[derive(Debug)]
 struct Carried {
-    /// The attack that made the pixels.
     attack: usize,
     result: SampleResult,
     /// `[1, C, H, W]` on the processor.

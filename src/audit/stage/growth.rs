@@ -18,7 +18,6 @@ const FEWEST: usize = 32;
 /// A measurement waits until so many times its predecessor's duration have gone by, so that attacks keep the machine.
 const RESTRAINT: u32 = 20;
 
-/// The samples of an attack so far.
 pub struct Growth<'a> {
     model: &'a Model,
     settings: &'a CurveSettings,

@@ -7,7 +7,6 @@ pub mod curve;
 pub mod growth;
 pub mod rounded;
 
-/// What a panic says, its first line.
 pub(super) fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.and_then(|text| text.lines().next()).unwrap_or("unknown panic").to_owned()

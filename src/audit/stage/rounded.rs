@@ -11,7 +11,6 @@ use crate::measure::pixels::KeptPixels;
 use crate::model::Model;
 use crate::model::load::load;
 
-/// A run's model, loaded again.
 pub struct RoundedJudge {
     model: Model,
     shape: [usize; 3],

@@ -84,7 +84,6 @@ fn fits(model: &Model, data: &dyn Dataset) -> Result<(), String> {
     check_labels(model, data, &(0..info.n).collect::<Vec<_>>())
 }
 
-/// Says which rules are missing.
 fn stopped(exit: Exit, missing: &[String]) -> Exit {
     say(&match missing {
         [] => "interrupted: all rules are fine-tuned, not all of them trained from scratch".to_owned(),
@@ -105,7 +104,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// What the rules go by.
     fn survey(&self, work: &mut Work) -> Result<Survey, String> {
         let Self { args, model, parts, .. } = self;
         let plan = survey_plan(args, &self.rules);
@@ -119,7 +117,6 @@ impl Job<'_> {
         Ok(survey)
     }
 
-    /// A result before its first rule.
     fn begin(&self, survey: Survey) -> Result<PruneResult, String> {
         let Self { args, rules, model, whole, parts, recipes, .. } = self;
         Ok(PruneResult {

@@ -55,7 +55,6 @@ impl Models {
         Ok(())
     }
 
-    /// The file of a rule's model.
     fn file(&self, rule: Rule) -> Option<PathBuf> {
         match self {
             Self::None => None,

@@ -26,7 +26,6 @@ pub(super) fn rules(args: &PruneArgs) -> Result<Vec<Rule>, CliError> {
     Ok(rules)
 }
 
-/// What the rules go by.
 pub(super) fn survey_plan(args: &PruneArgs, rules: &[Rule]) -> SurveyPlan {
     let seed = args.run.seed.unwrap_or(0);
     SurveyPlan {
@@ -41,7 +40,6 @@ pub(super) fn survey_plan(args: &PruneArgs, rules: &[Rule]) -> SurveyPlan {
     }
 }
 
-/// How networks are trained.
 pub(super) struct Recipes {
     pub(super) tuning: TrainPlan,
     /// From fresh weights, if they are.

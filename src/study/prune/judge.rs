@@ -23,19 +23,16 @@ pub struct Trainings<'a> {
     pub device: Device,
 }
 
-/// Who follows the work.
 pub trait Follow {
     /// An event of a training of so many epochs; `Break` stops it, and all that would come after it.
     fn training(&mut self, name: &str, epochs: usize, event: &TrainEvent) -> ControlFlow<()>;
 
-    /// The result has grown.
     fn grown(&mut self, result: &PruneResult);
 
     /// Where the model of a rule goes.
     fn model_file(&self, rule: Rule) -> Option<PathBuf>;
 }
 
-/// How far the judging came.
 #[derive(Debug, Default)]
 pub struct Judgement {
     /// What went wrong with some of the rules.
@@ -143,7 +140,7 @@ impl Judge<'_> {
         let Trainings { data, tuning, device, .. } = self.trainings;
         let at_once = correct(&self.trainings, &removed.name, &removed.program, &self.untrained)?;
         let mut tell = |event| self.follow.training(&proposal.row.rule, tuning.epochs, &event);
-        let trained = fit(&removed.name, copy(&removed.program), data, tuning, device, &mut tell)?;
+        let trained = fit(&removed.name, copy(&removed.program), data, tuning, device, None, &mut tell)?;
         let tuned = trained.correct(data.test)?;
         let cost = self.tuned_alike.as_ref().and_then(|whole| drop_of(whole, &tuned));
         let judged = Judged {
@@ -171,7 +168,7 @@ impl Judge<'_> {
                 let name = self.result.rules.last().map(|row| format!("{} from scratch", row.rule)).unwrap_or_default();
                 let mut tell = |event| self.follow.training(&name, plan.epochs, &event);
                 fresh(architecture, plan.seed)
-                    .and_then(|program| fit(&removed.name, program, data, plan, device, &mut tell))
+                    .and_then(|program| fit(&removed.name, program, data, plan, device, None, &mut tell))
                     .and_then(|trained| Ok(Some(rate(&trained.correct(data.test)?))))
             }
         };
@@ -207,7 +204,6 @@ impl Judge<'_> {
         self.result.rules.push(row);
     }
 
-    /// Says what the last row lacks.
     fn lacks(&mut self, reason: String) -> ControlFlow<()> {
         if let Some(row) = self.result.rules.last_mut() {
             self.faults.push(format!("rule {}: {reason}", row.rule));
@@ -239,7 +235,7 @@ fn correct(
     untrained: &TrainPlan,
 ) -> Result<Vec<bool>, TrainError> {
     let Trainings { data, device, .. } = *trainings;
-    fit(name, copy(program), data, untrained, device, &mut |_| ControlFlow::Continue(()))?.correct(data.test)
+    fit(name, copy(program), data, untrained, device, None, &mut |_| ControlFlow::Continue(()))?.correct(data.test)
 }
 
 fn rate(correct: &[bool]) -> Rate {

@@ -5,7 +5,6 @@ use super::whole::{Whole, remove, size};
 use crate::stats::rates::Measured;
 use crate::study::results::prune::{RuleResult, Survey, UnitPoint};
 
-/// What a rule wants to keep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
     pub rule: Rule,
@@ -16,7 +15,6 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Whether nothing is taken out.
     pub(super) fn is_whole(&self) -> bool {
         self.kept.iter().all(|kept| *kept)
     }

@@ -143,7 +143,6 @@ pub fn take_out(units: &[Unit], order: &[usize], n: usize) -> Result<Vec<bool>, 
     Ok(kept)
 }
 
-/// The removable units from the back.
 pub fn last_first(units: &[Unit]) -> Vec<usize> {
     removable(units).into_iter().rev().collect()
 }

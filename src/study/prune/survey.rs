@@ -2,29 +2,22 @@
 
 use std::ops::ControlFlow;
 
-use advmod_attacks::victim::Victim as _;
-
 use super::Whole;
 use crate::data::{Dataset, Selection};
 use crate::measure::Progress;
 use crate::measure::fit::check_labels;
-use crate::measure::pixels::ImagePixels;
-use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors};
 use crate::model::Model;
-use crate::modularity::{Groups, Jackknife, class_note, curve_notes, paired_difference, t_quantile};
+use crate::modularity::{Jackknife, paired_difference, t_quantile};
 use crate::stats::rates::Measured;
 use crate::study::curve::{CurvePlan, sets};
 use crate::study::results::prune::{Survey, UnitPoint};
-use crate::study::similarity::{CkaPlan, linear_cka};
+use crate::study::similarity::{CkaPlan, PairedCurve, linear_cka, paired_curve_of};
 
-/// How it is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SurveyPlan {
-    /// Samples, k and similarity.
     pub curve: CurvePlan,
     /// Of the jackknife's groups.
     pub seed: u64,
-    /// Whether CKA is needed.
     pub cka: bool,
 }
 
@@ -91,25 +84,14 @@ fn jackknives(
     plan: &SurveyPlan,
     progress: &mut Progress<'_>,
 ) -> Result<(Vec<Jackknife>, Vec<String>), String> {
-    let CurvePlan { k, similarity, .. } = plan.curve;
-    let (taps, classes) = (model.tap_paths(), model.info().classes as usize);
-    let settings = CurveSettings { k, similarity, classes };
-    let images = data.read(set).map_err(|error| error.to_string())?;
-    let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
-    let places: Vec<usize> = (0..set.len()).collect();
-    let source = ImagePixels { images: &images, places: &places, device: model.device() };
-    let found = tap_neighbors(model, &source, &settings, progress).map_err(|error: TraceError| error.to_string())?;
-    let groups = Groups::new(set.len(), plan.seed);
-    let (curve, found) = curve_with_intervals(&taps, &found, &settings, &labels, &groups);
-    if let Some(at) = found.iter().position(Option::is_none) {
-        let reason = curve.taps[at].reason.as_deref().unwrap_or("it has no Q");
-        return Err(format!("{}: {reason}", taps[at]));
+    let PairedCurve { curve, warnings, replicates } =
+        paired_curve_of(model, data, set, &plan.curve, plan.seed, progress)?;
+    if let Some(point) = curve.taps.iter().zip(&replicates).find_map(|(tap, it)| it.is_none().then_some(tap)) {
+        return Err(format!("{}: {}", point.tap, point.reason.as_deref().unwrap_or("it has no Q")));
     }
-    let notes = class_note(&labels, classes, k).into_iter().chain(curve_notes(&curve)).collect();
-    Ok((found.into_iter().flatten().collect(), notes))
+    Ok((replicates.into_iter().flatten().collect(), warnings))
 }
 
-/// Most samples in a batch of CKA.
 const CKA_BATCH: usize = 500;
 
 /// Q of one tap − Q of another: mean over the repeats, whose sets are disjoint, so that their errors add up as squares. The interval goes so
@@ -141,6 +123,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::modularity::Groups;
 
     /// Taps of a plateau: the same true Q, and errors of which they share the most part.
     fn plateau(taps: usize, random: &mut ChaCha8Rng) -> Vec<Jackknife> {

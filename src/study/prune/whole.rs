@@ -14,7 +14,6 @@ use crate::model::weights::Transplant;
 use crate::model::zoo::{self, Architecture, Remainder, Shapes, Unit};
 use crate::study::results::prune::Size;
 
-/// A network that can be pruned.
 #[derive(Debug)]
 pub struct Whole {
     body: Body,
@@ -93,7 +92,6 @@ impl Whole {
         matches!(self.body, Body::Known(_))
     }
 
-    /// What it costs.
     pub fn cost(&self) -> Result<Size, String> {
         size(&self.program, self.size)
     }

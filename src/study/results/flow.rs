@@ -57,7 +57,7 @@ pub struct Flow {
 }
 
 /// How well neighbours tell adversarial images from clean ones at a tap.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TapDetection {
     /// Module path of the tap.
     pub tap: String,

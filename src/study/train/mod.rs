@@ -32,10 +32,8 @@ use advmod_attacks::victim::first_line;
 use batch::{Normalizer, augmented, batches};
 use sgd::Sgd;
 
-/// What happens during training.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrainEvent {
-    /// A step is done.
     Step {
         epoch: usize,
         step: usize,
@@ -45,7 +43,6 @@ pub enum TrainEvent {
         /// Share of training images classified correctly over the epoch so far (augmented, in training mode).
         accuracy: f64,
     },
-    /// An epoch is done.
     Epoch {
         epoch: usize,
         learning_rate: f64,
@@ -57,7 +54,6 @@ pub enum TrainEvent {
     },
 }
 
-/// Why training stops early.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(transparent)]
@@ -122,13 +118,12 @@ pub fn train(
     let images = parts.read()?;
     let data = parts.data(&images);
     let program = fresh(architecture, plan.seed)?;
-    let trained = fit_on(&architecture.name(), program, data, plan, device, interrupted, report)?;
+    let trained = fit(&architecture.name(), program, data, plan, device, interrupted, report)?;
     let test_accuracy = share(&trained.correct(data.test)?);
     trained.save(output, &format!("{}; test accuracy {test_accuracy:.4}", plan.recipe()))?;
     Ok(test_accuracy)
 }
 
-/// A network with its first weights.
 pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, TrainError> {
     architecture
         .build(&mut FreshWeights::new(seed))
@@ -146,23 +141,12 @@ pub struct TrainData<'a> {
     pub hashes: [&'a str; 2],
 }
 
-/// Trains a program from the weights that it has, and measures on the test images after each epoch. `name`: of its architecture.
+/// Trains a program from the weights that it has, or on from an `interrupted` training, and measures on the test images after each epoch.
+/// `name`: of its architecture.
 ///
 /// # Errors
 /// [`TrainError::Stopped`] where `report` says so; a loss or weight that is not finite; libtorch's message.
 pub fn fit<'a>(
-    name: &str,
-    program: Program,
-    data: TrainData<'a>,
-    plan: &'a TrainPlan,
-    device: Device,
-    report: &mut Report<'_>,
-) -> Result<Trained<'a>, TrainError> {
-    fit_on(name, program, data, plan, device, None, report)
-}
-
-/// As [`fit`]; goes on where an interrupted training was.
-fn fit_on<'a>(
     name: &str,
     mut program: Program,
     data: TrainData<'a>,
@@ -187,7 +171,7 @@ fn fit_on<'a>(
     let mut sgd = Sgd::new(named(network).filter(|it| it.1.requires_grad()), plan.momentum, plan.weight_decay)?;
     let mut done = 0;
     if let Some(interrupted) = interrupted {
-        interrupted.restore(named(network), sgd.buffers())?;
+        interrupted.restore(state::entries(named(network), sgd.buffers()))?;
         done = interrupted.standing.epoch;
     }
     for epoch in done + 1..=plan.epochs {
@@ -197,7 +181,7 @@ fn fit_on<'a>(
             let path = checkpoint_file(folder, epoch);
             trained.save(&path, &format!("epoch {epoch} of {}", plan.epochs))?;
             let standing = Standing::new(name, plan, epoch, test_accuracy, data.hashes);
-            state::write(folder, &standing, named(network), sgd.buffers())?;
+            state::write(folder, &standing, state::entries(named(network), sgd.buffers()))?;
         }
         let done = TrainEvent::Epoch {
             epoch,
@@ -213,7 +197,6 @@ fn fit_on<'a>(
     Ok(trained)
 }
 
-/// What an epoch has shown so far.
 #[derive(Default)]
 struct Seen {
     loss_sum: f64,

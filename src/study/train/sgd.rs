@@ -3,7 +3,6 @@
 
 use tch::{TchError, Tensor};
 
-/// A parameter and its momentum buffer.
 struct Parameter {
     name: String,
     weight: Tensor,

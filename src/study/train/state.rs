@@ -13,10 +13,8 @@ use crate::model::upload::to_device;
 /// Its name in the folder of the checkpoints. Not that of a model: `advmod dynamics` takes every model there for a checkpoint.
 const NAME: &str = "training.state";
 
-/// The key in its safetensors header.
 const KEY: &str = "advmod-training";
 
-/// Its two kinds of tensors.
 const WEIGHT: &str = "weight/";
 const MOMENTUM: &str = "momentum/";
 
@@ -35,11 +33,9 @@ pub struct Standing {
     pub images: [String; 2],
 }
 
-/// Of the layout that this version writes.
 const VERSION: u32 = 1;
 
 impl Standing {
-    /// After so many epochs.
     pub(super) fn new(name: &str, plan: &TrainPlan, epoch: usize, test_accuracy: f64, images: [&str; 2]) -> Self {
         let (architecture, images) = (name.to_owned(), images.map(str::to_owned));
         Self { version: VERSION, architecture, plan: plan.clone(), epoch, test_accuracy, images }
@@ -49,14 +45,12 @@ impl Standing {
 /// A training that was interrupted, as it lies on disk.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// How far it came.
     pub standing: Standing,
     path: PathBuf,
     tensors: BTreeMap<String, RawTensor>,
 }
 
 impl Interrupted {
-    /// Whether a folder of checkpoints has one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(NAME).exists()
     }
@@ -87,17 +81,9 @@ impl Interrupted {
         Ok(Self { standing, path, tensors: file.tensors.into_iter().collect() })
     }
 
-    /// Puts weights and momentum into their places.
-    pub(super) fn restore<'a>(
-        &self,
-        weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
-        momentum: impl Iterator<Item = (&'a str, &'a Tensor)>,
-    ) -> Result<(), TrainError> {
+    pub(super) fn restore<'a>(&self, entries: impl Iterator<Item = (String, &'a Tensor)>) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
-        let named =
-            |prefix: &'static str| move |(name, tensor): (&str, &'a Tensor)| (format!("{prefix}{name}"), tensor);
-        let all: Vec<(String, &Tensor)> = weights.map(named(WEIGHT)).chain(momentum.map(named(MOMENTUM))).collect();
-        for (name, tensor) in all {
+        for (name, tensor) in entries {
             let shape = tensor.size();
             let raw =
                 self.tensors.get(&name).filter(|raw| raw.shape.iter().map(|&it| it as i64).eq(shape.iter().copied()));
@@ -112,26 +98,27 @@ impl Interrupted {
     }
 }
 
+/// Weights and momentum, as the file calls them.
+pub(super) fn entries<'a>(
+    weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    momentum: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> impl Iterator<Item = (String, &'a Tensor)> {
+    let named = |prefix: &'static str| move |(name, tensor): (&str, &'a Tensor)| (format!("{prefix}{name}"), tensor);
+    weights.map(named(WEIGHT)).chain(momentum.map(named(MOMENTUM)))
+}
+
 /// Writes the state, whole or not at all.
 pub(super) fn write<'a>(
     folder: &Path,
     standing: &Standing,
-    weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
-    momentum: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    entries: impl Iterator<Item = (String, &'a Tensor)>,
 ) -> Result<(), TrainError> {
-    let mut tensors = Vec::new();
-    for (name, tensor) in weights {
-        tensors.push((format!("{WEIGHT}{name}"), raw(tensor)?));
-    }
-    for (name, tensor) in momentum {
-        tensors.push((format!("{MOMENTUM}{name}"), raw(tensor)?));
-    }
+    let tensors = entries.map(|(name, tensor)| Ok((name, raw(tensor)?))).collect::<Result<Vec<_>, TchError>>()?;
     let json = serde_json::to_string(standing).expect("plain data always has a JSON form");
     write_safetensors(&folder.join(NAME), &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))?;
     Ok(())
 }
 
-/// A tensor's numbers, as files hold them.
 pub(super) fn raw(tensor: &Tensor) -> Result<RawTensor, TchError> {
     let tensor = to_device(&tensor.detach(), Device::Cpu)?.f_contiguous()?;
     let values: Vec<f32> = Vec::try_from(tensor.f_view(-1)?)?;

@@ -11,7 +11,7 @@ use super::app::App;
 use super::state::attacks::{Item, Standing};
 use crate::audit::attack::ResolvedAttack;
 use crate::audit::event::Stage;
-use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
+use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::preview::Preview;
 
 /// How a parameter without a value is shown.
@@ -90,7 +90,7 @@ impl App {
     }
 
     /// What would be added with these parameters, or why it cannot be.
-    pub fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, PlanError> {
+    pub fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, String> {
         let name = self.spec(item).map_or("", |spec| spec.id).to_owned();
         let attack = AttackPlan { name, params: given.clone() };
         self.basis().preview(&attack, self.audit.start.as_ref())
@@ -158,7 +158,7 @@ impl App {
     pub fn edit_error(&self) -> Option<String> {
         let item = self.item();
         let (line, field) = (self.ui.attacks.edit.as_ref()?, self.field(item)?);
-        self.preview(item, &self.given_with(item, field, &line.text())).err().map(|error| error.to_string())
+        self.preview(item, &self.given_with(item, field, &line.text())).err()
     }
 
     /// The images that an attack works on: those that the model classifies correctly, or all while that is not known.

@@ -12,7 +12,7 @@ use super::super::state::attacks::{Item, Standing};
 use super::super::theme::{Role, Theme};
 use super::text::{clock, fit, fit_line, framed, more, padded, stack, width, wrapped};
 use crate::audit::attack::spec;
-use crate::audit::plan::{AttackPlan, AuditPlan, PlanError};
+use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::preview::Preview;
 use crate::text::shell::quoted;
 
@@ -23,7 +23,7 @@ const VALUE: usize = 16;
 struct Form {
     item: Item,
     given: toml::Table,
-    preview: Result<Preview, PlanError>,
+    preview: Result<Preview, String>,
     defaults: Option<Preview>,
 }
 
