@@ -7,12 +7,12 @@ use super::{Evidence, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::modularity::TapPoint;
-use crate::stats::rates::Distances;
-use crate::text::numbers::{count, number};
+use crate::text::numbers::{count, number, or_dash};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackStatus;
 use crate::verdict::findings::{self, FindingStatus};
 use crate::verdict::gates::Verdict;
+use crate::verdict::validity::ValidityState;
 
 /// Verdict first, then target, results, curves, limits and how to run it again.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
@@ -38,11 +38,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
             accuracy.count, accuracy.of
         )?;
     }
-    row(out, &table::HEAD.map(str::to_owned))?;
-    row(out, &table::HEAD.map(|_| "---".to_owned()))?;
-    for cells in table::rows(report) {
-        row(out, &cells)?;
-    }
+    table(out, &table::HEAD, table::rows(report));
     writeln!(
         out,
         "\nn is the number of attacked images, acc the accuracy under attack on all images. L0 (pixels changed), L2 and L∞ are means over \
@@ -76,20 +72,18 @@ fn write_gates(out: &mut String, report: &Report) -> std::fmt::Result {
     let verdict = Verdict::of(&report.gates);
     let Some(line) = verdict.line() else { return Ok(()) };
     writeln!(out, "**Result: {line}**\n")?;
-    row(out, &["gate", "limit", "measured [95 %]", "result", "why"].map(str::to_owned))?;
-    row(out, &["---"; 5].map(str::to_owned))?;
-    for gate in &verdict.gates {
+    let cells = verdict.gates.iter().map(|gate| {
         let only = if gate.gate.severity == Severity::Warning { " (warning only)" } else { "" };
         let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));
-        let cells = [
+        [
             gate.gate.id.clone(),
             gate.gate.expr.to_string(),
             gate.measured_text(),
             format!("{}{only}", gate.result.word()),
             format!("{}{reason}", gate.sentence()),
-        ];
-        row(out, &cells)?;
-    }
+        ]
+    });
+    table(out, &["gate", "limit", "measured [95 %]", "result", "why"], cells);
     writeln!(
         out,
         "\nA gate passes where the whole 95 % interval meets its limit, fails where the whole interval does not, and is inconclusive \
@@ -98,23 +92,14 @@ fn write_gates(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn write_worst_case(out: &mut String, report: &Report) -> std::fmt::Result {
-    let Some(worst) = &report.worst_case else { return Ok(()) };
+    if report.worst_case.is_none() {
+        return Ok(());
+    }
     writeln!(
         out,
         "The worst case is an attacker who tries every attack of the table and keeps what works: an image is broken if any attack met its \
-         goal.{}{}\n",
-        match report.attacks.iter().any(|attack| attack.attack.is_targeted()) {
-            true => {
-                " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
-            }
-            false => "",
-        },
-        match worst.status {
-            AttackStatus::Complete => "",
-            AttackStatus::Incomplete => " Attacks are missing, so its success is a lower bound.",
-            AttackStatus::Failed =>
-                " An attack failed, so its success is a lower bound and its accuracy an upper bound.",
-        }
+         goal.{}\n",
+        table::worst_note(report)
     )
 }
 
@@ -129,25 +114,15 @@ fn write_sweeps(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     for sweep in &report.sweeps {
         writeln!(out, "{} ({}, {}):\n", escape(&sweep.attack), sweep.norm.sign(), escape(&sweep.goal.to_string()))?;
-        row(out, &["ε", "as number", "attack", "success % [95 %]", "n", "carried"].map(str::to_owned))?;
-        row(out, &["---"; 6].map(str::to_owned))?;
-        for point in &sweep.points {
-            let success = table::point_success(point);
+        let rows = sweep.points.iter().map(|point| {
+            let (eps, value) = (point.eps.to_string(), format!("{:.5}", point.eps_value));
             let (n, carried) = (point.success_rate.of.to_string(), point.carried.to_string());
-            let value = format!("{:.5}", point.eps_value);
-            row(out, &[point.eps.to_string(), value, point.label.clone(), success, n, carried])?;
-        }
+            [eps, value, point.label.clone(), table::point_success(point), n, carried]
+        });
+        table(out, &["ε", "as number", "attack", "success % [95 %]", "n", "carried"], rows);
         writeln!(out)?;
     }
     Ok(())
-}
-
-/// Mean, median and largest, or a dash.
-fn summed_up(values: Option<&Distances>, digits: usize) -> String {
-    values.map_or_else(
-        || "–".to_owned(),
-        |it| format!("{:.digits$} / {:.digits$} / {:.digits$}", it.mean, it.median, it.max),
-    )
 }
 
 fn write_costs(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -157,22 +132,18 @@ fn write_costs(out: &mut String, report: &Report) -> std::fmt::Result {
          forward passes until the goal was first met, over the m broken images where the attack knows.\n"
     )?;
     let head = ["attack", "L0 (pixels)", "L2", "L∞", "forwards", "backwards", "forwards to success (m)"];
-    row(out, &head.map(str::to_owned))?;
-    row(out, &head.map(|_| "---".to_owned()))?;
-    for attack in &report.attacks {
-        let known = attack.samples.iter().filter(|sample| sample.forwards_to_success.is_some()).count();
-        let to_success = attack.forwards_to_success.as_ref();
-        let cells = [
+    let rows = report.attacks.iter().map(|attack| {
+        [
             attack.attack.label.clone(),
-            summed_up(attack.l0.as_ref(), 0),
-            summed_up(attack.l2.as_ref(), 3),
-            summed_up(attack.linf.as_ref(), 4),
+            table::spread(attack.l0.as_ref(), 0, " / "),
+            table::spread(attack.l2.as_ref(), 3, " / "),
+            table::spread(attack.linf.as_ref(), 4, " / "),
             count(attack.forwards.map(|it| it.mean)),
             count(attack.backwards.map(|it| it.mean)),
-            to_success.map_or_else(|| "–".to_owned(), |it| format!("{} ({known})", count(Some(it.mean)))),
-        ];
-        row(out, &cells)?;
-    }
+            table::to_success(attack),
+        ]
+    });
+    table(out, &head, rows);
     writeln!(out)
 }
 
@@ -204,15 +175,13 @@ fn write_curves(out: &mut String, report: &Report) -> std::fmt::Result {
     if columns.is_empty() {
         writeln!(out, "None was measured.\n")?;
     } else {
-        row(out, &head)?;
-        row(out, &vec!["---".to_owned(); head.len()])?;
-        for (index, tap) in report.taps.iter().enumerate() {
+        let rows = report.taps.iter().enumerate().map(|(index, tap)| {
             let cells = columns.iter().map(|column| column.get(index).cloned().unwrap_or_default());
-            row(out, &std::iter::once(escape(tap)).chain(cells).collect::<Vec<_>>())?;
-        }
+            std::iter::once(escape(tap)).chain(cells).collect::<Vec<_>>()
+        });
+        table(out, &head, rows);
         writeln!(out)?;
     }
-
     Ok(())
 }
 
@@ -222,13 +191,12 @@ fn write_findings(out: &mut String, report: &Report) -> std::fmt::Result {
         return Ok(());
     }
     writeln!(out, "## Findings\n\n{}\n", findings::RULE)?;
-    row(out, &["id", "severity", "status", "finding", "evidence"].map(str::to_owned))?;
-    row(out, &["---"; 5].map(str::to_owned))?;
-    for it in findings {
+    let rows = findings.iter().map(|it| {
         let status = if it.status == FindingStatus::Waived { "waived" } else { "open" };
-        let evidence = it.evidence.join(" ");
-        row(out, &[it.id.clone(), it.severity.word().to_owned(), status.to_owned(), it.title.clone(), evidence])?;
-    }
+        let (severity, evidence) = (it.severity.word().to_owned(), it.evidence.join(" "));
+        [it.id.clone(), severity, status.to_owned(), it.title.clone(), evidence]
+    });
+    table(out, &["id", "severity", "status", "finding", "evidence"], rows);
     writeln!(
         out,
         "\nWhat each maps to (MITRE ATLAS, NIST AI 100-2, OWASP, CWE), and how to test it again, is in report.html.\n"
@@ -248,15 +216,13 @@ fn write_classes(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     let labels = report.attacks.iter().map(|attack| attack.attack.label.clone());
     let head: Vec<String> = ["class".to_owned(), "clean acc".to_owned()].into_iter().chain(labels).collect();
-    row(out, &head)?;
-    row(out, &vec!["---".to_owned(); head.len()])?;
-    for class in report.classes.iter().take(CLASSES) {
+    let rows = report.classes.iter().take(CLASSES).map(|class| {
         let name = class.name.as_ref().map_or(String::new(), |name| format!(" {name}"));
         let rates = std::iter::once(class.clean).chain(class.success.iter().copied().map(Some));
-        let cells = rates.map(|rate| rate.map_or_else(|| "–".to_owned(), |rate| table::rate(&rate)));
-        let cells: Vec<String> = std::iter::once(format!("{}{name}", class.class)).chain(cells).collect();
-        row(out, &cells)?;
-    }
+        let cells = rates.map(|rate| or_dash(rate.as_ref(), table::rate));
+        std::iter::once(format!("{}{name}", class.class)).chain(cells).collect::<Vec<_>>()
+    });
+    table(out, &head, rows);
     if report.classes.len() > CLASSES {
         writeln!(out, "\n{} more classes are in report.json.", report.classes.len() - CLASSES)?;
     }
@@ -276,11 +242,7 @@ fn write_changes(out: &mut String, report: &Report) -> std::fmt::Result {
         escape(&changes.model_sha256),
         if changes.same_samples { "the same" } else { "other" }
     )?;
-    row(out, &CHANGE_HEAD.map(str::to_owned))?;
-    row(out, &CHANGE_HEAD.map(|_| "---".to_owned()))?;
-    for change in &changes.changes {
-        row(out, &change_row(change))?;
-    }
+    table(out, &CHANGE_HEAD, changes.changes.iter().map(change_row));
     writeln!(out)
 }
 
@@ -290,18 +252,14 @@ fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
         "## Attack validity\n\nAn attack that is too weak says nothing about the model. After Carlini et al., \
          [arXiv:1902.06705](https://arxiv.org/abs/1902.06705).\n"
     )?;
-    row(out, &["check", "result", "found"].map(str::to_owned))?;
-    row(out, &["---"; 3].map(str::to_owned))?;
-    for check in &report.validity.checks {
-        row(out, &[check.check.clone(), check.state.word().to_owned(), check.found.clone()])?;
-    }
-    if !report.validity.attacks.is_empty() {
+    let row = |name: &str, state: ValidityState, found: &str| [name, state.word(), found].map(str::to_owned);
+    let validity = &report.validity;
+    let checks = validity.checks.iter().map(|it| row(&it.check, it.state, &it.found));
+    table(out, &["check", "result", "found"], checks);
+    if !validity.attacks.is_empty() {
         writeln!(out)?;
-        row(out, &["attack alone", "result", "found"].map(str::to_owned))?;
-        row(out, &["---"; 3].map(str::to_owned))?;
-    }
-    for it in &report.validity.attacks {
-        row(out, &[it.attack.clone(), it.state.word().to_owned(), it.found.clone()])?;
+        let alone = validity.attacks.iter().map(|it| row(&it.attack, it.state, &it.found));
+        table(out, &["attack alone", "result", "found"], alone);
     }
     writeln!(out)
 }
@@ -314,7 +272,6 @@ fn write_warnings(out: &mut String, report: &Report) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-
     Ok(())
 }
 
@@ -369,8 +326,13 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
     }
 }
 
-fn row(out: &mut String, cells: &[String]) -> std::fmt::Result {
-    writeln!(out, "| {} |", cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join(" | "))
+fn table<R: AsRef<[String]>>(out: &mut String, head: &[impl AsRef<str>], rows: impl IntoIterator<Item = R>) {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    out.push_str(&line(head.iter().map(|cell| escape(cell.as_ref())).collect()));
+    out.push_str(&line(vec!["---".to_owned(); head.len()]));
+    for row in rows {
+        out.push_str(&line(row.as_ref().iter().map(|cell| escape(cell)).collect()));
+    }
 }
 
 fn plain(point: &TapPoint) -> String {

@@ -1,8 +1,8 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
 use super::verdict;
-use crate::stats::rates::Rate;
-use crate::text::numbers::{count, number, percent};
+use crate::stats::rates::{Distances, Rate};
+use crate::text::numbers::{count, number, or_dash, percent};
 use crate::text::table::aligned;
 use crate::verdict::Report;
 use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
@@ -54,7 +54,7 @@ pub fn rows(report: &Report) -> Vec<[String; 12]> {
 fn attack_row(attack: &AttackResult) -> [String; 12] {
     let [q, tap] = peak(attack.adversarial_peak.as_ref());
     let rate = &attack.success_rate;
-    let drop = attack.peak_drop.map_or_else(dash, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));
+    let drop = or_dash(attack.peak_drop, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));
     let failed = attack.status == AttackStatus::Failed;
     [
         attack.attack.label.clone(),
@@ -81,7 +81,7 @@ fn dash() -> String {
 }
 
 fn peak(peak: Option<&PeakResult>) -> [String; 2] {
-    [number(peak.map(|it| it.q), 3), peak.map_or_else(dash, |it| it.tap.clone())]
+    [number(peak.map(|it| it.q), 3), or_dash(peak, |it| it.tap.clone())]
 }
 
 /// A success rate with its interval, marked where samples are missing.
@@ -92,10 +92,37 @@ fn success(status: AttackStatus, rate: &Rate) -> String {
 
 /// A rate in percent with its interval.
 pub(super) fn rate(rate: &Rate) -> String {
-    match rate.value {
-        Some(_) => format!("{} [{:.1}, {:.1}]", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high),
-        None => dash(),
-    }
+    let interval = |_| format!("{} [{:.1}, {:.1}]", percent(rate.value), 100.0 * rate.low, 100.0 * rate.high);
+    or_dash(rate.value, interval)
+}
+
+/// Mean, median and largest, or a dash.
+pub(super) fn spread(values: Option<&Distances>, digits: usize, separator: &str) -> String {
+    or_dash(values, |it| [it.mean, it.median, it.max].map(|it| format!("{it:.digits$}")).join(separator))
+}
+
+/// Forwards until the goal was first met, and of how many images that is known.
+pub(super) fn to_success(attack: &AttackResult) -> String {
+    let known = attack.samples.iter().filter(|sample| sample.forwards_to_success.is_some()).count();
+    or_dash(attack.forwards_to_success.as_ref(), |it| format!("{} ({known})", count(Some(it.mean))))
+}
+
+/// What the worst case's numbers count, and what they bound.
+pub(super) fn worst_note(report: &Report) -> String {
+    let targeted = match report.attacks.iter().any(|it| it.attack.is_targeted()) {
+        true => {
+            " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
+        }
+        false => "",
+    };
+    let bound = match report.worst_case.as_ref().map(|it| it.status) {
+        Some(AttackStatus::Incomplete) => " Attacks are missing, so its success is a lower bound.",
+        Some(AttackStatus::Failed) => {
+            " An attack failed, so its success is a lower bound and its accuracy an upper bound."
+        }
+        _ => "",
+    };
+    format!("{targeted}{bound}")
 }
 
 /// Success of a sweep's attack at one size, as in the table.

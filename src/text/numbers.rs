@@ -13,9 +13,14 @@ pub fn thousands(number: u64, separator: char) -> String {
     text
 }
 
+/// What there is, or a dash.
+pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "–".to_owned(), show)
+}
+
 /// A number for people: so many digits, or a dash.
 pub fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+    or_dash(value, |value| format!("{value:.digits$}"))
 }
 
 /// A mean count for people: a digit after the point only where it tells something.
@@ -25,10 +30,10 @@ pub fn count(value: Option<f64>) -> String {
 
 /// A share in percent with one digit and the sign, or a dash.
 pub fn share(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+    or_dash(value, |value| format!("{:.1} %", 100.0 * value))
 }
 
 /// A share in percent with one digit, or a dash.
 pub fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value))
+    or_dash(value, |value| format!("{:.1}", 100.0 * value))
 }

@@ -2,76 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
 use super::text::clip;
 use crate::stats::{finite_range, round_step};
 use crate::text::names::tail;
-
-/// A chart; panels stand below each other over the same x axis.
-#[derive(Debug, Serialize)]
-pub(in crate::report) struct Chart {
-    width: f64,
-    height: f64,
-    /// What it shows, for those who do not see it.
-    label: String,
-    panels: Vec<Panel>,
-    ticks: Vec<Tick>,
-    /// Where the names of the ticks stand.
-    base: f64,
-    /// Whether these names are turned.
-    is_turned: bool,
-}
-
-/// One frame with its own y axis.
-#[derive(Debug, Serialize)]
-pub(in crate::report) struct Panel {
-    title: String,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    levels: Vec<Tick>,
-    /// The line of zero, where it is inside.
-    zero: Option<f64>,
-    bands: Vec<Path>,
-    lines: Vec<Path>,
-    marks: Vec<Mark>,
-    bars: Vec<Bar>,
-}
-
-/// A name on an axis.
-#[derive(Debug, Serialize)]
-pub(in crate::report) struct Tick {
-    at: f64,
-    text: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Path {
-    d: String,
-    class: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct Mark {
-    x: f64,
-    y: f64,
-    class: &'static str,
-    /// Whether it is set off from the others.
-    is_peak: bool,
-}
-
-/// From zero, with an interval.
-#[derive(Debug, Serialize)]
-struct Bar {
-    x: f64,
-    width: f64,
-    top: f64,
-    height: f64,
-    low: f64,
-    high: f64,
-}
 
 /// A value with its interval, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,8 +96,8 @@ fn ruler((low, high): (f64, f64)) -> (f64, f64, f64) {
     ((low / step).floor() * step, (high / step).ceil() * step, step)
 }
 
-/// Lays panels out over an axis.
-pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Chart {
+/// Panels below each other over the same x axis; `label` says what they show, for those who do not see it.
+pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Value {
     let places = axis.places();
     let mut top = 18.0;
     let mut panels = Vec::with_capacity(plots.len());
@@ -170,6 +105,7 @@ pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>
         panels.push(panel(plot, top, &places));
         top += plot.height + 26.0;
     }
+    // Where the names of the ticks stand; those of taps are turned.
     let base = top - 26.0;
     let is_turned = matches!(axis, Axis::Names(_));
     let room = if is_turned { 66.0 } else { 22.0 };
@@ -179,11 +115,11 @@ pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>
         (false, _) => 40.0,
     };
     let ticks = ticks(axis, &places, apart);
-    Chart { width: WIDTH, height: base + room, label, panels, ticks, base, is_turned }
+    context! { width => WIDTH, height => base + room, label, panels, ticks, base, is_turned }
 }
 
 /// Names with enough room between them; the last one always.
-fn ticks(axis: &Axis<'_>, places: &[f64], room: f64) -> Vec<Tick> {
+fn ticks(axis: &Axis<'_>, places: &[f64], room: f64) -> Value {
     let mut chosen: Vec<usize> = Vec::new();
     for (at, x) in places.iter().enumerate() {
         if chosen.last().is_none_or(|last| x - places[*last] >= room) {
@@ -198,10 +134,11 @@ fn ticks(axis: &Axis<'_>, places: &[f64], room: f64) -> Vec<Tick> {
         }
         chosen.push(end);
     }
-    chosen.into_iter().map(|at| Tick { at: round(places[at]), text: axis.text(at) }).collect()
+    chosen.into_iter().map(|at| context! { at => round(places[at]), text => axis.text(at) }).collect()
 }
 
-fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Panel {
+/// One frame with its own y axis.
+fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Value {
     let bottom = top + plot.height;
     let (low, high, step) = ruler(plot.range);
     let y = |value: f64| round(bottom - (value.clamp(low, high) - low) / (high - low) * plot.height);
@@ -215,48 +152,38 @@ fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Panel {
             // No minus before a zero that rounding left.
             format!("{:.digits$}", if value.abs() < step / 2.0 { 0.0 } else { value }).replace('-', "−")
         };
-        Tick { at: y(value), text }
+        context! { at => y(value), text }
     };
-    let mut panel = Panel {
-        title: plot.title.to_owned(),
-        left: LEFT,
-        right: WIDTH - RIGHT,
-        top,
-        bottom,
-        levels: (0..=count).map(level).collect(),
-        zero: (low < 0.0 && 0.0 < high).then(|| y(0.0)),
-        bands: Vec::new(),
-        lines: Vec::new(),
-        marks: Vec::new(),
-        bars: Vec::new(),
-    };
+    let (mut lines, mut bars) = (Vec::new(), Vec::new());
     match &plot.content {
-        Content::Lines(series) => {
-            for line in series {
-                draw(&mut panel, line, places, &y);
-            }
-        }
+        Content::Lines(series) => lines.extend(series.iter().map(|line| draw(line, places, &y))),
         Content::Bars(points) => {
             let width = (0.62 * (WIDTH - LEFT - RIGHT - 20.0) / places.len().max(1) as f64).clamp(1.0, 18.0);
-            for (x, point) in places.iter().zip(*points) {
-                let Some(point) = point else { continue };
-                let (from, to) = (y(0.0), y(point.value));
-                let (low, high) = point.interval.unwrap_or((point.value, point.value));
-                panel.bars.push(Bar {
-                    x: round(*x),
-                    width: round(width),
-                    top: from.min(to),
-                    height: round((from - to).abs()),
-                    low: y(low),
-                    high: y(high),
-                });
-            }
+            let bar = |(x, point): (&f64, &Option<Point>)| {
+                let Point { value, interval } = (*point)?;
+                let (from, to) = (y(0.0), y(value));
+                let (low, high) = interval.unwrap_or((value, value));
+                let (top, height) = (from.min(to), round((from - to).abs()));
+                Some(context! { x => round(*x), width => round(width), top, height, low => y(low), high => y(high) })
+            };
+            bars.extend(places.iter().zip(*points).filter_map(bar));
         }
     }
-    panel
+    context! {
+        title => plot.title,
+        left => LEFT,
+        right => WIDTH - RIGHT,
+        top,
+        bottom,
+        levels => (0..=count).map(level).collect::<Value>(),
+        zero => (low < 0.0 && 0.0 < high).then(|| y(0.0)),
+        lines,
+        bars,
+    }
 }
 
-fn draw(panel: &mut Panel, line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) -> f64) {
+/// A line with its band and marks.
+fn draw(line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) -> f64) -> Value {
     let points: Vec<Option<(f64, Point)>> =
         places.iter().zip(line.points).map(|(x, point)| point.map(|it| (round(*x), it))).collect();
     let (mut path, mut band) = (String::new(), String::new());
@@ -271,17 +198,12 @@ fn draw(panel: &mut Panel, line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) ->
             band.push('Z');
         }
     }
-    if !band.is_empty() {
-        panel.bands.push(Path { d: band, class: line.class });
-    }
-    panel.lines.push(Path { d: path, class: line.class });
     let is_crowded = line.points.len() > CROWDED || line.class == "null";
-    for (at, (x, point)) in points.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))) {
-        let is_peak = line.peak == Some(at);
-        if !is_crowded || is_peak {
-            panel.marks.push(Mark { x, y: y(point.value), class: line.class, is_peak });
-        }
-    }
+    let mark = |(at, point): (usize, &Option<(f64, Point)>)| {
+        let ((x, point), is_peak) = ((*point)?, line.peak == Some(at));
+        (!is_crowded || is_peak).then(|| context! { x, y => y(point.value), is_peak })
+    };
+    context! { class => line.class, path, band, marks => points.iter().enumerate().filter_map(mark).collect::<Value>() }
 }
 
 fn push_line(path: &mut String, points: impl Iterator<Item = (f64, f64)>) {
@@ -299,6 +221,14 @@ fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
 
+    /// What stands there, by keys and places in lists.
+    fn at_path(value: &Value, path: &[&str]) -> Value {
+        path.iter().fold(value.clone(), |value, key| match key.parse::<usize>() {
+            Ok(at) => value.get_item(&Value::from(at)).unwrap(),
+            Err(_) => value.get_attr(key).unwrap(),
+        })
+    }
+
     fn plot(points: &[Option<Point>], range: (f64, f64)) -> Plot<'_> {
         let series = Series { class: "clean", points, peak: Some(0) };
         Plot { title: "Q", height: 100.0, range, is_share: false, content: Content::Lines(vec![series]) }
@@ -310,11 +240,12 @@ mod tests {
         let points = [at(0.1), at(0.2), None, at(0.3), at(0.4)];
         let names: Vec<String> = (0..5).map(|it| format!("tap{it}")).collect();
         let chart = chart(String::new(), &Axis::Names(&names), &[plot(&points, (0.0, 0.5))]);
-        let panel = &chart.panels[0];
-        assert_eq!(panel.lines[0].d.matches('M').count(), 2);
-        assert_eq!(panel.bands[0].d.matches('Z').count(), 2);
-        assert_eq!(panel.marks.len(), 4);
-        assert!(panel.marks[0].is_peak && chart.ticks.len() == 5);
+        let line = at_path(&chart, &["panels", "0", "lines", "0"]);
+        assert_eq!(at_path(&line, &["path"]).to_string().matches('M').count(), 2);
+        assert_eq!(at_path(&line, &["band"]).to_string().matches('Z').count(), 2);
+        assert_eq!(at_path(&line, &["marks"]).len(), Some(4));
+        assert!(at_path(&line, &["marks", "0", "is_peak"]).is_true());
+        assert_eq!(at_path(&chart, &["ticks"]).len(), Some(5));
     }
 
     #[test]
@@ -323,8 +254,11 @@ mod tests {
         for (names, points) in [(vec!["a".to_owned()], &far[..]), (Vec::new(), &[][..])] {
             for range in [(0.0, 0.0), (0.0, 1.0), bounds(std::iter::empty())] {
                 let chart = chart(String::new(), &Axis::Names(&names), &[plot(points, range)]);
-                assert!(chart.panels[0].marks.iter().all(|it| it.y.is_finite() && it.x.is_finite()));
-                assert!(chart.panels[0].levels.len() < 12);
+                for mark in at_path(&chart, &["panels", "0", "lines", "0", "marks"]).try_iter().unwrap() {
+                    let place = ["x", "y"].map(|key| f64::try_from(at_path(&mark, &[key])).unwrap());
+                    assert!(place.iter().all(|it| it.is_finite()));
+                }
+                assert!(at_path(&chart, &["panels", "0", "levels"]).len().unwrap() < 12);
             }
         }
         let numbers = [(0.0, "0".to_owned()), (0.0, "0".to_owned())];
@@ -336,7 +270,9 @@ mod tests {
         let names: Vec<String> = (0..150).map(|it| format!("layer{it}")).collect();
         let points = vec![Some(Point { value: 0.2, interval: None }); 150];
         let chart = chart(String::new(), &Axis::Names(&names), &[plot(&points, (0.0, 0.5))]);
-        assert!(chart.ticks.len() < 15 && chart.ticks.last().unwrap().text == "layer149");
-        assert_eq!(chart.panels[0].marks.len(), 1);
+        let ticks: Vec<Value> = at_path(&chart, &["ticks"]).try_iter().unwrap().collect();
+        assert!(ticks.len() < 15);
+        assert_eq!(at_path(ticks.last().unwrap(), &["text"]).as_str(), Some("layer149"));
+        assert_eq!(at_path(&chart, &["panels", "0", "lines", "0", "marks"]).len(), Some(1));
     }
 }

@@ -1,44 +1,20 @@
 //! Class by class: a table whose colours say where the model breaks.
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
-use super::text::{self, name};
+use super::text::name;
 use crate::stats::rates::Rate;
 use crate::verdict::Report;
-
-#[derive(Debug, Serialize)]
-pub(super) struct Classes {
-    attacks: Vec<String>,
-    rows: Vec<Row>,
-    further: Vec<Row>,
-    note: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    class: String,
-    clean: Cell,
-    worst: Cell,
-    attacks: Vec<Cell>,
-}
+use crate::verdict::classes::ClassResult;
 
 /// A share with the strength of its colour.
-#[derive(Clone, Debug, Serialize)]
-struct Cell {
-    text: String,
-    detail: String,
-    heat: u32,
-}
-
-impl Cell {
-    fn new(rate: Option<&Rate>, is_bad: bool) -> Self {
-        let value = rate.and_then(|it| it.value);
-        let bad = value.map_or(0.0, |it| if is_bad { it } else { 1.0 - it });
-        Self {
-            text: value.map_or_else(|| "–".to_owned(), |it| format!("{:.0} %", 100.0 * it)),
-            detail: rate.filter(|it| it.of > 0).map_or(String::new(), |it| format!("{} of {}", it.count, it.of)),
-            heat: (100.0 * bad).round() as u32,
-        }
+fn cell(rate: Option<&Rate>, is_bad: bool) -> Value {
+    let value = rate.and_then(|it| it.value);
+    let bad = value.map_or(0.0, |it| if is_bad { it } else { 1.0 - it });
+    context! {
+        text => value.map_or_else(|| "–".to_owned(), |it| format!("{:.0} %", 100.0 * it)),
+        detail => rate.filter(|it| it.of > 0).map_or(String::new(), |it| format!("{} of {}", it.count, it.of)),
+        heat => (100.0 * bad).round() as u32,
     }
 }
 
@@ -49,18 +25,18 @@ const MOST: usize = 200;
 
 const ATTACKS: usize = 30;
 
-pub(super) fn classes(report: &Report) -> Option<Classes> {
+pub(super) fn classes(report: &Report) -> Option<Value> {
     if report.classes.is_empty() {
         return None;
     }
-    let row = |it: &crate::verdict::classes::ClassResult| Row {
-        class: match &it.name {
+    let row = |it: &ClassResult| {
+        let class = match &it.name {
             Some(class_name) => format!("{} {}", it.class, name(class_name)),
             None => it.class.to_string(),
-        },
-        clean: Cell::new(it.clean.as_ref(), false),
-        worst: Cell::new(Some(&it.worst_case), true),
-        attacks: it.success.iter().take(ATTACKS).map(|it| Cell::new(Some(it), true)).collect(),
+        };
+        let (clean, worst) = (cell(it.clean.as_ref(), false), cell(Some(&it.worst_case), true));
+        let attacks: Value = it.success.iter().take(ATTACKS).map(|it| cell(Some(it), true)).collect();
+        context! { class, clean, worst, attacks }
     };
     let mut all: Vec<_> = report.classes.iter().collect();
     let n = all.len();
@@ -75,8 +51,8 @@ pub(super) fn classes(report: &Report) -> Option<Classes> {
     if report.attacks.len() > ATTACKS {
         note.extend([" The first ", &ATTACKS.to_string(), " attacks have columns."]);
     }
-    let mut rows: Vec<Row> = all.into_iter().take(MOST).map(row).collect();
+    let mut rows: Vec<Value> = all.into_iter().take(MOST).map(row).collect();
     let further = rows.split_off(rows.len().min(OPEN));
-    let attacks = report.attacks.iter().take(ATTACKS).map(|it| text::name(&it.attack.label)).collect();
-    Some(Classes { attacks, rows, further, note })
+    let attacks: Value = report.attacks.iter().take(ATTACKS).map(|it| name(&it.attack.label)).collect();
+    Some(context! { attacks, rows, further, note })
 }

@@ -1,41 +1,20 @@
 //! Where the network loses the classes, and how success grows with ε.
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
-use super::super::table::point_success;
-use super::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
+use super::chart::{Axis, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
 use crate::modularity::{Curve, Interval, TapPoint};
+use crate::report::table::point_success;
+use crate::text::numbers::{number, or_dash};
 use crate::verdict::Report;
+use crate::verdict::across::{Sweep, SweepPoint};
 use crate::verdict::facts::{AttackResult, AttackStatus, shown_label};
-
-#[derive(Debug, Serialize)]
-pub(super) struct Modularity {
-    intro: String,
-    clean: Option<Figure>,
-    /// Attack by attack: success, largest drop, its tap, peak drop.
-    summary: Vec<[String; 5]>,
-    figures: Vec<Figure>,
-    /// More of them, out of the way.
-    further: Vec<Figure>,
-    /// Attacks without curves, and why.
-    missing: Vec<String>,
-}
-
-/// A chart, its sentence and its numbers.
-#[derive(Debug, Serialize)]
-struct Figure {
-    title: String,
-    chart: Chart,
-    sentence: String,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
 
 /// How many attacks' figures are open.
 const OPEN: usize = 9;
 
-pub(super) fn modularity(report: &Report) -> Modularity {
+pub(super) fn modularity(report: &Report) -> Value {
     let intro = format!(
         "Each sample is joined to its {} nearest by {} similarity of their representations at a tap. Q is the modularity of that graph under \
          the true labels: near 0 where neighbours do not share a class more often than chance, higher the better the classes keep apart. \
@@ -49,26 +28,20 @@ pub(super) fn modularity(report: &Report) -> Modularity {
     );
     let taps: Vec<String> = report.taps.iter().map(|tap| name(tap)).collect();
     let (range, drops) = (range(report), drops(report));
-    let mut figures: Vec<Figure> =
+    let mut figures: Vec<Value> =
         report.attacks.iter().filter_map(|attack| attack_figure(attack, &taps, range, drops)).collect();
-    let without_curve = |it: &AttackResult| name(&shown_label(&report.attacks, &it.attack));
     let further = figures.split_off(figures.len().min(OPEN));
-    let without = report.attacks.iter().filter(|it| it.curves.is_none());
-    Modularity {
+    let missing = |it: &AttackResult| {
+        let why = if it.status == AttackStatus::Failed { "it failed" } else { "it did not come that far" };
+        format!("{}: no curves, {why}.", name(&shown_label(&report.attacks, &it.attack)))
+    };
+    context! {
         intro,
-        clean: report.clean.curves.as_ref().map(|curves| clean_figure(report, &curves.true_labels, &taps, range)),
-        summary: report.attacks.iter().filter_map(|attack| summary(report, attack)).collect(),
         figures,
         further,
-        missing: without
-            .map(|it| {
-                let why = match it.status {
-                    AttackStatus::Failed => "it failed",
-                    _ => "it did not come that far",
-                };
-                format!("{}: no curves, {why}.", without_curve(it))
-            })
-            .collect(),
+        clean => report.clean.curves.as_ref().map(|curves| clean_figure(report, &curves.true_labels, &taps, range)),
+        summary => report.attacks.iter().filter_map(|attack| summary(report, attack)).collect::<Value>(),
+        missing => report.attacks.iter().filter(|it| it.curves.is_none()).map(missing).collect::<Value>(),
     }
 }
 
@@ -107,10 +80,10 @@ fn cell(point: Option<&TapPoint>) -> String {
 }
 
 fn plain(value: Option<f64>) -> String {
-    signed(&crate::text::numbers::number(value, 3))
+    signed(&number(value, 3))
 }
 
-fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f64)) -> Figure {
+fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f64)) -> Value {
     let clean = points(curve);
     let null: Vec<Option<Point>> =
         curve.taps.iter().map(|it| it.null.map(|value| Point { value, interval: None })).collect();
@@ -132,22 +105,19 @@ fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f6
     let predicted = report.clean.curves.as_ref().map(|it| &it.predicted_labels.taps);
     let rows = curve.taps.iter().zip(taps).enumerate().map(|(at, (it, tap))| {
         let predicted = predicted.and_then(|taps| taps.get(at));
-        vec![tap.clone(), cell(Some(it)), plain(predicted.and_then(|it| it.q)), plain(it.null)]
+        [tap.clone(), cell(Some(it)), plain(predicted.and_then(|it| it.q)), plain(it.null)]
     });
-    Figure {
-        title: format!("All clean images, N = {}", curve.n),
-        chart: chart(
-            format!("Line chart of modularity Q over the taps. {sentence}"),
-            &Axis::Names(&distinct(taps)),
-            &[plot],
-        ),
-        head: vec!["tap", "Q, true labels", "Q, predicted labels", "Q by chance"],
-        rows: rows.collect(),
+    let alternative = format!("Line chart of modularity Q over the taps. {sentence}");
+    context! {
+        title => format!("All clean images, N = {}", curve.n),
+        chart => chart(alternative, &Axis::Names(&distinct(taps)), &[plot]),
+        head => ["tap", "Q, true labels", "Q, predicted labels", "Q by chance"],
+        rows => rows.collect::<Value>(),
         sentence,
     }
 }
 
-fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop_range: (f64, f64)) -> Option<Figure> {
+fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop_range: (f64, f64)) -> Option<Value> {
     let curves = attack.curves.as_ref()?;
     let (clean, adversarial) = (points(&curves.clean), points(&curves.adversarial));
     let drop = |it: &Option<Interval>| it.map(|it| Point { value: it.estimate, interval: Some((it.low, it.high)) });
@@ -164,23 +134,23 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
     let sentence = sentence(attack, taps);
     let rows = taps.iter().enumerate().map(|(at, tap)| {
         let drop = curves.drops.get(at).copied().flatten();
-        vec![
+        [
             tap.clone(),
             cell(curves.clean.taps.get(at)),
             cell(curves.adversarial.taps.get(at)),
             plain(curves.adversarial_predicted.taps.get(at).and_then(|it| it.q)),
-            drop.map_or_else(|| "–".to_owned(), |it| text::interval(&it)),
+            or_dash(drop.as_ref(), text::interval),
         ]
     });
     let label = name(&attack.attack.label);
     let alternative = format!(
         "Line chart of modularity Q over the taps for {label}, clean and attacked, with bars of the drop below. {sentence}"
     );
-    Some(Figure {
-        title: format!("{label}, {}, N = {}", text::clip(&attack.attack.summary(), 60), curves.clean.n),
-        chart: chart(alternative, &Axis::Names(&distinct(taps)), &plots),
-        head: vec!["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
-        rows: rows.collect(),
+    Some(context! {
+        title => format!("{label}, {}, N = {}", text::clip(&attack.attack.summary(), 60), curves.clean.n),
+        chart => chart(alternative, &Axis::Names(&distinct(taps)), &plots),
+        head => ["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
+        rows => rows.collect::<Value>(),
         sentence,
     })
 }
@@ -191,13 +161,13 @@ fn largest_drop(attack: &AttackResult) -> Option<(usize, Interval)> {
     drops.reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best })
 }
 
+/// Success, largest drop, its tap, peak drop.
 fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
     attack.curves.as_ref()?;
-    let (tap, drop) = largest_drop(attack).map_or_else(
-        || ("–".to_owned(), "–".to_owned()),
-        |(at, it)| (report.taps.get(at).map_or_else(|| "–".to_owned(), |tap| name(tap)), text::interval(&it)),
-    );
-    let peak = attack.peak_drop.map_or_else(|| "–".to_owned(), |it| text::interval(&it));
+    let largest = largest_drop(attack);
+    let drop = or_dash(largest, |(_, it)| text::interval(&it));
+    let tap = or_dash(largest.and_then(|(at, _)| report.taps.get(at)), |tap| name(tap));
+    let peak = or_dash(attack.peak_drop.as_ref(), text::interval);
     Some([name(&shown_label(&report.attacks, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
 }
 
@@ -234,54 +204,29 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     parts.join(" ")
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct SweepView {
-    title: String,
-    chart: Option<Chart>,
-    rows: Vec<[String; 6]>,
-}
-
-pub(super) fn sweeps(report: &Report) -> Vec<SweepView> {
-    let view = |sweep: &crate::verdict::across::Sweep| {
+pub(super) fn sweeps(report: &Report) -> Value {
+    let view = |sweep: &Sweep| {
         let title = format!("{}, {}, {}", name(&sweep.attack), sweep.norm.sign(), sweep.goal);
         let numbers: Vec<(f64, String)> = sweep.points.iter().map(|it| (it.eps_value, it.eps.to_string())).collect();
-        let points: Vec<Option<Point>> = sweep
-            .points
-            .iter()
-            .map(|it| {
-                let rate = &it.success_rate;
-                Some(Point { value: rate.value?, interval: Some((rate.low, rate.high)) })
-            })
-            .collect();
-        let rows = sweep.points.iter().map(|it| {
-            [
-                it.eps.to_string(),
-                format!("{:.5}", it.eps_value),
-                name(&it.label),
-                point_success(it),
-                it.success_rate.of.to_string(),
-                it.carried.to_string(),
-            ]
-        });
-        let series = Series { class: "adv", points: &points, peak: None };
-        let plot = Plot {
-            title: "success",
-            height: 150.0,
-            range: (0.0, 1.0),
-            is_share: true,
-            content: Content::Lines(vec![series]),
+        let point = |it: &SweepPoint| {
+            let rate = &it.success_rate;
+            Some(Point { value: rate.value?, interval: Some((rate.low, rate.high)) })
         };
-        let told: Vec<String> = sweep
-            .points
-            .iter()
-            .filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, it.eps)))
-            .collect();
-        let label = format!("Line chart of the success rate over ε for {title}: {}.", told.join(", "));
-        SweepView {
-            chart: points.iter().any(Option::is_some).then(|| chart(label, &Axis::Numbers(&numbers), &[plot])),
-            rows: rows.collect(),
-            title,
-        }
+        let points: Vec<Option<Point>> = sweep.points.iter().map(point).collect();
+        let rows = sweep.points.iter().map(|it| {
+            let (eps, value) = (it.eps.to_string(), format!("{:.5}", it.eps_value));
+            let (n, carried) = (it.success_rate.of.to_string(), it.carried.to_string());
+            [eps, value, name(&it.label), point_success(it), n, carried]
+        });
+        let content = Content::Lines(vec![Series { class: "adv", points: &points, peak: None }]);
+        let plot = Plot { title: "success", height: 150.0, range: (0.0, 1.0), is_share: true, content };
+        let told =
+            sweep.points.iter().filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, it.eps)));
+        let told = told.collect::<Vec<_>>().join(", ");
+        let label = format!("Line chart of the success rate over ε for {title}: {told}.");
+        let has_points = points.iter().any(Option::is_some);
+        let chart = has_points.then(|| chart(label, &Axis::Numbers(&numbers), &[plot]));
+        context! { title, chart, rows => rows.collect::<Value>() }
     };
     report.sweeps.iter().map(view).collect()
 }

@@ -13,16 +13,11 @@ mod verdict;
 
 use data_encoding::BASE64;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::Evidence;
 use crate::text::names;
 use crate::verdict::Report;
-use page::Page;
-
-/// Makes a data URI of a PNG.
-type Encode = fn(&[u8]) -> Value;
 
 /// Every template, by the name under which others include it. The ending decides how text is escaped.
 const TEMPLATES: [(&str, &str); 8] = [
@@ -42,15 +37,15 @@ const STYLE: &str = include_str!("templates/style.css");
 const CURVE_STYLE: &str = include_str!("templates/curves.css");
 
 pub(super) fn render(report: &Report, evidence: &Evidence) -> Vec<u8> {
-    fill("page.html", &Page::new(report, evidence, data_uri), STYLE)
+    fill("page.html", &page::page(report, evidence), STYLE)
 }
 
 /// The page of clean curves.
-pub(super) fn curve_page(page: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn curve_page(page: &Value) -> Vec<u8> {
     fill("curves.html", page, &format!("{STYLE}\n{CURVE_STYLE}"))
 }
 
-fn fill(template: &str, page: &impl serde::Serialize, style: &str) -> Vec<u8> {
+fn fill(template: &str, page: &Value, style: &str) -> Vec<u8> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -64,8 +59,7 @@ fn fill(template: &str, page: &impl serde::Serialize, style: &str) -> Vec<u8> {
     for (name, source) in TEMPLATES {
         environment.add_template(name, source).expect("the templates are part of the program, and tested");
     }
-    let context =
-        minijinja::context! { page => Value::from(Serde(page)), style => Value::from_safe_string(style.to_owned()) };
+    let context = context! { page => page, style => Value::from_safe_string(style.to_owned()) };
     let template = environment.get_template(template).expect("it was added");
     template.render(context).expect("the templates are part of the program, and tested").into_bytes()
 }

@@ -1,67 +1,32 @@
 //! Images before and after, and what changed.
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
 use super::super::evidence::{Chosen, EACH, Evidence, Pair};
-use super::Encode;
+use super::data_uri;
 use super::text::{clip, name};
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
 use crate::verdict::Report;
 use crate::verdict::facts::{AttackResult, shown_label};
 
-#[derive(Debug, Serialize)]
-pub(super) struct Samples {
-    attacks: Vec<Group>,
-    note: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Group {
-    label: String,
-    kinds: Vec<Kind>,
-}
-
-#[derive(Debug, Serialize)]
-struct Kind {
-    title: &'static str,
-    triplets: Vec<Triplet>,
-}
-
-#[derive(Debug, Serialize)]
-struct Triplet {
-    sample: usize,
-    index: Option<usize>,
-    is_broken: bool,
-    truth: String,
-    clean: String,
-    adversarial: String,
-    target: Option<String>,
-    distances: String,
-    images: [minijinja::Value; 3],
-    /// What was done to the change so that it shows.
-    amplified: String,
-    width: usize,
-    height: usize,
-}
-
-pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> Samples {
+pub(super) fn samples(report: &Report, evidence: &Evidence) -> Value {
     let mut groups = Vec::new();
     for (place, attack) in report.attacks.iter().enumerate() {
-        let of = |chosen: Chosen| -> Vec<Triplet> {
-            let pairs = evidence.pairs.iter().filter(|it| it.attack == place && it.chosen == chosen);
-            pairs.filter_map(|pair| triplet(report, attack, pair, encode)).collect()
-        };
         let kinds = [
             ("Smallest change", Chosen::SmallestChange),
             ("Drawn from the broken", Chosen::Broken),
             ("Drawn from those that held", Chosen::Held),
             ("Drawn from all attacked", Chosen::Drawn),
         ];
-        let kinds = kinds.map(|(title, chosen)| Kind { title, triplets: of(chosen) });
-        let kinds: Vec<Kind> = kinds.into_iter().filter(|it| !it.triplets.is_empty()).collect();
+        let kind = |(title, chosen): (&str, Chosen)| {
+            let pairs = evidence.pairs.iter().filter(|it| it.attack == place && it.chosen == chosen);
+            let triplets: Vec<Value> = pairs.filter_map(|pair| triplet(report, attack, pair)).collect();
+            (!triplets.is_empty()).then(|| context! { title, triplets })
+        };
+        let kinds: Vec<Value> = kinds.into_iter().filter_map(kind).collect();
         if !kinds.is_empty() {
-            groups.push(Group { label: name(&shown_label(&report.attacks, &attack.attack)), kinds });
+            groups.push(context! { label => name(&shown_label(&report.attacks, &attack.attack)), kinds });
         }
     }
     let mut notes = Vec::new();
@@ -76,10 +41,10 @@ pub(super) fn samples(report: &Report, evidence: &Evidence, encode: Encode) -> S
             "To keep this file small, fewer than {EACH} of a kind are shown, or not all attacks have images."
         ));
     }
-    Samples { attacks: groups, note: notes.join(" ") }
+    context! { attacks => groups, note => notes.join(" ") }
 }
 
-fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) -> Option<Triplet> {
+fn triplet(report: &Report, attack: &AttackResult, pair: &Pair) -> Option<Value> {
     let result = attack.samples.iter().find(|it| it.sample == pair.sample)?;
     let class = |class: u32| match report.data.classes.get(class as usize) {
         Some(class_name) => clip(class_name, 40),
@@ -91,23 +56,22 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair, encode: Encode) 
         p.map_or_else(|| class(it), |p| format!("{} {:.1}\u{a0}%", class(it), 100.0 * p))
     };
     let (difference, amplified) = difference(&pair.clean, &pair.adversarial);
-    let images =
-        [&pair.clean, &pair.adversarial, &difference].map(|picture| picture.png().ok().map(|png| encode(&png)));
-    let [Some(clean_image), Some(adversarial_image), Some(difference_image)] = images else { return None };
+    let pictures = [&pair.clean, &pair.adversarial, &difference].into_iter();
+    let images: Vec<Value> = pictures.map(|picture| Some(data_uri(&picture.png().ok()?))).collect::<Option<_>>()?;
     let truth = report.data.labels.get(pair.sample).copied();
-    Some(Triplet {
-        sample: pair.sample,
-        index: report.data.indices.get(pair.sample).copied(),
-        is_broken: result.success,
-        truth: truth.map_or_else(|| "–".to_owned(), class),
-        clean: with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample)),
-        adversarial: with(Some(result.prediction), Some(&result.likeliest)),
-        target: result.target.map(class),
-        distances: format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),
-        images: [clean_image, adversarial_image, difference_image],
+    Some(context! {
+        images,
         amplified,
-        width: pair.clean.shape[2],
-        height: pair.clean.shape[1],
+        sample => pair.sample,
+        index => report.data.indices.get(pair.sample).copied(),
+        is_broken => result.success,
+        truth => truth.map_or_else(|| "–".to_owned(), class),
+        clean => with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample)),
+        adversarial => with(Some(result.prediction), Some(&result.likeliest)),
+        target => result.target.map(class),
+        distances => format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),
+        width => pair.clean.shape[2],
+        height => pair.clean.shape[1],
     })
 }
 

@@ -1,8 +1,8 @@
 //! Names and numbers as a reader sees them.
 
 use crate::modularity::Interval;
-use crate::stats::rates::{Distances, Rate};
-use crate::text::numbers::thousands;
+use crate::stats::rates::Rate;
+use crate::text::numbers::{or_dash, thousands};
 
 /// Longest name that is written out in a table.
 pub(super) const NAME: usize = 80;
@@ -38,10 +38,8 @@ pub(in crate::report) fn name(text: &str) -> String {
 
 /// `93.5 % [90.1, 95.8]`, or a dash; lines break between the two only.
 pub(super) fn rate(rate: &Rate) -> String {
-    match rate.value {
-        Some(value) => format!("{:.1}\u{a0}% [{:.1},\u{a0}{:.1}]", 100.0 * value, 100.0 * rate.low, 100.0 * rate.high),
-        None => "–".to_owned(),
-    }
+    let [low, high] = [rate.low, rate.high].map(|it| 100.0 * it);
+    or_dash(rate.value, |value| format!("{:.1}\u{a0}% [{low:.1},\u{a0}{high:.1}]", 100.0 * value))
 }
 
 /// `0.153 [0.120, 0.186]`.
@@ -52,14 +50,6 @@ pub(super) fn interval(it: &Interval) -> String {
 /// With a minus sign as wide as a digit.
 pub(in crate::report) fn signed(text: &str) -> String {
     text.replace('-', "−")
-}
-
-/// `0.91 · 0.88 · 1.40`: mean, median, largest.
-pub(super) fn spread(values: Option<&Distances>, digits: usize) -> String {
-    values.map_or_else(
-        || "–".to_owned(),
-        |it| format!("{:.digits$} · {:.digits$} · {:.digits$}", it.mean, it.median, it.max),
-    )
 }
 
 /// `1 234 567`, with narrow spaces.

@@ -1,6 +1,6 @@
 //! How the audit came out, in one word, one sentence and a few figures.
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
 use super::text::{self, clip, name};
 use crate::audit::event::Outcome;
@@ -15,69 +15,21 @@ use crate::verdict::findings::strongest;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
 use crate::verdict::validity::ValidityVerdict;
 
-/// The head of the page.
-#[derive(Debug, Serialize)]
-pub(super) struct Overall {
-    /// `PASS`, `FAIL`, `INCONCLUSIVE`, or that there were no gates.
-    word: &'static str,
-    class: &'static str,
-    sentence: String,
-    /// Why the word is not what the gates alone say.
-    notes: Vec<String>,
-    figures: Vec<Figure>,
-    /// What was attacked, in three lines.
-    attacked: [String; 3],
-    validity: &'static str,
-    validity_sentence: String,
-    gates: Vec<GateRow>,
-    findings: String,
-}
-
-/// A number that stands for itself.
-#[derive(Debug, Serialize)]
-struct Figure {
-    name: String,
-    value: String,
-    interval: String,
-}
-
-#[derive(Debug, Serialize)]
-struct GateRow {
-    id: String,
-    limit: String,
-    measured: String,
-    word: &'static str,
-    class: &'static str,
-    is_warning: bool,
-    why: String,
-    reason: Option<String>,
-    place: Option<String>,
-    waiver: Option<WaiverView>,
-}
-
-#[derive(Debug, Serialize)]
-struct WaiverView {
-    reason: String,
-    expires: String,
-    owner: String,
-    is_expired: bool,
-}
-
-/// Of a report in which so many findings are of medium severity or more.
-pub(super) fn overall(report: &Report, grave: usize) -> Overall {
+/// The head of the page, of a report in which so many findings are of medium severity or more.
+pub(super) fn overall(report: &Report, grave: usize) -> Value {
     let verdict = Verdict::of(&report.gates);
     let (word, class, notes) = word(report, &verdict);
-    Overall {
+    context! {
         word,
         class,
-        sentence: sentence(report, &verdict),
         notes,
-        figures: figures(report),
-        attacked: attacked(report),
-        validity: report.validity.verdict.word(),
-        validity_sentence: validity_sentence(report),
-        gates: verdict.gates.iter().map(gate_row).collect(),
-        findings: match grave {
+        sentence => sentence(report, &verdict),
+        figures => figures(report),
+        attacked => attacked(report),
+        validity => report.validity.verdict.word(),
+        validity_sentence => validity_sentence(report),
+        gates => verdict.gates.iter().map(gate_row).collect::<Value>(),
+        findings => match grave {
             0 => "no finding of medium or high severity".to_owned(),
             1 => "1 finding of medium or high severity".to_owned(),
             n => format!("{n} findings of medium or high severity"),
@@ -85,6 +37,7 @@ pub(super) fn overall(report: &Report, grave: usize) -> Overall {
     }
 }
 
+/// `PASS`, `FAIL`, `INCONCLUSIVE`, or that there were no gates; its look; and why it is not what the gates alone say.
 fn word(report: &Report, verdict: &Verdict) -> (&'static str, &'static str, Vec<String>) {
     let mut notes = Vec::new();
     match report.outcome {
@@ -155,14 +108,15 @@ fn headline(report: &Report) -> String {
     if parts.is_empty() { " No image was attacked.".to_owned() } else { parts.concat() }
 }
 
-fn figures(report: &Report) -> Vec<Figure> {
+/// Numbers that stand for themselves.
+fn figures(report: &Report) -> Vec<Value> {
     let figure = |name: String, rate: Option<&Rate>| {
         let interval = rate.filter(|it| it.of > 0).map_or_else(
             || "not measured".to_owned(),
             |it| format!("[{:.1}, {:.1}] · {} of {}", 100.0 * it.low, 100.0 * it.high, it.count, it.of),
         );
         let value = rate.and_then(|it| it.value).map_or_else(|| "–".to_owned(), |it| format!("{:.1} %", 100.0 * it));
-        Figure { name, value, interval }
+        context! { name, value, interval }
     };
     let mut figures = vec![figure("Clean accuracy".to_owned(), report.clean.accuracy.as_ref())];
     let Some(strongest) = strongest(&report.facts()).or(report.attacks.first()) else { return figures };
@@ -180,6 +134,7 @@ fn figures(report: &Report) -> Vec<Figure> {
     figures
 }
 
+/// What was attacked, in three lines.
 fn attacked(report: &Report) -> [String; 3] {
     let (model, data) = (&report.model, &report.data);
     let split = data.split.as_ref().map_or(String::new(), |split| format!(" {}", name(split)));
@@ -221,29 +176,32 @@ fn validity_sentence(report: &Report) -> String {
     format!("{meaning} Checks: {}.", check_counts(&report.validity))
 }
 
-fn gate_row(it: &GateResult) -> GateRow {
+fn gate_row(it: &GateResult) -> Value {
     let class = match it.result {
         GateState::Pass => "pass",
         GateState::Waived => "waived",
         GateState::Pending | GateState::Inconclusive => "unclear",
         GateState::Fail => "fail",
     };
-    GateRow {
-        id: name(&it.gate.id),
-        limit: clip(&it.gate.expr.to_string(), 200),
-        measured: clip(&it.measured_text(), 200),
-        word: it.result.word(),
+    let waiver = it.gate.waiver.as_ref().map(|waiver| {
+        context! {
+            reason => clip(&waiver.reason, text::SENTENCE),
+            expires => waiver.expires.to_string(),
+            owner => waiver.owner.as_ref().map_or("nobody named".to_owned(), |owner| clip(owner, 200)),
+            is_expired => it.waiver_expired,
+        }
+    });
+    context! {
         class,
-        is_warning: it.gate.severity == Severity::Warning,
-        why: clip(&it.sentence(), text::SENTENCE),
-        reason: it.gate.reason.as_ref().map(|reason| clip(reason, text::SENTENCE)),
-        place: it.gate.place.as_ref().map(|it| format!("{}:{}", clip(&it.file, 200), it.line)),
-        waiver: it.gate.waiver.as_ref().map(|waiver| WaiverView {
-            reason: clip(&waiver.reason, text::SENTENCE),
-            expires: waiver.expires.to_string(),
-            owner: waiver.owner.as_ref().map_or("nobody named".to_owned(), |owner| clip(owner, 200)),
-            is_expired: it.waiver_expired,
-        }),
+        waiver,
+        id => name(&it.gate.id),
+        limit => clip(&it.gate.expr.to_string(), 200),
+        measured => clip(&it.measured_text(), 200),
+        word => it.result.word(),
+        is_warning => it.gate.severity == Severity::Warning,
+        why => clip(&it.sentence(), text::SENTENCE),
+        reason => it.gate.reason.as_ref().map(|reason| clip(reason, text::SENTENCE)),
+        place => it.gate.place.as_ref().map(|it| format!("{}:{}", clip(&it.file, 200), it.line)),
     }
 }
 
@@ -264,7 +222,8 @@ mod tests {
 
     #[test]
     fn the_word_is_what_the_exit_code_says() {
-        let word = |report: &Report| overall(report, 0).word;
+        let part = |report: &Report, key: &str| overall(report, 0).get_attr(key).unwrap();
+        let word = |report: &Report| part(report, "word").to_string();
         let (good, bad) = ("[[gate]]\nexpr = 'accuracy.clean >= 0.1'\n", "[[gate]]\nexpr = 'asr.pgd <= 0.01'\n");
         let waived = format!("{bad}id = 'g'\n[[waiver]]\ngate = 'g'\nreason = 'r'\nexpires = '2030-01-01'\n");
         assert_eq!([with(""), with(good), with(bad)].map(|it| word(&it)), ["NO GATES", "PASS", "FAIL"]);
@@ -275,8 +234,9 @@ mod tests {
             report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
             assert_eq!(word(&report), expected);
         }
-        let row = &overall(&report, 0).gates[0];
-        assert_eq!((row.class, row.waiver.as_ref().unwrap().expires.as_str()), ("waived", "2030-01-01"));
+        let row = part(&report, "gates").get_item_by_index(0).unwrap();
+        let expires = row.get_attr("waiver").unwrap().get_attr("expires").unwrap();
+        assert_eq!([row.get_attr("class").unwrap(), expires].map(String::from), ["waived", "2030-01-01"]);
         report.validity.verdict = ValidityVerdict::Invalid;
         assert_eq!(word(&report), "INCONCLUSIVE");
         let mut report = with(good);
@@ -291,7 +251,7 @@ mod tests {
     fn the_sentence_has_the_worst_case() {
         let report = with("");
         let worst = report.worst_case.as_ref().unwrap().success_rate;
-        let sentence = overall(&report, 0).sentence;
+        let sentence = overall(&report, 0).get_attr("sentence").unwrap().to_string();
         assert!(sentence.starts_with("No gates were set"), "{sentence}");
         assert!(sentence.contains(&format!("together break {} of {} attacked", worst.count, worst.of)), "{sentence}");
         assert!(sentence.contains("(L∞ ε 8/255) breaks "), "{sentence}");

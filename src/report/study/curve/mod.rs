@@ -27,5 +27,5 @@ impl StudyReport for CurveResult {
 }
 
 fn page_of(result: &CurveResult) -> Vec<u8> {
-    curve_page(&page::CurvePage::new(result))
+    curve_page(&page::page(result))
 }

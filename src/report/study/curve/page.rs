@@ -1,80 +1,14 @@
 //! The page of clean curves: what it says, before it is laid out.
 
-use serde::Serialize;
+use minijinja::{Value, context};
 
 use super::picture::groups;
 use crate::modularity::{ClassQ, TapDetails, TapPoint};
-use crate::report::html::chart::{Axis, Chart, Content, Plot, Point, Series, bounds, chart};
-use crate::report::html::page::Fact;
+use crate::report::html::chart::{Axis, Content, Plot, Point, Series, bounds, chart};
+use crate::report::html::page::fact;
 use crate::report::html::text::{SENTENCE, clip, distinct, name, signed};
 use crate::study::results::curve::{CurveResult, ModelCurve};
 use crate::text::numbers::{self, number};
-
-/// Everything.
-#[derive(Debug, Serialize)]
-pub(super) struct CurvePage {
-    title: String,
-    subtitle: String,
-    figures: Vec<Drawn>,
-    /// What a curve is, and where it begins, peaks and ends.
-    summary: Vec<[String; 5]>,
-    left_out: usize,
-    tables: Vec<Table>,
-    classes: Vec<ClassPanel>,
-    hubs: Vec<Drawn>,
-    warnings: Vec<String>,
-    command: String,
-    facts: Vec<Fact>,
-    tool: String,
-}
-
-/// A chart and what its lines are.
-#[derive(Debug, Serialize)]
-struct Drawn {
-    title: String,
-    chart: Chart,
-    legend: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize)]
-struct Entry {
-    class: &'static str,
-    name: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Table {
-    title: String,
-    /// Random weights are there to compare with.
-    is_open: bool,
-    head: [&'static str; 12],
-    rows: Vec<[String; 12]>,
-}
-
-/// Separation of classes at taps, as a table whose colours say where it is small.
-#[derive(Debug, Serialize)]
-struct ClassPanel {
-    title: String,
-    is_open: bool,
-    taps: Vec<String>,
-    rows: Vec<ClassRow>,
-    note: String,
-}
-
-#[derive(Debug, Serialize)]
-struct ClassRow {
-    name: String,
-    cells: Vec<Cell>,
-    /// At the last tap.
-    share: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Cell {
-    text: String,
-    /// From 0 to 100.
-    heat: u32,
-}
 
 /// Looks of a chart's lines; so many stand in one chart.
 const LOOKS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
@@ -86,22 +20,20 @@ const MOST: usize = 12;
 const CLASSES: usize = 30;
 const TAPS: usize = 12;
 
-impl CurvePage {
-    pub(super) fn new(CurveResult { advmod, libtorch, command, curves, warnings }: &CurveResult) -> Self {
-        Self {
-            title: title(curves),
-            subtitle: subtitle(curves),
-            figures: figures(curves, "Q", &[Measure { title: "Q", height: 220.0, is_share: false, value: q }], true),
-            summary: curves.iter().take(MOST).map(summary).collect(),
-            left_out: curves.len().saturating_sub(MOST),
-            tables: curves.iter().map(table).collect(),
-            classes: curves.iter().take(MOST).map(classes).collect(),
-            hubs: figures(curves, "neighbours", &HUBS, false),
-            warnings: warnings.iter().map(|it| clip(it, SENTENCE)).collect(),
-            command: command.clone(),
-            facts: facts(curves, advmod, libtorch),
-            tool: format!("advmod {advmod}"),
-        }
+pub(super) fn page(CurveResult { advmod, libtorch, command, curves, warnings }: &CurveResult) -> Value {
+    context! {
+        title => title(curves),
+        subtitle => subtitle(curves),
+        figures => figures(curves, "Q", &[Measure { title: "Q", height: 220.0, is_share: false, value: q }], true),
+        summary => curves.iter().take(MOST).map(summary).collect::<Value>(),
+        left_out => curves.len().saturating_sub(MOST),
+        tables => curves.iter().map(table).collect::<Value>(),
+        classes => curves.iter().take(MOST).map(classes).collect::<Value>(),
+        hubs => figures(curves, "neighbours", &HUBS, false),
+        warnings => warnings.iter().map(|it| clip(it, SENTENCE)).collect::<Value>(),
+        command,
+        facts => facts(curves, advmod, libtorch),
+        tool => format!("advmod {advmod}"),
     }
 }
 
@@ -134,14 +66,14 @@ fn sets(curves: &[ModelCurve]) -> usize {
 }
 
 /// A value per tap.
-type Value = fn(&ModelCurve, usize) -> Option<Point>;
+type TapValue = fn(&ModelCurve, usize) -> Option<Point>;
 
 /// A panel of a chart.
 struct Measure {
     title: &'static str,
     height: f64,
     is_share: bool,
-    value: Value,
+    value: TapValue,
 }
 
 const HUBS: [Measure; 3] = [
@@ -170,7 +102,7 @@ fn null(it: &ModelCurve, at: usize) -> Option<Point> {
 }
 
 /// A chart for every group of curves, with a panel for each measure over the same taps.
-fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bool) -> Vec<Drawn> {
+fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bool) -> Vec<Value> {
     // One scale for all charts, so that they can be compared.
     let range = |measure: &Measure| {
         let values = curves.iter().flat_map(|it| (0..it.curve.taps.len()).map(move |at| (measure.value)(it, at)));
@@ -181,7 +113,7 @@ fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bo
     let ranges: Vec<(f64, f64)> = measures.iter().map(range).collect();
     let draw = |title: &str, lines: &[(String, &ModelCurve)]| {
         let paths: Vec<String> = lines[0].1.curve.taps.iter().map(|tap| name(&tap.tap)).collect();
-        let of = |value: Value| -> Vec<Vec<Option<Point>>> {
+        let of = |value: TapValue| -> Vec<Vec<Option<Point>>> {
             lines.iter().map(|(_, it)| (0..paths.len()).map(|at| value(it, at)).collect()).collect()
         };
         let nulls = if has_null { of(null) } else { Vec::new() };
@@ -201,25 +133,16 @@ fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bo
                 }
             })
             .collect();
-        let legend = lines.iter().zip(LOOKS).map(|((line, it), class)| {
-            let line = if line.is_empty() { file_name(it) } else { name(line) };
-            Entry { class, name: line }
-        });
-        let null = has_null.then(|| Entry { class: "null", name: "by chance".to_owned() });
         let names: Vec<String> =
             lines.iter().map(|(line, it)| if line.is_empty() { file_name(it) } else { name(line) }).collect();
-        Drawn {
-            title: name(title),
-            chart: chart(
-                format!(
-                    "Line chart of {what} over the taps for {}; the numbers are in the tables.",
-                    clip(&names.join("; "), 300)
-                ),
-                &Axis::Names(&distinct(&paths)),
-                &plots,
-            ),
-            legend: legend.chain(null).collect(),
-        }
+        let label = format!(
+            "Line chart of {what} over the taps for {}; the numbers are in the tables.",
+            clip(&names.join("; "), 300)
+        );
+        let own = names.into_iter().zip(LOOKS).map(|(name, class)| context! { class, name });
+        let null = has_null.then(|| context! { class => "null", name => "by chance" });
+        let chart = chart(label, &Axis::Names(&distinct(&paths)), &plots);
+        context! { title => name(title), chart, legend => own.chain(null).collect::<Value>() }
     };
     let groups = groups(curves);
     groups.iter().flat_map(|group| group.lines.chunks(LOOKS.len()).map(|lines| draw(&group.title, lines))).collect()
@@ -237,7 +160,7 @@ fn summary(it: &ModelCurve) -> [String; 5] {
     [clip(&it.heading(), 200), shown(known().next()), shown(peak), z, shown(known().next_back())]
 }
 
-fn table(it: &ModelCurve) -> Table {
+fn table(it: &ModelCurve) -> Value {
     let number = |value: Option<f64>, digits: usize| signed(&number(value, digits));
     let share = |value: Option<f64>| numbers::share(value).replace(' ', "\u{a0}");
     let rows = it.curve.taps.iter().zip(&it.details).map(|(point, details)| {
@@ -273,10 +196,13 @@ fn table(it: &ModelCurve) -> Table {
         "never chosen",
         "weakest (separation)",
     ];
-    Table { title: clip(&it.heading(), 200), is_open: it.random_init.is_none(), head, rows: rows.collect() }
+    // Random weights are there to compare with.
+    let is_open = it.random_init.is_none();
+    context! { title => clip(&it.heading(), 200), is_open, head, rows => rows.collect::<Value>() }
 }
 
-fn classes(it: &ModelCurve) -> ClassPanel {
+/// Separation of classes at taps, as a table whose colours say where it is small.
+fn classes(it: &ModelCurve) -> Value {
     let n = it.details.len();
     let taps: Vec<usize> = match n {
         0..=TAPS => (0..n).collect(),
@@ -288,16 +214,11 @@ fn classes(it: &ModelCurve) -> ClassPanel {
         let cell = |&tap: &usize| {
             let found = it.details[tap].classes.iter().find(|it| it.class == class.class);
             let separation = found.and_then(|it| it.separation);
-            Cell {
-                text: signed(&number(separation, 2)),
-                heat: separation.map_or(0, |it| (100.0 * (1.0 - it).clamp(0.0, 1.0)).round() as u32),
-            }
+            let heat = separation.map_or(0, |it| (100.0 * (1.0 - it).clamp(0.0, 1.0)).round() as u32);
+            context! { text => signed(&number(separation, 2)), heat }
         };
-        ClassRow {
-            name: name(&it.class_name(class.class)),
-            cells: taps.iter().map(cell).collect(),
-            share: signed(&format!("{:.4}", class.q)),
-        }
+        let (name, share) = (name(&it.class_name(class.class)), signed(&format!("{:.4}", class.q)));
+        context! { name, cells => taps.iter().map(cell).collect::<Value>(), share }
     };
     let paths: Vec<String> = it.details.iter().map(|tap| name(&tap.tap)).collect();
     let names = distinct(&paths);
@@ -308,25 +229,25 @@ fn classes(it: &ModelCurve) -> ClassPanel {
     if n > TAPS {
         note.push(format!("{TAPS} of {n} taps; classes.csv has all."));
     }
-    ClassPanel {
-        title: clip(&it.heading(), 200),
-        is_open: it.random_init.is_none(),
-        taps: taps.iter().map(|&tap| names[tap].clone()).collect(),
-        rows: order.into_iter().take(CLASSES).map(row).collect(),
-        note: note.join(" "),
+    context! {
+        title => clip(&it.heading(), 200),
+        is_open => it.random_init.is_none(),
+        taps => taps.iter().map(|&tap| &names[tap]).collect::<Value>(),
+        rows => order.into_iter().take(CLASSES).map(row).collect::<Value>(),
+        note => note.join(" "),
     }
 }
 
-fn facts(curves: &[ModelCurve], advmod: &str, libtorch: &str) -> Vec<Fact> {
+fn facts(curves: &[ModelCurve], advmod: &str, libtorch: &str) -> Vec<Value> {
     let mut facts = vec![
-        Fact::new("Tool", format!("advmod {advmod}, libtorch {libtorch}")),
-        Fact::new("Data", curves.first().map_or(String::new(), |it| name(&it.data))),
+        fact("Tool", format!("advmod {advmod}, libtorch {libtorch}")),
+        fact("Data", curves.first().map_or(String::new(), |it| name(&it.data))),
     ];
     let mut seen: Vec<&str> = Vec::new();
     for it in curves {
         let Some(sha256) = it.sha256.as_deref().filter(|sha256| !seen.contains(sha256)) else { continue };
         if seen.len() < MOST {
-            facts.push(Fact::new("Model", format!("{} ({}), SHA-256 {sha256}", file_name(it), name(&it.architecture))));
+            facts.push(fact("Model", format!("{} ({}), SHA-256 {sha256}", file_name(it), name(&it.architecture))));
         }
         seen.push(sha256);
     }
