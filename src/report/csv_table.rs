@@ -10,6 +10,15 @@ pub fn csv_table(header: &[impl AsRef<[u8]>], rows: impl IntoIterator<Item = Vec
     writer.into_inner().expect("writing to memory cannot fail")
 }
 
+/// A column: its head, and its cell of a row.
+pub type Column<R> = (&'static str, fn(&R) -> String);
+
+/// A table of such columns.
+pub fn csv_columns<R>(columns: &[Column<R>], rows: impl IntoIterator<Item = R>) -> Vec<u8> {
+    let head: Vec<&str> = columns.iter().map(|column| column.0).collect();
+    csv_table(&head, rows.into_iter().map(|row| columns.iter().map(|(_, cell)| cell(&row)).collect()))
+}
+
 /// A value, or an empty cell.
 pub fn cell(value: Option<impl ToString>) -> String {
     value.map_or(String::new(), |value| value.to_string())

@@ -20,7 +20,7 @@ pub mod lines;
 pub mod table;
 pub mod verdict;
 
-pub use csv_table::{cell, csv_table, safe_cell};
+pub use csv_table::{Column, cell, csv_columns, csv_table, safe_cell};
 pub use evidence::Evidence;
 
 use crate::store::{PLAN_FILE, REPORT_FILE};

@@ -1,58 +1,46 @@
 //! `samples.csv`: one row per attack and attacked sample.
 
-use super::{Evidence, cell, safe_cell};
+use super::{Column, Evidence, cell, csv_columns, safe_cell};
+use crate::audit::event::SampleResult;
 use crate::verdict::Report;
+use crate::verdict::facts::AttackResult;
+
+struct Row<'a> {
+    report: &'a Report,
+    attack: &'a AttackResult,
+    sample: &'a SampleResult,
+}
 
 /// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
 /// result this is; `broken_by_any` says the same of a sample in each of its rows.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: &[String]| writer.write_record(cells).expect("writing to memory cannot fail");
-    let header = [
-        "attack",
-        "sample",
-        "index",
-        "label",
-        "clean_prediction",
-        "target",
-        "adversarial_prediction",
-        "success",
-        "l0_pixels",
-        "l2",
-        "linf",
-        "forwards",
-        "backwards",
-        "forwards_to_success",
-        "carried_from",
-        "broken_by_any",
+    let columns: &[Column<Row<'_>>] = &[
+        ("attack", |it| safe_cell(&it.attack.attack.label)),
+        ("sample", |it| it.sample.sample.to_string()),
+        ("index", |it| it.report.data.indices[it.sample.sample].to_string()),
+        ("label", |it| it.report.data.labels[it.sample.sample].to_string()),
+        ("clean_prediction", |it| it.report.clean.predictions[it.sample.sample].to_string()),
+        ("target", |it| cell(it.sample.target)),
+        ("adversarial_prediction", |it| it.sample.prediction.to_string()),
+        ("success", |it| it.sample.success.to_string()),
+        ("l0_pixels", |it| it.sample.l0.to_string()),
+        ("l2", |it| it.sample.l2.to_string()),
+        ("linf", |it| it.sample.linf.to_string()),
+        ("forwards", |it| it.sample.forwards.to_string()),
+        ("backwards", |it| it.sample.backwards.to_string()),
+        ("forwards_to_success", |it| cell(it.sample.forwards_to_success)),
+        ("carried_from", |it| {
+            let from = it.sample.carried_from.and_then(|at| it.report.attacks.get(at));
+            from.map_or(String::new(), |from| safe_cell(&from.attack.label))
+        }),
+        ("broken_by_any", |it| {
+            let worst = it.report.worst_case.as_ref();
+            worst.map_or(it.sample.success, |worst| worst.broken.binary_search(&it.sample.sample).is_ok()).to_string()
+        }),
     ];
-    row(&header.map(str::to_owned));
-    let label = |attack: usize| Some(report.attacks.get(attack)?.attack.label.as_str());
-    let broken_by_any = |sample: usize, by_this: bool| {
-        report.worst_case.as_ref().map_or(by_this, |worst| worst.broken.binary_search(&sample).is_ok())
-    };
-    for attack in &report.attacks {
-        for sample in &attack.samples {
-            let at = sample.sample;
-            row(&[
-                safe_cell(&attack.attack.label),
-                at.to_string(),
-                report.data.indices[at].to_string(),
-                report.data.labels[at].to_string(),
-                report.clean.predictions[at].to_string(),
-                cell(sample.target),
-                sample.prediction.to_string(),
-                sample.success.to_string(),
-                sample.l0.to_string(),
-                sample.l2.to_string(),
-                sample.linf.to_string(),
-                sample.forwards.to_string(),
-                sample.backwards.to_string(),
-                cell(sample.forwards_to_success),
-                sample.carried_from.and_then(label).map_or(String::new(), safe_cell),
-                broken_by_any(at, sample.success).to_string(),
-            ]);
-        }
-    }
-    writer.into_inner().expect("writing to memory cannot fail")
+    let rows = report
+        .attacks
+        .iter()
+        .flat_map(|attack| attack.samples.iter().map(move |sample| Row { report, attack, sample }));
+    csv_columns(columns, rows)
 }

@@ -1,10 +1,9 @@
 //! Charts as numbers: what a template draws as SVG. Nothing here is text of a user but tick names, which the template escapes.
 
-use std::fmt::Write as _;
-
 use minijinja::{Value, context};
 
 use super::text::clip;
+use crate::report::svg::path;
 use crate::stats::{finite_range, round_step};
 use crate::text::names::tail;
 
@@ -184,31 +183,21 @@ fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Value {
 
 /// A line with its band and marks.
 fn draw(line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) -> f64) -> Value {
-    let points: Vec<Option<(f64, Point)>> =
-        places.iter().zip(line.points).map(|(x, point)| point.map(|it| (round(*x), it))).collect();
-    let (mut path, mut band) = (String::new(), String::new());
-    for run in points.split(Option::is_none) {
-        let run: Vec<(f64, Point)> = run.iter().flatten().copied().collect();
-        push_line(&mut path, run.iter().map(|(x, point)| (*x, y(point.value))));
-        // A band under every stretch of at least two points with intervals.
-        for stretch in run.split(|(_, point)| point.interval.is_none()).filter(|it| it.len() > 1) {
-            let upper = stretch.iter().filter_map(|(x, it)| Some((*x, y(it.interval?.1))));
-            let lower = stretch.iter().rev().filter_map(|(x, it)| Some((*x, y(it.interval?.0))));
-            push_line(&mut band, upper.chain(lower));
-            band.push('Z');
-        }
-    }
+    let points = || places.iter().zip(line.points).map(|(x, point)| point.map(|it| (round(*x), it)));
+    let values: Vec<_> = points().map(|it| it.map(|(x, point)| (x, y(point.value)))).collect();
+    let within = |(x, point): (f64, Point)| point.interval.map(|(low, high)| (x, [y(high), y(low)]));
+    let ends: Vec<_> = points().map(|it| it.and_then(within)).collect();
+    let show = |number: f64| number.to_string();
     let is_crowded = line.points.len() > CROWDED || line.class == "null";
-    let mark = |(at, point): (usize, &Option<(f64, Point)>)| {
-        let ((x, point), is_peak) = ((*point)?, line.peak == Some(at));
-        (!is_crowded || is_peak).then(|| context! { x, y => y(point.value), is_peak })
+    let mark = |(at, point): (usize, &Option<(f64, f64)>)| {
+        let ((x, y), is_peak) = ((*point)?, line.peak == Some(at));
+        (!is_crowded || is_peak).then(|| context! { x, y, is_peak })
     };
-    context! { class => line.class, path, band, marks => points.iter().enumerate().filter_map(mark).collect::<Value>() }
-}
-
-fn push_line(path: &mut String, points: impl Iterator<Item = (f64, f64)>) {
-    for (at, (x, y)) in points.enumerate() {
-        let _ = write!(path, "{}{x} {y}", if at == 0 { "M" } else { "L" });
+    context! {
+        class => line.class,
+        path => path::line(&values, show),
+        band => path::band(&ends, show),
+        marks => values.iter().enumerate().filter_map(mark).collect::<Value>(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{StudyFile, StudyReport, TextOptions};
 use crate::report::svg::{Heatmap, heatmaps};
-use crate::report::{cell, csv_table, safe_cell};
-use crate::study::results::flow::{Flow, FlowResult};
+use crate::report::{Column, cell, csv_columns, csv_table, safe_cell};
+use crate::study::results::flow::{Flow, FlowResult, TapDetection};
 use crate::text::heatmap::{Look, heatmap};
 use crate::text::names::{column, harmless};
 use crate::text::numbers::{number, share};
@@ -114,32 +114,16 @@ fn csv(result: &FlowResult) -> Vec<u8> {
 
 /// A row for each attack and tap.
 fn detection_csv(result: &FlowResult) -> Vec<u8> {
-    let rows = result.found().flat_map(|(label, flow)| {
-        flow.taps.iter().map(move |tap| {
-            let interval = tap.auc_interval;
-            let numbers = [
-                tap.auc,
-                interval.map(|it| it.se),
-                interval.map(|it| it.low),
-                interval.map(|it| it.high),
-                tap.auc_two_sided,
-                tap.clean_disagreement,
-                tap.adversarial_disagreement,
-            ]
-            .map(cell);
-            [&[safe_cell(label), safe_cell(&tap.tap)][..], &numbers].concat()
-        })
-    });
-    let header = [
-        "attack",
-        "tap",
-        "auc",
-        "auc_se",
-        "auc_low_95",
-        "auc_high_95",
-        "auc_two_sided",
-        "clean_disagreement",
-        "adversarial_disagreement",
+    let columns: &[Column<(&str, &TapDetection)>] = &[
+        ("attack", |(label, _)| safe_cell(label)),
+        ("tap", |(_, tap)| safe_cell(&tap.tap)),
+        ("auc", |(_, tap)| cell(tap.auc)),
+        ("auc_se", |(_, tap)| cell(tap.auc_interval.map(|it| it.se))),
+        ("auc_low_95", |(_, tap)| cell(tap.auc_interval.map(|it| it.low))),
+        ("auc_high_95", |(_, tap)| cell(tap.auc_interval.map(|it| it.high))),
+        ("auc_two_sided", |(_, tap)| cell(tap.auc_two_sided)),
+        ("clean_disagreement", |(_, tap)| cell(tap.clean_disagreement)),
+        ("adversarial_disagreement", |(_, tap)| cell(tap.adversarial_disagreement)),
     ];
-    csv_table(&header, rows)
+    csv_columns(columns, result.found().flat_map(|(label, flow)| flow.taps.iter().map(move |tap| (label, tap))))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{aslant, ending, escape, head, shown};
+use super::{aslant, ending, escape, grid, shown};
 
 /// A matrix as a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,33 +21,20 @@ pub struct Heatmap {
 /// Of a heatmap, in pixels.
 const SIDE: f64 = 320.0;
 /// Left of a heatmap, for the names of its rows.
-const MARGIN: f64 = 110.0;
-
-/// Most matrices beside each other: those of one attack, before and after.
-const MAPS_ACROSS: usize = 2;
+const LEFT: f64 = 110.0;
 
 /// The matrices in one file, in pairs below each other.
 pub fn heatmaps(maps: &[Heatmap], description: &str) -> String {
-    let (width, height) = (SIDE + MARGIN + 20.0, SIDE + MARGIN + 50.0);
-    let across = maps.len().min(MAPS_ACROSS) as f64;
-    let mut svg = head(width * across, height * maps.len().div_ceil(MAPS_ACROSS) as f64, description);
-    for (place, map) in maps.iter().enumerate() {
-        let (x, y) = (width * (place % MAPS_ACROSS) as f64, height * (place / MAPS_ACROSS) as f64);
-        writeln!(svg, "<g transform=\"translate({x} {y})\">").expect("writing to memory cannot fail");
-        draw_map(&mut svg, map, MARGIN).expect("writing to memory cannot fail");
-        svg.push_str("</g>\n");
-    }
-    svg.push_str("</svg>\n");
-    svg
+    grid(maps, (SIDE + LEFT + 20.0, SIDE + LEFT + 50.0), description, draw)
 }
 
-fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
+fn draw(svg: &mut String, map: &Heatmap) -> std::fmt::Result {
     let cell = SIDE / map.names.len().max(1) as f64;
-    writeln!(svg, "<text class=\"title\" x=\"{left}\" y=\"18\">{}</text>", escape(&map.title))?;
+    writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"18\">{}</text>", escape(&map.title))?;
     for (row, values) in map.values.iter().enumerate() {
         for (column, value) in values.iter().enumerate() {
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
-            let (x, y) = (left + cell * column as f64, 30.0 + cell * row as f64);
+            let (x, y) = (LEFT + cell * column as f64, 30.0 + cell * row as f64);
             let (a, b, colour) = (escape(&map.names[row]), escape(&map.names[column]), shade(value / map.largest));
             writeln!(
                 svg,
@@ -62,19 +49,19 @@ fn draw_map(svg: &mut String, map: &Heatmap, left: f64) -> std::fmt::Result {
     }
     for at in shown(map.names.len()) {
         let (name, middle) = (&map.names[at], cell * (at as f64 + 0.5));
-        let (x, y) = (left + middle + 4.0, 30.0 + SIDE + 14.0);
-        let (beside, below) = (escape(&ending(name, left - 8.0)), escape(&ending(name, aslant(x, MARGIN - 30.0))));
+        let (x, y) = (LEFT + middle + 4.0, 30.0 + SIDE + 14.0);
+        let (beside, below) = (escape(&ending(name, LEFT - 8.0)), escape(&ending(name, aslant(x, LEFT - 30.0))));
         writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{beside}</text>\n\
              <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{below}</text>",
-            left - 6.0,
+            LEFT - 6.0,
             30.0 + middle + 4.0
         )?;
     }
-    let y = SIDE + MARGIN + 22.0;
+    let y = SIDE + LEFT + 22.0;
     for step in 0..=10 {
-        let (x, value) = (left + 20.0 * f64::from(step), f64::from(step) / 10.0);
+        let (x, value) = (LEFT + 20.0 * f64::from(step), f64::from(step) / 10.0);
         writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"20\" height=\"10\" fill=\"{}\"/>", shade(value))?;
         if step % 5 == 0 {
             let value = map.largest * value;
@@ -125,7 +112,7 @@ mod tests {
             let svg = heatmaps(&vec![map.clone(); n], "d");
             assert_eq!(svg.matches("<g ").count(), n);
             let size = svg.split('"').nth(3).unwrap().to_owned();
-            assert!(n < 5 || svg.contains(&format!("translate(0 {})", 2.0 * (SIDE + MARGIN + 50.0))), "{svg}");
+            assert!(n < 5 || svg.contains(&format!("translate(0 {})", 2.0 * (SIDE + LEFT + 50.0))), "{svg}");
             size
         };
         assert_eq!((size(1), size(2), size(5)), ("0 0 450 480".into(), "0 0 900 480".into(), "0 0 900 1440".into()));

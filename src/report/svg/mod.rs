@@ -1,8 +1,9 @@
 //! Line charts, and heatmaps, as SVG files that stand alone: light and dark, without scripts and without anything to load.
 
 mod heatmap;
+pub(super) mod path;
 
-use std::fmt::Write as _;
+use std::fmt::{Result, Write as _};
 
 pub use heatmap::{Heatmap, heatmaps};
 
@@ -53,23 +54,31 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-w
     .axis{stroke:#8889;fill:none}.line{fill:none;stroke-width:1.8}.band{stroke:none;opacity:.16}.mark{fill:#fff;stroke:#0006;stroke-width:.5}\
     @media (prefers-color-scheme:dark){svg{background:#14171b}text{fill:#aab}.title{fill:#eef}}";
 
-/// Most charts beside each other.
+/// Most charts beside each other, and matrices: those of one attack, before and after.
 const ACROSS: usize = 2;
 
 /// The charts in one file, side by side and then below each other.
 pub fn charts(charts: &[LineChart], description: &str) -> String {
-    let width = WIDTH * charts.len().min(ACROSS) as f64;
     let rows = |chart: &LineChart| shown(chart.lines.len()).len().div_ceil(legend_columns(chart));
-    let row = HEIGHT + 18.0 * charts.iter().map(rows).max().unwrap_or(0) as f64;
-    let mut svg = head(width, row * charts.len().div_ceil(ACROSS) as f64, description);
-    for (place, chart) in charts.iter().enumerate() {
-        let (x, y) = (WIDTH * (place % ACROSS) as f64, row * (place / ACROSS) as f64);
+    let height = HEIGHT + 18.0 * charts.iter().map(rows).max().unwrap_or(0) as f64;
+    grid(charts, (WIDTH, height), description, draw)
+}
+
+/// Pictures of one size in one file.
+fn grid<T>(all: &[T], (width, height): (f64, f64), description: &str, draw: fn(&mut String, &T) -> Result) -> String {
+    let (right, bottom) = (width * all.len().min(ACROSS) as f64, height * all.len().div_ceil(ACROSS) as f64);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {right} {bottom}\" width=\"{right}\" height=\"{bottom}\" role=\"img\" \
+         aria-label=\"{}\">\n<style>{STYLE}</style>\n",
+        escape(description)
+    );
+    for (place, it) in all.iter().enumerate() {
+        let (x, y) = (width * (place % ACROSS) as f64, height * (place / ACROSS) as f64);
         writeln!(svg, "<g transform=\"translate({x} {y})\">").expect("writing to memory cannot fail");
-        draw(&mut svg, chart).expect("writing to memory cannot fail");
+        draw(&mut svg, it).expect("writing to memory cannot fail");
         svg.push_str("</g>\n");
     }
-    svg.push_str("</svg>\n");
-    svg
+    svg + "</svg>\n"
 }
 
 /// Long names of lines need more room.
@@ -81,7 +90,7 @@ fn legend_columns(chart: &LineChart) -> usize {
     }
 }
 
-fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
+fn draw(svg: &mut String, chart: &LineChart) -> Result {
     let (right, bottom) = (WIDTH - 14.0, HEIGHT - BOTTOM);
     let (low, high) = chart.range;
     // Dots keep off the axis, and have room beside each other.
@@ -105,54 +114,10 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
             escape(&ending(&chart.places[place], aslant(x, BOTTOM - 18.0)))
         )?;
     }
-    for line in chart.lines.iter().filter(|_| chart.is_joined) {
-        let mut band = String::new();
-        let bounds = |place: usize| -> Option<(f64, f64)> {
-            line.values.get(place)?.filter(|it| it.is_finite())?;
-            (*line.band.get(place)?).filter(|(low, high)| low.is_finite() && high.is_finite())
-        };
-        let places: Vec<usize> = (0..line.values.len()).collect();
-        // A band under every stretch of places that have one.
-        for stretch in places.split(|place| bounds(*place).is_none()).filter(|stretch| stretch.len() > 1) {
-            let ends = || stretch.iter().filter_map(|&place| Some((across(place), bounds(place)?)));
-            let above = ends().map(|(x, (_, high))| (x, up(high)));
-            let below = ends().map(|(x, (low, _))| (x, up(low))).collect::<Vec<_>>().into_iter().rev();
-            for (at, (x, y)) in above.chain(below).enumerate() {
-                write!(band, "{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' })?;
-            }
-            band.push('Z');
-        }
-        if !band.is_empty() {
-            writeln!(svg, "<path class=\"band\" {} d=\"{band}\"/>", look(line.colour))?;
-        }
-    }
-    if !chart.is_joined {
+    if chart.is_joined {
+        joined(svg, chart, &across, &up)?;
+    } else {
         dots(svg, chart, &across, &up)?;
-    }
-    for line in chart.lines.iter().filter(|_| chart.is_joined) {
-        let mut path = String::new();
-        let value = |place: usize| line.values.get(place).copied().flatten().filter(|value| value.is_finite());
-        for place in 0..line.values.len() {
-            let Some(height) = value(place).map(up) else { continue };
-            let follows = place.checked_sub(1).is_some_and(|before| value(before).is_some());
-            let command = if follows { 'L' } else { 'M' };
-            write!(path, "{command}{:.1} {height:.1}", across(place))?;
-            if !follows && value(place + 1).is_none() {
-                // A line of one point shows nothing.
-                writeln!(
-                    svg,
-                    "<circle class=\"point\" {} cx=\"{:.1}\" cy=\"{height:.1}\" r=\"2.5\"/>",
-                    look(line.colour),
-                    across(place)
-                )?;
-            }
-        }
-        writeln!(
-            svg,
-            "<path class=\"line\" {} d=\"{path}\"><title>{}</title></path>",
-            look(line.colour),
-            escape(&line.name)
-        )?;
     }
     for (cell, at) in shown(chart.lines.len()).into_iter().enumerate() {
         let line = &chart.lines[at];
@@ -170,13 +135,38 @@ fn draw(svg: &mut String, chart: &LineChart) -> std::fmt::Result {
     Ok(())
 }
 
+/// Lines over the bands of all of them.
+fn joined(svg: &mut String, chart: &LineChart, across: &dyn Fn(usize) -> f64, up: &dyn Fn(f64) -> f64) -> Result {
+    let show = |number: f64| format!("{number:.1}");
+    for line in &chart.lines {
+        let ends = line.values.iter().zip(&line.band).enumerate().map(|(place, (value, band))| {
+            value.filter(|it| it.is_finite())?;
+            let (low, high) = band.filter(|(low, high)| low.is_finite() && high.is_finite())?;
+            Some((across(place), [up(high), up(low)]))
+        });
+        let band = path::band(&ends.collect::<Vec<_>>(), show);
+        if !band.is_empty() {
+            writeln!(svg, "<path class=\"band\" {} d=\"{band}\"/>", look(line.colour))?;
+        }
+    }
+    for line in &chart.lines {
+        let point = |(place, value): (usize, &Option<f64>)| {
+            value.filter(|value| value.is_finite()).map(|value| (across(place), up(value)))
+        };
+        let points: Vec<_> = line.values.iter().enumerate().map(point).collect();
+        // A line of one point shows nothing.
+        for (x, y) in points.split(Option::is_none).filter(|it| it.len() == 1).flatten().flatten() {
+            let look = look(line.colour);
+            writeln!(svg, "<circle class=\"point\" {look} cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>")?;
+        }
+        let (path, name) = (path::line(&points, show), escape(&line.name));
+        writeln!(svg, "<path class=\"line\" {} d=\"{path}\"><title>{name}</title></path>", look(line.colour))?;
+    }
+    Ok(())
+}
+
 /// Values beside each other at each place, with a bar from end to end of their band.
-fn dots(
-    svg: &mut String,
-    chart: &LineChart,
-    across: &dyn Fn(usize) -> f64,
-    up: &dyn Fn(f64) -> f64,
-) -> std::fmt::Result {
+fn dots(svg: &mut String, chart: &LineChart, across: &dyn Fn(usize) -> f64, up: &dyn Fn(f64) -> f64) -> Result {
     let middle = (chart.lines.len().max(1) - 1) as f64 / 2.0;
     for (number, line) in chart.lines.iter().enumerate() {
         for (place, value) in line.values.iter().enumerate() {
@@ -202,14 +192,6 @@ fn levels((low, high): (f64, f64)) -> Vec<f64> {
     let step = round_step((high - low).max(f64::MIN_POSITIVE) / 6.0 * 0.999);
     let (first, last) = ((low / step - 1e-6).ceil() as i64, (high / step + 1e-6).floor() as i64);
     (first..=last).take(20).map(|at| at as f64 * step).collect()
-}
-
-fn head(width: f64, height: f64, description: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{}\">\n<style>{STYLE}</style>\n",
-        escape(description)
-    )
 }
 
 /// All places, or evenly spread ones with the first and the last.
