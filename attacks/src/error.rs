@@ -54,4 +54,15 @@ impl ParamError {
     pub fn bad(attack: &'static str, param: &str, value: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::BadValue { attack, param: param.to_owned(), value: value.to_string(), why: why.to_string() }
     }
+
+    /// Refuses a value that is not good, and says why.
+    pub fn check(
+        attack: &'static str,
+        param: &str,
+        value: impl fmt::Display,
+        is_good: bool,
+        why: &str,
+    ) -> Result<(), Self> {
+        if is_good { Ok(()) } else { Err(Self::bad(attack, param, value, why)) }
+    }
 }

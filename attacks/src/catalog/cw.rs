@@ -113,10 +113,7 @@ impl Default for Params {
 
 fn build(table: &toml::Table) -> Result<Attack, ParamError> {
     let params: Params = read_params(SPEC.id, table)?;
-    let check = |param, value: f64, is_good: bool, why| match is_good {
-        true => Ok(()),
-        false => Err(ParamError::bad(SPEC.id, param, value, why)),
-    };
+    let check = |param, value: f64, is_good, why| ParamError::check(SPEC.id, param, value, is_good, why);
     let Params { search_steps, steps, lr, initial_c, kappa, .. } = params;
     check("search_steps", search_steps.into(), (1..=30).contains(&search_steps), "must be 1 to 30")?;
     check("steps", steps.into(), (1..=1_000_000).contains(&steps), "must be 1 to 1000000")?;

@@ -1,5 +1,7 @@
 //! JSMA: pairs of features, chosen by a saliency map of the logits' gradients.
 
+use std::fmt::Display;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -129,18 +131,12 @@ impl Default for Params {
 fn build(table: &toml::Table) -> Result<Attack, ParamError> {
     let params: Params = read_params(SPEC.id, table)?;
     let Params { theta, gamma, variant, classes } = params;
-    if !(-1.0..=1.0).contains(&theta) || theta.abs() < 1e-3 {
-        return Err(ParamError::bad(SPEC.id, "theta", theta, "must be -1 to -0.001 or 0.001 to 1"));
-    }
-    if theta < 0.0 && variant == Variant::Maximal {
-        return Err(ParamError::bad(SPEC.id, "theta", theta, "variant = maximal goes both ways; give a positive one"));
-    }
-    if !(0.0..=1.0).contains(&gamma) || gamma <= 0.0 {
-        return Err(ParamError::bad(SPEC.id, "gamma", gamma, "must be greater than 0, at most 1"));
-    }
-    if !(2..=1000).contains(&classes) {
-        return Err(ParamError::bad(SPEC.id, "classes", classes, "must be 2 to 1000"));
-    }
+    let check = |param, value: &dyn Display, is_good, why| ParamError::check(SPEC.id, param, value, is_good, why);
+    check("theta", &theta, (1e-3..=1.0).contains(&theta.abs()), "must be -1 to -0.001 or 0.001 to 1")?;
+    let is_positive = 0.0 < theta || variant != Variant::Maximal;
+    check("theta", &theta, is_positive, "variant = maximal goes both ways; give a positive one")?;
+    check("gamma", &gamma, 0.0 < gamma && gamma <= 1.0, "must be greater than 0, at most 1")?;
+    check("classes", &classes, (2..=1000).contains(&classes), "must be 2 to 1000")?;
     Ok(Attack::Minimal(Box::new(Jsma { params })))
 }
 

@@ -1,5 +1,7 @@
 //! PGD: gradient steps, each projected back into the ball.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -205,23 +207,14 @@ impl Default for Params {
 
 fn build(table: &toml::Table) -> Result<Attack, ParamError> {
     let params: Params = read_params(SPEC.id, table)?;
-    let bad = |param, value: String, why| Err(ParamError::bad(SPEC.id, param, value, why));
-    if !(1..=100_000).contains(&params.steps) {
-        return bad("steps", params.steps.to_string(), "must be 1 to 100000");
-    }
-    if !(1..=10_000).contains(&params.restarts) {
-        return bad("restarts", params.restarts.to_string(), "must be 1 to 10000");
-    }
-    if 1 < params.restarts && !params.random_start {
-        return bad(
-            "restarts",
-            params.restarts.to_string(),
-            "needs random_start = true, all restarts would be the same",
-        );
-    }
-    if params.stop == Stop::First && params.iterate == Iterate::Last {
-        return bad("stop", "first".to_owned(), "needs iterate = best, the last iterate needs all steps");
-    }
+    let check = |param, value: &dyn Display, is_good, why| ParamError::check(SPEC.id, param, value, is_good, why);
+    let Params { steps, restarts, random_start, stop, iterate, .. } = params;
+    check("steps", &steps, (1..=100_000).contains(&steps), "must be 1 to 100000")?;
+    check("restarts", &restarts, (1..=10_000).contains(&restarts), "must be 1 to 10000")?;
+    let why = "needs random_start = true, all restarts would be the same";
+    check("restarts", &restarts, restarts == 1 || random_start, why)?;
+    let is_whole = stop == Stop::Never || iterate == Iterate::Best;
+    check("stop", &"first", is_whole, "needs iterate = best, the last iterate needs all steps")?;
     Ok(Attack::Budget(Box::new(Pgd { params })))
 }
 

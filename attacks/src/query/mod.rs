@@ -56,13 +56,11 @@ pub struct Meter {
 /// A loss per row, its logits and its gradient.
 #[derive(Debug)]
 pub struct Differentiated {
-    /// What the victim was shown, `[N, C, H, W]`.
-    pub pixels: Tensor,
     /// `[N, K]`.
     pub logits: Tensor,
     /// `[N]`.
     pub loss: Tensor,
-    /// Like the variable; freshly made, the caller may change it in place.
+    /// Like the pixels; freshly made, the caller may change it in place.
     pub gradient: Tensor,
 }
 
@@ -140,21 +138,9 @@ impl<'a> Query<'a> {
         pixels: &Tensor,
         loss: &dyn Fn(&Tensor) -> Tensor,
     ) -> Result<Differentiated, AttackError> {
-        self.value_and_grad_through(ids, pixels, &Tensor::shallow_clone, &|_, logits| loss(logits))
-    }
-
-    /// As [`value_and_grad`](Query::value_and_grad) for an attack that works on another variable than the pixels:
-    /// the gradient is that of `loss(pixels, logits)` in `variable`, with `pixels = to_pixels(variable)`.
-    pub fn value_and_grad_through(
-        &mut self,
-        ids: &[u32],
-        variable: &Tensor,
-        to_pixels: &dyn Fn(&Tensor) -> Tensor,
-        loss: &dyn Fn(&Tensor, &Tensor) -> Tensor,
-    ) -> Result<Differentiated, AttackError> {
-        let (pixels, logits, mut parts) = self.differentiate(ids, variable, to_pixels, &[loss])?;
+        let (logits, mut parts) = self.values_and_grads(ids, pixels, &[loss])?;
         let (loss, gradient) = parts.remove(0);
-        Ok(Differentiated { pixels, logits, loss, gradient })
+        Ok(Differentiated { logits, loss, gradient })
     }
 
     /// Several losses of the same logits: one forward and, per loss, one backward. Returns the logits `[N, K]` and per loss
@@ -165,9 +151,33 @@ impl<'a> Query<'a> {
         pixels: &Tensor,
         losses: &[&dyn Fn(&Tensor) -> Tensor],
     ) -> Result<(Tensor, Vec<(Tensor, Tensor)>), AttackError> {
-        let of_logits: Vec<_> = losses.iter().map(|loss| move |_: &Tensor, logits: &Tensor| loss(logits)).collect();
-        let of_logits: Vec<PixelLoss<'_>> = of_logits.iter().map(|loss| loss as PixelLoss<'_>).collect();
-        let (_, logits, parts) = self.differentiate(ids, pixels, &Tensor::shallow_clone, &of_logits)?;
+        if self.access < Access::Gradients {
+            return Err(AttackError::InvalidInput("this attack declared that it needs no gradients".to_owned()));
+        }
+        self.meter(ids, pixels, |meter| {
+            meter.forwards += 1;
+            meter.backwards += losses.len() as u64;
+        })?;
+        self.padding += padding(ids.len());
+        // A new variable on the same memory: the caller's tensor never requires gradients.
+        let leaf = pixels.detach().set_requires_grad(true);
+        let logits = tch::with_grad(|| padded_logits(self.victim, &leaf))?;
+        let mut parts = Vec::with_capacity(losses.len());
+        for (i, loss) in losses.iter().enumerate() {
+            let loss = tch::with_grad(|| loss(&logits)); // [N]
+            if !loss.requires_grad() {
+                return Err(not_differentiable());
+            }
+            let is_last = i + 1 == losses.len();
+            // A vector is differentiated as its sum. Returns the gradient and writes to no `.grad`.
+            let gradients = Tensor::f_run_backward(&[&loss], &[&leaf], !is_last, false).map_err(VictimError::from)?;
+            let gradient = gradients.into_iter().next().filter(Tensor::defined).ok_or_else(not_differentiable)?;
+            let gradient = gradient.detach().contiguous();
+            self.inspect_gradient(ids, &gradient)?;
+            parts.push((loss.detach(), gradient));
+        }
+        let logits = logits.detach();
+        self.watch.add("the logits are", self.step, &logits)?;
         Ok((logits, parts))
     }
 
@@ -237,46 +247,6 @@ impl<'a> Query<'a> {
         Ok((self.meters, self.padding, self.step))
     }
 
-    fn differentiate(
-        &mut self,
-        ids: &[u32],
-        variable: &Tensor,
-        to_pixels: &dyn Fn(&Tensor) -> Tensor,
-        losses: &[PixelLoss<'_>],
-    ) -> Result<(Tensor, Tensor, Slopes), AttackError> {
-        if self.access < Access::Gradients {
-            return Err(AttackError::InvalidInput("this attack declared that it needs no gradients".to_owned()));
-        }
-        self.meter(ids, variable, |meter| {
-            meter.forwards += 1;
-            meter.backwards += losses.len() as u64;
-        })?;
-        self.padding += padding(ids.len());
-        // A new variable on the same memory: the caller's tensor never requires gradients.
-        let leaf = variable.detach().set_requires_grad(true);
-        let (pixels, logits) = tch::with_grad(|| {
-            let pixels = to_pixels(&leaf);
-            padded_logits(self.victim, &pixels).map(|logits| (pixels, logits))
-        })?;
-        let mut parts = Vec::with_capacity(losses.len());
-        for (i, loss) in losses.iter().enumerate() {
-            let loss = tch::with_grad(|| loss(&pixels, &logits)); // [N]
-            if !loss.requires_grad() {
-                return Err(not_differentiable());
-            }
-            let is_last = i + 1 == losses.len();
-            // A vector is differentiated as its sum. Returns the gradient and writes to no `.grad`.
-            let gradients = Tensor::f_run_backward(&[&loss], &[&leaf], !is_last, false).map_err(VictimError::from)?;
-            let gradient = gradients.into_iter().next().filter(Tensor::defined).ok_or_else(not_differentiable)?;
-            let gradient = gradient.detach().contiguous();
-            self.inspect_gradient(ids, &gradient)?;
-            parts.push((loss.detach(), gradient));
-        }
-        let logits = logits.detach();
-        self.watch.add("the logits are", self.step, &logits)?;
-        Ok((pixels.detach(), logits, parts))
-    }
-
     /// Counts and checks the rows of one call.
     fn meter(&mut self, ids: &[u32], rows: &Tensor, mut count: impl FnMut(&mut Meter)) -> Result<(), AttackError> {
         if ids.is_empty() || rows.size().first() != Some(&(ids.len() as i64)) {
@@ -314,11 +284,6 @@ impl<'a> Query<'a> {
         rows::upload(&numbers, like.device()).reshape(like.size())
     }
 }
-
-type PixelLoss<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Tensor;
-
-/// Per loss its value `[N]` and its gradient.
-type Slopes = Vec<(Tensor, Tensor)>;
 
 fn not_differentiable() -> AttackError {
     let message = "its logits are not differentiable in its pixels; use an attack that needs logits only";

@@ -2,6 +2,8 @@
 
 mod walk;
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -175,34 +177,17 @@ impl Default for Params {
 
 fn build(table: &toml::Table) -> Result<Attack, ParamError> {
     let params: Params = read_params(SPEC.id, table)?;
-    let bad = |param, value: String, why| Err(ParamError::bad(SPEC.id, param, value, why));
-    if !(1..=100_000).contains(&params.rounds) {
-        return bad("rounds", params.rounds.to_string(), "must be 1 to 100000");
-    }
-    if !(0.0 < params.p && params.p.is_finite()) {
-        return bad("p", params.p.to_string(), "must be greater than 0 and finite");
-    }
-    if !(0.0 < params.r && params.r <= 2.0) {
-        return bad("r", params.r.to_string(), "must be greater than 0 and at most 2, or it leaves the scale for good");
-    }
-    if !(1..=1000).contains(&params.d) {
-        return bad("d", params.d.to_string(), "must be 1 to 1000");
-    }
-    if !(1..=1000).contains(&params.t) {
-        return bad("t", params.t.to_string(), "must be 1 to 1000");
-    }
-    if !(1..=1000).contains(&params.k) {
-        return bad("k", params.k.to_string(), "must be 1 to 1000");
-    }
-    if !(1..=100_000).contains(&params.candidates) {
-        return bad("candidates", params.candidates.to_string(), "must be 1 to 100000");
-    }
-    if params.candidates < params.t {
-        return bad("candidates", params.candidates.to_string(), "must be at least t, which are chosen from them");
-    }
-    if 100_000 < params.exclude {
-        return bad("exclude", params.exclude.to_string(), "must be 0 to 100000");
-    }
+    let check = |param, value: &dyn Display, is_good, why| ParamError::check(SPEC.id, param, value, is_good, why);
+    let Params { rounds, p, r, d, t, k, candidates, exclude, .. } = params;
+    check("rounds", &rounds, (1..=100_000).contains(&rounds), "must be 1 to 100000")?;
+    check("p", &p, 0.0 < p && p.is_finite(), "must be greater than 0 and finite")?;
+    check("r", &r, 0.0 < r && r <= 2.0, "must be greater than 0 and at most 2, or it leaves the scale for good")?;
+    check("d", &d, (1..=1000).contains(&d), "must be 1 to 1000")?;
+    check("t", &t, (1..=1000).contains(&t), "must be 1 to 1000")?;
+    check("k", &k, (1..=1000).contains(&k), "must be 1 to 1000")?;
+    check("candidates", &candidates, (1..=100_000).contains(&candidates), "must be 1 to 100000")?;
+    check("candidates", &candidates, t <= candidates, "must be at least t, which are chosen from them")?;
+    check("exclude", &exclude, exclude <= 100_000, "must be 0 to 100000")?;
     Ok(Attack::Minimal(Box::new(LocalSearch { params })))
 }
 

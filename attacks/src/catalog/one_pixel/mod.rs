@@ -4,6 +4,8 @@ mod evolve;
 mod space;
 mod sweep;
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -172,36 +174,19 @@ impl Default for Params {
 
 fn build(table: &toml::Table) -> Result<Attack, ParamError> {
     let params: Params = read_params(SPEC.id, table)?;
-    let bad = |param, value: String, why| Err(ParamError::bad(SPEC.id, param, value, why));
-    if !(1..=100).contains(&params.pixels) {
-        return bad("pixels", params.pixels.to_string(), "must be 1 to 100");
-    }
+    let check = |param, value: &dyn Display, is_good, why| ParamError::check(SPEC.id, param, value, is_good, why);
+    let Params { pixels, population, generations, f, recombination, until, pixels_tried, .. } = params;
     let is_evolution = matches!(params.search, Search::Rand1 | Search::Best1bin);
-    if 1 < params.pixels && !is_evolution {
-        return bad(
-            "pixels",
-            params.pixels.to_string(),
-            "needs search = rand1 or best1bin, the others change one pixel",
-        );
-    }
-    if !(5..=100_000).contains(&params.population) {
-        return bad("population", params.population.to_string(), "must be 5 to 100000");
-    }
-    if 100_000 < params.generations {
-        return bad("generations", params.generations.to_string(), "must be 0 to 100000");
-    }
-    if !(0.0 < params.f && params.f <= 2.0) {
-        return bad("f", params.f.to_string(), "must be greater than 0 and at most 2");
-    }
-    if !(0.0..=1.0).contains(&params.recombination) {
-        return bad("recombination", params.recombination.to_string(), "must be 0 to 1");
-    }
-    if params.until == Until::Confidence && !is_evolution {
-        return bad("until", "confidence".to_owned(), "needs search = rand1 or best1bin, the others stop at success");
-    }
-    if !(1..=1_000_000).contains(&params.pixels_tried) {
-        return bad("pixels_tried", params.pixels_tried.to_string(), "must be 1 to 1000000");
-    }
+    check("pixels", &pixels, (1..=100).contains(&pixels), "must be 1 to 100")?;
+    let why = "needs search = rand1 or best1bin, the others change one pixel";
+    check("pixels", &pixels, pixels == 1 || is_evolution, why)?;
+    check("population", &population, (5..=100_000).contains(&population), "must be 5 to 100000")?;
+    check("generations", &generations, generations <= 100_000, "must be 0 to 100000")?;
+    check("f", &f, 0.0 < f && f <= 2.0, "must be greater than 0 and at most 2")?;
+    check("recombination", &recombination, (0.0..=1.0).contains(&recombination), "must be 0 to 1")?;
+    let why = "needs search = rand1 or best1bin, the others stop at success";
+    check("until", &"confidence", until == Until::Success || is_evolution, why)?;
+    check("pixels_tried", &pixels_tried, (1..=1_000_000).contains(&pixels_tried), "must be 1 to 1000000")?;
     Ok(Attack::Minimal(Box::new(OnePixel { params })))
 }
 
