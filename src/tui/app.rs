@@ -92,12 +92,10 @@ impl App {
         self.audit.attacks.len()
     }
 
-    /// An attack of the run, with its parameters.
     pub fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
         self.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack))
     }
 
-    /// What an attack of the run is called.
     pub fn label(&self, attack: usize) -> &str {
         self.planned(attack).map_or("", |it| it.label.as_str())
     }

@@ -6,19 +6,16 @@ use super::state::screen::Screen;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Leave; asks while a run goes on.
     Quit,
-    /// Stop the run and leave; again: leave at once.
     Interrupt,
     Help,
     Show(Screen),
     NextPane,
     PreviousPane,
-    /// The pane fills the screen, or no longer.
     Expand,
     Close,
     Confirm,
-    /// The same, where Enter also means something else.
+    /// Confirm, where Enter also means something else.
     Agree,
     Up,
     Down,
@@ -40,13 +37,10 @@ pub enum Command {
     PreviousClass,
     Gain,
     NextPicture,
-    /// Large images in pixels or in cells.
     ImageMode,
     SavePictures,
-    /// Halt the run, or let it go on.
     Pause,
     Stop,
-    /// Give the shell its terminal.
     Suspend,
     Redraw,
     Export,
@@ -54,10 +48,8 @@ pub enum Command {
     CallOff,
     Earlier,
     Later,
-    /// Take back the last change of the form.
     Undo,
     Defaults,
-    /// Write the run's attacks to a plan file.
     SavePlan,
 }
 
@@ -292,7 +284,6 @@ pub(crate) fn of(screen: Screen) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(move |it| it.screens.is_empty() || it.screens.contains(&screen))
 }
 
-/// The command of a key by these bindings.
 pub(crate) fn command(mut bindings: impl Iterator<Item = &'static Binding>, key: KeyEvent) -> Option<Command> {
     if key.kind == KeyEventKind::Release {
         return None;

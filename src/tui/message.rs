@@ -46,7 +46,6 @@ pub enum Spot {
     Attack(usize),
     Pane(Pane),
     Sample(usize),
-    /// An entry of the list of attacks.
     Item(Item),
     Field(usize),
     /// The footer's word for this, or an answer to the question.
@@ -72,7 +71,6 @@ pub enum Effect {
         attack: usize,
         sample: usize,
     },
-    /// Write the images that are looked at as PNG files.
     SavePictures,
     Add(AttackPlan),
     /// Call off the attack at this place of the plan.
@@ -82,7 +80,6 @@ pub enum Effect {
         attack: usize,
         is_later: bool,
     },
-    /// Find out what the plan file would be.
     DraftPlan,
     SavePlan,
 }

@@ -249,7 +249,6 @@ fn sideways(app: &mut App, by: isize) {
     }
 }
 
-/// Halts the run, or lets it go on.
 fn pause(app: &mut App) -> Effect {
     let is_paused = app.ui.clock.toggle_pause();
     app.log(Level::Info, if is_paused { "paused" } else { "going on" });

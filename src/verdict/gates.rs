@@ -131,7 +131,6 @@ impl Verdict {
         Self { result, gates: gates.to_vec() }
     }
 
-    /// How many gates came out like this.
     pub fn count(&self, state: GateState) -> usize {
         self.gates.iter().filter(|gate| gate.result == state).count()
     }

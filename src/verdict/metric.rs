@@ -103,7 +103,6 @@ fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> 
     }
 }
 
-/// Whether a sample is of a class.
 fn is_of(facts: &Facts, sample: usize, class: Option<u32>) -> bool {
     class.is_none_or(|class| facts.data.labels.get(sample) == Some(&class))
 }
@@ -117,7 +116,7 @@ fn accuracy(facts: &Facts, class: Option<u32>, broken: &BTreeSet<usize>) -> Resu
 }
 
 /// Whether all of these attacks are; else the first that failed, or is not yet complete.
-fn all_complete<'a>(attacks: impl Iterator<Item = &'a AttackResult> + Clone) -> Result<(), Missing> {
+fn all_complete<'a>(attacks: &(impl Iterator<Item = &'a AttackResult> + Clone)) -> Result<(), Missing> {
     let first = |status| attacks.clone().find(|it| it.status == status).map(|it| &it.attack.label);
     match (first(AttackStatus::Failed), first(AttackStatus::Incomplete)) {
         (Some(label), _) => Err(Missing::NotMeasurable(format!("{label} failed"))),
@@ -127,7 +126,7 @@ fn all_complete<'a>(attacks: impl Iterator<Item = &'a AttackResult> + Clone) -> 
 }
 
 fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
-    all_complete(std::iter::once(attack))?;
+    all_complete(&std::iter::once(attack))?;
     let attacked = || attack.samples.iter().filter(|it| is_of(facts, it.sample, class));
     match quantity {
         Quantity::SuccessRate => {
@@ -160,7 +159,7 @@ fn together(facts: &Facts, budget: Option<&Budget>, quantity: Quantity, class: O
     {
         return Err(Missing::NotMeasurable(format!("no untargeted attack tries {budget}")));
     }
-    all_complete(attacks())?;
+    all_complete(&attacks())?;
     let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
         let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
         let meant = results.filter(|(attack, it)| is_of(facts, it.sample, class) && keep(attack, it));

@@ -7,7 +7,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 use super::super::app::App;
 use super::super::keys::Command;
 use super::super::message::Effect;
-use super::super::state::attacks::{Item, PlanDraft, Standing};
+use super::super::state::attacks::{Item, PLAN_FILE, PlanDraft, Standing};
 use super::super::state::line::TextLine;
 use super::super::state::{Overlay, Source, Wish};
 use super::super::steps::moved;
@@ -205,7 +205,7 @@ fn shift(app: &mut App, item: Item, is_later: bool) -> Option<Effect> {
 pub(in super::super) fn drafted(app: &mut App, draft: Result<PlanDraft, String>) {
     match draft {
         Ok(draft) if draft.before.as_ref() == Some(&draft.text) => {
-            app.notify(Level::Info, format!("{} holds these attacks already", draft.name));
+            app.notify(Level::Info, format!("{PLAN_FILE} holds these attacks already"));
         }
         Ok(draft) => (app.ui.attacks.plan_file, app.ui.overlay) = (Some(draft), Some(Overlay::SavePlan)),
         Err(error) => app.notify(Level::Error, error),

@@ -4,12 +4,9 @@ use std::io;
 use std::path::Path;
 
 use super::super::app::App;
-use super::super::state::attacks::PlanDraft;
+use super::super::state::attacks::{PLAN_FILE, PlanDraft};
 use crate::atomic_file::write_file;
 use crate::audit::plan_file;
-
-/// The file that the run's attacks are saved to.
-const PLAN_FILE: &str = "advmod.toml";
 
 /// What the plan file would be with the run's attacks, or why there cannot be one.
 pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
@@ -17,7 +14,7 @@ pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
     let before = present(PLAN_FILE).map_err(cannot)?;
     let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
     let text = plan_file::with_attacks(before.as_deref(), &app.basis(), &start.plan.attacks).map_err(cannot)?;
-    Ok(PlanDraft { name: PLAN_FILE.to_owned(), before, text })
+    Ok(PlanDraft { before, text })
 }
 
 /// A file's text, if it is there.
@@ -32,11 +29,10 @@ fn present(name: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Writes the plan file, if it still is as it was when the user saw what it would be; says how it is called.
-pub(crate) fn save(draft: &PlanDraft) -> Result<String, String> {
-    if present(&draft.name)? != draft.before {
-        return Err(format!("{} has changed in the meantime; press W again", draft.name));
+/// Writes the plan file, if it still is as it was when the user saw what it would be.
+pub(crate) fn save(draft: &PlanDraft) -> Result<(), String> {
+    if present(PLAN_FILE)? != draft.before {
+        return Err(format!("{PLAN_FILE} has changed in the meantime; press W again"));
     }
-    write_file(Path::new(&draft.name), draft.text.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(draft.name.clone())
+    write_file(Path::new(PLAN_FILE), draft.text.as_bytes()).map_err(|error| error.to_string())
 }

@@ -188,7 +188,6 @@ impl App {
         self.audit.attacks.get(attack).is_some_and(|it| it.cancelled) || self.ui.attacks.called_off.contains(&attack)
     }
 
-    /// How an attack of the run stands.
     pub fn standing(&self, attack: usize) -> Standing {
         let Some(state) = self.audit.attacks.get(attack) else { return Standing::Queued };
         let stage = self.audit.stage.map(|it| it.stage);

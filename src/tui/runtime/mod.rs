@@ -20,6 +20,7 @@ use super::input::{self, Input};
 use super::message::{Effect, Msg};
 use super::samples;
 use super::state::Source;
+use super::state::attacks::PLAN_FILE;
 use super::terminal::Session;
 use super::theme::Theme;
 use super::update::update;
@@ -196,7 +197,6 @@ impl Loop<'_> {
         inbox
     }
 
-    /// Takes in a message and does what it asks for.
     fn handle(&mut self, msg: Msg) -> io::Result<Option<Leave>> {
         match &msg {
             Msg::Feed(Feed::Event(event)) => {
@@ -240,8 +240,9 @@ impl Loop<'_> {
             }
             Effect::SavePlan => {
                 if let Some(draft) = self.app.ui.attacks.plan_file.take() {
-                    let said = |name| format!("the attacks are in {name}; advmod audit --plan {name} runs them");
-                    update(&mut self.app, Msg::Written(file::save(&draft).map(said)));
+                    let name = PLAN_FILE;
+                    let said = format!("the attacks are in {name}; advmod audit --plan {name} runs them");
+                    update(&mut self.app, Msg::Written(file::save(&draft).map(|()| said)));
                 }
             }
             Effect::Export => {

@@ -36,7 +36,6 @@ impl App {
         self.audit.start.as_ref()?.data.labels.get(sample).copied()
     }
 
-    /// What an attack came to on a sample.
     pub(super) fn result_of(&self, attack: usize, sample: usize) -> Option<&SampleResult> {
         self.audit.attacks.get(attack)?.samples.iter().find(|it| it.sample == sample)
     }

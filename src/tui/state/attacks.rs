@@ -19,7 +19,6 @@ pub struct AttacksUi {
     pub item: Option<Item>,
     /// Whether the form has the keys, rather than the list.
     pub in_form: bool,
-    /// Which field of the form is selected.
     pub field: usize,
     /// The field's new value, while it is typed.
     pub edit: Option<TextLine>,
@@ -29,7 +28,6 @@ pub struct AttacksUi {
     pub queue: Vec<usize>,
     /// The attacks that have begun, in their order.
     pub begun: Vec<usize>,
-    /// The attacks that the user has called off.
     pub called_off: BTreeSet<usize>,
     /// Attacks that were asked for and are not in the plan yet.
     pub pending: usize,
@@ -45,17 +43,17 @@ pub struct Draft {
     pub before: Vec<toml::Table>,
 }
 
-/// A plan file that can be written.
+/// The file that the run's attacks are saved to.
+pub const PLAN_FILE: &str = "advmod.toml";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanDraft {
-    pub name: String,
     /// What the file holds now, if it is there.
     pub before: Option<String>,
     /// What it would hold.
     pub text: String,
 }
 
-/// How an attack of the run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Queued,
@@ -92,7 +90,6 @@ impl AttacksUi {
         true
     }
 
-    /// Notes that the user has called an attack off.
     pub(in super::super) fn call_off(&mut self, attack: usize) {
         self.called_off.insert(attack);
         self.queue.retain(|it| *it != attack);

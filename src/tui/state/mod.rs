@@ -60,7 +60,6 @@ pub enum Source {
     Attached,
 }
 
-/// What the user wants of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wish {
     #[default]

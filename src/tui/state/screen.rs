@@ -7,7 +7,6 @@ pub enum Screen {
     Overview,
     Samples,
     Layers,
-    /// The run's attacks, and more of them.
     Attacks,
     Log,
 }

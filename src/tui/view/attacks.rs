@@ -104,7 +104,6 @@ fn entry(app: &App, theme: Theme, item: Item, columns: usize) -> Line<'static> {
     )
 }
 
-/// How an attack of the run stands.
 pub(super) fn words(app: &App, attack: usize) -> (Role, String) {
     let share = (100.0 * app.share(attack)).floor();
     match app.standing(attack) {

@@ -216,13 +216,9 @@ fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &DynamicsResult) {
     }
     let lines = [(&shares, Role::Good, "a"), (&q, Role::Clean, "o")];
     for (values, role, letter) in lines {
-        let height = |value: f64| (value - low) / (1.0 - low);
-        for (at, value) in values.iter().enumerate() {
-            let Some(value) = value.filter(|it| it.is_finite()) else { continue };
-            let next = values.get(at + 1).copied().flatten().filter(|it| it.is_finite());
-            let to = next.map_or((place(at), height(value)), |next| (place(at + 1), height(next)));
-            raster.line((place(at), height(value)), to, theme.style(role), letter);
-        }
+        let finite = values.iter().map(|value| value.filter(|it| it.is_finite())).enumerate();
+        let points = finite.map(|(at, value)| Some((place(at), (value? - low) / (1.0 - low))));
+        raster.curve(&points.collect::<Vec<_>>(), theme.style(role), letter);
     }
     raster.render(plot, buffer);
     let labels: Vec<(u16, String)> = (found.checkpoints.iter().enumerate())

@@ -65,7 +65,6 @@ pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     Line::from(right).render(corner, buffer);
 }
 
-/// How a screen stands in the list of screens.
 fn tab(number: usize, screen: Screen, is_shown: bool) -> String {
     let (open, close) = if is_shown { ('[', ']') } else { (' ', ' ') };
     format!("{open}{number} {}{close} ", screen.title())

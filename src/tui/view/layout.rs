@@ -26,7 +26,6 @@ pub(super) fn is_too_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
-/// Says so in place of everything else.
 pub(super) fn say_too_small(area: Rect, buffer: &mut Buffer) {
     let (columns, rows) = SMALLEST;
     let notice = format!("advmod needs {columns}×{rows}, this is {}×{}", area.width, area.height);
@@ -72,7 +71,6 @@ fn panes(app: &App, area: Rect, body: Rect) -> Vec<(Pane, Rect)> {
     }
 }
 
-/// What is under a cell of the terminal.
 pub(in super::super) fn spot(app: &App, column: u16, row: u16) -> Option<Spot> {
     let area = Rect::new(0, 0, app.ui.size.0, app.ui.size.1);
     if is_too_small(area) {

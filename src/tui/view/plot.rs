@@ -60,14 +60,8 @@ pub(super) fn curves(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, s
     let mut order: Vec<&Series> = series.iter().collect();
     order.sort_by_key(|it| it.selected);
     for it in &order {
-        let (style, letter) = (theme.style(it.role()), theme.mark(it.curve));
-        let point = |tap: usize| it.at(tap).map(|value| (place(tap), height(value)));
-        for tap in 0..it.values.len() {
-            // A missing value leaves a gap.
-            if let Some(from) = point(tap) {
-                raster.line(from, point(tap + 1).unwrap_or(from), style, letter);
-            }
-        }
+        let points = (0..it.values.len()).map(|tap| it.at(tap).map(|value| (place(tap), height(value))));
+        raster.curve(&points.collect::<Vec<_>>(), theme.style(it.role()), theme.mark(it.curve));
     }
     raster.render(plot, buffer);
     for it in &order {

@@ -7,6 +7,7 @@ use ratatui::widgets::{Clear, Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
 use super::super::keys::Command;
+use super::super::state::attacks::PLAN_FILE;
 use super::super::theme::{Role, Theme};
 use super::text::{fit_line, framed};
 
@@ -24,7 +25,6 @@ pub(super) fn answer_at(area: Rect, cell: Position) -> Option<Command> {
     }
 }
 
-/// Asks whether to stop the run, and then leave.
 pub(super) fn stop(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
     let (title, then) = match leave {
         true => ("The audit is still running", "then this program ends"),
@@ -34,7 +34,6 @@ pub(super) fn stop(area: Rect, buffer: &mut Buffer, theme: Theme, leave: bool) {
     ask(area, buffer, theme, title, &format!("stop; {then}"), what_counts);
 }
 
-/// Asks whether to call a running attack off.
 pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: usize) {
     let title = format!("Call off {}?", app.label(attack));
     let yes = "call it off; the run goes on with the next";
@@ -54,7 +53,7 @@ pub(super) fn save_plan(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme
     let Some(draft) = &app.ui.attacks.plan_file else { return };
     let shape = area.centered(Constraint::Length(area.width.min(76)), Constraint::Length(area.height.min(30)));
     Clear.render(shape, buffer);
-    let inner = framed(shape, buffer, theme, true, &format!("Save the run's attacks to {}?", draft.name));
+    let inner = framed(shape, buffer, theme, true, &format!("Save the run's attacks to {PLAN_FILE}?"));
     let columns = usize::from(inner.width);
     let what = match draft.before {
         None => "A new file, the whole plan:",

@@ -44,7 +44,7 @@ impl Raster {
     }
 
     /// A straight line between two places in `[0, 1]²`; what lies outside is left out.
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), style: Style, letter: &'static str) {
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), style: Style, letter: &'static str) {
         let width = (2 * self.columns).saturating_sub(1) as f64;
         let height = (4 * self.rows).saturating_sub(1) as f64;
         let steps = ((to.0 - from.0).abs() * width).max((to.1 - from.1).abs() * height).ceil().clamp(1.0, 1e5) as usize;
@@ -53,6 +53,15 @@ impl Raster {
             let (x, y) = (from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1));
             if (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y) {
                 self.dot((x * width).round() as usize, self.dot_row(y), style, letter);
+            }
+        }
+    }
+
+    /// Straight lines between neighbouring points; a missing one leaves a gap.
+    pub(super) fn curve(&mut self, points: &[Option<(f64, f64)>], style: Style, letter: &'static str) {
+        for (at, from) in points.iter().enumerate() {
+            if let Some(from) = *from {
+                self.line(from, points.get(at + 1).copied().flatten().unwrap_or(from), style, letter);
             }
         }
     }

@@ -127,7 +127,6 @@ struct Shown {
     picture: Picture,
 }
 
-/// What there is to see of a sample.
 fn pictures(app: &App, look: &Look) -> Vec<Shown> {
     let (Some(clean), Some(adversarial)) = (&look.clean, &look.adversarial) else {
         let alone = [("before", &look.clean), ("after", &look.adversarial)];

@@ -10,7 +10,6 @@ use super::super::app::App;
 use super::super::state::screen::{Pane, Screen};
 use super::super::theme::{Role, Theme};
 
-/// Draws a pane's frame and returns what is inside.
 pub(super) fn pane(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, pane: Pane, title: &str) -> Rect {
     let focused = app.ui.screen == Screen::Overview && app.ui.overview.pane == pane;
     framed(area, buffer, theme, focused, title)
@@ -28,7 +27,6 @@ pub(super) fn framed(area: Rect, buffer: &mut Buffer, theme: Theme, focused: boo
     inner
 }
 
-/// Writes into the lower right corner of a frame.
 pub(super) fn corner(frame: Rect, buffer: &mut Buffer, theme: Theme, text: &str) {
     let x = frame.right().saturating_sub(text.len() as u16 + 1);
     buffer.set_string(x, frame.bottom().saturating_sub(1), text, theme.style(Role::Dim));

@@ -151,7 +151,6 @@ fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
     metrics
 }
 
-/// Everything that has changed since the baseline.
 pub fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
     let mut changes = Vec::new();
     let mut compared = BTreeSet::new();

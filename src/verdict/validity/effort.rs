@@ -1,15 +1,11 @@
 //! Whether the attacks tried hard enough: steps that reach, enough of them, and as many passes as is usual.
 
-use advmod_attacks::attack::{AttackSpec, Preset, Scale, Steps};
+use advmod_attacks::attack::{AttackSpec, Preset, Scale};
 use advmod_attacks::config::{AttackConfig, typed};
 use advmod_attacks::threat::Epsilon;
 
 use super::check::{Found, complete, names};
 use crate::verdict::facts::{AttackResult, AttackStatus, Facts};
-
-fn steps(attack: &AttackResult) -> Option<Steps> {
-    attack.attack.spec?.kind.steps()
-}
 
 fn has_lengths(spec: &AttackSpec) -> bool {
     spec.kind.steps().is_some_and(|steps| steps.length.is_some())
@@ -32,7 +28,7 @@ pub(super) fn reach(facts: &Facts) -> Found {
 
 /// That the steps of an iterated attack do not reach across its budget, if so.
 pub(super) fn short_steps(attack: &AttackResult) -> Option<String> {
-    let steps = steps(attack)?;
+    let steps = attack.attack.spec?.kind.steps()?;
     let param = |key: &str| attack.attack.own.get(key).map(String::as_str);
     let (count, length) = (param(steps.count)?, param(steps.length?)?);
     let size = |text: &str| text.parse().ok().map(Epsilon::value);

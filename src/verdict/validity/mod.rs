@@ -28,7 +28,6 @@ impl Validity {
         Self { verdict, checks, attacks }
     }
 
-    /// How many checks came out like this.
     pub fn count(&self, state: ValidityState) -> usize {
         self.checks.iter().filter(|it| it.state == state).count()
     }
