@@ -23,9 +23,6 @@ pub enum Feed {
 const POLL: Duration = Duration::from_millis(100);
 
 /// Reads a whole journal. Lines that are no events keep their place, with their number.
-///
-/// # Errors
-/// Where the file cannot be read, or does not begin as a journal does.
 pub fn read(path: &Path) -> Result<Vec<Feed>, String> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;

@@ -97,10 +97,8 @@ impl Job {
         })
     }
 
-    /// Adds an attack, or the attacks of a sweep, after the others; `check` says what else keeps one from running.
-    ///
-    /// # Errors
-    /// As [`AuditPlan::resolve`], and what `check` says; nothing is added then.
+    /// Adds an attack, or the attacks of a sweep, after the others; `check` says what else keeps one from running. Where anything does, nothing is
+    /// added.
     pub fn add(
         &mut self,
         attack: &AttackPlan,

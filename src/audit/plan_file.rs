@@ -32,9 +32,6 @@ const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
 
 /// The text of a plan file with these attacks, every parameter written out: `before` with its attacks replaced and all else kept, comments
 /// too; or, where there is none yet, the whole of `written`.
-///
-/// # Errors
-/// A sentence, where `before` is no plan or does not go with these attacks.
 pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[ResolvedAttack]) -> Result<String, String> {
     let mut document = match before {
         Some(text) => {

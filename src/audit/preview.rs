@@ -19,9 +19,6 @@ pub struct Preview {
 
 impl AuditPlan {
     /// What an attack would be if it was added to a run of this plan: the same checks as when it is.
-    ///
-    /// # Errors
-    /// What adding it would say.
     pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, String> {
         let alone = Self { attack: vec![attack.clone()], ..self.clone() };
         let configured = alone.configured(self.preset()?)?;

@@ -9,10 +9,7 @@ use super::plan_file::with_attacks;
 use super::resolved::ResolvedPlan;
 use super::state::AuditState;
 
-/// The job that an earlier run in this folder has begun.
-///
-/// # Errors
-/// Why it cannot go on, in one line.
+/// The job that an earlier run in this folder has begun, or why it cannot go on.
 pub fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     let start = earlier.start.as_ref().ok_or("the run in it has not begun; run its command again")?;
     let plan_file = start.plan_file.as_ref().ok_or("a path of its plan is not text; run its command again")?;
@@ -29,10 +26,7 @@ pub fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     plan.resolve().map_err(unreadable)
 }
 
-/// Whether what is there now is what the earlier run began with.
-///
-/// # Errors
-/// What has changed, in one line.
+/// Whether what is there now is what the earlier run began with, or what has changed.
 pub(super) fn check(earlier: &AuditStart, now: &AuditStart) -> Result<(), String> {
     let changed = |what: String| Err(format!("the run cannot go on: {what}; start it anew in another folder"));
     if earlier.tool != now.tool {

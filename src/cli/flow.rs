@@ -8,7 +8,7 @@ use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::Work;
 use super::{CliError, Exit, export, report, setup};
 use crate::model::load::load;
-use crate::store::pixels::PixelFile;
+use crate::store::pixels::{PictureError, PixelFile};
 use crate::store::{CLEAN_FILE, adversarial_file};
 use crate::study::flow::{AttackedImages, FlowModel};
 use crate::study::results::flow::{AttackFlow, FlowResult};
@@ -87,9 +87,7 @@ fn class_names(report: &Report) -> Vec<String> {
 /// An attack's images, clean and adversarial; none where the run kept none.
 fn images(report: &Report, attack: &AttackResult, folder: &Path) -> Result<Option<AttackedImages>, String> {
     let label = &attack.attack.label;
-    let open = |file: Result<Option<PixelFile>, _>| {
-        file.map_err(|error: crate::store::pixels::PictureError| error.to_string())
-    };
+    let open = |file: Result<_, PictureError>| file.map_err(|error| error.to_string());
     let Some(mut adversarial) = open(PixelFile::adversarial(folder, label))? else { return Ok(None) };
     let Some(mut clean) = open(PixelFile::clean(folder))? else {
         return Err(format!("{CLEAN_FILE} is not there; give the folder as the audit left it"));

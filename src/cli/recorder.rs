@@ -53,10 +53,7 @@ impl Recorder {
         Self { out: Some(run_dir.path().to_owned()), run_dir: Some(run_dir), earlier, ..Self::default() }
     }
 
-    /// Also writes the report to these files.
-    ///
-    /// # Errors
-    /// That a file's ending names no format, or that it cannot be written; better now than when the work is done.
+    /// Also writes the report to these files. What names no format or cannot be written is refused now, not when the work is done.
     pub(super) fn with_outputs(mut self, files: &[PathBuf]) -> Result<Self, CliError> {
         for file in files {
             self.outputs.push(Output { file: file.clone(), format: by_ending(file)? });

@@ -175,9 +175,6 @@ impl Picture {
     }
 
     /// As a PNG with 8 bits per value.
-    ///
-    /// # Errors
-    /// The encoder's.
     pub fn png(&self) -> Result<Vec<u8>, image::ImageError> {
         let [_, height, width] = self.shape;
         let rgb = |x: u32, y: u32| {

@@ -48,9 +48,6 @@ pub struct SweepPlan {
 ///
 /// The sets are disjoint: with `First(n)` they follow each other in file order, with `Sample` they are parts of one drawn sample.
 /// Where the data does not hold so many, there are fewer repeats and a warning. `progress(done, total)` counts taps × samples.
-///
-/// # Errors
-/// One line, when data and model do not fit each other.
 pub fn measure(
     model: &Model,
     data: &dyn Dataset,
@@ -70,10 +67,7 @@ pub fn measure(
 /// The curves of a sweep, by samples, then similarity, then k, and warnings.
 ///
 /// Every set of samples goes through the model once, whatever the number of similarities and k: the neighbours for the largest k
-/// hold those for the smaller ones. All else as for [`measure`].
-///
-/// # Errors
-/// One line, before anything is measured, when data, model and settings do not fit each other.
+/// hold those for the smaller ones. All else as for [`measure`]. What does not fit is refused before anything is measured.
 pub fn sweep(
     model: &Model,
     data: &dyn Dataset,
@@ -139,9 +133,6 @@ impl Network<'_> {
 }
 
 /// The curves of a [`sweep`] over this network, and warnings.
-///
-/// # Errors
-/// As [`sweep`].
 pub fn curves(
     model: &Model,
     data: &dyn Dataset,
@@ -227,10 +218,7 @@ fn curves_of_sets(
     Ok(measured.into_iter().map(curve).collect())
 }
 
-/// The samples of each repeat: places in the data. Fewer repeats than asked for where the data does not hold so many.
-///
-/// # Errors
-/// One line, when the data does not hold one set.
+/// The samples of each repeat: places in the data. Fewer repeats than asked for where the data does not hold so many, but at least one.
 pub fn sets(data: &dyn Dataset, samples: Selection, repeats: usize) -> Result<Vec<Vec<usize>>, String> {
     let held = data.info().n;
     let n = match samples {

@@ -33,10 +33,7 @@ pub struct FlowModel {
 }
 
 impl FlowModel {
-    /// That of a run, for images of `[channels, height, width]`.
-    ///
-    /// # Errors
-    /// One line, when it is not the one with this sha256.
+    /// That of a run, which has this sha256, for images of `[channels, height, width]`.
     pub fn new(model: Model, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
         let found = &model.info().sha256;
         if found != sha256 {
@@ -54,9 +51,6 @@ impl FlowModel {
     }
 
     /// Finds the `k` nearest clean images of each image, clean and adversarial, its own original left out.
-    ///
-    /// # Errors
-    /// One line, from model or libtorch, and where there are not more than k images.
     pub fn flow(
         &self,
         images: &AttackedImages,

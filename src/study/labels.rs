@@ -16,9 +16,6 @@ use crate::study::results::labels::{LabelsResult, RankedSample};
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
 /// All taps of the model count alike; the plan's repeats do not matter. `progress(done, total)` counts taps × samples.
-///
-/// # Errors
-/// One line, when data and model do not fit each other, and where a tap has no Q.
 pub fn rank(
     model: &Model,
     data: &dyn Dataset,

@@ -44,9 +44,6 @@ const KEPT_BYTES: usize = 2 << 30;
 
 impl CkaPlan {
     /// Samples that go into one estimate, of `n`, for so many taps.
-    ///
-    /// # Errors
-    /// One line, when these are too few, or too many for the memory that they take.
     pub fn at_once(self, n: usize, n_taps: usize) -> Result<usize, String> {
         let (length, fewest) = match self {
             Self::Full => (n, 2),
@@ -164,9 +161,6 @@ fn notes(curve: &Curve, cka: &Cka) -> Vec<String> {
 
 /// A model's curve over the first set of the plan, with what intervals of differences between its taps need. `seed` makes the groups.
 /// `progress(done, total)` counts taps × samples.
-///
-/// # Errors
-/// One line, when data, model and settings do not fit each other.
 pub fn paired_curve(
     model: &Model,
     data: &dyn Dataset,
@@ -206,9 +200,6 @@ pub(super) fn paired_curve_of(
 }
 
 /// Linear CKA of every two taps on these samples. `progress(done, total)` counts taps × samples.
-///
-/// # Errors
-/// One line, when data and model do not fit each other or the samples are too few or too many.
 pub fn linear_cka(
     model: &Model,
     data: &dyn Dataset,

@@ -66,10 +66,7 @@ impl From<Job> for Run {
     }
 }
 
-/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the control, stops it soon.
-///
-/// # Errors
-/// What kept the audit from going on; events that came before are valid.
+/// Runs a job on a worker thread and hands its events to `take` on this one. `Break`, or the control, stops it soon. Events before an error are valid.
 pub fn run_on_worker(job: Run, control: &Control, take: &mut Sink<'_>) -> Result<(), EngineError> {
     let (sender, events) = unbounded::<AuditEvent>();
     // Apart from the caller's flag, which says that a user wants to stop.

@@ -51,9 +51,6 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
 }
 
 /// Checks every gate and waiver.
-///
-/// # Errors
-/// One line with what is wrong and where.
 pub fn resolve(gates: &[GatePlan], waivers: &[WaiverPlan], attacks: &[ResolvedAttack]) -> Result<Vec<Gate>, String> {
     let mut resolved: Vec<Gate> = Vec::with_capacity(gates.len());
     for gate in gates {
@@ -107,9 +104,6 @@ fn waive(plan: &WaiverPlan, gates: &mut [Gate]) -> Result<(), String> {
 }
 
 /// Checks the classes that gates name, once the data are there.
-///
-/// # Errors
-/// Which class does not exist.
 pub fn check_classes(gates: &[Gate], names: &[String], classes: usize) -> Result<(), String> {
     gates.iter().try_for_each(|gate| {
         let found = gate.expr.metric.classes(names, classes);

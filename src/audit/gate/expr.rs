@@ -61,13 +61,9 @@ pub enum Subject {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// `<`
     Less,
-    /// `<=`
     AtMost,
-    /// `>`
     Greater,
-    /// `>=`
     AtLeast,
 }
 
@@ -148,9 +144,6 @@ impl Quantity {
 
 impl GateExpr {
     /// Reads an expression.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what it could have been.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |problem: String| format!("gate {text:?}: {problem}");
         let place = comparison(text).ok_or_else(|| {
@@ -203,9 +196,6 @@ fn limit(text: &str, metric: &Metric) -> Result<f64, String> {
 
 impl Metric {
     /// Reads a metric.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what it could have been.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix("regression(") {
             let inner = inner.strip_suffix(')').ok_or_else(|| format!("{text}: no closing parenthesis"))?;
@@ -259,9 +249,6 @@ impl Metric {
     }
 
     /// The classes that are meant, of so many with these names (none when they are unknown). A name wins over a number.
-    ///
-    /// # Errors
-    /// What classes there are.
     pub fn classes(&self, names: &[String], classes: usize) -> Result<Option<Vec<u32>>, String> {
         let Some(class) = &self.class else { return Ok(None) };
         if class == "*" {

@@ -96,9 +96,6 @@ pub struct Day(String);
 
 impl Day {
     /// Reads a day; what follows it (a time) does not matter.
-    ///
-    /// # Errors
-    /// That the text is no day.
     pub fn parse(text: &str) -> Result<Self, String> {
         let read = text.parse::<Datetime>().ok().and_then(|it| it.date);
         // Four digits, two, two: their order as text is their order in time.

@@ -46,11 +46,9 @@ pub struct AttackJob<'a> {
     pub place: usize,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum StageError {
-    #[error("stopped")]
     Stopped(Attacked),
-    #[error("{0}")]
     Failed(String),
 }
 

@@ -17,9 +17,6 @@ pub struct Judged<'a> {
 
 impl Judged<'_> {
     /// The pixels of each sample as plain numbers.
-    ///
-    /// # Errors
-    /// One line.
     pub fn plain(&self) -> Result<Vec<Vec<f32>>, String> {
         let rows = self.pixels.iter().map(|pixels| Vec::<Vec<f32>>::try_from(pixels.flatten(1, -1)));
         let rows: Vec<_> = rows.collect::<Result<_, _>>().map_err(|error| first_line(&error))?;

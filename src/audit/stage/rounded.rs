@@ -19,9 +19,6 @@ pub struct RoundedJudge {
 
 impl RoundedJudge {
     /// For images of `[channels, height, width]`.
-    ///
-    /// # Errors
-    /// The device is not there, the model cannot be loaded, or is not the one with this sha256; one line.
     pub fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
         let device = job.device.resolve()?;
         let model = load(job.model.as_deref(), &job.load, device).map_err(|error| error.to_string())?;
@@ -37,9 +34,6 @@ impl RoundedJudge {
     }
 
     /// Classes of images `[N, C, H, W]` of 8 bits per value.
-    ///
-    /// # Errors
-    /// The model's, in one line.
     pub fn classes(&self, pixels: &[u8]) -> Result<Vec<u32>, String> {
         let pixels: Vec<f32> = pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
         let [channels, height, width] = self.shape.map(|size| size as i64);

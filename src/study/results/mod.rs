@@ -58,9 +58,6 @@ pub fn study_of(json: &[u8]) -> Option<String> {
 }
 
 /// Reads what [`to_json`] wrote.
-///
-/// # Errors
-/// One line, when it is something else, of a newer advmod, or damaged.
 pub fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
     let fail =
         |reason: String| format!("not a {} of advmod ({reason}); measure it again with advmod {}", R::FILE, R::STUDY);
@@ -77,9 +74,6 @@ pub fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
 }
 
 /// Reads a result's file, as [`parse`].
-///
-/// # Errors
-/// One line, when it cannot be read or is something else.
 pub fn read<R: StudyResult>(path: &Path) -> Result<R, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))

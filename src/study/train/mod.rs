@@ -143,9 +143,6 @@ pub struct TrainData<'a> {
 
 /// Trains a program from the weights that it has, or on from an `interrupted` training, and measures on the test images after each epoch.
 /// `name`: of its architecture.
-///
-/// # Errors
-/// [`TrainError::Stopped`] where `report` says so; a loss or weight that is not finite; libtorch's message.
 pub fn fit<'a>(
     name: &str,
     mut program: Program,
