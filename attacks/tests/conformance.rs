@@ -33,8 +33,11 @@ const VARIANTS: &[&str] = &[
 
 /// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
 fn all_configs() -> Vec<AttackConfig> {
-    let mut configs: Vec<AttackConfig> = VARIANTS.iter().map(|text| config_of(text)).collect();
-    for spec in ATTACKS {
+    // With the toy in the table it alone is new: the others are held to this without it.
+    let is_meant = |id: &str| !cfg!(feature = "toy") || id == "toy";
+    let variants = VARIANTS.iter().filter(|text| is_meant(text.split(':').next().unwrap_or_default()));
+    let mut configs: Vec<AttackConfig> = variants.map(|text| config_of(text)).collect();
+    for spec in ATTACKS.iter().filter(|spec| is_meant(spec.id)) {
         for norm in spec.norms {
             let goals = [(spec.untargeted, None), (spec.targeted, Some("runner-up")), (spec.targeted, Some("random"))];
             for (_, target) in goals.into_iter().filter(|(is_known, _)| *is_known) {
