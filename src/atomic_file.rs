@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 /// Why a file of the results cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}; give a folder with room and write access to --out or --output")]
-pub struct WriteError {
+pub(crate) struct WriteError {
     /// The file or folder.
     pub path: PathBuf,
-    /// The system's reason.
     pub source: io::Error,
 }
 
 /// Whether [`write()`] could write to this path now: a folder that takes files, and nothing there but a regular file.
-pub fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
             return Err(io::Error::new(
@@ -33,7 +32,7 @@ const PREFIX: &str = ".advmod-";
 const SUFFIX: &str = ".tmp";
 
 /// Removes what a killed process was writing in a folder. Nobody else may be writing there.
-pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -51,12 +50,12 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// [`write()`] with an error that names the file.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write(path, bytes).map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// Writes a file beside its final place, flushes it to the disk and renames it. A file that was there before stays until then.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     check(path)?;
     let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();

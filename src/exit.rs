@@ -3,7 +3,7 @@
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Everything was done, and no gate failed.
     Pass = 0,
     GateFailed = 1,
@@ -21,10 +21,10 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, at the end of the help.
-    pub const HELP: &str = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
+    pub(crate) const HELP: &str = "Exit codes: 0 pass, 1 a gate failed, 2 usage or configuration, 3 runtime (model, data, device, disk), \
                             4 inconclusive, 130 interrupted, 143 terminated.";
 
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         self as u8
     }
 }

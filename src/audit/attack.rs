@@ -86,19 +86,19 @@ impl ResolvedAttack {
     }
 
     /// How far it may change an image. A minimal attack may have no such bound.
-    pub fn budget(&self) -> Option<Budget> {
+    pub(crate) fn budget(&self) -> Option<Budget> {
         Some(Budget { norm: self.norm, eps: self.epsilon? })
     }
 
     /// Whether it looks for changes within the budget alone, or for the smallest ones.
-    pub fn tries(&self, budget: &Budget) -> bool {
+    pub(crate) fn tries(&self, budget: &Budget) -> bool {
         // Two ways to write one size differ in their last bits.
         let is_smaller = |own: Epsilon| own.value() <= budget.eps.value() * (1.0 + 1e-9);
         self.norm == budget.norm && self.epsilon.is_none_or(is_smaller)
     }
 
     /// Whether its success says how the model does within the budget: it may use all of it, and any wrong class will do.
-    pub fn measures(&self, budget: &Budget) -> bool {
+    pub(crate) fn measures(&self, budget: &Budget) -> bool {
         let is_all = |own: Epsilon| own.value() >= budget.eps.value() * (1.0 - 1e-9);
         !self.is_targeted() && self.tries(budget) && self.epsilon.is_none_or(is_all)
     }
@@ -183,7 +183,7 @@ impl From<ResolvedAttack> for Written {
 }
 
 /// An attack, or all attacks of a sweep (at least one), as one `--attack` takes them.
-pub fn spec(sweep: &[ResolvedAttack]) -> String {
+pub(crate) fn spec(sweep: &[ResolvedAttack]) -> String {
     let sizes: Vec<String> = sweep.iter().filter_map(|attack| attack.epsilon.map(|it| it.to_string())).collect();
     let pair = |(key, value): (String, String)| match key.as_str() {
         "eps" => format!("eps={}", sizes.join("|")),

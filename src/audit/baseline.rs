@@ -22,11 +22,11 @@ pub struct Baseline {
     /// Settings of its curves, which decide whether two modularities can be compared.
     pub curve: BTreeMap<String, String>,
     /// Without those of single classes.
-    pub metrics: Vec<BaselineMetric>,
+    pub(crate) metrics: Vec<BaselineMetric>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BaselineMetric {
+pub(crate) struct BaselineMetric {
     /// As gates name it: `asr.pgd`.
     pub name: String,
     /// Parameters of its attack, or of all of them; empty for the clean images.
@@ -39,7 +39,7 @@ pub struct BaselineMetric {
 
 /// The samples behind a share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
+pub(crate) struct Counted {
     /// Places of all of them in the list of samples, in its order.
     pub of: Vec<usize>,
     /// Places of those that count.
@@ -49,7 +49,7 @@ pub struct Counted {
 impl Counted {
     /// Only the samples of one class.
     #[must_use]
-    pub fn of_class(&self, labels: &[u32], class: u32) -> Self {
+    pub(crate) fn of_class(&self, labels: &[u32], class: u32) -> Self {
         let only = |places: &[usize]| places.iter().copied().filter(|&it| labels.get(it) == Some(&class)).collect();
         Self { of: only(&self.of), hits: only(&self.hits) }
     }

@@ -36,7 +36,7 @@ const FLAGS: &[(&str, &str)] = &[
 
 /// The command line of a plan with these attacks, every parameter of theirs written out. It has the expressions of gates alone, and of a
 /// path without text what can be shown of it: a plan file that holds everything is [`super::plan_file::text`].
-pub fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
+pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
     let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
     let mut plan = plan.clone();
     for path in [&mut plan.model.file, &mut plan.data.path, &mut plan.baseline, &mut plan.out] {

@@ -36,7 +36,7 @@ pub(super) struct Waiting {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Run the attack at this place of the plan.
     Run(usize),
     /// Say that the attack at this place was called off while it waited.

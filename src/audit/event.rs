@@ -11,11 +11,11 @@ use super::attack::ResolvedAttack;
 use super::baseline::Baseline;
 use super::resolved::ResolvedPlan;
 use crate::measure::clean::ClassProbability;
-pub use crate::model::info::ModelSummary;
+pub(crate) use crate::model::info::ModelSummary;
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
-pub const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// One step of an audit. A journal is a sequence of these; every front-end and every report is a fold over them.
 /// `attack` is a place in the plan's list of attacks.
@@ -143,7 +143,7 @@ pub enum Outcome {
 /// Everything that is known when the work begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditStart {
-    pub tool: Tool,
+    pub(crate) tool: Tool,
     /// The same plan as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
     /// What the results are compared with.
@@ -151,8 +151,8 @@ pub struct AuditStart {
     pub baseline: Option<Box<Baseline>>,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
-    pub model: ModelSummary,
-    pub data: DataSummary,
+    pub(crate) model: ModelSummary,
+    pub(crate) data: DataSummary,
     /// Module paths in forward order.
     pub taps: Vec<String>,
     /// UTC, RFC 3339.
@@ -161,7 +161,7 @@ pub struct AuditStart {
 
 /// The program that ran the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Tool {
+pub(crate) struct Tool {
     /// Name of the program: `advmod`.
     pub name: String,
     /// Version of the program.
@@ -174,7 +174,7 @@ pub struct Tool {
 }
 
 impl Tool {
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -211,30 +211,29 @@ pub struct DataSummary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CleanCurves {
     /// Curve whose communities are the true labels.
-    pub true_labels: Curve,
+    pub(crate) true_labels: Curve,
     /// Curve whose communities are the model's predictions.
-    pub predicted_labels: Curve,
+    pub(crate) predicted_labels: Curve,
 }
 
 /// Matched curves: clean and adversarial pixels of the same (attacked) samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackCurves {
     /// Curve of the clean pixels under the true labels; the predictions are the same, since only correctly classified samples are attacked.
-    pub clean: Curve,
+    pub(crate) clean: Curve,
     /// Curve of the adversarial pixels under the true labels.
-    pub adversarial: Curve,
+    pub(crate) adversarial: Curve,
     /// Curve of the adversarial pixels under the predicted labels.
-    pub adversarial_predicted: Curve,
+    pub(crate) adversarial_predicted: Curve,
     /// Clean Q minus adversarial Q at each tap, as a paired difference.
-    pub drops: Vec<Option<Interval>>,
+    pub(crate) drops: Vec<Option<Interval>>,
     /// Clean peak minus adversarial peak, as a paired difference at the two peaks' taps.
-    pub peak_drop: Option<Interval>,
+    pub(crate) peak_drop: Option<Interval>,
 }
 
 /// Curves of an attack that is not through: levels only, no intervals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GrowingCurves {
-    /// Samples in both.
     pub n: usize,
     /// Q of the clean pixels per tap, true labels.
     pub clean: Vec<Option<f64>>,
@@ -314,4 +313,4 @@ impl SampleResult {
 }
 
 /// Receives an audit's events. `Break` asks the engine to stop: after the batch in work, or at the next step of an attack that takes long.
-pub type Sink<'a> = dyn FnMut(AuditEvent) -> ControlFlow<()> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(AuditEvent) -> ControlFlow<()> + 'a;

@@ -20,10 +20,10 @@ use crate::model::program::TapSelection;
 use crate::modularity::Similarity;
 
 /// Attacks that run when none is named.
-pub const DEFAULT_ATTACKS: &[&str] = &["fgsm", "pgd"];
+pub(crate) const DEFAULT_ATTACKS: &[&str] = &["fgsm", "pgd"];
 
 /// Images per batch of an attack.
-pub const DEFAULT_BATCH: usize = 128;
+pub(crate) const DEFAULT_BATCH: usize = 128;
 
 /// Every setting in the words of the report: all of [`ResolvedPlan`] that a plan alone decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub struct Settings {
 
 impl Settings {
     /// The whole plan, once it is known on what it runs and which command runs it again.
-    pub fn on(&self, device: String, command: String) -> ResolvedPlan {
+    pub(crate) fn on(&self, device: String, command: String) -> ResolvedPlan {
         ResolvedPlan {
             attacks: self.attacks.clone(),
             gates: self.gates.clone(),
@@ -81,12 +81,12 @@ pub struct Job {
 
 impl Job {
     /// The plan as it was written, with what was added since.
-    pub fn written(&self) -> &AuditPlan {
+    pub(crate) fn written(&self) -> &AuditPlan {
         &self.written
     }
 
     /// The plan as it was written, and what would else depend on the machine or on defaults; its attacks are [`Settings::attacks`].
-    pub fn settled(&self) -> AuditPlan {
+    pub(crate) fn settled(&self) -> AuditPlan {
         let plan = &self.plan;
         self.written.clone().over(AuditPlan {
             data: DataPlan { samples: Some(self.selection.n()), ..DataPlan::default() },
@@ -99,7 +99,7 @@ impl Job {
 
     /// Adds an attack, or the attacks of a sweep, after the others; `check` says what else keeps one from running. Where anything does, nothing is
     /// added.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         attack: &AttackPlan,
         check: impl Fn(&AttackConfig) -> Result<(), String>,

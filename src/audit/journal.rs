@@ -9,7 +9,7 @@ use crate::audit::state::AuditState;
 
 /// Appends events. Each line is handed to the system at once, so that a killed run leaves every event before the last line.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     file: File,
     /// Where the readable part of a resumed journal ends; what follows is cut off when the run really goes on.
     cut: Option<u64>,
@@ -17,7 +17,7 @@ pub struct Journal {
 
 impl Journal {
     /// Starts a new journal, replacing one of an earlier run, but not of one that is still going on.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).write(true).truncate(false).open(path)?;
         lock(&file)?;
         file.set_len(0).or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) })?;
@@ -26,7 +26,7 @@ impl Journal {
 
     /// Goes on with the journal of a run that has ended somehow. Its events come back; what a kill or a full disk left unreadable, and all
     /// that follows it, is cut off with the first event that is appended: until then the file stays as it is.
-    pub fn resume(path: &Path) -> io::Result<(Self, Vec<AuditEvent>)> {
+    pub(crate) fn resume(path: &Path) -> io::Result<(Self, Vec<AuditEvent>)> {
         let mut file = File::options().read(true).write(true).open(path)?;
         lock(&file)?;
         let mut bytes = Vec::new();
@@ -43,7 +43,7 @@ impl Journal {
     }
 
     /// Writes one event, if journals keep its kind.
-    pub fn append(&mut self, event: &AuditEvent) -> io::Result<()> {
+    pub(crate) fn append(&mut self, event: &AuditEvent) -> io::Result<()> {
         if !event.is_kept() {
             return Ok(());
         }

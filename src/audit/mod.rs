@@ -2,21 +2,21 @@
 //!
 //! Front-ends see plans, events and the state that they add up to, never a model or a tensor.
 
-pub mod attack;
+pub(crate) mod attack;
 pub mod baseline;
-pub mod command;
+pub(crate) mod command;
 pub mod control;
 pub mod engine;
 pub mod event;
 pub mod follow;
 pub mod gate;
-pub mod job;
+pub(crate) mod job;
 pub mod journal;
 pub mod plan;
-pub mod plan_file;
-pub mod preview;
-pub mod resolved;
-pub mod resume;
-pub mod run_dir;
-pub mod stage;
+pub(crate) mod plan_file;
+pub(crate) mod preview;
+pub(crate) mod resolved;
+pub(crate) mod resume;
+pub(crate) mod run_dir;
+pub(crate) mod stage;
 pub mod state;

@@ -117,9 +117,7 @@ settings! {
         pub samples: Option<usize>,
         /// Number of images in file order.
         pub first: Option<usize>,
-        /// Shorter side.
         pub resize: Option<u32>,
-        /// Central square.
         pub crop: Option<u32>,
     }
 
@@ -143,7 +141,7 @@ pub struct AttackPlan {
 }
 
 impl AuditPlan {
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let unreadable = |error: std::io::Error| format!("cannot read the plan {}: {error}", path.display());
         let syntax = |message: &str| format!("plan {}: {message}", path.display());
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -160,7 +158,7 @@ impl AuditPlan {
 
     /// This plan's settings where it has them, else the other's.
     #[must_use]
-    pub fn over(self, mut other: Self) -> Self {
+    pub(crate) fn over(self, mut other: Self) -> Self {
         // They exclude each other.
         if self.data.first.is_some() {
             other.data.samples = None;

@@ -11,14 +11,14 @@ use crate::store::PLAN_FILE;
 
 /// What makes the report of a run again.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Again {
+pub(crate) struct Again {
     pub command: String,
     /// The plan that the command reads; absent where a path in it has no text, and then the command shows what flags can say of it.
     pub plan_file: Option<String>,
 }
 
 impl Again {
-    pub fn of(job: &Job) -> Self {
+    pub(crate) fn of(job: &Job) -> Self {
         let settled = job.settled();
         match with_attacks(None, &settled, &job.plan.attacks) {
             Ok(text) => Self { command: format!("advmod audit --plan {PLAN_FILE}"), plan_file: Some(text) },
@@ -32,7 +32,11 @@ const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
 
 /// The text of a plan file with these attacks, every parameter written out: `before` with its attacks replaced and all else kept, comments
 /// too; or, where there is none yet, the whole of `written`.
-pub fn with_attacks(before: Option<&str>, written: &AuditPlan, attacks: &[ResolvedAttack]) -> Result<String, String> {
+pub(crate) fn with_attacks(
+    before: Option<&str>,
+    written: &AuditPlan,
+    attacks: &[ResolvedAttack],
+) -> Result<String, String> {
     let mut document = match before {
         Some(text) => {
             let read = toml::from_str::<AuditPlan>(text);

@@ -10,7 +10,7 @@ use super::plan::{AttackPlan, AuditPlan};
 
 /// An attack, or the attacks of a sweep, with all parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preview {
+pub(crate) struct Preview {
     /// The smallest ε first.
     pub attacks: Vec<ResolvedAttack>,
     /// The most that one image can cost, all sizes of the sweep together; absent before model and data are known.
@@ -19,7 +19,7 @@ pub struct Preview {
 
 impl AuditPlan {
     /// What an attack would be if it was added to a run of this plan: the same checks as when it is.
-    pub fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, String> {
+    pub(crate) fn preview(&self, attack: &AttackPlan, start: Option<&AuditStart>) -> Result<Preview, String> {
         let alone = Self { attack: vec![attack.clone()], ..self.clone() };
         let configured = alone.configured(self.preset()?)?;
         let attacks = label(&configured);

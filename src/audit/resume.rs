@@ -10,7 +10,7 @@ use super::resolved::ResolvedPlan;
 use super::state::AuditState;
 
 /// The job that an earlier run in this folder has begun, or why it cannot go on.
-pub fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
+pub(crate) fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     let start = earlier.start.as_ref().ok_or("the run in it has not begun; run its command again")?;
     let plan_file = start.plan_file.as_ref().ok_or("a path of its plan is not text; run its command again")?;
     let unreadable = |error: String| format!("its plan cannot be read: {error}");

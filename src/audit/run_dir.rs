@@ -9,7 +9,7 @@ use crate::audit::event::AuditEvent;
 use crate::store::{ADVERSARIAL_FOLDER, CLEAN_FILE, JOURNAL_FILE, is_adversarial};
 
 #[derive(Debug)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     path: PathBuf,
     journal: Journal,
 }
@@ -17,7 +17,7 @@ pub struct RunDir {
 impl RunDir {
     /// Makes the folder (and its parents) and starts its journal. Reports of an earlier run in it are removed: what is there afterwards
     /// belongs to this run. `reports` are the names of these files.
-    pub fn create<'a>(path: &Path, reports: impl Iterator<Item = &'a str>) -> Result<Self, WriteError> {
+    pub(crate) fn create<'a>(path: &Path, reports: impl Iterator<Item = &'a str>) -> Result<Self, WriteError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| WriteError { path, source }
@@ -41,7 +41,7 @@ impl RunDir {
     }
 
     /// Goes on with the run in a folder. Its events so far come back.
-    pub fn resume(path: &Path) -> Result<(Self, Vec<AuditEvent>), WriteError> {
+    pub(crate) fn resume(path: &Path) -> Result<(Self, Vec<AuditEvent>), WriteError> {
         let journal_path = path.join(JOURNAL_FILE);
         let (journal, events) =
             Journal::resume(&journal_path).map_err(|source| WriteError { path: journal_path, source })?;
@@ -50,16 +50,16 @@ impl RunDir {
     }
 
     /// Where the folder is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn record(&mut self, event: &AuditEvent) -> Result<(), WriteError> {
+    pub(crate) fn record(&mut self, event: &AuditEvent) -> Result<(), WriteError> {
         self.journal.append(event).map_err(|source| WriteError { path: self.path.join(JOURNAL_FILE), source })
     }
 
     /// Writes a file of the folder, whole or not at all.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         atomic_file::write_file(&self.path.join(name), bytes)
     }
 }

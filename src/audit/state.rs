@@ -13,11 +13,11 @@ pub struct AuditState {
     /// Class that the model gives each clean sample.
     pub predictions: Option<Vec<u32>>,
     /// The likeliest classes of each clean sample.
-    pub likeliest: Vec<Vec<ClassProbability>>,
+    pub(crate) likeliest: Vec<Vec<ClassProbability>>,
     pub clean_curves: Option<CleanCurves>,
     /// One per attack of the plan, in its order.
     pub attacks: Vec<AttackState>,
-    pub stage: Option<StageState>,
+    pub(crate) stage: Option<StageState>,
     /// In order of appearance.
     pub warnings: Vec<String>,
     /// How it ended and after how many seconds.
@@ -41,7 +41,7 @@ pub struct AttackState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageState {
+pub(crate) struct StageState {
     pub stage: Stage,
     pub done: u64,
     pub total: u64,

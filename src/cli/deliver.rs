@@ -55,7 +55,6 @@ pub(super) struct Outcome {
     pub(super) what: &'static str,
     /// How many were to be measured.
     pub(super) of: usize,
-    /// How many were.
     pub(super) done: usize,
     pub(super) faults: Vec<CliError>,
     /// The exit code, where the user has interrupted it.

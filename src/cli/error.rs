@@ -9,8 +9,7 @@ use crate::model::load::ModelError;
 use crate::study::train::TrainError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// Flags or plan.
+pub(crate) enum CliError {
     #[error("{0}")]
     Usage(String),
     /// Model, data, device, disk.
@@ -27,14 +26,14 @@ impl CliError {
         Self::Runtime(format!("{}: {problem}", path.display()))
     }
 
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Runtime(_) | Self::Caused(_) => Exit::Runtime,
         }
     }
 
-    pub fn message(&self, verbose: bool) -> String {
+    pub(crate) fn message(&self, verbose: bool) -> String {
         match self {
             Self::Caused(error) if verbose => format!("{error:?}"),
             // Libraries put line breaks into their messages.

@@ -23,7 +23,6 @@ pub(super) fn begin(run: &RunArgs, source: &SourceArgs) -> Result<(Device, Box<d
 pub(super) struct Work {
     interrupt: Interrupt,
     progress: Progress,
-    /// Name and total.
     task: Option<(String, u64)>,
 }
 

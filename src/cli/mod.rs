@@ -1,6 +1,6 @@
 //! The command line: one file per command. Text for people is made here and in `report/`, nowhere else.
 
-pub mod args;
+pub(crate) mod args;
 
 mod attacks;
 mod audit;
@@ -35,11 +35,11 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-pub use crate::exit::Exit;
+pub(crate) use crate::exit::Exit;
 use crate::text::heatmap::Look;
 use crate::text::names::harmless;
 use args::{Cli, Command};
-pub use error::CliError;
+pub(crate) use error::CliError;
 
 /// Parses the arguments, runs the command, prints at most one error, and says how the process should end.
 pub fn run() -> ExitCode {

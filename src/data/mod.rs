@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use crate::text::names;
 
-pub use select::{Selection, draw, select};
+pub use select::Selection;
+pub(crate) use select::{draw, select};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {

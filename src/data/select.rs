@@ -28,7 +28,7 @@ impl Selection {
 }
 
 /// Places of the chosen images, ascending. The same on every machine.
-pub fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, DataError> {
+pub(crate) fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, DataError> {
     match *selection {
         Selection::All => Ok((0..available).collect()),
         Selection::First(n) => check(n, available).map(|()| (0..n).collect()),
@@ -41,7 +41,7 @@ pub fn select(selection: &Selection, available: usize) -> Result<Vec<usize>, Dat
 }
 
 /// `n` places in the order in which they are drawn: every part of them is a random sample too, whatever the order of the file.
-pub fn draw(n: usize, seed: u64, available: usize) -> Result<Vec<usize>, DataError> {
+pub(crate) fn draw(n: usize, seed: u64, available: usize) -> Result<Vec<usize>, DataError> {
     check(n, available)?;
     let mut places: Vec<usize> = (0..available).collect();
     let (drawn, _) = places.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), n);

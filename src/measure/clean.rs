@@ -20,7 +20,7 @@ pub struct ClassProbability {
 }
 
 /// The class of each sample and its likeliest classes, from batches of at most `batch`.
-pub fn predict(
+pub(crate) fn predict(
     victim: &dyn Victim,
     source: &dyn PixelSource,
     batch: usize,
@@ -45,6 +45,6 @@ pub fn predict(
     Ok((found.iter().map(|likeliest| likeliest.first().map_or(0, |it| it.class)).collect(), found))
 }
 
-pub fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {
+pub(crate) fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {
     likeliest.iter().map(|&(class, p)| ClassProbability { class: class as u32, p }).collect()
 }

@@ -14,7 +14,7 @@ const BATCH: usize = 64;
 /// What the user should know where the clean accuracy on some of these images speaks for another normalization than the model's, which a flag
 /// has given or not. Nothing where it does not, and where data and model do not fit each other: whoever measures them says so.
 /// `progress(done, total)` counts images × normalizations.
-pub fn doubt(
+pub(crate) fn doubt(
     model: &Model,
     data: &dyn Dataset,
     places: &[usize],

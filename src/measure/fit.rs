@@ -4,16 +4,16 @@ use crate::data::Dataset;
 use crate::model::Model;
 
 /// Neighbours per sample where nothing else is asked for.
-pub const DEFAULT_K: usize = 3;
+pub(crate) const DEFAULT_K: usize = 3;
 
 /// Number of images where nothing else is asked for.
-pub const DEFAULT_SAMPLES: usize = 500;
+pub(crate) const DEFAULT_SAMPLES: usize = 500;
 
 /// Each sample needs `k` neighbours besides itself.
 ///
 /// # Errors
 /// One line.
-pub fn enough_for_k(n: usize, k: usize) -> Result<(), String> {
+pub(crate) fn enough_for_k(n: usize, k: usize) -> Result<(), String> {
     match n > k {
         true => Ok(()),
         false => Err(format!("N = {n} samples are too few for k = {k}; lower --k or take more samples")),
@@ -24,7 +24,7 @@ pub fn enough_for_k(n: usize, k: usize) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence that says how many the machine can use.
-pub fn check_threads(threads: usize) -> Result<(), String> {
+pub(crate) fn check_threads(threads: usize) -> Result<(), String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match threads > 4 * cores {
         true => Err(format!("threads = {threads}: this machine has {cores} core(s); give at most {}", 4 * cores)),
@@ -36,7 +36,7 @@ pub fn check_threads(threads: usize) -> Result<(), String> {
 ///
 /// # Errors
 /// One line, with the first image that it has none for.
-pub fn check_labels<'a>(
+pub(crate) fn check_labels<'a>(
     model: &Model,
     data: &dyn Dataset,
     places: impl IntoIterator<Item = &'a usize>,

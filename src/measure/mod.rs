@@ -3,15 +3,15 @@
 
 use std::ops::ControlFlow;
 
-pub mod clean;
-pub mod doubt;
-pub mod fit;
-pub mod normalization;
+pub(crate) mod clean;
+pub(crate) mod doubt;
+pub(crate) mod fit;
+pub(crate) mod normalization;
 pub mod pixels;
 pub mod taps;
 
 /// Is told how many steps are done; `Break` stops the work.
-pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
+pub(crate) type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
 /// Is told how many steps are done, of how many; `Break` stops the work.
-pub type ProgressOf<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
+pub(crate) type ProgressOf<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;

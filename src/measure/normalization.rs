@@ -18,7 +18,7 @@ const MARGIN: f64 = 0.1;
 
 /// Accuracy as the model is used, and with another normalization.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rival {
+pub(crate) struct Rival {
     pub images: usize,
     /// Share that is right as the model is used.
     pub accuracy: f64,
@@ -28,12 +28,12 @@ pub struct Rival {
 }
 
 impl Rival {
-    pub fn wins(&self) -> bool {
+    pub(crate) fn wins(&self) -> bool {
         self.rival > self.accuracy + MARGIN
     }
 
     /// What the user should know about a model with this normalization, which a flag has given or not.
-    pub fn advice(&self, own: &Normalization, given: bool) -> Option<String> {
+    pub(crate) fn advice(&self, own: &Normalization, given: bool) -> Option<String> {
         let Self { images, name, .. } = self;
         let [accuracy, rival] = [self.accuracy, self.rival].map(|share| format!("{:.0} %", 100.0 * share));
         let own_name = &own.name;
@@ -59,7 +59,7 @@ impl Rival {
 }
 
 /// The normalizations to try on some images.
-pub struct Trial<'a> {
+pub(crate) struct Trial<'a> {
     model: &'a Model,
     others: Vec<Normalization>,
     images: usize,
@@ -68,7 +68,7 @@ pub struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     /// The known ones but the model's own, `none` among them, on some of `n` images, at most `batch` at once.
-    pub fn new(model: &'a Model, n: usize, batch: usize) -> Self {
+    pub(crate) fn new(model: &'a Model, n: usize, batch: usize) -> Self {
         let info = model.info();
         let fits = |it: &Normalization| {
             it.name != info.normalization.name && (it.is_none() || it.mean.len() as i64 == info.channels)
@@ -77,17 +77,17 @@ impl<'a> Trial<'a> {
     }
 
     /// Which of `n` images are tried: evenly spread, for files are often sorted by class.
-    pub fn places(&self, n: usize) -> Vec<usize> {
+    pub(crate) fn places(&self, n: usize) -> Vec<usize> {
         (0..self.images).map(|at| at * n / self.images).collect()
     }
 
     /// Images × normalizations, the model's own included.
-    pub fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         (self.images * (1 + self.others.len())) as u64
     }
 
     /// The best of them on the images at [`places`](Self::places); none where there is no other. `progress(done)` counts [`steps`](Self::steps).
-    pub fn run(
+    pub(crate) fn run(
         &self,
         source: &dyn PixelSource,
         labels: &[usize],

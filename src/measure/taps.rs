@@ -26,7 +26,7 @@ const KEPT_BYTES: usize = 2 << 30;
 const FORWARD_SHARE: f64 = 0.25;
 
 /// Each tap's neighbours, or why it has none.
-pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
+pub(crate) type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveSettings {
@@ -70,13 +70,13 @@ pub fn tap_neighbors(
 }
 
 /// What is done with a tap's rows `[N, M]`; its second argument is told the share of this that is done.
-pub type Visit<'a> = dyn FnMut(&Tensor, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<(), TraceError> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&Tensor, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<(), TraceError> + 'a;
 
 /// Feeds all samples forward and hands each tap's rows `[N, M]` over, tap by tap in forward order.
 ///
 /// Up to one batch of samples, each representation is used while it is alive. More samples are worked off in groups of taps that fit
 /// in memory, with one forward pass per group. `progress(done)` counts taps × samples.
-pub fn visit_taps(
+pub(crate) fn visit_taps(
     model: &Model,
     source: &dyn PixelSource,
     progress: &mut Progress<'_>,

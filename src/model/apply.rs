@@ -8,7 +8,7 @@ use super::op::{Mode, Op, Size, Unary, WeightId};
 use super::upload::to_device;
 
 /// What an operator needs to know besides its inputs.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub weight: &'a dyn Fn(WeightId) -> &'a Tensor,
     pub mode: Mode,
     pub batch: i64,
@@ -21,7 +21,7 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// libtorch's message, when the inputs do not fit.
-pub fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tensor, TchError> {
+pub(crate) fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Result<Tensor, TchError> {
     let Context { mode, batch, in_place, node, .. } = *context;
     let weight = |id: WeightId| (context.weight)(id);
     if let Op::Constant { weight: id } = op {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// `layer1.0`.
     pub path: String,
     /// `torchvision.models.resnet.BasicBlock`.
@@ -30,7 +30,7 @@ fn ancestors<'c>(calls: &'c [Call], call: &Call) -> impl Iterator<Item = usize> 
 }
 
 /// The outermost modules of classes that occur several times, each with layers inside.
-pub fn blocks_of(calls: &[Call]) -> BTreeSet<usize> {
+pub(crate) fn blocks_of(calls: &[Call]) -> BTreeSet<usize> {
     let has_children: BTreeSet<usize> = calls.iter().filter_map(|call| call.parent).collect();
     let composite = |idx: usize| calls[idx].weighted && has_children.contains(&idx) && !calls[idx].is_container();
     let mut paths: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -87,7 +87,7 @@ pub fn blocks_of(calls: &[Call]) -> BTreeSet<usize> {
 }
 
 /// Outputs of the blocks, and of the first layer where no block holds it. None for a network without blocks.
-pub fn block_outputs(calls: &[Call], blocks: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
+pub(crate) fn block_outputs(calls: &[Call], blocks: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
     if blocks.len() < 2 {
         return None;
     }
@@ -100,7 +100,7 @@ pub fn block_outputs(calls: &[Call], blocks: &BTreeSet<usize>) -> Option<BTreeSe
 }
 
 /// One name per module output. Where several modules end at the same value, a block wins, then the outermost that is no container.
-pub fn names_of(output: usize, calls: &[Call], blocks: &BTreeSet<usize>) -> BTreeMap<usize, String> {
+pub(crate) fn names_of(output: usize, calls: &[Call], blocks: &BTreeSet<usize>) -> BTreeMap<usize, String> {
     let mut ending: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (idx, call) in calls.iter().enumerate() {
         if let Some(value) = call.output {

@@ -39,18 +39,18 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// An empty program and its input.
-    pub fn new(source: &'a mut dyn WeightSource) -> (Self, ValueId) {
+    pub(crate) fn new(source: &'a mut dyn WeightSource) -> (Self, ValueId) {
         (Self { source, program: Program::default() }, ValueId(0))
     }
 
-    pub fn node(&mut self, op: Op, inputs: &[ValueId], path: &str) -> ValueId {
+    pub(crate) fn node(&mut self, op: Op, inputs: &[ValueId], path: &str) -> ValueId {
         let output = ValueId(self.program.nodes.len() as u32 + 1);
         self.program.nodes.push(Node { op, inputs: inputs.to_vec(), output, path: path.to_owned() });
         output
     }
 
     /// Convolution of a square kernel; `shape` is `[out, in, kernel, kernel]`.
-    pub fn conv(
+    pub(crate) fn conv(
         &mut self,
         x: ValueId,
         shape: [i64; 4],
@@ -68,7 +68,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Batch normalization with PyTorch's default `eps`.
-    pub fn batch_norm(&mut self, x: ValueId, channels: i64, path: &str) -> Result<ValueId, WeightError> {
+    pub(crate) fn batch_norm(&mut self, x: ValueId, channels: i64, path: &str) -> Result<ValueId, WeightError> {
         let mut get =
             |name: &str, init, trainable| self.weight(&format!("{path}.{name}"), &[channels], init, trainable);
         let op = Op::BatchNorm {
@@ -81,7 +81,7 @@ impl<'a> Builder<'a> {
         Ok(self.node(op, &[x], path))
     }
 
-    pub fn linear(&mut self, x: ValueId, inputs: i64, outputs: i64, path: &str) -> Result<ValueId, WeightError> {
+    pub(crate) fn linear(&mut self, x: ValueId, inputs: i64, outputs: i64, path: &str) -> Result<ValueId, WeightError> {
         let init = Init::Uniform { fan: inputs };
         let weight = self.weight(&format!("{path}.weight"), &[outputs, inputs], init, true)?;
         let bias = Some(self.weight(&format!("{path}.bias"), &[outputs], init, true)?);
@@ -89,12 +89,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Marks a value as a default tap, measured as it is.
-    pub fn tap(&mut self, value: ValueId) {
+    pub(crate) fn tap(&mut self, value: ValueId) {
         self.tap_unit(value, value);
     }
 
     /// Marks a unit: its raw convolution is the default tap, its ReLU output the other one.
-    pub fn tap_unit(&mut self, raw: ValueId, relu: ValueId) {
+    pub(crate) fn tap_unit(&mut self, raw: ValueId, relu: ValueId) {
         let path_of = |value: ValueId| self.program.nodes[value.index() - 1].path.clone();
         let (raw, relu) = (Tap { path: path_of(raw), value: raw }, Tap { path: path_of(relu), value: relu });
         self.program.default_taps.push(raw);

@@ -67,7 +67,7 @@ impl DeviceChoice {
 }
 
 /// A device's name for reports: `cpu`, `cuda:0`.
-pub fn device_name(device: tch::Device) -> String {
+pub(crate) fn device_name(device: tch::Device) -> String {
     match device {
         tch::Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),

@@ -50,7 +50,7 @@ impl Interpreter {
     /// Like [`run`](Self::run), and hands each tap's output to `visit(tap index, output)` while it is alive.
     ///
     /// The output may be overwritten after `visit` returns: copy what must stay.
-    pub fn run_with_taps(
+    pub(crate) fn run_with_taps(
         &self,
         pixels: &Tensor,
         mode: Mode,

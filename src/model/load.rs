@@ -206,7 +206,7 @@ fn choose_architecture(
 
 /// What a trial run says about a model that has just been loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Two forward passes of the same images differ: something random or stateful is in the network.
     pub not_deterministic: bool,
     /// The outputs are non-negative and sum to one: probabilities, not logits.
@@ -218,7 +218,7 @@ impl Model {
     ///
     /// # Errors
     /// A sentence that says which shape is expected.
-    pub fn check(&self, channels: usize, height: usize, width: usize) -> Result<Findings, String> {
+    pub(crate) fn check(&self, channels: usize, height: usize, width: usize) -> Result<Findings, String> {
         let info = self.info();
         if channels as i64 != info.channels {
             return Err(format!(

@@ -12,7 +12,7 @@ const KEY: &str = "advmod";
 
 /// Everything that weights alone do not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelMetadata {
+pub(crate) struct ModelMetadata {
     /// As `--arch` takes it.
     pub architecture: String,
     /// Class names in label order; empty when unknown.
@@ -25,7 +25,7 @@ pub struct ModelMetadata {
 }
 
 impl ModelMetadata {
-    pub fn to_header(&self) -> BTreeMap<String, String> {
+    pub(crate) fn to_header(&self) -> BTreeMap<String, String> {
         let json = serde_json::to_string(self).expect("plain data always has a JSON form");
         BTreeMap::from([(KEY.to_owned(), json)])
     }
@@ -34,7 +34,7 @@ impl ModelMetadata {
     ///
     /// # Errors
     /// A sentence, when the entry is there but is not what this version writes.
-    pub fn from_header(header: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
+    pub(crate) fn from_header(header: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
         let Some(json) = header.get(KEY) else { return Ok(None) };
         let damaged = |why: String| format!("the advmod entry of its header cannot be read: {why}; was it edited?");
         let mut metadata: Self = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;

@@ -7,26 +7,26 @@
 pub mod op;
 pub mod program;
 
-pub mod apply;
-pub mod blocks;
+pub(crate) mod apply;
+pub(crate) mod blocks;
 pub mod builder;
-pub mod device;
-pub mod embedded;
+pub(crate) mod device;
+pub(crate) mod embedded;
 pub mod format;
-pub mod import;
-pub mod info;
+pub(crate) mod import;
+pub(crate) mod info;
 pub mod interpreter;
 pub mod load;
-pub mod metadata;
+pub(crate) mod metadata;
 pub mod native;
 pub mod normalize;
 pub mod passes;
-pub mod script;
+pub(crate) mod script;
 pub mod upload;
 pub mod weights;
 pub mod zoo;
 
-pub use info::ModelInfo;
+pub(crate) use info::ModelInfo;
 
 use advmod_attacks::victim::{Victim, VictimError, first_line};
 use tch::{Device, Kind, TchError, Tensor};
@@ -66,7 +66,12 @@ impl Model {
     ///
     /// # Errors
     /// A sentence: a tap pattern that matches nothing, a normalization for another number of channels, or libtorch's own message.
-    pub fn new(info: ModelInfo, mut program: Program, taps: &TapSelection, device: Device) -> Result<Self, String> {
+    pub(crate) fn new(
+        info: ModelInfo,
+        mut program: Program,
+        taps: &TapSelection,
+        device: Device,
+    ) -> Result<Self, String> {
         let (mean, std) = info.normalization.for_channels(info.channels)?;
         for weight in &mut program.weights {
             weight.tensor = upload::to_device(&weight.tensor, device).map_err(|error| first_line(&error))?;
@@ -92,7 +97,12 @@ impl Model {
     ///
     /// # Errors
     /// A sentence: a tap pattern that matches nothing, or a normalization for another number of channels.
-    pub fn from_script(info: ModelInfo, script: Script, taps: &TapSelection, device: Device) -> Result<Self, String> {
+    pub(crate) fn from_script(
+        info: ModelInfo,
+        script: Script,
+        taps: &TapSelection,
+        device: Device,
+    ) -> Result<Self, String> {
         let script = ScriptModel::new(script, &info, taps, device)?;
         Ok(Self { info, network: Network::Script(Box::new(script)), device })
     }
@@ -131,7 +141,7 @@ impl Model {
     ///
     /// # Errors
     /// A sentence, when the image does not fit the network.
-    pub fn cost(&self, height: i64, width: i64) -> Result<ModelCost, String> {
+    pub(crate) fn cost(&self, height: i64, width: i64) -> Result<ModelCost, String> {
         match &self.network {
             Network::Program(it) => {
                 let cost = count(&it.program, height, width).map_err(|error| first_line(&error))?;
@@ -193,7 +203,7 @@ impl Model {
 
 /// What a forward pass of one image costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModelCost {
+pub(crate) struct ModelCost {
     pub parameters: u64,
     /// As [`Cost::macs`](passes::count::Cost::macs); unknown for TorchScript.
     pub macs: Option<u64>,

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 ///
 /// # Errors
 /// The loader's message, when the library or one that it needs is missing.
-pub fn load_cuda() -> Result<(), String> {
+pub(crate) fn load_cuda() -> Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     let load = || {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

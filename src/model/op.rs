@@ -2,11 +2,11 @@
 
 /// A named parameter or buffer of a [`Program`](super::program::Program).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WeightId(pub(crate) u32);
+pub(crate) struct WeightId(pub(crate) u32);
 
 /// Of a convolution; pairs are `[rows, columns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
+pub(crate) struct ConvGeometry {
     pub stride: [i64; 2],
     /// Zeros added on each side.
     pub padding: [i64; 2],
@@ -17,14 +17,14 @@ pub struct ConvGeometry {
 
 impl ConvGeometry {
     /// A square geometry without dilation or groups.
-    pub fn square(stride: i64, padding: i64) -> Self {
+    pub(crate) fn square(stride: i64, padding: i64) -> Self {
         Self { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
     }
 }
 
 /// Of a pooling; pairs are `[rows, columns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Windows {
+pub(crate) struct Windows {
     pub kernel: [i64; 2],
     pub stride: [i64; 2],
     pub padding: [i64; 2],
@@ -33,13 +33,13 @@ pub struct Windows {
 }
 
 impl Windows {
-    pub fn square(kernel: i64, stride: i64, padding: i64) -> Self {
+    pub(crate) fn square(kernel: i64, stride: i64, padding: i64) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], ceil: false }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
+pub(crate) enum Size {
     /// This many; −1 is "what is left" or "as it is".
     Fixed(i64),
     /// So many times the number of images in the batch.
@@ -47,7 +47,7 @@ pub enum Size {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unary {
+pub(crate) enum Unary {
     Gelu {
         tanh: bool,
     },
@@ -82,7 +82,7 @@ pub enum Unary {
 
 /// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Op {
+pub(crate) enum Op {
     /// `(x − mean) / std` per channel: pixels in `[0, 1]` to the domain that the network was trained on. Weights `[1, C, 1, 1]`.
     Normalize {
         mean: WeightId,
@@ -251,15 +251,15 @@ pub enum Op {
 
 impl Op {
     /// `[N, …]` → `[N, M]`.
-    pub const FLATTEN: Self = Self::Flatten { start: 1, end: -1 };
+    pub(crate) const FLATTEN: Self = Self::Flatten { start: 1, end: -1 };
 
-    pub fn weights(&self) -> Vec<WeightId> {
+    pub(crate) fn weights(&self) -> Vec<WeightId> {
         // One list of them all, in `weights_mut`.
         self.clone().weights_mut().into_iter().map(|id| *id).collect()
     }
 
     /// The weights that the operator reads, to point them elsewhere.
-    pub fn weights_mut(&mut self) -> Vec<&mut WeightId> {
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut WeightId> {
         match self {
             Self::Conv2d { weight, bias, .. } | Self::Linear { weight, bias } => {
                 std::iter::once(weight).chain(bias).collect()
@@ -275,7 +275,7 @@ impl Op {
     }
 
     /// Whether the result's shape depends on the number of images.
-    pub fn names_the_batch(&self) -> bool {
+    pub(crate) fn names_the_batch(&self) -> bool {
         match self {
             Self::Reshape { size } | Self::Unflatten { size, .. } | Self::Expand { size } => {
                 size.iter().any(|size| matches!(size, Size::Batch(_)))

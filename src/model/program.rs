@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::text::glob;
 
-pub use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
+pub(crate) use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
 
 /// A value that flows through a [`Program`]: its input (0), or the output of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,13 +15,13 @@ pub struct ValueId(pub(crate) u32);
 
 impl ValueId {
     /// The value's position in tables indexed by value.
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     pub op: Op,
     /// What it reads, in the operator's order.
     pub inputs: Vec<ValueId>,
@@ -100,14 +100,14 @@ impl Clone for Weight {
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// In execution order: a node reads only the input and outputs of earlier nodes.
-    pub nodes: Vec<Node>,
-    pub input: ValueId,
-    pub output: ValueId,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) input: ValueId,
+    pub(crate) output: ValueId,
     pub weights: Vec<Weight>,
     /// Taps of [`TapSelection::Default`], in forward order.
     pub default_taps: Vec<Tap>,
     /// Taps of [`TapSelection::Relu`], in forward order.
-    pub relu_taps: Vec<Tap>,
+    pub(crate) relu_taps: Vec<Tap>,
     /// Channels of the pixels.
     pub channels: i64,
     pub classes: i64,
@@ -121,12 +121,12 @@ impl Program {
         self.nodes.len() + 1
     }
 
-    pub fn weight(&self, id: WeightId) -> &Weight {
+    pub(crate) fn weight(&self, id: WeightId) -> &Weight {
         &self.weights[id.0 as usize]
     }
 
     /// The taps that a selection means, in forward order. Empty when no path matches.
-    pub fn taps(&self, selection: &TapSelection) -> Vec<Tap> {
+    pub(crate) fn taps(&self, selection: &TapSelection) -> Vec<Tap> {
         match selection {
             TapSelection::Default => self.default_taps.clone(),
             TapSelection::Relu => self.relu_taps.clone(),

@@ -16,6 +16,6 @@ pub fn upload(images: &Images, device: Device) -> Result<(Tensor, Tensor), TchEr
 
 /// A tensor on the device; the same one where it is there already.
 #[expect(clippy::disallowed_methods, reason = "this module is the upload")]
-pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+pub(crate) fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     tensor.f_to_device(device)
 }

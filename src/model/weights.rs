@@ -12,25 +12,25 @@ use super::program::Program;
 use super::zoo::{Shapes, canonical_name};
 
 /// The tensors of a weight file under torchvision's names.
-pub struct FileWeights<'a> {
+pub(crate) struct FileWeights<'a> {
     tensors: BTreeMap<String, (&'a str, &'a RawTensor)>,
     used: BTreeSet<String>,
 }
 
 impl<'a> FileWeights<'a> {
-    pub fn new(file: &'a WeightFile) -> Self {
+    pub(crate) fn new(file: &'a WeightFile) -> Self {
         let named = file.tensors.iter().map(|(name, tensor)| (canonical_name(name), (name.as_str(), tensor)));
         Self { tensors: named.collect(), used: BTreeSet::new() }
     }
 
     /// Tensors that no layer has asked for, under the file's names. Counters of batch norms do not belong to the function.
-    pub fn unused(&self) -> Vec<&'a str> {
+    pub(crate) fn unused(&self) -> Vec<&'a str> {
         let unused = self.tensors.iter().filter(|(name, _)| !self.used.contains(*name));
         unused.map(|(_, (given, _))| *given).filter(|name| !name.ends_with("num_batches_tracked")).collect()
     }
 
     /// Names and shapes, for inference of the architecture.
-    pub fn shapes(&self) -> Shapes {
+    pub(crate) fn shapes(&self) -> Shapes {
         self.tensors.iter().map(|(name, (_, tensor))| (name.clone(), shape_of(tensor))).collect()
     }
 }
@@ -103,7 +103,7 @@ fn fnv1a(name: &str) -> u64 {
 }
 
 /// The weights of a program under the names of a [`Remainder`](super::zoo::Remainder) of it; where one does not fit, a fresh one.
-pub struct Transplant<'a> {
+pub(crate) struct Transplant<'a> {
     weights: BTreeMap<&'a str, &'a Tensor>,
     origins: &'a [(String, String)],
     fresh: FreshWeights,
@@ -112,13 +112,13 @@ pub struct Transplant<'a> {
 
 impl<'a> Transplant<'a> {
     /// Of a program; `origins` as in [`Remainder::origins`](super::zoo::Remainder::origins), `seed` of what is made anew.
-    pub fn new(program: &'a Program, origins: &'a [(String, String)], seed: u64) -> Self {
+    pub(crate) fn new(program: &'a Program, origins: &'a [(String, String)], seed: u64) -> Self {
         let weights = program.weights.iter().map(|weight| (weight.name.as_str(), &weight.tensor)).collect();
         Self { weights, origins, fresh: FreshWeights::new(seed), remade: Vec::new() }
     }
 
     /// Names, in the remainder, of the weights that were made anew.
-    pub fn remade(self) -> Vec<String> {
+    pub(crate) fn remade(self) -> Vec<String> {
         self.remade
     }
 }

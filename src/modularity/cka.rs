@@ -2,14 +2,14 @@
 
 use tch::{Kind, TchError, Tensor};
 
-pub const FEWEST: usize = 4;
+pub(crate) const FEWEST: usize = 4;
 
 /// Share of a representation's squares below which what differs between samples is f32 rounding.
 const ROUNDING: f64 = 1e-12;
 
 /// One tap's samples beside each other, in f64: what linear CKA needs of a representation, whatever its width.
 #[derive(Debug)]
-pub struct Gram {
+pub(crate) struct Gram {
     /// `[N, N]`.
     products: Tensor,
 }
@@ -21,7 +21,7 @@ impl Gram {
     /// `rows`: f32 `[N, M]`.
     /// # Cost
     /// N·N·M multiply-adds, and N·N numbers kept.
-    pub fn centred(rows: &Tensor) -> Result<Self, TchError> {
+    pub(crate) fn centred(rows: &Tensor) -> Result<Self, TchError> {
         let _guard = tch::no_grad_guard();
         let centred = rows.f_sub(&rows.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?)?;
         let gram = Self::of(&centred)?;
@@ -39,7 +39,7 @@ impl Gram {
     ///
     /// # Shapes and units
     /// As [`centred`](Self::centred).
-    pub fn hollow(rows: &Tensor) -> Result<Self, TchError> {
+    pub(crate) fn hollow(rows: &Tensor) -> Result<Self, TchError> {
         let _guard = tch::no_grad_guard();
         // The estimate does not depend on the origin; near the mean the numbers are smallest.
         let gram = Self::centred(rows)?;
@@ -60,7 +60,7 @@ impl Gram {
 ///
 /// # Source
 /// Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. 4, in its Gram form.
-pub fn full(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
+pub(crate) fn full(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
     all_pairs(grams, Gram::inner)
 }
 
@@ -68,7 +68,7 @@ pub fn full(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
 ///
 /// # Source
 /// Song et al., "Feature Selection via Dependence Maximization", JMLR 2012, eq. 5.
-pub fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
+pub(crate) fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
     let sums: Vec<Tensor> = grams
         .iter()
         .map(|gram| gram.products.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double))
@@ -85,7 +85,7 @@ pub fn hsic(grams: &[Gram]) -> Result<Vec<Vec<f64>>, TchError> {
 }
 
 /// Why a tap whose own HSIC is `own` has no CKA, not even with itself; nothing where it has.
-pub fn flaw(own: f64) -> Option<&'static str> {
+pub(crate) fn flaw(own: f64) -> Option<&'static str> {
     if own > 0.0 && own.is_finite() {
         return None;
     }
@@ -102,7 +102,7 @@ pub fn flaw(own: f64) -> Option<&'static str> {
 ///
 /// # Source
 /// Nguyen et al., "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021, eq. 3: a ratio of sums, not a mean of ratios.
-pub fn normalized(inner: &[Vec<f64>]) -> Vec<Vec<Option<f64>>> {
+pub(crate) fn normalized(inner: &[Vec<f64>]) -> Vec<Vec<Option<f64>>> {
     let cell = |a: usize, b: usize| {
         let (own, other) = (inner[a][a], inner[b][b]);
         // The product of the two may be out of range where its root is not.

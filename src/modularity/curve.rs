@@ -13,7 +13,7 @@ use crate::stats::{mean, std_dev};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TapModularity {
     pub modularity: Modularity,
-    pub hubness: Hubness,
+    pub(crate) hubness: Hubness,
     /// Share of the samples that are nobody's neighbour.
     pub never_chosen: f64,
     /// Share of the samples whose neighbours vote for their label ([`knn_accuracy`]).
@@ -83,7 +83,7 @@ pub struct TapPoint {
 impl TapPoint {
     /// Sums up a tap's repeats. A repeat that failed leaves the point without Q, with the reason: a mean over the rest
     /// would not be comparable.
-    pub fn from_repeats(tap: impl Into<String>, repeats: &[Result<TapModularity, ModularityError>]) -> Self {
+    pub(crate) fn from_repeats(tap: impl Into<String>, repeats: &[Result<TapModularity, ModularityError>]) -> Self {
         let measured: Vec<&TapModularity> = repeats.iter().flatten().collect();
         let failure = repeats.iter().enumerate().find_map(|(i, repeat)| Some((i, repeat.as_ref().err()?)));
         let reason = match failure {
@@ -121,7 +121,7 @@ impl TapPoint {
 
     /// Adds the interval, or the reason why there is none (unless Q itself is absent, which has its own).
     #[must_use]
-    pub fn with_interval(mut self, interval: Result<Interval, ModularityError>) -> Self {
+    pub(crate) fn with_interval(mut self, interval: Result<Interval, ModularityError>) -> Self {
         match interval {
             Ok(interval) => self.interval = Some(interval),
             Err(error) => self.reason = self.reason.or_else(|| Some(error.to_string())),
@@ -145,7 +145,7 @@ pub struct Curve {
 
 /// Where a curve is highest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peak {
+pub(crate) struct Peak {
     pub tap: String,
     pub q: f64,
     /// Its place in the curve, from 0.
@@ -154,7 +154,7 @@ pub struct Peak {
 
 impl Curve {
     /// The largest Q, the first tap on ties; none if no tap has a Q.
-    pub fn peak(&self) -> Option<Peak> {
+    pub(crate) fn peak(&self) -> Option<Peak> {
         let points = self.taps.iter().enumerate().filter_map(|(index, point)| Some((index, point, point.q?)));
         let best = points.reduce(|best, next| if next.2 > best.2 { next } else { best });
         best.map(|(index, point, q)| Peak { tap: point.tap.clone(), q, index })

@@ -8,7 +8,7 @@ use crate::stats::mean;
 
 /// What the graphs of a tap say beyond Q, over its disjoint sets of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TapDetails {
+pub(crate) struct TapDetails {
     /// Module path of the tap.
     pub tap: String,
     /// Share of the samples whose neighbours vote for their label, averaged over the sets; absent where a set has no Q.
@@ -23,7 +23,7 @@ pub struct TapDetails {
 
 /// A class's part in Q, averaged over the sets of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClassQ {
+pub(crate) struct ClassQ {
     /// Label of the class.
     pub class: usize,
     /// The class's share of Q; the shares of all classes sum to Q.
@@ -35,7 +35,7 @@ pub struct ClassQ {
 
 /// One tap measured on one set of samples; all numbers are absent where it has no Q.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct TapRepeat {
+pub(crate) struct TapRepeat {
     /// Modularity Q under the true labels.
     pub q: Option<f64>,
     /// Mean of Q when the labels are shuffled over the same graph.
@@ -77,7 +77,7 @@ impl From<&Result<TapModularity, ModularityError>> for TapRepeat {
 
 impl TapDetails {
     /// Sums up a tap's repeats, as [`TapPoint::from_repeats`](super::TapPoint::from_repeats) does.
-    pub fn from_repeats(tap: impl Into<String>, repeats: &[Result<TapModularity, ModularityError>]) -> Self {
+    pub(crate) fn from_repeats(tap: impl Into<String>, repeats: &[Result<TapModularity, ModularityError>]) -> Self {
         let measured: Vec<&TapModularity> = repeats.iter().flatten().collect();
         let is_complete = measured.len() == repeats.len();
         let mean_of = |value: &dyn Fn(&TapModularity) -> f64| {
@@ -104,7 +104,7 @@ impl TapDetails {
     }
 
     /// The classes by their separation; those without one come last.
-    pub fn weakest_first(&self) -> Vec<&ClassQ> {
+    pub(crate) fn weakest_first(&self) -> Vec<&ClassQ> {
         let mut classes: Vec<&ClassQ> = self.classes.iter().collect();
         let key = |it: &ClassQ| it.separation.unwrap_or(f64::INFINITY);
         classes.sort_by(|a, b| key(a).total_cmp(&key(b)));
@@ -112,7 +112,7 @@ impl TapDetails {
     }
 
     /// The class of the least separation, the first on ties.
-    pub fn weakest(&self) -> Option<&ClassQ> {
+    pub(crate) fn weakest(&self) -> Option<&ClassQ> {
         self.weakest_first().into_iter().next().filter(|it| it.separation.is_some())
     }
 }

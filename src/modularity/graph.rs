@@ -10,7 +10,7 @@ use super::{ModularityError, Neighbors, random_label_null};
 
 /// A directed weighted edge: source, target, weight. An undirected edge of weight w is two of these with w, or one
 /// with 2w.
-pub type Edge = (u32, u32, f64);
+pub(crate) type Edge = (u32, u32, f64);
 
 /// Modularity of a graph under labels, and what the same pass yields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl Modularity {
 ///
 /// # Errors
 /// k = 0, k ≥ N, or lists shorter than k.
-pub fn knn_edges(neighbors: &Neighbors, k: usize) -> Result<impl Iterator<Item = Edge> + '_, ModularityError> {
+pub(crate) fn knn_edges(neighbors: &Neighbors, k: usize) -> Result<impl Iterator<Item = Edge> + '_, ModularityError> {
     neighbors.check_k(k)?;
     Ok((0..neighbors.n()).flat_map(move |i| neighbors.row(i).take(k).map(move |(j, s)| (i as u32, j, f64::from(s)))))
 }

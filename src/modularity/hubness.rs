@@ -18,7 +18,7 @@ pub struct Hubness {
 ///
 /// # Errors
 /// As [`knn_edges`].
-pub fn hubness(neighbors: &Neighbors, k: usize) -> Result<Hubness, ModularityError> {
+pub(crate) fn hubness(neighbors: &Neighbors, k: usize) -> Result<Hubness, ModularityError> {
     let in_degrees = in_degrees(neighbors, k)?;
     let moment = |power: i32| {
         let powers = in_degrees.iter().map(|&degree| (degree as f64 - k as f64).powi(power));
@@ -33,7 +33,7 @@ pub fn hubness(neighbors: &Neighbors, k: usize) -> Result<Hubness, ModularityErr
 ///
 /// # Errors
 /// As [`knn_edges`].
-pub fn never_chosen(neighbors: &Neighbors, k: usize) -> Result<f64, ModularityError> {
+pub(crate) fn never_chosen(neighbors: &Neighbors, k: usize) -> Result<f64, ModularityError> {
     let in_degrees = in_degrees(neighbors, k)?;
     let never = in_degrees.iter().filter(|&&degree| degree == 0).count();
     Ok(never as f64 / in_degrees.len() as f64)

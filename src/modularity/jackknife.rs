@@ -16,7 +16,7 @@ use super::neighbors::check_length;
 use super::{ModularityError, Neighbors, modularity};
 use crate::stats::mean;
 
-pub const GROUPS: usize = 20;
+pub(crate) const GROUPS: usize = 20;
 
 /// The 97.5 % quantile of Student's t with G − 1 = 19 degrees of freedom.
 const T_QUANTILE: f64 = 2.093_024_054_408_263;
@@ -25,7 +25,7 @@ const T_QUANTILE: f64 = 2.093_024_054_408_263;
 ///
 /// # Panics
 /// For no interval.
-pub fn t_quantile(intervals: usize) -> f64 {
+pub(crate) fn t_quantile(intervals: usize) -> f64 {
     assert!(intervals > 0, "no interval has no quantile");
     let t = StudentsT::new(0.0, 1.0, GROUPS as f64 - 1.0).expect("19 degrees of freedom are positive");
     t.inverse_cdf(1.0 - 0.025 / intervals as f64)
@@ -64,7 +64,7 @@ pub struct Jackknife {
 
 impl Jackknife {
     /// The 95 % interval of Q.
-    pub fn interval(&self) -> Interval {
+    pub(crate) fn interval(&self) -> Interval {
         Interval::from_replicates(self.estimate, &self.replicates)
     }
 }
@@ -98,7 +98,7 @@ impl Interval {
 /// As [`modularity`]; [`ModularityError::TooFewForInterval`] below [`GROUPS`] samples or where a deleted group leaves no
 /// more than k; [`ModularityError::ExhaustedCandidates`] where a list is too short: longer lists (at most N − 1) cure it;
 /// [`ModularityError::Undefined`] where a replicate has no weight.
-pub fn jackknife(
+pub(crate) fn jackknife(
     neighbors: &Neighbors,
     k: usize,
     labels: &[usize],
@@ -139,7 +139,7 @@ pub fn jackknife(
 ///
 /// # Errors
 /// [`ModularityError::Unpaired`] if the groups differ.
-pub fn paired_difference(clean: &Jackknife, adversarial: &Jackknife) -> Result<Interval, ModularityError> {
+pub(crate) fn paired_difference(clean: &Jackknife, adversarial: &Jackknife) -> Result<Interval, ModularityError> {
     if clean.groups != adversarial.groups || clean.replicates.len() != adversarial.replicates.len() {
         return Err(ModularityError::Unpaired);
     }

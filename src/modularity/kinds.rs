@@ -12,7 +12,7 @@ use tch::{Kind, TchError, Tensor};
 use super::ModularityError;
 
 #[derive(Debug)]
-pub struct SimilarityKind {
+pub(crate) struct SimilarityKind {
     /// The name on the command line and in files.
     pub name: &'static str,
     pub what: &'static str,
@@ -22,7 +22,7 @@ pub struct SimilarityKind {
 
 pub(super) type Centre = fn(rows: &Tensor, reference: &Tensor) -> Result<Tensor, TchError>;
 
-pub static SIMILARITIES: &[&SimilarityKind] = &[
+pub(crate) static SIMILARITIES: &[&SimilarityKind] = &[
     &COSINE,
     &PEARSON,
     &SAMPLE_CENTRED,

@@ -8,7 +8,7 @@ use super::{ModularityError, Neighbors};
 ///
 /// # Errors
 /// As [`modularity`](super::modularity), but for the weights, which do not count.
-pub fn knn_accuracy(
+pub(crate) fn knn_accuracy(
     neighbors: &Neighbors,
     k: usize,
     labels: &[usize],

@@ -38,22 +38,25 @@ mod knn;
 
 mod samples;
 
-pub mod cka;
+pub(crate) mod cka;
 
 mod notes;
 
-pub use curve::{Curve, TapModularity, TapPoint};
-pub use details::{ClassQ, TapDetails, TapRepeat};
-pub use graph::{Edge, Modularity, knn_edges, modularity};
-pub use hubness::{Hubness, hubness, never_chosen};
-pub use jackknife::{GROUPS, Groups, Interval, Jackknife, candidates_for, jackknife, paired_difference, t_quantile};
-pub use kinds::{SIMILARITIES, Similarity, SimilarityKind};
-pub use knn::knn_accuracy;
-pub use neighbors::Neighbors;
-pub use notes::{class_note, curve_notes};
-pub use null::random_label_null;
-pub use samples::{SampleQ, sample_q};
-pub use similarity::{neighbors, neighbors_among};
+pub(crate) use curve::{Curve, TapModularity, TapPoint};
+pub(crate) use details::{ClassQ, TapDetails, TapRepeat};
+pub use graph::modularity;
+pub(crate) use graph::{Edge, Modularity, knn_edges};
+pub(crate) use hubness::{Hubness, hubness, never_chosen};
+pub(crate) use jackknife::{GROUPS, Interval, Jackknife, jackknife, paired_difference, t_quantile};
+pub use jackknife::{Groups, candidates_for};
+pub use kinds::Similarity;
+pub(crate) use knn::knn_accuracy;
+pub(crate) use neighbors::Neighbors;
+pub(crate) use notes::{class_note, curve_notes};
+pub(crate) use null::random_label_null;
+pub(crate) use samples::{SampleQ, sample_q};
+pub use similarity::neighbors;
+pub(crate) use similarity::neighbors_among;
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

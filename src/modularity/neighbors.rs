@@ -34,7 +34,7 @@ impl Neighbors {
     /// # Errors
     /// Lists of the wrong length, not between 1 and N − 1 candidates, non-finite values or values outside [−1, 1], a row
     /// that names itself, an unknown sample, or one sample twice.
-    pub fn new(
+    pub(crate) fn new(
         n: usize,
         candidates: usize,
         mut indices: Vec<u32>,

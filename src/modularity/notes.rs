@@ -3,7 +3,7 @@
 use super::Curve;
 
 /// One sentence for each thing that is noteworthy in a curve; none for most curves.
-pub fn curve_notes(curve: &Curve) -> Vec<String> {
+pub(crate) fn curve_notes(curve: &Curve) -> Vec<String> {
     let mut notes = Vec::new();
     let mut note = |count: fn(&super::TapPoint) -> usize, text: &dyn Fn(usize, usize, &str) -> String| {
         let affected: Vec<_> = curve.taps.iter().filter(|tap| count(tap) > 0).collect();
@@ -33,7 +33,7 @@ pub fn curve_notes(curve: &Curve) -> Vec<String> {
 
 /// A sentence about classes with at most k samples, which cannot fill their neighbourhoods, or about a single class; none if there are no
 /// such classes.
-pub fn class_note(labels: &[usize], n_classes: usize, k: usize) -> Option<String> {
+pub(crate) fn class_note(labels: &[usize], n_classes: usize, k: usize) -> Option<String> {
     let mut counts = vec![0_usize; n_classes];
     for &label in labels {
         counts[label] += 1;

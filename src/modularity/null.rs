@@ -3,7 +3,7 @@
 use super::Edge;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Null {
+pub(crate) struct Null {
     /// `E₀[Q] = −(1 − π) Σ_i p_i²`.
     pub mean: f64,
     /// `√Var₀[Q]`; 0 where every shuffle gives the same Q.
@@ -22,7 +22,7 @@ const ROUNDING: f64 = 1e-12;
 ///
 /// Holds for any graph without self-loops. Hubs make the mean strongly negative. `edges` are directed, `strengths` the `s_i`, `total` their
 /// sum T > 0, `class_sizes` the `n_c`. With fewer than two samples there is nothing to shuffle and both moments are 0.
-pub fn random_label_null(edges: &[Edge], strengths: &[f64], total: f64, class_sizes: &[usize]) -> Null {
+pub(crate) fn random_label_null(edges: &[Edge], strengths: &[f64], total: f64, class_sizes: &[usize]) -> Null {
     let n = strengths.len() as f64;
     if n < 2.0 {
         return Null { mean: 0.0, std_dev: 0.0 };

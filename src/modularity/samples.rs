@@ -4,7 +4,7 @@ use super::graph::modularity_of_edges;
 use super::{Edge, ModularityError, Neighbors, knn_edges};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SampleQ {
+pub(crate) struct SampleQ {
     /// `q_i = [Σ_j U_ij δ(c_i, c_j) − s_i S_{c_i}/T] / T`; these sum to Q.
     pub q: f64,
     /// `q_i T / s_i`: the share of the sample's weight that stays in its class, less that class's share of all weight. Between −1 (wholly
@@ -22,7 +22,7 @@ pub struct SampleQ {
 ///
 /// # Errors
 /// As [`modularity`](super::modularity).
-pub fn sample_q(
+pub(crate) fn sample_q(
     neighbors: &Neighbors,
     k: usize,
     labels: &[usize],

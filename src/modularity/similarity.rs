@@ -102,7 +102,7 @@ fn on_processor(
 /// `queries`, `reference`: f32 `[N, M]`.
 /// # Errors
 /// As [`neighbors`]; another number of queries than of reference rows.
-pub fn neighbors_among(
+pub(crate) fn neighbors_among(
     queries: &Tensor,
     reference: &Tensor,
     similarity: Similarity,

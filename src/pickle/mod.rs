@@ -13,11 +13,11 @@ use machine::Machine;
 
 /// A value's place in a [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(u32);
+pub(crate) struct Id(u32);
 
 /// One value. Containers hold the places of their members, so shared and huge structures cost nothing extra.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub(crate) enum Node {
     /// `None`.
     None,
     /// `True` or `False`.
@@ -51,7 +51,7 @@ pub enum Node {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PickleError {
+pub(crate) enum PickleError {
     #[error("it ends in the middle (byte {0}); the file is truncated")]
     Truncated(usize),
     #[error(
@@ -63,7 +63,7 @@ pub enum PickleError {
 }
 
 #[derive(Debug)]
-pub struct Pickle<'a> {
+pub(crate) struct Pickle<'a> {
     input: &'a [u8],
     nodes: Vec<Node>,
     root: Id,
@@ -73,27 +73,27 @@ pub struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// Reads the pickle at the start of `input`. `allowed(module, name)` decides which globals may be named.
-    pub fn read(input: &'a [u8], allowed: &dyn Fn(&str, &str) -> bool) -> Result<Self, PickleError> {
+    pub(crate) fn read(input: &'a [u8], allowed: &dyn Fn(&str, &str) -> bool) -> Result<Self, PickleError> {
         let mut machine = Machine::new(input);
         let root = machine.run(allowed)?;
         Ok(Self { input, nodes: machine.nodes, root, consumed: machine.at })
     }
 
-    pub fn root(&self) -> Id {
+    pub(crate) fn root(&self) -> Id {
         self.root
     }
 
     /// The places of all values, in the order in which they were made.
-    pub fn ids(&self) -> impl Iterator<Item = Id> + use<> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> + use<> {
         // As many as fit, see `push`.
         (0..self.nodes.len() as u32).map(Id)
     }
 
-    pub fn node(&self, id: Id) -> &Node {
+    pub(crate) fn node(&self, id: Id) -> &Node {
         &self.nodes[id.0 as usize]
     }
 
-    pub fn int(&self, id: Id) -> Option<i64> {
+    pub(crate) fn int(&self, id: Id) -> Option<i64> {
         match self.node(id) {
             Node::Int(value) => Some(*value),
             _ => None,
@@ -101,7 +101,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Text, or Python 2's bytes where they are text.
-    pub fn text(&self, id: Id) -> Option<&str> {
+    pub(crate) fn text(&self, id: Id) -> Option<&str> {
         match self.node(id) {
             Node::Text(text) => Some(text),
             Node::Bytes(range) => std::str::from_utf8(&self.input[range.clone()]).ok(),
@@ -110,7 +110,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Bytes. Python 3 writes those of protocol 2 as `_codecs.encode(text, "latin1")`.
-    pub fn bytes(&self, id: Id) -> Option<std::borrow::Cow<'a, [u8]>> {
+    pub(crate) fn bytes(&self, id: Id) -> Option<std::borrow::Cow<'a, [u8]>> {
         match self.node(id) {
             Node::Bytes(range) => Some((&self.input[range.clone()]).into()),
             Node::Call { callable, arguments, .. } if self.global(*callable) == Some(("_codecs", "encode")) => {
@@ -122,7 +122,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// The members of a list or tuple.
-    pub fn sequence(&self, id: Id) -> Option<&[Id]> {
+    pub(crate) fn sequence(&self, id: Id) -> Option<&[Id]> {
         match self.node(id) {
             Node::List(members) | Node::Tuple(members) => Some(members),
             _ => None,
@@ -130,7 +130,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// The entries of a dictionary, or of an `OrderedDict` or `defaultdict`.
-    pub fn entries(&self, id: Id) -> Option<&[(Id, Id)]> {
+    pub(crate) fn entries(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.node(id) {
             Node::Dict(entries) => Some(entries),
             Node::Call { callable, items, .. }
@@ -142,11 +142,11 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    pub fn get(&self, id: Id, key: &str) -> Option<Id> {
+    pub(crate) fn get(&self, id: Id, key: &str) -> Option<Id> {
         self.entries(id)?.iter().find(|(name, _)| self.text(*name) == Some(key)).map(|(_, value)| *value)
     }
 
-    pub fn global(&self, id: Id) -> Option<(&str, &str)> {
+    pub(crate) fn global(&self, id: Id) -> Option<(&str, &str)> {
         match self.node(id) {
             Node::Global(module, name) => Some((module, name)),
             _ => None,

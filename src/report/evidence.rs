@@ -13,7 +13,7 @@ use crate::verdict::facts::AttackResult;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
     /// Attack by attack, kind by kind.
-    pub pairs: Vec<Pair>,
+    pub(crate) pairs: Vec<Pair>,
     /// Of every block of so many pixels in a square one is kept, the one that changes most; 0 or 1 where all are.
     pub shrunk: usize,
     /// Whether fewer images are here than there would be with more room.
@@ -22,7 +22,7 @@ pub struct Evidence {
 
 /// One image before and after.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// The attack's place in the plan.
     pub attack: usize,
     pub sample: usize,
@@ -33,7 +33,7 @@ pub struct Pair {
 
 /// Why a report shows a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chosen {
+pub(crate) enum Chosen {
     /// Among the broken samples its change is one of the smallest.
     SmallestChange,
     /// Drawn by the seed from the broken samples.
@@ -45,7 +45,7 @@ pub enum Chosen {
 }
 
 /// Most samples of an attack of each kind.
-pub const EACH: usize = 3;
+pub(crate) const EACH: usize = 3;
 
 /// Most bytes of the page that shows them.
 const PAGE: usize = 4_600_000;
@@ -73,7 +73,7 @@ impl Evidence {
 
     /// What `find` has of the images that the report should show: it is asked for a sample as an attack (by its label) left it, or, without
     /// one, for the clean image. Which images these are depends on the report alone.
-    pub fn gather(report: &Report, find: &mut dyn FnMut(Option<&str>, usize) -> Option<Picture>) -> Self {
+    pub(crate) fn gather(report: &Report, find: &mut dyn FnMut(Option<&str>, usize) -> Option<Picture>) -> Self {
         let room = Room::new(report.data.shape, report.attacks.len(), report.taps.len());
         let mut evidence = Self { shrunk: room.shrink, is_cut: room.each < EACH, ..Self::default() };
         for (place, attack) in report.attacks.iter().enumerate() {

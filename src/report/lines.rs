@@ -5,7 +5,7 @@ use crate::audit::state::AuditState;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub(crate) enum Level {
     Info,
     /// A reader of the results must know this.
     Warning,
@@ -13,13 +13,13 @@ pub enum Level {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     pub level: Level,
     pub text: String,
 }
 
 /// What there is to say about an event; `state` has taken it in already.
-pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
+pub(crate) fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
     let (level, text) = match event {
         AuditEvent::Started { start, .. } => {
             let (model, data) = (&start.model, &start.data);
@@ -81,13 +81,13 @@ pub fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
 }
 
 /// The label of an attack of the plan; empty if the plan has no such attack.
-pub fn attack_name(state: &AuditState, attack: usize) -> String {
+pub(crate) fn attack_name(state: &AuditState, attack: usize) -> String {
     let plan = state.start.as_ref().map(|start| &start.plan);
     plan.and_then(|plan| plan.attacks.get(attack)).map_or_else(String::new, |attack| attack.label.clone())
 }
 
 /// A stage in a few words.
-pub fn stage_name(state: &AuditState, stage: Stage) -> String {
+pub(crate) fn stage_name(state: &AuditState, stage: Stage) -> String {
     match stage {
         Stage::Clean => "clean images".to_owned(),
         Stage::Normalization => "other normalizations".to_owned(),

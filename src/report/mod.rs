@@ -1,9 +1,9 @@
 //! An audit's results as bytes: one file per format, none of which reads or writes anything.
 
-pub mod evidence;
+pub(crate) mod evidence;
 pub mod export;
 pub mod study;
-pub mod svg;
+pub(crate) mod svg;
 
 mod csv_table;
 mod curves_csv;
@@ -16,11 +16,11 @@ mod plan;
 mod samples_csv;
 mod sarif;
 
-pub mod lines;
-pub mod table;
+pub(crate) mod lines;
+pub(crate) mod table;
 pub mod verdict;
 
-pub use csv_table::{Column, cell, csv_columns, csv_table, safe_cell};
+pub(crate) use csv_table::{Column, cell, csv_columns, csv_table, safe_cell};
 pub use evidence::Evidence;
 
 use crate::store::{PLAN_FILE, REPORT_FILE};
@@ -51,12 +51,15 @@ pub static FORMATS: &[Format] = &[
 ];
 
 /// Names of the reports in a run's folder.
-pub fn file_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn file_names() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().filter_map(|format| format.file)
 }
 
 /// The reports of a run's folder: names and contents.
-pub fn files<'a>(report: &'a Report, evidence: &'a Evidence) -> impl Iterator<Item = (&'static str, Vec<u8>)> + 'a {
+pub(crate) fn files<'a>(
+    report: &'a Report,
+    evidence: &'a Evidence,
+) -> impl Iterator<Item = (&'static str, Vec<u8>)> + 'a {
     let files = FORMATS.iter().filter_map(move |format| Some((format.file?, (format.render)(report, evidence))));
     files.filter(|(_, bytes)| !bytes.is_empty())
 }

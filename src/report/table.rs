@@ -8,7 +8,7 @@ use crate::verdict::Report;
 use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
 use crate::verdict::facts::{AttackResult, AttackStatus, PeakResult};
 
-pub const HEAD: [&str; 12] = [
+pub(crate) const HEAD: [&str; 12] = [
     "attack",
     "parameters",
     "success % [95 %]",
@@ -30,7 +30,7 @@ peak drop: peak Q of the attacked images when clean − when adversarial; the cl
 ";
 
 /// One row for the clean images, one per attack, and one for all of them together, cells as text.
-pub fn rows(report: &Report) -> Vec<[String; 12]> {
+pub(crate) fn rows(report: &Report) -> Vec<[String; 12]> {
     let [q, tap] = peak(report.clean.peak.as_ref());
     let mut clean = empty_row("clean");
     clean[4] = percent(report.clean.accuracy.and_then(|it| it.value));
@@ -150,7 +150,7 @@ pub(super) fn budget_lines(report: &Report) -> Vec<String> {
 }
 
 /// The table in plain text, columns aligned, a line per sweep, and the gates.
-pub fn text(report: &Report) -> String {
+pub(crate) fn text(report: &Report) -> String {
     let rows: Vec<[String; 12]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows(report)).collect();
     // Names read from the left, numbers from the right.
     let mut text = aligned(&rows, &[2, 3, 4, 5, 6, 7, 8, 9, 11]);

@@ -14,7 +14,7 @@ use crate::verdict::validity::{Validity, ValidityState};
 const WIDTH: usize = 118;
 
 /// A line per gate, and the verdict. Empty without gates.
-pub fn gates(gates: &[GateResult]) -> String {
+pub(crate) fn gates(gates: &[GateResult]) -> String {
     let verdict = Verdict::of(gates);
     let Some(line) = verdict.line() else { return String::new() };
     let show = |gate: &GateResult| {
@@ -49,7 +49,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// What is compared, and a line per metric; in short, only where something has changed.
-pub fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> String {
+pub(crate) fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> String {
     let mut text = format!(
         "since {} ({}): {} → {}, {}\n",
         changes.file,
@@ -74,9 +74,9 @@ pub fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> String 
 }
 
 /// Heads of the columns of a change.
-pub const CHANGE_HEAD: [&str; 5] = ["metric", "before", "now", "difference [95 %]", "the model is"];
+pub(crate) const CHANGE_HEAD: [&str; 5] = ["metric", "before", "now", "difference [95 %]", "the model is"];
 
-pub fn change_row(change: &Change) -> [String; 5] {
+pub(crate) fn change_row(change: &Change) -> [String; 5] {
     let quantity = Metric::parse(&change.metric).map_or(Quantity::PeakQ, |metric| metric.quantity);
     let show = |value: f64| quantity.show(value);
     let bare = |value: f64| show(value).trim_end_matches(" %").to_owned();
@@ -110,7 +110,7 @@ pub fn validity(validity: &Validity) -> String {
 }
 
 /// `6 ok, 2 not run`
-pub fn check_counts(validity: &Validity) -> String {
+pub(crate) fn check_counts(validity: &Validity) -> String {
     let states = [ValidityState::Ok, ValidityState::Suspicious, ValidityState::Failed, ValidityState::NotRun];
     let counts = states.map(|state| (validity.count(state), state.word()));
     counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")

@@ -26,7 +26,7 @@ impl Rate {
     ///
     /// # Source
     /// Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927.
-    pub fn new(count: usize, of: usize) -> Self {
+    pub(crate) fn new(count: usize, of: usize) -> Self {
         if of == 0 {
             return Self { count, of, value: None, low: 0.0, high: 1.0 };
         }
@@ -37,7 +37,7 @@ impl Rate {
 }
 
 /// Wilson's 95 % interval of a share `p` of `n` independent samples; `n > 0` need not be whole.
-pub fn wilson(p: f64, n: f64) -> (f64, f64) {
+pub(crate) fn wilson(p: f64, n: f64) -> (f64, f64) {
     let z2 = Z * Z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
@@ -70,7 +70,7 @@ impl Measured {
     /// # Source
     /// Newcombe, "Interval Estimation for the Difference Between Independent Proportions", Statistics in Medicine 17, 1998, method 10.
     #[must_use]
-    pub fn minus(self, other: Self) -> Self {
+    pub(crate) fn minus(self, other: Self) -> Self {
         self.minus_correlated(other, 0.0)
     }
 
@@ -85,7 +85,7 @@ impl Measured {
 
     /// The other way round: what is better becomes worse.
     #[must_use]
-    pub fn negated(self) -> Self {
+    pub(crate) fn negated(self) -> Self {
         // Not −x, which makes a negative zero of zero.
         Self { value: 0.0 - self.value, low: 0.0 - self.high, high: 0.0 - self.low }
     }
@@ -97,7 +97,7 @@ impl Measured {
 /// # Source
 /// Newcombe, "Improved Confidence Intervals for the Difference Between Binomial Proportions Based on Paired Data", Statistics in Medicine
 /// 17, 1998, method 10.
-pub fn paired_difference([both, first, second, none]: [usize; 4]) -> Option<Measured> {
+pub(crate) fn paired_difference([both, first, second, none]: [usize; 4]) -> Option<Measured> {
     let n = both + first + second + none;
     if n == 0 {
         return None;
@@ -125,7 +125,7 @@ pub struct Distances {
 
 impl Distances {
     /// Absent for no values.
-    pub fn new(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn new(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_unstable_by(f64::total_cmp);
         let n = values.len();

@@ -11,14 +11,14 @@ use crate::model::format::FormatError;
 
 /// Appends an attack's batches to a file, so that a killed run loses no batch.
 #[derive(Debug)]
-pub struct Part {
+pub(crate) struct Part {
     file: File,
     path: PathBuf,
 }
 
 impl Part {
     /// Opens the file of an attack whose images have this shape; a record that a killed run left half written is cut off.
-    pub fn open(folder: &Path, label: &str, shape: [usize; 3]) -> Result<Self, FormatError> {
+    pub(crate) fn open(folder: &Path, label: &str, shape: [usize; 3]) -> Result<Self, FormatError> {
         let path = part_file(folder, label);
         let open = || {
             let file = File::options().create(true).append(true).open(&path)?;
@@ -36,7 +36,7 @@ impl Part {
     }
 
     /// Hands images to the system, each with its sample.
-    pub fn append<'a>(&mut self, images: impl Iterator<Item = (usize, &'a [f32])>) -> Result<(), FormatError> {
+    pub(crate) fn append<'a>(&mut self, images: impl Iterator<Item = (usize, &'a [f32])>) -> Result<(), FormatError> {
         let mut bytes = Vec::new();
         for (sample, pixels) in images {
             bytes.extend((sample as u64).to_le_bytes());
@@ -52,11 +52,11 @@ fn record_length(shape: [usize; 3]) -> usize {
 
 /// Pixels that an earlier part of the run left on disk, by sample.
 #[derive(Debug, Default)]
-pub struct Kept(BTreeMap<usize, Vec<f32>>);
+pub(crate) struct Kept(BTreeMap<usize, Vec<f32>>);
 
 impl Kept {
     /// What there is of an attack, whatever of it can be read; `shape` is `[C, H, W]`.
-    pub fn read(folder: &Path, label: &str, shape: [usize; 3]) -> Self {
+    pub(crate) fn read(folder: &Path, label: &str, shape: [usize; 3]) -> Self {
         let mut kept = BTreeMap::new();
         // A file that is not there, or not whole, holds nothing: its samples are attacked again.
         let _ = read_part(&part_file(folder, label), shape, &mut kept);
@@ -65,12 +65,12 @@ impl Kept {
         Self(kept)
     }
 
-    pub fn samples(&self) -> BTreeSet<usize> {
+    pub(crate) fn samples(&self) -> BTreeSet<usize> {
         self.0.keys().copied().collect()
     }
 
     /// The pixels of a sample, row-major `[C, H, W]`.
-    pub fn pixels(&self, sample: usize) -> Option<&[f32]> {
+    pub(crate) fn pixels(&self, sample: usize) -> Option<&[f32]> {
         self.0.get(&sample).map(Vec::as_slice)
     }
 }

@@ -8,23 +8,23 @@ mod kept;
 pub mod pixels;
 mod write;
 
-pub use kept::{Kept, Part};
-pub use write::{Columns, save_adversarial, save_clean};
+pub(crate) use kept::{Kept, Part};
+pub(crate) use write::{Columns, save_adversarial, save_clean};
 
 /// The events of a run, one JSON object per line.
-pub const JOURNAL_FILE: &str = "run.jsonl";
+pub(crate) const JOURNAL_FILE: &str = "run.jsonl";
 
-pub const REPORT_FILE: &str = "report.json";
+pub(crate) const REPORT_FILE: &str = "report.json";
 
 /// The plan that makes the report again.
-pub const PLAN_FILE: &str = "plan.toml";
+pub(crate) const PLAN_FILE: &str = "plan.toml";
 
 /// The clean images of all samples, as u8.
-pub const CLEAN_FILE: &str = "clean.safetensors";
+pub(crate) const CLEAN_FILE: &str = "clean.safetensors";
 
 /// One file per attack, `LABEL.safetensors`, with the adversarial images as f32. While an attack runs its batches are in `LABEL.part`: per
 /// sample its place as u64 and its pixels as f32, little-endian, in the order in which they were judged.
-pub const ADVERSARIAL_FOLDER: &str = "adversarial";
+pub(crate) const ADVERSARIAL_FOLDER: &str = "adversarial";
 
 const WHOLE: &str = ".safetensors";
 const PART: &str = ".part";
@@ -34,7 +34,7 @@ const PIXELS: &str = "pixels";
 const SAMPLES: &str = "samples";
 
 /// An attack's pixels when it is finished, as the folder's files are called.
-pub fn adversarial_file(label: &str) -> String {
+pub(crate) fn adversarial_file(label: &str) -> String {
     format!("{ADVERSARIAL_FOLDER}/{label}{WHOLE}")
 }
 
@@ -43,13 +43,13 @@ fn whole_file(folder: &Path, label: &str) -> PathBuf {
 }
 
 /// Where an attack's pixels are before that.
-pub fn part_file(folder: &Path, label: &str) -> PathBuf {
+pub(crate) fn part_file(folder: &Path, label: &str) -> PathBuf {
     folder.join(ADVERSARIAL_FOLDER).join(format!("{label}{PART}"))
 }
 
 /// Whether a run writes files of this name among its adversarial images. They are named after the attacks; what else lies there is the
 /// user's.
-pub fn is_adversarial(name: &str) -> bool {
+pub(crate) fn is_adversarial(name: &str) -> bool {
     let is_number = |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok());
     let is_label = |label: &str| ATTACKS.iter().any(|spec| label.strip_prefix(spec.id).is_some_and(is_number));
     name.strip_suffix(WHOLE).or_else(|| name.strip_suffix(PART)).is_some_and(is_label)

@@ -32,7 +32,7 @@ const HEADER: u64 = 1 << 20;
 const IMAGE: usize = 3 * 4096 * 4096;
 
 /// The clean image of a sample, from a run's folder; none if the run kept none of it.
-pub fn clean(folder: &Path, sample: usize) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn clean(folder: &Path, sample: usize) -> Result<Option<Picture>, PictureError> {
     of_sample(PixelFile::clean(folder)?, sample)
 }
 
@@ -66,7 +66,7 @@ impl PixelFile {
     }
 
     /// What an attack made of them; none if the run kept none of it.
-    pub fn adversarial(folder: &Path, label: &str) -> Result<Option<Self>, PictureError> {
+    pub(crate) fn adversarial(folder: &Path, label: &str) -> Result<Option<Self>, PictureError> {
         // A label is a plain name; what else a damaged journal holds must not lead out of the folder.
         let is_plain =
             !label.is_empty() && label.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));

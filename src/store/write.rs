@@ -9,7 +9,7 @@ use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
 
 /// Integers beside the pixels, one per image.
 #[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     /// Places in the list of samples.
     pub samples: &'a [usize],
     /// Places in the data.
@@ -19,14 +19,14 @@ pub struct Columns<'a> {
 }
 
 /// Writes the clean images, as u8 `[N, C, H, W]`.
-pub fn save_clean(folder: &Path, images: &Images, columns: Columns<'_>) -> Result<(), FormatError> {
+pub(crate) fn save_clean(folder: &Path, images: &Images, columns: Columns<'_>) -> Result<(), FormatError> {
     let pixels = RawTensor { dtype: Dtype::U8, shape: images.shape.to_vec(), bytes: images.pixels.clone() };
     save(&folder.join(CLEAN_FILE), pixels, columns)
 }
 
 /// Writes the pixels that an attack has made, in `[0, 1]`, as f32 `[N, C, H, W]`; `shape` is that of one image. Nothing of it is lost then
 /// with the file of its batches, which goes.
-pub fn save_adversarial(
+pub(crate) fn save_adversarial(
     folder: &Path,
     label: &str,
     pixels: &[f32],

@@ -18,8 +18,7 @@ use crate::study::results::curve::ModelCurve;
 pub struct DetailedCurve {
     /// Q per tap.
     pub curve: Curve,
-    /// By tap.
-    pub details: Vec<TapDetails>,
+    pub(crate) details: Vec<TapDetails>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +26,6 @@ pub struct CurvePlan {
     /// Neighbours per sample.
     pub k: usize,
     pub similarity: Similarity,
-    /// Disjoint sets wanted.
     pub repeats: usize,
     /// The samples of one set.
     pub samples: Selection,
@@ -116,7 +114,7 @@ pub fn sweep(
 
 /// A model's file, with its own weights or random ones.
 #[derive(Clone, Copy, Debug)]
-pub struct Network<'a> {
+pub(crate) struct Network<'a> {
     /// The embedded model where it is absent.
     pub file: Option<&'a Path>,
     pub random_init: Option<u64>,
@@ -124,7 +122,7 @@ pub struct Network<'a> {
 
 impl Network<'_> {
     /// What it is called while it is measured.
-    pub fn name(&self, model: &Model) -> String {
+    pub(crate) fn name(&self, model: &Model) -> String {
         match self.random_init {
             None => model.info().name.clone(),
             Some(seed) => format!("{}, random weights {seed}", model.info().name),
@@ -133,7 +131,7 @@ impl Network<'_> {
 }
 
 /// The curves of a [`sweep`] over this network, and warnings.
-pub fn curves(
+pub(crate) fn curves(
     model: &Model,
     data: &dyn Dataset,
     plan: &SweepPlan,

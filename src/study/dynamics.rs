@@ -15,7 +15,7 @@ use crate::study::results::dynamics::{Checkpoint, DynamicsResult, TapTrend};
 const ENDINGS: [&str; 5] = ["safetensors", "pt", "pth", "th", "pt2"];
 
 /// The checkpoints of a folder, `epoch-9` before `epoch-10`.
-pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let fail = |reason: String| format!("{}: {reason}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(|error| fail(error.to_string()))?;
     let mut files: Vec<PathBuf> = entries
@@ -49,7 +49,7 @@ fn natural(name: &str) -> Vec<(u128, String)> {
 }
 
 /// Measures one checkpoint. `progress(done, total)` counts taps × samples, then samples.
-pub fn checkpoint(
+pub(crate) fn checkpoint(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
@@ -72,7 +72,7 @@ pub fn checkpoint(
     Ok(Checkpoint { name, sha256, accuracy: Rate::new(correct, of), curve, warnings })
 }
 
-pub fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
+pub(crate) fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
     result.checkpoints.push(checkpoint);
     result.taps = trends(&result.checkpoints);
 }

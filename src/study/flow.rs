@@ -15,10 +15,9 @@ use crate::study::results::flow::{Flow, TapDetection};
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
 #[derive(Clone, Debug, Default)]
-pub struct AttackedImages {
+pub(crate) struct AttackedImages {
     /// Before, `[N, C, H, W]` row-major.
     pub clean: Vec<f32>,
-    /// After.
     pub adversarial: Vec<f32>,
     /// True classes, which the model finds on the clean images.
     pub labels: Vec<usize>,
@@ -27,14 +26,14 @@ pub struct AttackedImages {
     pub is_broken: Vec<bool>,
 }
 
-pub struct FlowModel {
+pub(crate) struct FlowModel {
     model: Model,
     shape: [usize; 3],
 }
 
 impl FlowModel {
     /// That of a run, which has this sha256, for images of `[channels, height, width]`.
-    pub fn new(model: Model, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
+    pub(crate) fn new(model: Model, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
         let found = &model.info().sha256;
         if found != sha256 {
             return Err(format!(
@@ -46,12 +45,12 @@ impl FlowModel {
     }
 
     /// Points of the network and images that [`FlowModel::flow`] works off: its steps.
-    pub fn steps(&self, images: &AttackedImages) -> u64 {
+    pub(crate) fn steps(&self, images: &AttackedImages) -> u64 {
         (2 * images.labels.len() * self.model.tap_paths().len()) as u64
     }
 
     /// Finds the `k` nearest clean images of each image, clean and adversarial, its own original left out.
-    pub fn flow(
+    pub(crate) fn flow(
         &self,
         images: &AttackedImages,
         k: usize,

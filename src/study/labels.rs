@@ -16,7 +16,7 @@ use crate::study::results::labels::{LabelsResult, RankedSample};
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
 /// All taps of the model count alike; the plan's repeats do not matter. `progress(done, total)` counts taps × samples.
-pub fn rank(
+pub(crate) fn rank(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,

@@ -2,10 +2,10 @@
 
 mod auc;
 pub mod curve;
-pub mod dynamics;
-pub mod flow;
-pub mod labels;
+pub(crate) mod dynamics;
+pub(crate) mod flow;
+pub(crate) mod labels;
 pub mod prune;
-pub mod results;
+pub(crate) mod results;
 pub mod similarity;
 pub mod train;

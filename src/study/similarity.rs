@@ -87,7 +87,7 @@ fn difference(q: &[Option<f64>]) -> Matrix {
 
 /// A curve whose taps can be told apart or not.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PairedCurve {
+pub(crate) struct PairedCurve {
     /// Over one set of samples, with intervals.
     pub curve: Curve,
     pub warnings: Vec<String>,
@@ -102,7 +102,7 @@ impl PairedCurve {
     }
 
     /// What is known of the taps of this model. `doubt` is one more warning.
-    pub fn compared(
+    pub(crate) fn compared(
         self,
         model: &Model,
         data: &dyn Dataset,
@@ -161,7 +161,7 @@ fn notes(curve: &Curve, cka: &Cka) -> Vec<String> {
 
 /// A model's curve over the first set of the plan, with what intervals of differences between its taps need. `seed` makes the groups.
 /// `progress(done, total)` counts taps × samples.
-pub fn paired_curve(
+pub(crate) fn paired_curve(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,

@@ -1,7 +1,7 @@
 //! Patterns of names.
 
 /// Shell-like match of a whole name: `*` is any run of characters, `?` any one.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Where to go on when the characters after the last `*` turn out not to match.

@@ -20,7 +20,7 @@ pub enum Look {
 }
 
 /// Background and ink of a share from 0 to 1, of the 256 colours of xterm.
-pub fn heat(share: f64) -> (u8, u8) {
+pub(crate) fn heat(share: f64) -> (u8, u8) {
     let step = step(share, 1.0, SCALE.len());
     (SCALE[step], if step < BRIGHT { 15 } else { 16 })
 }

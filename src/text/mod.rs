@@ -1,9 +1,9 @@
 //! What is written for people: names out of files, numbers, lines, matrices. Knows nothing of what it writes.
 
-pub mod glob;
+pub(crate) mod glob;
 pub mod heatmap;
-pub mod names;
-pub mod numbers;
-pub mod shell;
-pub mod table;
-pub mod wrap;
+pub(crate) mod names;
+pub(crate) mod numbers;
+pub(crate) mod shell;
+pub(crate) mod table;
+pub(crate) mod wrap;

@@ -3,37 +3,37 @@
 use std::path::Path;
 
 /// Whether a terminal or a browser obeys a character instead of showing it: control characters, and those that turn the direction of writing.
-pub fn is_obeyed(letter: char) -> bool {
+pub(crate) fn is_obeyed(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A name in one line, with a sign in place of what would be obeyed.
-pub fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     name.replace(is_obeyed, "\u{fffd}")
 }
 
 /// Text with line breaks and tabs, with a sign in place of what would be obeyed.
-pub fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.replace(is_hidden, "\u{fffd}")
 }
 
 /// Whether a character is obeyed and is neither a line break nor a tab.
-pub fn is_hidden(letter: char) -> bool {
+pub(crate) fn is_hidden(letter: char) -> bool {
     is_obeyed(letter) && !matches!(letter, '\n' | '\t')
 }
 
 /// At most so many characters of a name out of a model file, none of which is a control character.
-pub fn clipped(name: &str, most: usize) -> String {
+pub(crate) fn clipped(name: &str, most: usize) -> String {
     name.chars().filter(|letter| !letter.is_control()).take(most).collect()
 }
 
 /// A file's or folder's name without its parents, to be shown.
-pub fn of_file(path: &Path) -> String {
+pub(crate) fn of_file(path: &Path) -> String {
     shown(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
 /// At most so many characters from the end of a long path, where names of files and modules differ; what is cut shows.
-pub fn tail(text: &str, most: usize) -> String {
+pub(crate) fn tail(text: &str, most: usize) -> String {
     match text.chars().count().checked_sub(most) {
         None | Some(0) => text.to_owned(),
         Some(cut) => ['…'].into_iter().chain(text.chars().skip(cut + 1)).collect(),
@@ -44,7 +44,7 @@ pub fn tail(text: &str, most: usize) -> String {
 const COLUMN: usize = 1000;
 
 /// Width of a column of these names, at least `least`.
-pub fn column<'a>(names: impl IntoIterator<Item = &'a String>, least: usize) -> usize {
+pub(crate) fn column<'a>(names: impl IntoIterator<Item = &'a String>, least: usize) -> usize {
     names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(least, COLUMN)
 }
 

@@ -1,7 +1,7 @@
 //! Numbers for people.
 
 /// A number with something between its groups of three digits.
-pub fn thousands(number: u64, separator: char) -> String {
+pub(crate) fn thousands(number: u64, separator: char) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -14,26 +14,26 @@ pub fn thousands(number: u64, separator: char) -> String {
 }
 
 /// What there is, or a dash.
-pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+pub(crate) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), show)
 }
 
 /// A number for people: so many digits, or a dash.
-pub fn number(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
     or_dash(value, |value| format!("{value:.digits$}"))
 }
 
 /// A mean count for people: a digit after the point only where it tells something.
-pub fn count(value: Option<f64>) -> String {
+pub(crate) fn count(value: Option<f64>) -> String {
     number(value, usize::from(value.is_none_or(|value| value < 99.95)))
 }
 
 /// A share in percent with one digit and the sign, or a dash.
-pub fn share(value: Option<f64>) -> String {
+pub(crate) fn share(value: Option<f64>) -> String {
     or_dash(value, |value| format!("{:.1} %", 100.0 * value))
 }
 
 /// A share in percent with one digit, or a dash.
-pub fn percent(value: Option<f64>) -> String {
+pub(crate) fn percent(value: Option<f64>) -> String {
     or_dash(value, |value| format!("{:.1}", 100.0 * value))
 }

@@ -1,7 +1,7 @@
 //! Tables in plain text.
 
 /// Rows under each other, columns two spaces apart and as wide as their widest cell; those of `right` are read from the right.
-pub fn aligned<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
+pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! Long text in lines.
 
 /// `first`, then the words of `text` in lines of at most `width` characters; lines after the first begin with `indent` spaces.
-pub fn wrapped(first: &str, indent: usize, text: &str, width: usize) -> String {
+pub(crate) fn wrapped(first: &str, indent: usize, text: &str, width: usize) -> String {
     let mut out = first.to_owned();
     let mut column = first.chars().count();
     let mut is_line_empty = true;

@@ -17,13 +17,13 @@ pub struct App {
     pub report: Option<Report>,
     pub ui: UiState,
     /// The plan as it was written, where the run is this process's.
-    pub plan: Option<AuditPlan>,
+    pub(crate) plan: Option<AuditPlan>,
     /// Whether `report` is older than `audit`.
     pub stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     Loading,
     Running,
     Paused,
@@ -36,12 +36,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub fn goes_on(self) -> bool {
+    pub(crate) fn goes_on(self) -> bool {
         matches!(self, Self::Loading) || self.is_at_work()
     }
 
     /// Whether a run has begun and not ended.
-    pub fn is_at_work(self) -> bool {
+    pub(crate) fn is_at_work(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Stopping)
     }
 }
@@ -60,7 +60,7 @@ impl App {
         }
     }
 
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let closed = self.ui.run.closed.as_ref();
         match (closed, self.audit.finished) {
             (Some(closed), _) if closed.error.is_some() => Phase::Failed,
@@ -92,7 +92,7 @@ impl App {
         self.audit.attacks.len()
     }
 
-    pub fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
+    pub(crate) fn planned(&self, attack: usize) -> Option<&ResolvedAttack> {
         self.audit.start.as_ref().and_then(|start| start.plan.attacks.get(attack))
     }
 

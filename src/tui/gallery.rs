@@ -31,7 +31,7 @@ impl Gallery {
     }
 
     /// Keeps what has come, as long as there is room.
-    pub fn take(&mut self, pictures: &Pictures) {
+    pub(crate) fn take(&mut self, pictures: &Pictures) {
         let values: usize = pictures.shape.iter().product();
         for (sample, pixels) in pictures.samples.iter().zip(pictures.pixels.chunks_exact(values.max(1))) {
             self.is_full |= self.bytes + size_of_val(pixels) > KEPT;

@@ -19,7 +19,7 @@ use crate::store::pixels::Picture;
 
 /// How large images are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// As the terminal's environment says; in cells inside tmux and screen.
     #[default]
     Auto,

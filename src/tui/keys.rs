@@ -68,7 +68,7 @@ impl Command {
 
 /// Where a binding stands in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     Global,
     Run,
     Chart,
@@ -79,7 +79,7 @@ pub enum Group {
 
 impl Group {
     /// In the order of the help, with their titles.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Global, "EVERYWHERE"),
         (Self::Run, "RUN"),
         (Self::Chart, "CHART"),
@@ -90,8 +90,7 @@ impl Group {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Binding {
-    /// Any of these.
+pub(crate) struct Binding {
     pub keys: &'static [Key],
     pub shown: &'static str,
     pub command: Command,

@@ -27,7 +27,6 @@ pub enum Msg {
     Tick(Duration),
     /// SIGINT, SIGTERM or SIGHUP.
     Terminate,
-    /// SIGTSTP.
     Suspend,
     Looked(Box<Look>),
     /// What was to be written is: where to find it, or why not.

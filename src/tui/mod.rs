@@ -7,7 +7,7 @@
 
 pub mod app;
 pub(crate) mod attacks;
-pub mod dynamics;
+pub(crate) mod dynamics;
 pub mod gallery;
 pub(crate) mod graphics;
 pub(crate) mod input;

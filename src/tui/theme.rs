@@ -7,7 +7,7 @@ use super::steps::after;
 use crate::text::heatmap::heat;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     Plain,
     Dim,
     Frame,
@@ -19,7 +19,6 @@ pub enum Role {
     /// An attack, by its place in the plan.
     Attack(usize),
     Good,
-    /// To be known.
     Warning,
     Bad,
 }
@@ -106,7 +105,7 @@ impl Palette {
 const MARKS: [&str; 7] = ["o", "x", "+", "*", "#", "%", "@"];
 
 impl Theme {
-    pub fn style(self, role: Role) -> Style {
+    pub(crate) fn style(self, role: Role) -> Style {
         let modifier = match role {
             Role::Dim | Role::Frame => Modifier::DIM,
             Role::Title | Role::Focus | Role::Bad => Modifier::BOLD,
@@ -135,7 +134,7 @@ impl Theme {
     }
 
     /// What curves are drawn with: letters wherever nothing else tells them apart.
-    pub fn marker(self) -> Marker {
+    pub(crate) fn marker(self) -> Marker {
         if self.ascii || !self.color { Marker::Letters } else { self.marker }
     }
 

@@ -58,7 +58,7 @@ impl WorstCase {
 
 /// What an attacker achieves who may change an image by at most ε in a norm, with whichever attack of the audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BudgetResult {
+pub(crate) struct BudgetResult {
     /// How changes are measured: `linf`, `l2` or `l0`.
     #[schemars(with = "String")]
     pub norm: Norm,
@@ -74,7 +74,7 @@ pub struct BudgetResult {
 }
 
 impl BudgetResult {
-    pub fn budget(&self) -> Budget {
+    pub(crate) fn budget(&self) -> Budget {
         Budget { norm: self.norm, eps: self.eps }
     }
 }

@@ -10,7 +10,7 @@ use crate::stats::rates::Rate;
 
 /// Results of the samples of one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClassResult {
+pub(crate) struct ClassResult {
     /// Label of the class as a number.
     pub class: u32,
     /// Name of the class, where the data has names.

@@ -7,7 +7,7 @@ use crate::audit::event::Outcome;
 use crate::exit::Exit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conclusion {
+pub(crate) enum Conclusion {
     Interrupted,
     /// An attack, or the audit, broke off.
     BrokeOff,
@@ -23,7 +23,7 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
-    pub fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report) -> Self {
         let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
         match (report.outcome, Verdict::of(&report.gates).result) {
             (Outcome::Interrupted, _) => Self::Interrupted,
@@ -38,7 +38,7 @@ impl Conclusion {
     }
 
     /// How the process ends, and why; unknown where a signal ended it.
-    pub fn exit(self) -> Option<(Exit, &'static str)> {
+    pub(crate) fn exit(self) -> Option<(Exit, &'static str)> {
         Some(match self {
             Self::Interrupted => return None,
             Self::BrokeOff => (Exit::Runtime, "an attack failed"),

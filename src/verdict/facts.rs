@@ -14,14 +14,14 @@ use crate::stats::rates::{Distances, Rate};
 /// A view of the measured parts of a report, also of one that is not made yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    pub plan: &'a ResolvedPlan,
+    pub(crate) plan: &'a ResolvedPlan,
     /// Absent where a path of the plan has no text.
     pub plan_file: Option<&'a str>,
-    pub model: &'a ModelSummary,
-    pub data: &'a DataSummary,
+    pub(crate) model: &'a ModelSummary,
+    pub(crate) data: &'a DataSummary,
     pub taps: &'a [String],
-    pub clean: &'a CleanResult,
-    pub attacks: &'a [AttackResult],
+    pub(crate) clean: &'a CleanResult,
+    pub(crate) attacks: &'a [AttackResult],
     /// UTC, RFC 3339.
     pub started: &'a str,
 }
@@ -168,7 +168,7 @@ pub enum AttackStatus {
 }
 
 /// An attack's label, with its norm and size where the audit runs others of its name.
-pub fn shown_label(attacks: &[AttackResult], attack: &ResolvedAttack) -> String {
+pub(crate) fn shown_label(attacks: &[AttackResult], attack: &ResolvedAttack) -> String {
     match attacks.iter().filter(|it| it.attack.name == attack.name).count() {
         0 | 1 => attack.label.clone(),
         _ => format!("{} ({})", attack.label, attack.summary()),

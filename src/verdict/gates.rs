@@ -56,7 +56,7 @@ pub enum GateState {
 }
 
 impl GateState {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Waived => "waived",
@@ -69,12 +69,12 @@ impl GateState {
 
 impl GateResult {
     /// The measurement that decides. A gate has at least one.
-    pub fn deciding(&self) -> Option<&GateCheck> {
+    pub(crate) fn deciding(&self) -> Option<&GateCheck> {
         self.checks.first()
     }
 
     /// The deciding measurement with its interval, or why there is none.
-    pub fn measured_text(&self) -> String {
+    pub(crate) fn measured_text(&self) -> String {
         let quantity = self.gate.expr.metric.quantity;
         match self.deciding() {
             Some(GateCheck { measured: Some(it), .. }) => {
@@ -88,7 +88,7 @@ impl GateResult {
     }
 
     /// Why the gate came out as it did, in one sentence.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let (name, limit) = (self.deciding().map_or("", |check| &check.metric), self.gate.expr.limit_text());
         let found = self.measured_text();
         let many = match self.checks.iter().filter(|check| check.result == self.measured_result).count() {
@@ -116,14 +116,14 @@ impl GateResult {
 
 /// All gates together: plain data for the terminal, tables and exit codes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The worst of all gates that can fail the audit; absent without gates.
     pub result: Option<GateState>,
     pub gates: Vec<GateResult>,
 }
 
 impl Verdict {
-    pub fn of(gates: &[GateResult]) -> Self {
+    pub(crate) fn of(gates: &[GateResult]) -> Self {
         let counting = gates.iter().filter(|gate| gate.gate.severity == Severity::Error).map(|gate| gate.result);
         // A waived gate among passes is a pass; gates that only warn never fail.
         let worst = counting.map(|it| if it == GateState::Waived { GateState::Pass } else { it }).max();
@@ -131,12 +131,12 @@ impl Verdict {
         Self { result, gates: gates.to_vec() }
     }
 
-    pub fn count(&self, state: GateState) -> usize {
+    pub(crate) fn count(&self, state: GateState) -> usize {
         self.gates.iter().filter(|gate| gate.result == state).count()
     }
 
     /// `FAIL  1 of 3 gates failed, 1 waived, 0 inconclusive`; absent without gates.
-    pub fn line(&self) -> Option<String> {
+    pub(crate) fn line(&self) -> Option<String> {
         let word = match self.result? {
             GateState::Pass | GateState::Waived => "PASS",
             GateState::Pending => "PENDING",
@@ -155,7 +155,12 @@ impl Verdict {
 }
 
 /// What these gates come to. `is_running`: what is missing may still come.
-pub fn evaluate(facts: &Facts, gates: &[Gate], baseline: Option<&Baseline>, is_running: bool) -> Vec<GateResult> {
+pub(crate) fn evaluate(
+    facts: &Facts,
+    gates: &[Gate],
+    baseline: Option<&Baseline>,
+    is_running: bool,
+) -> Vec<GateResult> {
     let today = Day::parse(facts.started).ok();
     let result = |gate: &Gate| {
         let metric = &gate.expr.metric;

@@ -10,7 +10,7 @@ use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
     pub name: String,
     pub class: Option<u32>,
@@ -20,7 +20,7 @@ pub struct Reading {
 
 /// A measurement with what was counted for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub(crate) struct Found {
     pub measured: Measured,
     pub counted: Option<Counted>,
 }
@@ -32,7 +32,7 @@ impl From<Measured> for Found {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// Not all that it needs was done.
     NotDone(String),
     /// It was, and there is none.
@@ -40,7 +40,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    pub fn why(&self) -> &str {
+    pub(crate) fn why(&self) -> &str {
         match self {
             Self::NotDone(why) | Self::NotMeasurable(why) => why,
         }
@@ -48,7 +48,7 @@ impl Missing {
 }
 
 /// Everything that a metric means, in the order of the attacks and classes; of a regression, the values that it compares.
-pub fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
+pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
     let nothing = |why: String| {
         let name = Metric { is_regression: false, ..metric.clone() }.to_string();
         vec![Reading { name, class: None, found: Err(Missing::NotMeasurable(why)) }]

@@ -1,15 +1,15 @@
 //! What an audit comes to: its report, and every judgement in it. Reads what was measured, writes nothing.
 
-pub mod across;
+pub(crate) mod across;
 pub mod change;
-pub mod classes;
-pub mod conclusion;
+pub(crate) mod classes;
+pub(crate) mod conclusion;
 pub mod facts;
-pub mod findings;
-pub mod gates;
-pub mod metric;
+pub(crate) mod findings;
+pub(crate) mod gates;
+pub(crate) mod metric;
 pub mod report;
-pub mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validity;

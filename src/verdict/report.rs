@@ -20,7 +20,7 @@ pub struct Report {
     /// Version of this schema: it grows when a field changes its meaning or goes away.
     pub schema_version: u32,
     /// Program that wrote the report.
-    pub tool: Tool,
+    pub(crate) tool: Tool,
     /// Whether everything that was planned is in the report.
     pub outcome: Outcome,
     /// Every setting of the audit, defaults filled in.
@@ -36,7 +36,7 @@ pub struct Report {
     /// How the model does on the clean images.
     pub clean: CleanResult,
     /// Results class by class, in label order, of the classes that have samples.
-    pub classes: Vec<ClassResult>,
+    pub(crate) classes: Vec<ClassResult>,
     /// Results attack by attack, in the plan's order.
     pub attacks: Vec<AttackResult>,
     /// All attacks together, where there are at least two.
@@ -44,7 +44,7 @@ pub struct Report {
     pub worst_case: Option<WorstCase>,
     /// What attackers achieve within each budget (norm and ε) that was tried, with whichever attack.
     #[serde(default)]
-    pub budgets: Vec<BudgetResult>,
+    pub(crate) budgets: Vec<BudgetResult>,
     /// Success against ε, for each attack that ran at several sizes.
     #[serde(default)]
     pub sweeps: Vec<Sweep>,
@@ -53,21 +53,21 @@ pub struct Report {
     pub gates: Vec<GateResult>,
     /// What has changed since the baseline, where one was given.
     #[serde(default)]
-    pub changes: Option<Changes>,
+    pub(crate) changes: Option<Changes>,
     /// Whether the attacks were strong enough for their failures to mean anything.
     pub validity: Validity,
     /// Weaknesses for a security review, the most severe first.
     #[serde(default)]
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     /// Remarks that a reader of the results must know.
     pub warnings: Vec<String>,
     /// Times of the run: the only part that differs between two runs.
-    pub timing: Timing,
+    pub(crate) timing: Timing,
 }
 
 /// When the audit ran and how long it took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// When the audit started: UTC, RFC 3339.
     pub started: String,
     /// Wall-clock seconds of the whole run.

@@ -7,7 +7,7 @@ use super::Report;
 use crate::audit::event::SCHEMA_VERSION;
 
 /// Draft 2020-12. Fields that are not known to it are allowed: a later advmod of the same schema version may add some.
-pub fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = generator.into_root_schema_for::<Report>().to_value();
     let title = format!("report.json of advmod, schema version {SCHEMA_VERSION}");
@@ -17,7 +17,7 @@ pub fn schema() -> Value {
 }
 
 /// As it is published: pretty, with a line break at its end.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     format!("{:#}\n", schema())
 }
 

@@ -49,13 +49,13 @@ pub enum EngineError {
 
 #[derive(Debug)]
 pub struct Run {
-    pub job: Job,
+    pub(crate) job: Job,
     /// Where pixels are written.
     pub folder: Option<PathBuf>,
     /// Whether somebody looks on: then pixels and growing curves come as events too.
     pub pictures: bool,
     /// What the results are compared with: the report that the plan names.
-    pub baseline: Option<Box<Baseline>>,
+    pub(crate) baseline: Option<Box<Baseline>>,
     /// What an earlier, interrupted run of the same plan has done already; its pixels are in the folder.
     pub earlier: Option<Box<AuditState>>,
 }

@@ -51,7 +51,11 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
 }
 
 /// Checks every gate and waiver.
-pub fn resolve(gates: &[GatePlan], waivers: &[WaiverPlan], attacks: &[ResolvedAttack]) -> Result<Vec<Gate>, String> {
+pub(crate) fn resolve(
+    gates: &[GatePlan],
+    waivers: &[WaiverPlan],
+    attacks: &[ResolvedAttack],
+) -> Result<Vec<Gate>, String> {
     let mut resolved: Vec<Gate> = Vec::with_capacity(gates.len());
     for gate in gates {
         let at = gate.place.as_ref().map_or(String::new(), |place| format!("{}:{}: ", place.file, place.line));
@@ -104,7 +108,7 @@ fn waive(plan: &WaiverPlan, gates: &mut [Gate]) -> Result<(), String> {
 }
 
 /// Checks the classes that gates name, once the data are there.
-pub fn check_classes(gates: &[Gate], names: &[String], classes: usize) -> Result<(), String> {
+pub(crate) fn check_classes(gates: &[Gate], names: &[String], classes: usize) -> Result<(), String> {
     gates.iter().try_for_each(|gate| {
         let found = gate.expr.metric.classes(names, classes);
         found.map(drop).map_err(|problem| format!("gate {:?}: {problem}", gate.expr.to_string()))

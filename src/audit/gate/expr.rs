@@ -69,12 +69,11 @@ pub enum Op {
 
 /// Where a whole interval lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// On the side that the gate asks for.
     Right,
     /// On the other side.
     Wrong,
-    /// On both.
     Both,
 }
 
@@ -82,7 +81,7 @@ impl Op {
     const ALL: [Self; 4] = [Self::AtMost, Self::AtLeast, Self::Less, Self::Greater];
 
     /// As it is written.
-    pub fn sign(self) -> &'static str {
+    pub(crate) fn sign(self) -> &'static str {
         match self {
             Self::Less => "<",
             Self::AtMost => "<=",
@@ -91,7 +90,7 @@ impl Op {
         }
     }
 
-    pub fn holds(self, value: f64, limit: f64) -> bool {
+    pub(crate) fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::Less => value < limit,
             Self::AtMost => value <= limit,
@@ -101,7 +100,7 @@ impl Op {
     }
 
     /// Where the interval from `low` to `high` lies. One that is not a number lies on both sides.
-    pub fn side(self, low: f64, high: f64, limit: f64) -> Side {
+    pub(crate) fn side(self, low: f64, high: f64, limit: f64) -> Side {
         let comparable = !(low.is_nan() || high.is_nan());
         match (self.holds(low, limit), self.holds(high, limit)) {
             (true, true) if comparable => Side::Right,
@@ -115,7 +114,7 @@ impl Quantity {
     const ALL: [Self; 4] = [Self::SuccessRate, Self::Accuracy, Self::PeakDrop, Self::PeakQ];
 
     /// As it is written.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SuccessRate => "asr",
             Self::Accuracy => "accuracy",
@@ -125,17 +124,17 @@ impl Quantity {
     }
 
     /// Whether it is a share of images.
-    pub fn is_rate(self) -> bool {
+    pub(crate) fn is_rate(self) -> bool {
         matches!(self, Self::SuccessRate | Self::Accuracy)
     }
 
     /// A value of it for people: percent, or three digits.
-    pub fn show(self, value: f64) -> String {
+    pub(crate) fn show(self, value: f64) -> String {
         if self.is_rate() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
     }
 
     /// A limit for people, with as many digits as it was given.
-    pub fn show_limit(self, limit: f64) -> String {
+    pub(crate) fn show_limit(self, limit: f64) -> String {
         // One more rounding takes the noise of the factor out: 0.07 is 7 %, not 7.000000000000001 %.
         let percent = (100.0 * limit * 1e9).round() / 1e9;
         if self.is_rate() { format!("{percent} %") } else { limit.to_string() }
@@ -143,8 +142,7 @@ impl Quantity {
 }
 
 impl GateExpr {
-    /// Reads an expression.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = |problem: String| format!("gate {text:?}: {problem}");
         let place = comparison(text).ok_or_else(|| {
             wrong("no comparison; expected METRIC <= LIMIT with <=, <, >= or >, as in asr.pgd <= 0.5".to_owned())
@@ -157,7 +155,7 @@ impl GateExpr {
     }
 
     /// The limit for people: `<= 50 %`.
-    pub fn limit_text(&self) -> String {
+    pub(crate) fn limit_text(&self) -> String {
         format!("{} {}", self.op.sign(), self.metric.quantity.show_limit(self.limit))
     }
 }
@@ -195,8 +193,7 @@ fn limit(text: &str, metric: &Metric) -> Result<f64, String> {
 }
 
 impl Metric {
-    /// Reads a metric.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix("regression(") {
             let inner = inner.strip_suffix(')').ok_or_else(|| format!("{text}: no closing parenthesis"))?;
             let metric = Self::parse(inner.trim())?;
@@ -249,7 +246,7 @@ impl Metric {
     }
 
     /// The classes that are meant, of so many with these names (none when they are unknown). A name wins over a number.
-    pub fn classes(&self, names: &[String], classes: usize) -> Result<Option<Vec<u32>>, String> {
+    pub(crate) fn classes(&self, names: &[String], classes: usize) -> Result<Option<Vec<u32>>, String> {
         let Some(class) = &self.class else { return Ok(None) };
         if class == "*" {
             return Ok(Some((0..classes as u32).collect()));
@@ -283,7 +280,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 impl Subject {
-    pub fn fits(&self, label: &str) -> bool {
+    pub(crate) fn fits(&self, label: &str) -> bool {
         matches!(self, Self::Attacks(pattern) if glob::matches(pattern, label))
     }
 }

@@ -1,7 +1,7 @@
 //! Gates as a user wrote them, and as they are checked before anything runs. What they come to is computed from the report.
 
-pub mod check;
-pub mod expr;
+pub(crate) mod check;
+pub(crate) mod expr;
 
 use std::path::Path;
 
@@ -96,7 +96,7 @@ pub struct Day(String);
 
 impl Day {
     /// Reads a day; what follows it (a time) does not matter.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let read = text.parse::<Datetime>().ok().and_then(|it| it.date);
         // Four digits, two, two: their order as text is their order in time.
         read.map(|date| Self(date.to_string())).ok_or_else(|| format!("{text:?} is no day; expected YYYY-MM-DD"))
@@ -125,7 +125,7 @@ impl From<Day> for String {
 
 impl GatePlan {
     /// The gate of a `--gate`.
-    pub fn named(expr: &str) -> Self {
+    pub(crate) fn named(expr: &str) -> Self {
         let expr = Spanned::new(0..0, expr.to_owned());
         Self { id: None, expr, severity: Severity::Error, reason: None, place: None }
     }

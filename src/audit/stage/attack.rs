@@ -29,13 +29,12 @@ use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
 use crate::model::upload::to_device;
 
-pub struct AttackJob<'a> {
+pub(crate) struct AttackJob<'a> {
     pub model: &'a Model,
     pub config: &'a AttackConfig,
     pub source: ImagePixels<'a>,
     /// What smaller sizes of the same sweep have broken.
     pub smaller: Option<&'a Broken>,
-    /// Seed and judgement.
     pub options: Options,
     /// Most samples in work at once.
     pub batch: usize,
@@ -47,7 +46,7 @@ pub struct AttackJob<'a> {
 }
 
 #[derive(Debug)]
-pub enum StageError {
+pub(crate) enum StageError {
     Stopped(Attacked),
     Failed(String),
 }
@@ -62,14 +61,14 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long the batches in work may go on after a wish to stop. Docker kills a container 10 s after its SIGTERM, and GitHub's runners send
 /// a second signal after 7.5 s: the reports must be written before that.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Attacks all samples. `on_batch` gets the batches' results in sample order; `progress(done)` counts thousandths of samples.
 ///
 /// After a `Break` from either no batch is begun, and those in work are given up at their next step once [`GRACE`] is over; finished
 /// batches are handed over all the same. When the device runs out of memory a batch is halved. A panic in libtorch's bindings ends the
 /// attack, not the program.
-pub fn run(
+pub(crate) fn run(
     job: &AttackJob<'_>,
     progress: &mut measure::Progress<'_>,
     on_batch: &mut dyn FnMut(Judged<'_>) -> ControlFlow<()>,
@@ -157,7 +156,6 @@ struct Shared {
     stop: AtomicBool,
     /// Those in work end at their next step, without a result.
     give_up: AtomicBool,
-    /// Thousandths of samples.
     done: AtomicU64,
 }
 

@@ -8,7 +8,7 @@ use crate::store::Kept;
 
 /// A batch of samples that has been attacked and judged.
 #[derive(Clone, Copy)]
-pub struct Judged<'a> {
+pub(crate) struct Judged<'a> {
     /// In sample order.
     pub results: &'a [SampleResult],
     /// Their adversarial pixels, f32 `[N, C, H, W]` on the processor.
@@ -17,7 +17,7 @@ pub struct Judged<'a> {
 
 impl Judged<'_> {
     /// The pixels of each sample as plain numbers.
-    pub fn plain(&self) -> Result<Vec<Vec<f32>>, String> {
+    pub(crate) fn plain(&self) -> Result<Vec<Vec<f32>>, String> {
         let rows = self.pixels.iter().map(|pixels| Vec::<Vec<f32>>::try_from(pixels.flatten(1, -1)));
         let rows: Vec<_> = rows.collect::<Result<_, _>>().map_err(|error| first_line(&error))?;
         Ok(rows.concat())
@@ -26,7 +26,7 @@ impl Judged<'_> {
 
 /// Adversarial pixels of the samples that were attacked.
 #[derive(Debug)]
-pub struct Attacked {
+pub(crate) struct Attacked {
     /// Places of the samples in the list of samples.
     pub samples: Vec<usize>,
     /// f32 `[N, C, H, W]` on the processor, in the order of `samples`.
@@ -40,14 +40,14 @@ pub struct Attacked {
 
 impl Attacked {
     /// These results and pixels, in the same order.
-    pub fn of(results: Vec<SampleResult>, pixels: Tensor, seconds: f64) -> Self {
+    pub(crate) fn of(results: Vec<SampleResult>, pixels: Tensor, seconds: f64) -> Self {
         let samples = results.iter().map(|result| result.sample).collect();
         let predictions = results.iter().map(|result| result.prediction as usize).collect();
         Self { samples, pixels, predictions, results, seconds }
     }
 
     /// These results with the pixels that were kept; results without pixels are left out. `shape` is `[C, H, W]`.
-    pub fn kept(kept: &Kept, results: &[SampleResult], shape: [usize; 3]) -> Result<Self, TchError> {
+    pub(crate) fn kept(kept: &Kept, results: &[SampleResult], shape: [usize; 3]) -> Result<Self, TchError> {
         let found = results.iter().filter_map(|result| Some((result.clone(), kept.pixels(result.sample)?)));
         let (results, pixels): (Vec<SampleResult>, Vec<&[f32]>) = found.unzip();
         let [channels, height, width] = shape.map(|size| size as i64);
@@ -57,7 +57,7 @@ impl Attacked {
     }
 
     /// Together with other samples of the same attack, in sample order.
-    pub fn with(self, other: &Self) -> Result<Self, TchError> {
+    pub(crate) fn with(self, other: &Self) -> Result<Self, TchError> {
         let pixels = Tensor::f_cat(&[&self.pixels, &other.pixels], 0)?;
         let all: Vec<SampleResult> = self.results.into_iter().chain(other.results.iter().cloned()).collect();
         let mut order: Vec<usize> = (0..all.len()).collect();

@@ -9,7 +9,7 @@ use crate::audit::event::SampleResult;
 
 /// The samples that the attacks of a sweep have broken so far, with their adversarial pixels.
 #[derive(Debug, Default)]
-pub struct Broken {
+pub(crate) struct Broken {
     samples: BTreeMap<usize, Carried>,
 }
 
@@ -24,7 +24,7 @@ struct Carried {
 
 impl Broken {
     /// Remembers what the attack at place `attack` of the plan broke; where a sample is known already, the larger change stands.
-    pub fn add(&mut self, attack: usize, attacked: &Attacked) -> Result<(), TchError> {
+    pub(crate) fn add(&mut self, attack: usize, attacked: &Attacked) -> Result<(), TchError> {
         for (row, result) in (0_i64..).zip(&attacked.results).filter(|(_, result)| result.success) {
             if result.carried_from.is_none() {
                 // A copy, so that the pixels of the other samples are freed.
@@ -36,7 +36,7 @@ impl Broken {
     }
 
     /// Where the attack failed on a sample that a smaller size broke: that result with this attack's own cost, and its pixels.
-    pub fn instead_of(&self, own: &SampleResult) -> Option<(SampleResult, &Tensor)> {
+    pub(crate) fn instead_of(&self, own: &SampleResult) -> Option<(SampleResult, &Tensor)> {
         let carried = self.samples.get(&own.sample).filter(|_| !own.success)?;
         let result = SampleResult {
             forwards: own.forwards,

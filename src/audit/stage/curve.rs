@@ -5,7 +5,7 @@ use crate::measure::taps::{CurveSettings, TapNeighbors, curve_with_intervals};
 use crate::modularity::{Groups, Interval, paired_difference};
 
 /// The same samples before and after an attack.
-pub struct Matched<'a> {
+pub(crate) struct Matched<'a> {
     pub taps: &'a [String],
     pub clean: TapNeighbors,
     pub adversarial: TapNeighbors,
@@ -16,7 +16,7 @@ pub struct Matched<'a> {
 
 impl Matched<'_> {
     /// Their curves, with paired drops.
-    pub fn curves(&self, settings: &CurveSettings, groups: &Groups) -> AttackCurves {
+    pub(crate) fn curves(&self, settings: &CurveSettings, groups: &Groups) -> AttackCurves {
         let Self { taps, labels, .. } = *self;
         let curve = |found, labels| curve_with_intervals(taps, found, settings, labels, groups);
         let (clean, clean_replicates) = curve(&self.clean, labels);

@@ -18,7 +18,7 @@ const FEWEST: usize = 32;
 /// A measurement waits until so many times its predecessor's duration have gone by, so that attacks keep the machine.
 const RESTRAINT: u32 = 20;
 
-pub struct Growth<'a> {
+pub(crate) struct Growth<'a> {
     model: &'a Model,
     settings: &'a CurveSettings,
     images: &'a Images,
@@ -31,14 +31,14 @@ pub struct Growth<'a> {
 
 impl<'a> Growth<'a> {
     /// Nothing yet; `labels` are those of all samples.
-    pub fn new(model: &'a Model, settings: &'a CurveSettings, images: &'a Images, labels: &'a [usize]) -> Self {
+    pub(crate) fn new(model: &'a Model, settings: &'a CurveSettings, images: &'a Images, labels: &'a [usize]) -> Self {
         Self { model, settings, images, labels, samples: Vec::new(), pixels: Vec::new(), last: None }
     }
 
     /// Takes in a batch and measures the curves when it is time; not when all `n` samples are there, which the matched curves will show.
     ///
     /// What fails here fails again, and is told, where the matched curves are measured.
-    pub fn take(&mut self, batch: &Judged<'_>, n: usize) -> Option<GrowingCurves> {
+    pub(crate) fn take(&mut self, batch: &Judged<'_>, n: usize) -> Option<GrowingCurves> {
         self.samples.extend(batch.results.iter().map(|result| result.sample));
         self.pixels.extend(batch.pixels.iter().map(Tensor::shallow_clone));
         let is_time = self.last.is_none_or(|(at, took)| at.elapsed() >= took * RESTRAINT);
@@ -68,7 +68,7 @@ impl<'a> Growth<'a> {
 }
 
 /// A batch's adversarial pixels as plain numbers; none if they cannot be had.
-pub fn pictures(attack: usize, batch: &Judged<'_>) -> Option<Pictures> {
+pub(crate) fn pictures(attack: usize, batch: &Judged<'_>) -> Option<Pictures> {
     let pixels = Tensor::f_cat(batch.pixels, 0).ok()?;
     let size: Vec<usize> = pixels.size().iter().map(|&size| size as usize).collect();
     let &[_, channels, height, width] = &size[..] else { return None };

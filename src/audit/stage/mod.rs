@@ -1,11 +1,11 @@
 //! The pieces of work that an audit is made of. Tensors live here and below; events carry plain data out.
 
-pub mod attack;
-pub mod attacked;
-pub mod carry;
-pub mod curve;
-pub mod growth;
-pub mod rounded;
+pub(crate) mod attack;
+pub(crate) mod attacked;
+pub(crate) mod carry;
+pub(crate) mod curve;
+pub(crate) mod growth;
+pub(crate) mod rounded;
 
 pub(super) fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

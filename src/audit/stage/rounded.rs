@@ -11,7 +11,7 @@ use crate::measure::pixels::KeptPixels;
 use crate::model::Model;
 use crate::model::load::load;
 
-pub struct RoundedJudge {
+pub(crate) struct RoundedJudge {
     model: Model,
     shape: [usize; 3],
     batch: usize,
@@ -19,7 +19,7 @@ pub struct RoundedJudge {
 
 impl RoundedJudge {
     /// For images of `[channels, height, width]`.
-    pub fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
+    pub(crate) fn load(job: &Job, sha256: &str, shape: [usize; 3]) -> Result<Self, String> {
         let device = job.device.resolve()?;
         let model = load(job.model.as_deref(), &job.load, device).map_err(|error| error.to_string())?;
         let found = &model.info().sha256;
@@ -34,7 +34,7 @@ impl RoundedJudge {
     }
 
     /// Classes of images `[N, C, H, W]` of 8 bits per value.
-    pub fn classes(&self, pixels: &[u8]) -> Result<Vec<u32>, String> {
+    pub(crate) fn classes(&self, pixels: &[u8]) -> Result<Vec<u32>, String> {
         let pixels: Vec<f32> = pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
         let [channels, height, width] = self.shape.map(|size| size as i64);
         let pixels = Tensor::f_from_slice(&pixels).and_then(|it| it.f_view([-1, channels, height, width]));

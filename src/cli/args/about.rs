@@ -8,7 +8,7 @@ use super::shared::{ModelArgs, OutputFormat};
 
 /// `advmod inspect`.
 #[derive(Args, Debug)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -22,7 +22,7 @@ pub struct InspectArgs {
 
 /// `advmod attacks`.
 #[derive(Args, Debug)]
-pub struct AttacksArgs {
+pub(crate) struct AttacksArgs {
     /// The attack to explain.
     pub name: Option<String>,
     /// What is printed on stdout.
@@ -32,14 +32,14 @@ pub struct AttacksArgs {
 
 /// `advmod completions`.
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// Which shell.
     pub shell: clap_complete::Shell,
 }
 
 /// `advmod man`.
 #[derive(Args, Debug)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Folder for one page per command.
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub struct ManArgs {
 
 /// `advmod schema`.
 #[derive(Args, Debug)]
-pub struct SchemaArgs {
+pub(crate) struct SchemaArgs {
     /// The command whose JSON file is meant, such as curve [default: audit, whose file is report.json].
     #[arg(value_name = "STUDY")]
     pub study: Option<String>,

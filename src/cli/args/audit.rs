@@ -11,7 +11,7 @@ use crate::tui::theme::{Marker, Palette};
 /// What the results must meet.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Gates")]
-pub struct GateArgs {
+pub(crate) struct GateArgs {
     /// A bound on asr, accuracy, peak_drop or peak_q, such as 'asr.pgd <= 50 %', 'accuracy.clean >= 0.9', 'peak_drop.* <= 0.2' or
     /// 'asr.worst.class.3 <= 0.5'. Repeatable; adds to the plan file's. The whole 95 % interval must be on the right side.
     #[arg(long, value_name = "EXPR")]
@@ -51,7 +51,7 @@ const PLAN_FLAGS: [&str; 19] = [
 
 /// `advmod audit`.
 #[derive(Args, Debug, Default)]
-pub struct AuditArgs {
+pub(crate) struct AuditArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -103,7 +103,7 @@ pub struct AuditArgs {
 
 /// `advmod tui`.
 #[derive(Args, Debug)]
-pub struct TuiArgs {
+pub(crate) struct TuiArgs {
     /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
     pub replay: Option<PathBuf>,

@@ -11,12 +11,12 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs, SchemaArgs};
-pub use audit::{AuditArgs, GateArgs, TuiArgs};
-pub use prune::{PruneArgs, TuningArgs};
-pub use shared::{DataArgs, ModelArgs, OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TapArgs};
-pub use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
-pub use study::{
+pub(crate) use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs, SchemaArgs};
+pub(crate) use audit::{AuditArgs, TuiArgs};
+pub(crate) use prune::PruneArgs;
+pub(crate) use shared::{OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg};
+pub(crate) use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
+pub(crate) use study::{
     CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,
 };
 
@@ -24,7 +24,7 @@ pub use study::{
 #[derive(Debug, Parser)]
 #[command(name = "advmod", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = Exit::HELP)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -38,7 +38,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Attack a model and compare its clean and adversarial modularity curves.
     Audit(Box<AuditArgs>),
     /// The same as audit, live on the terminal; or a recorded run, or one of another process.

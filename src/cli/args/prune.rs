@@ -10,7 +10,7 @@ use crate::study::prune::rules::THRESHOLD;
 
 /// `advmod prune`.
 #[derive(Args, Debug)]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -66,7 +66,7 @@ pub struct PruneArgs {
 /// How the rest is fine-tuned.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Fine-tuning")]
-pub struct TuningArgs {
+pub(crate) struct TuningArgs {
     /// Passes over the training images; 0 does not train.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub epochs: usize,

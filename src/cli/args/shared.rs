@@ -12,7 +12,7 @@ use crate::modularity::Similarity;
 /// Which model, and how to read it.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
-pub struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// Model file: torch.export (.pt2), TorchScript, a state_dict (.pt, .pth, .th) or .safetensors; content decides. Without it, the
     /// embedded ResNet-20.
     #[arg(long, value_name = "FILE")]
@@ -25,7 +25,7 @@ pub struct ModelArgs {
 /// How to read model files.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
-pub struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// Architecture, where a file's names and shapes do not tell it (resnet20, vgg16-bn, …).
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
@@ -40,7 +40,7 @@ pub struct ReadArgs {
 /// Which data.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
-pub struct SourceArgs {
+pub(crate) struct SourceArgs {
     /// Images: IDX (MNIST, Fashion-MNIST), CIFAR-10/100 (binary or Python batches), .npz, or a folder of class folders. Without it,
     /// the embedded Fashion-MNIST images.
     #[arg(long, value_name = "PATH")]
@@ -59,7 +59,7 @@ pub struct SourceArgs {
 /// Which images.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
-pub struct DataArgs {
+pub(crate) struct DataArgs {
     /// Of what.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -82,7 +82,7 @@ impl DataArgs {
 /// How the curve is measured.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Curve")]
-pub struct TapArgs {
+pub(crate) struct TapArgs {
     /// Neighbours per sample [default: 3].
     #[arg(long, value_name = "K", value_parser = positive, allow_negative_numbers = true)]
     pub k: Option<usize>,
@@ -118,7 +118,7 @@ pub(super) fn comparisons() -> String {
 /// On what, and how it shows.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Run")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Of everything random: sampling, starts, groups [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
@@ -138,7 +138,7 @@ pub struct RunArgs {
 
 /// `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ProgressMode {
+pub(crate) enum ProgressMode {
     /// Bars on a terminal, plain lines elsewhere.
     #[default]
     Auto,
@@ -152,7 +152,7 @@ pub enum ProgressMode {
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     /// Tables for people.
     #[default]
     Text,
@@ -162,7 +162,7 @@ pub enum OutputFormat {
 
 /// `--split`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SplitArg {
+pub(crate) enum SplitArg {
     /// Training images.
     Train,
     /// Test images.

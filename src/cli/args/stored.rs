@@ -9,7 +9,7 @@ use crate::modularity::Similarity;
 
 /// `advmod report`.
 #[derive(Args, Debug)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// The folder of a run (--out of an audit), its report.json or its run.jsonl; or the --out of a study such as curve, or
     /// its JSON file.
     #[arg(value_name = "RUN")]
@@ -25,7 +25,7 @@ pub struct ReportArgs {
 
 /// `advmod diff`.
 #[derive(Args, Debug)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The earlier run: its folder, its report.json or its run.jsonl.
     #[arg(value_name = "BEFORE")]
     pub before: PathBuf,
@@ -42,7 +42,7 @@ pub struct DiffArgs {
 
 /// `advmod export`.
 #[derive(Args, Debug)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The folder of a run (--out of an audit).
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
@@ -66,7 +66,7 @@ pub struct ExportArgs {
 
 /// `advmod flow`.
 #[derive(Args, Debug)]
-pub struct FlowArgs {
+pub(crate) struct FlowArgs {
     /// The folder of a run (--out of an audit).
     #[arg(value_name = "RUN")]
     pub run: PathBuf,

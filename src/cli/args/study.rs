@@ -12,7 +12,7 @@ use crate::modularity::Similarity;
 
 /// What the commands have in common that measure curves of several model files.
 #[derive(Args, Clone, Debug, Default)]
-pub struct MeasureArgs {
+pub(crate) struct MeasureArgs {
     /// How to read the files.
     #[command(flatten)]
     pub read: ReadArgs,
@@ -26,7 +26,7 @@ pub struct MeasureArgs {
 
 /// `advmod similarity`.
 #[derive(Args, Debug)]
-pub struct SimilarityArgs {
+pub(crate) struct SimilarityArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -49,7 +49,7 @@ pub struct SimilarityArgs {
 
 /// `--cka`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CkaArg {
+pub(crate) enum CkaArg {
     /// All samples at once.
     Full,
     /// Batches of so many.
@@ -70,7 +70,7 @@ impl std::str::FromStr for CkaArg {
 
 /// `advmod labels`.
 #[derive(Args, Debug)]
-pub struct LabelsArgs {
+pub(crate) struct LabelsArgs {
     /// Whose representations.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -106,7 +106,7 @@ pub struct LabelsArgs {
 
 /// `advmod dynamics`.
 #[derive(Args, Debug)]
-pub struct DynamicsArgs {
+pub(crate) struct DynamicsArgs {
     /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
@@ -127,7 +127,7 @@ pub struct DynamicsArgs {
 /// The settings that a sweep varies: a curve for each combination.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Curve")]
-pub struct SweepArgs {
+pub(crate) struct SweepArgs {
     /// Neighbours per sample; several, as in 3,5,7, are a sweep [default: 3].
     #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true)]
     pub k: Vec<usize>,
@@ -148,7 +148,7 @@ pub struct SweepArgs {
 
 /// `advmod curve`.
 #[derive(Args, Debug)]
-pub struct CurveArgs {
+pub(crate) struct CurveArgs {
     /// Model files; several are compared. Without any, the embedded ResNet-20.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Model")]
     pub model: Vec<PathBuf>,
@@ -174,7 +174,7 @@ pub struct CurveArgs {
 
 /// `advmod train`.
 #[derive(Args, Debug)]
-pub struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// Data set with a train and a test split.
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
@@ -262,7 +262,7 @@ const RECIPE_FLAGS: [&str; 14] = [
 
 /// `--preset` of `advmod train`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TrainPreset {
+pub(crate) enum TrainPreset {
     /// A dozen epochs at a high learning rate.
     #[default]
     Standard,

@@ -9,7 +9,7 @@ mod error;
 mod globals;
 mod legacy;
 mod pickled;
-pub mod pt2;
+pub(crate) mod pt2;
 mod safetensors;
 mod state_dict;
 mod strided;
@@ -27,9 +27,9 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
-pub use self::error::FormatError;
+pub(crate) use self::error::FormatError;
 pub use self::safetensors::write_safetensors;
-pub use self::torch_script::ScriptFile;
+pub(crate) use self::torch_script::ScriptFile;
 use self::torch_zip::ArchiveKind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl RawTensor {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightFormat {
+pub(crate) enum WeightFormat {
     /// `torch.save` since 1.6: a zip archive.
     TorchZip,
     /// `torch.save` before 1.6: one stream of pickles and raw storages.
@@ -111,7 +111,7 @@ impl fmt::Display for WeightFormat {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
-    pub format: WeightFormat,
+    pub(crate) format: WeightFormat,
     /// At least one. In the file's own order, which for `torch.save` is the order of the modules: a message that names the first tensor
     /// names the first layer.
     pub tensors: Vec<(String, RawTensor)>,
@@ -127,7 +127,7 @@ pub fn read_weights(path: &Path) -> Result<WeightFile, FormatError> {
 }
 
 /// As [`read_weights`], from bytes; `path` is what errors call them.
-pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, FormatError> {
+pub(crate) fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, FormatError> {
     let source = error::Source { path, bytes };
     let format = detect::format_of(source)?;
     let (tensors, metadata) = match format {
@@ -141,7 +141,7 @@ pub fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile, Format
 }
 
 #[derive(Clone, Debug)]
-pub enum ModelFile {
+pub(crate) enum ModelFile {
     Weights(WeightFile),
     Export(pt2::ExportedProgram),
     /// A module that only libtorch reads.
@@ -149,12 +149,12 @@ pub enum ModelFile {
 }
 
 /// Reads a weight file or an exported program.
-pub fn read_model(path: &Path) -> Result<ModelFile, FormatError> {
+pub(crate) fn read_model(path: &Path) -> Result<ModelFile, FormatError> {
     read_model_from(&detect::read_file(path)?, path)
 }
 
 /// As [`read_model`], from bytes; `path` is what errors call them.
-pub fn read_model_from(bytes: &[u8], path: &Path) -> Result<ModelFile, FormatError> {
+pub(crate) fn read_model_from(bytes: &[u8], path: &Path) -> Result<ModelFile, FormatError> {
     let source = error::Source { path, bytes };
     let kind = if bytes.starts_with(b"PK") { torch_zip::kind_of(source) } else { ArchiveKind::Other };
     match kind {

@@ -5,7 +5,7 @@ use super::sha256_of;
 use super::torch_zip::Archive;
 
 #[derive(Clone, Debug)]
-pub struct ScriptFile {
+pub(crate) struct ScriptFile {
     pub bytes: Vec<u8>,
     /// Of the bytes, in hexadecimal.
     pub sha256: String,

@@ -22,7 +22,7 @@ pub struct ImportError(String);
 
 /// A [`Program`] and what the export says about it.
 #[derive(Debug)]
-pub struct Imported {
+pub(crate) struct Imported {
     pub program: Program,
     /// Class of the model, without its modules.
     pub class: String,
@@ -34,7 +34,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// See [`ImportError`].
-pub fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
+pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> {
     let graph = |message: &str| ImportError(message.to_owned());
     let [pixels] = export.inputs.as_slice() else {
         return Err(ImportError(format!("it takes {} inputs, expected one batch of images", export.inputs.len())));

@@ -12,7 +12,7 @@ use crate::model::program::{Node, Op, Program, Tap};
 /// What is counted as a multiply-accumulate. Tools differ, so a number without its convention says little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Convention {
+pub(crate) enum Convention {
     /// Convolutions, linear layers, matrix products and attention; no biases, no normalization.
     ConvLinear,
     /// The rules of thop 0.0.31, whose numbers Lu et al., ECCV 2022, print as FLOPs.
@@ -23,10 +23,10 @@ pub enum Convention {
 
 impl Convention {
     /// All of them, in the order of [`Cost::macs`].
-    pub const ALL: [Self; 3] = [Self::ConvLinear, Self::Thop, Self::Fvcore];
+    pub(crate) const ALL: [Self; 3] = [Self::ConvLinear, Self::Thop, Self::Fvcore];
 
     /// As `--format json` prints it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ConvLinear => "conv-linear",
             Self::Thop => "thop",
@@ -35,7 +35,7 @@ impl Convention {
     }
 
     /// What it counts, in a few words.
-    pub fn what(self) -> &'static str {
+    pub(crate) fn what(self) -> &'static str {
         match self {
             Self::ConvLinear => "convolutions, linear layers, matrix products and attention",
             Self::Thop => {

@@ -10,7 +10,7 @@ use crate::model::program::{Node, Op, Program, Tap, ValueId, Weight, WeightId};
 /// `w' = w · γ/√(σ² + ε)` and `b' = β + (b − μ) · γ/√(σ² + ε)`, computed in f64.
 ///
 /// A convolution whose raw output is one of `taps` (or has another reader) stays as it is. Every tap's value keeps its id.
-pub fn fold_batch_norm(program: &Program, taps: &[Tap]) -> Program {
+pub(crate) fn fold_batch_norm(program: &Program, taps: &[Tap]) -> Program {
     let mut folded = program.clone();
     let tapped: BTreeSet<ValueId> = taps.iter().map(|tap| tap.value).collect();
     let mut readers = vec![0_usize; program.value_count()];

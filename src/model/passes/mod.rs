@@ -1,5 +1,5 @@
 //! Passes over a [`Program`](super::program::Program): each reads one and returns another, or a count.
 
 pub mod count;
-pub mod fold;
+pub(crate) mod fold;
 pub mod remove;

@@ -8,7 +8,7 @@ use crate::model::program::{Node, Op, Program, ValueId};
 
 /// A tapped block that adds something to its input. Without it, its input goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResidualBlock {
+pub(crate) struct ResidualBlock {
     pub path: String,
     /// Its additions from the last to the first, with what goes around each.
     additions: Vec<(ValueId, ValueId)>,
@@ -19,7 +19,7 @@ pub struct ResidualBlock {
 ///
 /// # Errors
 /// libtorch's message when an image of this height and width does not fit the network.
-pub fn residual_blocks(program: &Program, height: i64, width: i64) -> Result<Vec<ResidualBlock>, tch::TchError> {
+pub(crate) fn residual_blocks(program: &Program, height: i64, width: i64) -> Result<Vec<ResidualBlock>, tch::TchError> {
     let shapes = count(program, height, width)?.shapes;
     let maker = |value: ValueId| value.index().checked_sub(1).map(|idx| &program.nodes[idx]);
     let shape = |value: ValueId| value.index().checked_sub(1).map(|idx| &shapes[idx]);
@@ -71,7 +71,7 @@ fn comes_from(program: &Program, value: ValueId, source: ValueId) -> bool {
 }
 
 /// The program without these blocks, and without what only they used.
-pub fn without(program: &Program, blocks: &[&ResidualBlock]) -> Program {
+pub(crate) fn without(program: &Program, blocks: &[&ResidualBlock]) -> Program {
     let instead: BTreeMap<ValueId, ValueId> = blocks.iter().flat_map(|it| it.additions.iter().copied()).collect();
     let follow = |mut value: ValueId| {
         while let Some(around) = instead.get(&value) {

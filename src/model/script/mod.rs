@@ -16,7 +16,7 @@ use shim::Handle;
 
 /// A loaded module and what a trial found out about it.
 #[derive(Debug)]
-pub struct Script {
+pub(crate) struct Script {
     handle: Handle,
     calls: Vec<Call>,
     /// Class of the module, without its Python modules.
@@ -36,7 +36,7 @@ impl Script {
     ///
     /// # Errors
     /// A sentence.
-    pub fn load(bytes: &[u8], size: Option<i64>, device: Device) -> Result<Self, String> {
+    pub(crate) fn load(bytes: &[u8], size: Option<i64>, device: Device) -> Result<Self, String> {
         let handle = Handle::load(bytes, device).map_err(|message| format!("libtorch cannot load it: {message}"))?;
         let mut failure = String::new();
         let mut attempt = |channels: i64, size: i64| -> Option<i64> {

@@ -1,7 +1,7 @@
 //! Built-in architectures: given weights alone, which network are they, and what does it compute?
 
-pub mod resnet;
-pub mod vgg;
+pub(crate) mod resnet;
+pub(crate) mod vgg;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +58,7 @@ pub struct Remainder {
     pub origins: Vec<(String, String)>,
 }
 
-pub struct Family {
+pub(crate) struct Family {
     pub title: &'static str,
     /// The names that `--arch` takes, with spaces between them.
     pub names: &'static str,
@@ -69,13 +69,13 @@ pub struct Family {
 }
 
 /// All families. A new one is a file and a line here.
-pub static FAMILIES: &[Family] = &[resnet::FAMILY, vgg::FAMILY];
+pub(crate) static FAMILIES: &[Family] = &[resnet::FAMILY, vgg::FAMILY];
 
 /// Names (in torchvision's style) and shapes of a file's tensors.
-pub type Shapes = BTreeMap<String, Vec<i64>>;
+pub(crate) type Shapes = BTreeMap<String, Vec<i64>>;
 
 /// The architecture that the weights belong to.
-pub fn infer(shapes: &Shapes) -> Option<Box<dyn Architecture>> {
+pub(crate) fn infer(shapes: &Shapes) -> Option<Box<dyn Architecture>> {
     FAMILIES.iter().find_map(|family| (family.infer)(shapes))
 }
 
@@ -84,12 +84,12 @@ pub fn named(name: &str, channels: i64, classes: i64) -> Option<Box<dyn Architec
 }
 
 /// Every name that [`named`] knows as such; sizes in brackets and divided widths come on top.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.names.split_whitespace())
 }
 
 /// What `--arch` takes, for messages.
-pub fn known() -> String {
+pub(crate) fn known() -> String {
     let names: Vec<&str> = names().collect();
     format!(
         "{}; 'resnet[2,3,6]' or 'vgg[1,1,2,4]-bn' for other numbers of blocks or convolutions per stage; /2, /4 or /8 behind any of them \
@@ -135,7 +135,7 @@ fn place_of(stages: &[usize]) -> Vec<(usize, usize)> {
 /// The name that torchvision would give a tensor which another code base named differently.
 ///
 /// Known: pytorch-cifar (`shortcut.`, `linear.`), the paper's ResNets (`conv1.0`, `conv2_x.0.residual_function.3`), timm (`head.fc.`).
-pub fn canonical_name(name: &str) -> String {
+pub(crate) fn canonical_name(name: &str) -> String {
     let mut name = name.to_owned();
     for (from, to) in [("linear.", "fc."), ("head.fc.", "fc."), ("stem.conv.", "conv1."), ("stem.bn.", "bn1.")] {
         if let Some(rest) = name.strip_prefix(from) {

@@ -13,7 +13,7 @@ use super::{
 use crate::model::builder::{Builder, WeightError, WeightSource};
 use crate::model::program::{ConvGeometry, Op, Program, ValueId, Windows};
 
-pub const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
+pub(crate) const FAMILY: Family = Family { title: "ResNet", names: NAMES, infer, named };
 
 const NAMES: &str = "resnet8 resnet14 resnet20 resnet32 resnet44 resnet56 resnet110 resnet20-b resnet32-b \
      resnet44-b resnet56-b resnet110-b resnet18 resnet34 resnet50 resnet101 resnet152 resnet18-imagenet \

@@ -12,7 +12,7 @@ use super::{
 use crate::model::builder::{Builder, WeightError, WeightSource};
 use crate::model::program::{ConvGeometry, Op, Program, Windows};
 
-pub const FAMILY: Family = Family { title: "VGG", names: NAMES, infer, named };
+pub(crate) const FAMILY: Family = Family { title: "VGG", names: NAMES, infer, named };
 
 const NAMES: &str = "vgg11 vgg13 vgg16 vgg19 vgg11-bn vgg13-bn vgg16-bn vgg19-bn vgg11_1-bn vgg11_2-bn vgg11_3-bn \
      vgg19_1-bn vgg19_2-bn vgg19_3-bn vgg19_4-bn vgg19_5-bn vgg19_6-bn vgg[1,1,4,3,1]-bn";

@@ -50,10 +50,10 @@ pub enum ExportError {
 }
 
 /// Gives the classes of images with 8 bits per value, `[N, C, H, W]`, at most [`JUDGED_AT_ONCE`].
-pub type Judge<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u32>, String>;
+pub(crate) type Judge<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u32>, String>;
 
 /// Most images that a judge gets at once.
-pub const JUDGED_AT_ONCE: usize = 128;
+pub(crate) const JUDGED_AT_ONCE: usize = 128;
 
 pub struct Export<'a> {
     report: &'a Report,

@@ -36,7 +36,7 @@ fn columns(checkpoint: &Checkpoint) -> impl Iterator<Item = usize> {
 }
 
 /// The head of the table, with the taps of a checkpoint.
-pub fn head_text(data: &str, it: &Checkpoint) -> String {
+pub(crate) fn head_text(data: &str, it: &Checkpoint) -> String {
     let curve = &it.curve;
     let taps: Vec<String> = columns(it).map(|tap| format!("{:>12}", tail(&curve.taps[tap].tap, 11))).collect();
     harmless(&format!(
@@ -51,14 +51,14 @@ pub fn head_text(data: &str, it: &Checkpoint) -> String {
 }
 
 /// A checkpoint's line of the table.
-pub fn checkpoint_text(it: &Checkpoint) -> String {
+pub(crate) fn checkpoint_text(it: &Checkpoint) -> String {
     let accuracy = it.accuracy.value.map_or("–".to_owned(), |value| format!("{:.2} %", 100.0 * value));
     let taps: Vec<String> = columns(it).map(|tap| format!("{:>12}", number(it.curve.taps[tap].q, 4))).collect();
     harmless(&format!("{:<NAME$} {accuracy:>8}{}\n", tail(&it.name, NAME), taps.concat()))
 }
 
 /// How Q goes with the accuracy, tap by tap.
-pub fn trends_text(result: &DynamicsResult) -> String {
+pub(crate) fn trends_text(result: &DynamicsResult) -> String {
     let mut text = String::from(
         "\nrank correlation of Q and accuracy over the checkpoints, and Q of the first and the last one\n",
     );

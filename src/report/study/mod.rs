@@ -1,7 +1,7 @@
 //! The studies' results as bytes: one file per study, each with the table of the files that it is written to.
 
 pub mod curve;
-pub mod dynamics;
+pub(crate) mod dynamics;
 pub mod prune;
 
 mod flow;
@@ -20,7 +20,7 @@ use crate::study::results::{StudyResult, parse, schema, to_json};
 use crate::text::heatmap::Look;
 
 /// A file that a result is written to.
-pub struct StudyFile<R> {
+pub(crate) struct StudyFile<R> {
     /// Its name in the folder of `--out`.
     pub name: &'static str,
     /// As `--format` of `advmod report` takes it.
@@ -31,18 +31,17 @@ pub struct StudyFile<R> {
 }
 
 impl<R: StudyResult> StudyFile<R> {
-    pub const fn new(name: &'static str, format: &'static str, render: fn(&R) -> Vec<u8>) -> Self {
+    pub(crate) const fn new(name: &'static str, format: &'static str, render: fn(&R) -> Vec<u8>) -> Self {
         Self { name, format, render, missing: |_| None }
     }
 
-    /// The result itself.
-    pub const fn json() -> Self {
+    pub(crate) const fn json() -> Self {
         Self::new(R::FILE, "json", to_json::<R>)
     }
 
     /// The same, for some results only.
     #[must_use]
-    pub const fn unless(self, missing: fn(&R) -> Option<String>) -> Self {
+    pub(crate) const fn unless(self, missing: fn(&R) -> Option<String>) -> Self {
         Self { missing, ..self }
     }
 }
@@ -66,7 +65,7 @@ impl TextOptions {
 }
 
 /// A result that can be shown.
-pub trait StudyReport: StudyResult + 'static {
+pub(crate) trait StudyReport: StudyResult + 'static {
     /// What it is written to.
     const FILES: &'static [StudyFile<Self>];
 
@@ -75,7 +74,7 @@ pub trait StudyReport: StudyResult + 'static {
 }
 
 /// The files of a result: names and contents.
-pub fn files<R: StudyReport>(result: &R) -> impl Iterator<Item = (&'static str, Vec<u8>)> + '_ {
+pub(crate) fn files<R: StudyReport>(result: &R) -> impl Iterator<Item = (&'static str, Vec<u8>)> + '_ {
     R::FILES.iter().filter(|file| (file.missing)(result).is_none()).map(move |file| (file.name, (file.render)(result)))
 }
 
@@ -92,10 +91,10 @@ pub struct Study {
 }
 
 /// Makes a format out of the JSON file's content.
-pub type Render = fn(json: &[u8], format: &str, options: &TextOptions) -> Result<Vec<u8>, String>;
+pub(crate) type Render = fn(json: &[u8], format: &str, options: &TextOptions) -> Result<Vec<u8>, String>;
 
 /// The format for people, which has no file in a study's folder.
-pub const TEXT: &str = "text";
+pub(crate) const TEXT: &str = "text";
 
 /// Every study. A new one is a result in `study/results/`, a file here and a line.
 pub static STUDIES: &[Study] = &[

@@ -6,7 +6,7 @@ use super::{aslant, ending, escape, grid, shown};
 
 /// A matrix as a picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heatmap {
+pub(crate) struct Heatmap {
     pub title: String,
     /// Of rows and columns alike.
     pub names: Vec<String>,
@@ -24,7 +24,7 @@ const SIDE: f64 = 320.0;
 const LEFT: f64 = 110.0;
 
 /// The matrices in one file, in pairs below each other.
-pub fn heatmaps(maps: &[Heatmap], description: &str) -> String {
+pub(crate) fn heatmaps(maps: &[Heatmap], description: &str) -> String {
     grid(maps, (SIDE + LEFT + 20.0, SIDE + LEFT + 50.0), description, draw)
 }
 

@@ -5,12 +5,12 @@ pub(super) mod path;
 
 use std::fmt::{Result, Write as _};
 
-pub use heatmap::{Heatmap, heatmaps};
+pub(crate) use heatmap::{Heatmap, heatmaps};
 
 use crate::stats::round_step;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct LineChart {
+pub(crate) struct LineChart {
     pub title: String,
     /// Under each place of the horizontal axis.
     pub places: Vec<String>,
@@ -24,7 +24,7 @@ pub struct LineChart {
 
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub(crate) struct Line {
     pub name: String,
     /// One per place; a line has a gap where there is none.
     pub values: Vec<Option<f64>>,
@@ -35,7 +35,7 @@ pub struct Line {
 
 /// How a line is told from others.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// One of a row, from 0 (the first) to 1 (the last): from light to dark through hues that colour-blind people tell apart.
     Step(f64),
     /// One of few, with its own dash.
@@ -58,7 +58,7 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#444}.title{font-w
 const ACROSS: usize = 2;
 
 /// The charts in one file, side by side and then below each other.
-pub fn charts(charts: &[LineChart], description: &str) -> String {
+pub(crate) fn charts(charts: &[LineChart], description: &str) -> String {
     let rows = |chart: &LineChart| shown(chart.lines.len()).len().div_ceil(legend_columns(chart));
     let height = HEIGHT + 18.0 * charts.iter().map(rows).max().unwrap_or(0) as f64;
     grid(charts, (WIDTH, height), description, draw)

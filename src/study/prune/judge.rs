@@ -15,7 +15,7 @@ use crate::study::train::{TrainData, TrainError, TrainEvent, TrainPlan, Trained,
 
 /// How the networks are trained, and on what.
 #[derive(Clone, Copy)]
-pub struct Trainings<'a> {
+pub(crate) struct Trainings<'a> {
     pub data: TrainData<'a>,
     pub tuning: &'a TrainPlan,
     /// From fresh weights, if they are.
@@ -23,7 +23,7 @@ pub struct Trainings<'a> {
     pub device: Device,
 }
 
-pub trait Follow {
+pub(crate) trait Follow {
     /// An event of a training of so many epochs; `Break` stops it, and all that would come after it.
     fn training(&mut self, name: &str, epochs: usize, event: &TrainEvent) -> ControlFlow<()>;
 
@@ -34,7 +34,7 @@ pub trait Follow {
 }
 
 #[derive(Debug, Default)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// What went wrong with some of the rules.
     pub faults: Vec<String>,
     pub is_stopped: bool,
@@ -42,7 +42,7 @@ pub struct Judgement {
 
 /// Fine-tunes and judges the proposals, one after the other, each of which becomes a row of the result. Rules that agree are trained once, and
 /// share a file. What goes wrong with one is no reason to lose the others.
-pub fn judge(
+pub(crate) fn judge(
     whole: &Whole,
     proposals: &[Proposal],
     trainings: Trainings<'_>,

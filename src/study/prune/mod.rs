@@ -3,15 +3,15 @@
 //!
 //! [`rules`] decides on plain numbers, [`survey`] measures them, [`propose`] applies the rules, [`judge`] trains and judges what is left.
 
-pub mod rules;
+pub(crate) mod rules;
 
 mod judge;
 mod propose;
 mod survey;
 mod whole;
 
-pub use judge::{Follow, Judgement, Trainings, judge};
-pub use propose::{Proposal, propose};
-pub use rules::Rule;
-pub use survey::{SurveyPlan, survey};
-pub use whole::{Removed, Whole, remove};
+pub(crate) use judge::{Follow, Trainings, judge};
+pub(crate) use propose::{Proposal, propose};
+pub(crate) use rules::Rule;
+pub(crate) use survey::{SurveyPlan, survey};
+pub use whole::{Whole, remove};

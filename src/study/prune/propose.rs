@@ -6,7 +6,7 @@ use crate::stats::rates::Measured;
 use crate::study::results::prune::{RuleResult, Survey, UnitPoint};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     pub rule: Rule,
     /// One flag per unit.
     pub kept: Vec<bool>,
@@ -22,7 +22,7 @@ impl Proposal {
 
 /// Applies a rule to what was measured. With `sure`, rules A and B take out only what the 95 % interval is sure of. `seed`: of rule `random`,
 /// and of weights that are made anew.
-pub fn propose(whole: &Whole, survey: &Survey, rule: Rule, sure: bool, seed: u64) -> Result<Proposal, String> {
+pub(crate) fn propose(whole: &Whole, survey: &Survey, rule: Rule, sure: bool, seed: u64) -> Result<Proposal, String> {
     let units = whole.units();
     let values = |of: fn(&UnitPoint) -> Option<f64>| -> Vec<Option<f64>> { survey.units.iter().map(of).collect() };
     let bound = |of: fn(&UnitPoint) -> Option<Measured>| -> Vec<Option<f64>> {

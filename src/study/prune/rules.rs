@@ -8,11 +8,11 @@ use crate::model::zoo::Unit;
 use crate::study::results::prune::Repair;
 
 /// ΔQ that a layer must bring in the paper's Table 1.
-pub const THRESHOLD: f64 = 0.03;
+pub(crate) const THRESHOLD: f64 = 0.03;
 
 /// How the units to take out are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Takes out nothing: what fine-tuning alone does.
     Nothing,
     /// Rule A: keeps a unit whose Q is above the Q of the tap before it by at least the threshold.
@@ -33,7 +33,7 @@ pub enum Rule {
 
 impl Rule {
     /// Reads `a`, `b`, `none`, or `last`, `random`, `cka`, `smallest`, `largest` with `:N` (1 without). Rule A takes `threshold`.
-    pub fn parse(text: &str, threshold: f64) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, threshold: f64) -> Result<Self, String> {
         let (name, count) = match text.split_once(':') {
             None => (text, None),
             Some((name, count)) => {
@@ -58,7 +58,7 @@ impl Rule {
     }
 
     /// As [`parse`](Self::parse) reads it, with `-` for the colon: a part of file names.
-    pub fn slug(self) -> String {
+    pub(crate) fn slug(self) -> String {
         self.to_string().replace(':', "-")
     }
 }
@@ -79,12 +79,12 @@ impl std::fmt::Display for Rule {
 }
 
 /// Rule A on increments: kept are those of at least the threshold, and taps that have none.
-pub fn by_increment(increments: &[Option<f64>], threshold: f64) -> Vec<bool> {
+pub(crate) fn by_increment(increments: &[Option<f64>], threshold: f64) -> Vec<bool> {
     increments.iter().map(|it| it.is_none_or(|it| it >= threshold)).collect()
 }
 
 /// Rule B on what each tap's Q is above the largest earlier one: kept are those above 0, and taps that have none.
-pub fn by_running_maximum(margins: &[Option<f64>]) -> Vec<bool> {
+pub(crate) fn by_running_maximum(margins: &[Option<f64>]) -> Vec<bool> {
     margins.iter().map(|it| it.is_none_or(|it| it > 0.0)).collect()
 }
 
@@ -92,7 +92,7 @@ pub fn by_running_maximum(margins: &[Option<f64>]) -> Vec<bool> {
 /// stage: the one of the largest Q (`q`: one per unit).
 ///
 /// With `remakes`, any unit of a stage can become its first: a convolution is then made anew for its new input.
-pub fn repair(units: &[Unit], q: &[f64], remakes: bool, kept: &mut [bool]) -> Vec<Repair> {
+pub(crate) fn repair(units: &[Unit], q: &[f64], remakes: bool, kept: &mut [bool]) -> Vec<Repair> {
     let mut repairs = Vec::new();
     let mut put_back = |at: usize, why: &str, kept: &mut [bool]| {
         kept[at] = true;
@@ -118,13 +118,13 @@ pub fn repair(units: &[Unit], q: &[f64], remakes: bool, kept: &mut [bool]) -> Ve
 }
 
 /// What the network can do without, one at a time: units that keep the shape and are not their stage's only one.
-pub fn removable(units: &[Unit]) -> Vec<usize> {
+pub(crate) fn removable(units: &[Unit]) -> Vec<usize> {
     let is_alone = |unit: &Unit| units.iter().filter(|it| it.stage == unit.stage).count() == 1;
     (0..units.len()).filter(|&at| !units[at].changes_shape && !is_alone(&units[at])).collect()
 }
 
 /// Takes out `n` of the removable units in this order, leaving one in each stage.
-pub fn take_out(units: &[Unit], order: &[usize], n: usize) -> Result<Vec<bool>, String> {
+pub(crate) fn take_out(units: &[Unit], order: &[usize], n: usize) -> Result<Vec<bool>, String> {
     let mut kept = vec![true; units.len()];
     let mut out = 0;
     for &at in order {
@@ -143,19 +143,19 @@ pub fn take_out(units: &[Unit], order: &[usize], n: usize) -> Result<Vec<bool>, 
     Ok(kept)
 }
 
-pub fn last_first(units: &[Unit]) -> Vec<usize> {
+pub(crate) fn last_first(units: &[Unit]) -> Vec<usize> {
     removable(units).into_iter().rev().collect()
 }
 
 /// The removable units in an order drawn from `seed`.
-pub fn shuffled(units: &[Unit], seed: u64) -> Vec<usize> {
+pub(crate) fn shuffled(units: &[Unit], seed: u64) -> Vec<usize> {
     let mut order = removable(units);
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     order
 }
 
 /// The removable units that have a value, from the smallest on; of equal ones the first.
-pub fn ascending(units: &[Unit], values: &[Option<f64>]) -> Vec<usize> {
+pub(crate) fn ascending(units: &[Unit], values: &[Option<f64>]) -> Vec<usize> {
     let mut order: Vec<(usize, f64)> = removable(units).into_iter().filter_map(|at| Some((at, values[at]?))).collect();
     order.sort_by(|a, b| a.1.total_cmp(&b.1));
     order.into_iter().map(|(at, _)| at).collect()

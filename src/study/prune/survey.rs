@@ -14,7 +14,7 @@ use crate::study::results::prune::{Survey, UnitPoint};
 use crate::study::similarity::{CkaPlan, PairedCurve, linear_cka, paired_curve_of};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct SurveyPlan {
+pub(crate) struct SurveyPlan {
     pub curve: CurvePlan,
     /// Of the jackknife's groups.
     pub seed: u64,
@@ -24,7 +24,7 @@ pub struct SurveyPlan {
 /// Measures the curve at a model's units. `progress(what, done, total)` counts taps × samples.
 ///
 /// Intervals of differences are paired: the same samples, the same groups of the jackknife.
-pub fn survey(
+pub(crate) fn survey(
     model: &Model,
     whole: &Whole,
     data: &dyn Dataset,

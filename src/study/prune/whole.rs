@@ -92,7 +92,7 @@ impl Whole {
         matches!(self.body, Body::Known(_))
     }
 
-    pub fn cost(&self) -> Result<Size, String> {
+    pub(crate) fn cost(&self) -> Result<Size, String> {
         size(&self.program, self.size)
     }
 

@@ -8,7 +8,7 @@ use crate::modularity::{Curve, TapDetails};
 
 /// Clean modularity curves of one or several models and settings, as `advmod curve` writes them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CurveResult {
+pub(crate) struct CurveResult {
     /// Version of the advmod that measured the curves.
     pub advmod: String,
     /// Version of the libtorch that computed them.
@@ -23,7 +23,7 @@ pub struct CurveResult {
 
 /// One curve of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ModelCurve {
+pub(crate) struct ModelCurve {
     /// Path of the model's file as it was given to the command, or `embedded`.
     pub model: String,
     /// Architecture of the model, such as `resnet20`.
@@ -44,7 +44,7 @@ pub struct ModelCurve {
 
 impl ModelCurve {
     /// What was measured with which settings, in a line.
-    pub fn heading(&self) -> String {
+    pub(crate) fn heading(&self) -> String {
         let Self { model, architecture, data, curve, .. } = self;
         let random = self.random_init.map_or(String::new(), |seed| format!(", random weights {seed}"));
         format!(
@@ -57,12 +57,12 @@ impl ModelCurve {
     }
 
     /// Sets of samples that were measured.
-    pub fn repeats(&self) -> usize {
+    pub(crate) fn repeats(&self) -> usize {
         self.details.iter().map(|tap| tap.repeats.len()).max().unwrap_or(0)
     }
 
     /// A class's name, or else its label.
-    pub fn class_name(&self, class: usize) -> String {
+    pub(crate) fn class_name(&self, class: usize) -> String {
         self.class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 }

@@ -9,7 +9,7 @@ use crate::stats::rates::Rate;
 
 /// Curves and accuracies of the checkpoints of a training, as `advmod dynamics` and `advmod train --measure` write them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DynamicsResult {
+pub(crate) struct DynamicsResult {
     /// The checkpoints in the order of the training.
     pub checkpoints: Vec<Checkpoint>,
     /// Name of the data set that they were measured on.
@@ -20,7 +20,7 @@ pub struct DynamicsResult {
 
 /// What was measured of one checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// Name of the checkpoint's file without its folders.
     pub name: String,
     /// SHA-256 of the checkpoint's file, in hexadecimal.
@@ -36,7 +36,7 @@ pub struct Checkpoint {
 
 /// How a tap's Q goes with the accuracy over the checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TapTrend {
+pub(crate) struct TapTrend {
     /// Module path of the tap.
     pub tap: String,
     /// Q of the first checkpoint; absent where it has none.
@@ -49,7 +49,7 @@ pub struct TapTrend {
 
 impl Checkpoint {
     /// The number in its name (`epoch-012.safetensors`: 12), or its place, counted from 1.
-    pub fn number(&self, place: usize) -> String {
+    pub(crate) fn number(&self, place: usize) -> String {
         let stem = self.name.split('.').next().unwrap_or_default();
         let digits: String =
             stem.chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>().into_iter().rev().collect();

@@ -10,7 +10,7 @@ use crate::modularity::Similarity;
 
 /// Where the adversarial images of a stored run lie among its clean images, as `advmod flow` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FlowResult {
+pub(crate) struct FlowResult {
     /// The model that the run attacked.
     pub model: ModelSummary,
     /// Name of the data set.
@@ -25,7 +25,7 @@ pub struct FlowResult {
 
 /// An attack of the run and where its images lie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AttackFlow {
+pub(crate) struct AttackFlow {
     /// Label of the attack in the run's report.
     pub attack: String,
     /// Where its images lie; absent when that cannot be said.
@@ -36,7 +36,7 @@ pub struct AttackFlow {
 
 /// How an attack moves images among the clean ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// Number of clean images that neighbours are taken from.
     pub reference: usize,
     /// Number of images that the attack broke; all other numbers are about these images.
@@ -58,7 +58,7 @@ pub struct Flow {
 
 /// How well neighbours tell adversarial images from clean ones at a tap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TapDetection {
+pub(crate) struct TapDetection {
     /// Module path of the tap.
     pub tap: String,
     /// Chance that more neighbours disagree with the prediction of an adversarial image than with that of a clean image, ties counted by half.
@@ -78,7 +78,7 @@ pub struct TapDetection {
 
 /// An area under the ROC curve with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Auc {
+pub(crate) struct Auc {
     /// Chance that the count of an adversarial image is larger than that of a clean one, ties counted by half.
     pub value: f64,
     /// Standard error of the value, from the jackknife.
@@ -91,7 +91,7 @@ pub struct Auc {
 
 impl FlowResult {
     /// The attacks whose images could be placed, by their labels.
-    pub fn found(&self) -> impl Iterator<Item = (&str, &Flow)> {
+    pub(crate) fn found(&self) -> impl Iterator<Item = (&str, &Flow)> {
         self.attacks.iter().filter_map(|it| Some((it.attack.as_str(), it.flow.as_ref()?)))
     }
 }

@@ -8,7 +8,7 @@ use crate::modularity::Similarity;
 
 /// Images ranked by how much the representations of a network disagree with their labels, as `advmod labels` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LabelsResult {
+pub(crate) struct LabelsResult {
     /// Name of the model's file without its folders, or `embedded`.
     pub model: String,
     /// Architecture of the model, such as `resnet20`.
@@ -37,7 +37,7 @@ pub struct LabelsResult {
 
 /// An image and what its neighbours say of its label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RankedSample {
+pub(crate) struct RankedSample {
     /// Position of the image in the data set, counted from 0.
     pub index: usize,
     /// Label of the image in the data set.
@@ -56,7 +56,7 @@ pub struct RankedSample {
 
 impl LabelsResult {
     /// A class's name, or else its label.
-    pub fn class_name(&self, class: usize) -> String {
+    pub(crate) fn class_name(&self, class: usize) -> String {
         self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 }

@@ -1,11 +1,11 @@
 //! What the studies give: plain data that reports and screens show. As JSON it names its study and the version of its form.
 
-pub mod curve;
-pub mod dynamics;
-pub mod flow;
-pub mod labels;
-pub mod prune;
-pub mod similarity;
+pub(crate) mod curve;
+pub(crate) mod dynamics;
+pub(crate) mod flow;
+pub(crate) mod labels;
+pub(crate) mod prune;
+pub(crate) mod similarity;
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What a study has measured; everything that is shown of it is made from this alone.
-pub trait StudyResult: Serialize + DeserializeOwned + JsonSchema {
+pub(crate) trait StudyResult: Serialize + DeserializeOwned + JsonSchema {
     /// The command that measures it.
     const STUDY: &'static str;
     /// Name of its JSON file.
@@ -45,7 +45,7 @@ struct Head {
 }
 
 /// Indented JSON with a final line break.
-pub fn to_json<R: StudyResult>(result: &R) -> Vec<u8> {
+pub(crate) fn to_json<R: StudyResult>(result: &R) -> Vec<u8> {
     let document = Document { study: R::STUDY, schema_version: R::SCHEMA_VERSION, result };
     let mut bytes = serde_json::to_vec_pretty(&document).expect("plain data always has a JSON form");
     bytes.push(b'\n');
@@ -53,12 +53,12 @@ pub fn to_json<R: StudyResult>(result: &R) -> Vec<u8> {
 }
 
 /// The study that a file's content names; none where it is something else.
-pub fn study_of(json: &[u8]) -> Option<String> {
+pub(crate) fn study_of(json: &[u8]) -> Option<String> {
     serde_json::from_slice(json).ok().map(|head: Head| head.study)
 }
 
 /// Reads what [`to_json`] wrote.
-pub fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
+pub(crate) fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
     let fail =
         |reason: String| format!("not a {} of advmod ({reason}); measure it again with advmod {}", R::FILE, R::STUDY);
     let head: Head = serde_json::from_slice(json).map_err(|error| fail(error.to_string()))?;
@@ -74,14 +74,14 @@ pub fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
 }
 
 /// Reads a result's file, as [`parse`].
-pub fn read<R: StudyResult>(path: &Path) -> Result<R, String> {
+pub(crate) fn read<R: StudyResult>(path: &Path) -> Result<R, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The JSON Schema of its file, draft 2020-12. Fields that are not known to it are allowed: a later advmod of the same schema version may add
 /// some.
-pub fn schema<R: StudyResult>() -> Value {
+pub(crate) fn schema<R: StudyResult>() -> Value {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = generator.into_root_schema_for::<R>().to_value();
     schema["title"] = format!("{} of advmod, schema version {}", R::FILE, R::SCHEMA_VERSION).into();

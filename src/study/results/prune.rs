@@ -9,7 +9,7 @@ use crate::stats::rates::{Measured, Rate};
 
 /// Which units of a network its modularity curve calls superfluous, and what it costs to remove them, as `advmod prune` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PruneResult {
+pub(crate) struct PruneResult {
     /// Name of the model's file without its folders, or `embedded`.
     pub model: String,
     /// Architecture of the whole network, such as `resnet20`, or the class of an exported network.
@@ -43,7 +43,7 @@ pub struct PruneResult {
 
 /// What a network costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Size {
+pub(crate) struct Size {
     /// Number of trainable parameters.
     pub parameters: u64,
     /// Multiply-accumulates per image by each of the `conventions`.
@@ -52,7 +52,7 @@ pub struct Size {
 
 /// What was measured of the units of a network, on training images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Number of images in each repeat.
     pub n: usize,
     /// Number of neighbours that each image chooses.
@@ -73,7 +73,7 @@ pub struct Survey {
 
 /// What was measured of one unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct UnitPoint {
+pub(crate) struct UnitPoint {
     /// Module path of the unit.
     pub unit: String,
     /// Stage that the unit belongs to, counted from 0.
@@ -90,7 +90,7 @@ pub struct UnitPoint {
 
 /// A rule, what it removes, and what became of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RuleResult {
+pub(crate) struct RuleResult {
     /// The rule as `--rule` takes it.
     pub rule: String,
     /// Architecture of what is left.
@@ -115,7 +115,7 @@ pub struct RuleResult {
 
 /// A unit that a rule would have removed and that had to stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Repair {
+pub(crate) struct Repair {
     /// Module path of the unit.
     pub unit: String,
     /// Why the unit had to stay.
@@ -124,7 +124,7 @@ pub struct Repair {
 
 /// Accuracies of a pruned network on the test images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// Accuracy right after the removal, without any training.
     pub removed: Rate,
     /// Accuracy after the pruned network was fine-tuned.
@@ -140,7 +140,7 @@ pub struct Judged {
 
 impl PruneResult {
     /// Whether a rule was asked for.
-    pub fn asks_for(&self, rule: &str) -> bool {
+    pub(crate) fn asks_for(&self, rule: &str) -> bool {
         self.rules.iter().map(|it| &it.rule).chain(&self.pending).any(|it| it == rule)
     }
 }

@@ -8,7 +8,7 @@ use crate::modularity::{Interval, Similarity};
 
 /// How alike the taps of a model are, by modularity and by linear CKA, as `advmod similarity` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SimilarityResult {
+pub(crate) struct SimilarityResult {
     /// Name of the model's file without its folders, or `embedded`.
     pub model: String,
     /// Architecture of the model, such as `resnet20`.
@@ -46,10 +46,10 @@ pub struct SimilarityResult {
 }
 
 /// A value for every two taps; nothing where it is not defined.
-pub type Matrix = Vec<Vec<Option<f64>>>;
+pub(crate) type Matrix = Vec<Vec<Option<f64>>>;
 
 /// Whether an interval leaves 0 out.
-pub fn differs(interval: &Interval) -> bool {
+pub(crate) fn differs(interval: &Interval) -> bool {
     interval.low > 0.0 || interval.high < 0.0
 }
 

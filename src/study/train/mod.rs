@@ -14,9 +14,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
-pub use plan::{TrainPlan, default_milestones};
-pub use ready::ready;
-pub use state::{Interrupted, Standing};
+pub use plan::TrainPlan;
+pub(crate) use plan::default_milestones;
+pub(crate) use ready::ready;
+pub use state::Interrupted;
+pub(crate) use state::Standing;
 
 use crate::atomic_file;
 use crate::data::{DataError, Dataset, DatasetInfo, Images};
@@ -89,7 +91,7 @@ impl<'a> Parts<'a> {
     }
 
     /// What [`read`](Self::read) gave, with what it is part of.
-    pub fn data(self, [train, test]: &'a [Images; 2]) -> TrainData<'a> {
+    pub(crate) fn data(self, [train, test]: &'a [Images; 2]) -> TrainData<'a> {
         TrainData { train, test, info: self.test.info(), hashes: self.hashes() }
     }
 
@@ -124,7 +126,7 @@ pub fn train(
     Ok(test_accuracy)
 }
 
-pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, TrainError> {
+pub(crate) fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, TrainError> {
     architecture
         .build(&mut FreshWeights::new(seed))
         .map_err(|error| TrainError::Unsuitable(format!("cannot initialize {}: {error}", architecture.name())))
@@ -132,7 +134,7 @@ pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, Trai
 
 /// Images in memory, and what the test images are part of.
 #[derive(Clone, Copy, Debug)]
-pub struct TrainData<'a> {
+pub(crate) struct TrainData<'a> {
     pub train: &'a Images,
     pub test: &'a Images,
     /// Of the test images.
@@ -143,7 +145,7 @@ pub struct TrainData<'a> {
 
 /// Trains a program from the weights that it has, or on from an `interrupted` training, and measures on the test images after each epoch.
 /// `name`: of its architecture.
-pub fn fit<'a>(
+pub(crate) fn fit<'a>(
     name: &str,
     mut program: Program,
     data: TrainData<'a>,
@@ -231,7 +233,7 @@ fn check_finite(program: &Program, epoch: usize, learning_rate: f64) -> Result<(
 }
 
 #[derive(Debug)]
-pub struct Trained<'a> {
+pub(crate) struct Trained<'a> {
     network: Interpreter,
     normalization: Normalizer,
     device: Device,
@@ -302,7 +304,7 @@ impl Trained<'_> {
     }
 
     /// Which images it classifies correctly, in evaluation mode.
-    pub fn correct(&self, images: &Images) -> Result<Vec<bool>, TrainError> {
+    pub(crate) fn correct(&self, images: &Images) -> Result<Vec<bool>, TrainError> {
         let _guard = tch::no_grad_guard();
         let n = images.labels.len();
         let mut correct = Vec::with_capacity(n);
@@ -317,7 +319,7 @@ impl Trained<'_> {
     }
 
     /// Writes it so that it loads without flags; `training` says to readers how it came about.
-    pub fn save(&self, path: &Path, training: &str) -> Result<(), TrainError> {
+    pub(crate) fn save(&self, path: &Path, training: &str) -> Result<(), TrainError> {
         let mut tensors = Vec::new();
         for weight in &self.network.program().weights {
             tensors.push((weight.name.clone(), state::raw(&weight.tensor)?));

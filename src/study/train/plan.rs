@@ -90,6 +90,6 @@ impl TrainPlan {
 }
 
 /// The epoch after 60 % and after 85 % of the way.
-pub fn default_milestones(epochs: usize) -> Vec<usize> {
+pub(crate) fn default_milestones(epochs: usize) -> Vec<usize> {
     vec![(epochs * 6).div_ceil(10) + 1, (epochs * 17).div_ceil(20) + 1]
 }

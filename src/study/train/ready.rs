@@ -13,7 +13,7 @@ use crate::model::op::Mode;
 use crate::model::zoo::Architecture;
 
 /// Checks that architecture, images, plan and the state of an interrupted training fit each other.
-pub fn ready(
+pub(crate) fn ready(
     architecture: &dyn Architecture,
     parts: Parts<'_>,
     plan: &TrainPlan,

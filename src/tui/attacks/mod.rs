@@ -24,7 +24,7 @@ pub(super) fn plain(value: &toml::Value) -> String {
 
 /// A cost in seconds and where the rate comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     pub seconds: f64,
     /// Whether attacks of this run have been measured; otherwise only the clean images have.
     pub is_by_attacks: bool,
@@ -45,12 +45,12 @@ impl App {
         order
     }
 
-    pub fn items(&self) -> Vec<Item> {
+    pub(crate) fn items(&self) -> Vec<Item> {
         let run = self.running_order().into_iter().map(Item::Run);
         run.chain((0..ATTACKS.len()).map(Item::Catalog)).collect()
     }
 
-    pub fn item(&self) -> Item {
+    pub(crate) fn item(&self) -> Item {
         match self.ui.attacks.item {
             Some(Item::Run(attack)) if attack >= self.attacks() => Item::Catalog(0),
             Some(item) => item,
@@ -59,14 +59,14 @@ impl App {
     }
 
     /// What the catalog says about an entry; nothing about an attack of a journal that this version does not know.
-    pub fn spec(&self, item: Item) -> Option<&'static AttackSpec> {
+    pub(crate) fn spec(&self, item: Item) -> Option<&'static AttackSpec> {
         match item {
             Item::Run(attack) => self.planned(attack)?.spec,
             Item::Catalog(place) => ATTACKS.get(place).copied(),
         }
     }
 
-    pub fn fields(&self, item: Item) -> Vec<&'static ParamDoc> {
+    pub(crate) fn fields(&self, item: Item) -> Vec<&'static ParamDoc> {
         self.spec(item).map_or_else(Vec::new, |spec| SHARED_PARAMS.iter().chain(spec.params).collect())
     }
 
@@ -90,14 +90,14 @@ impl App {
     }
 
     /// What would be added with these parameters, or why it cannot be.
-    pub fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, String> {
+    pub(crate) fn preview(&self, item: Item, given: &toml::Table) -> Result<Preview, String> {
         let name = self.spec(item).map_or("", |spec| spec.id).to_owned();
         let attack = AttackPlan { name, params: given.clone() };
         self.basis().preview(&attack, self.audit.start.as_ref())
     }
 
     /// The parameters of an entry that are not its defaults.
-    pub fn given(&self, item: Item) -> toml::Table {
+    pub(crate) fn given(&self, item: Item) -> toml::Table {
         if let Some(draft) = self.ui.attacks.drafts.get(&item) {
             return draft.given.clone();
         }
@@ -120,7 +120,7 @@ impl App {
     }
 
     /// A field's value as it is shown.
-    pub fn value(preview: Option<&Preview>, given: &toml::Table, name: &str) -> String {
+    pub(crate) fn value(preview: Option<&Preview>, given: &toml::Table, name: &str) -> String {
         let first = preview.and_then(|preview| preview.attacks.first());
         let effective = first.and_then(|attack| match name {
             "goal" if attack.is_targeted() => Some("targeted".to_owned()),
@@ -137,7 +137,7 @@ impl App {
     }
 
     /// The parameters of an entry with the text that is being typed into a field.
-    pub fn given_with(&self, item: Item, field: &str, text: &str) -> toml::Table {
+    pub(crate) fn given_with(&self, item: Item, field: &str, text: &str) -> toml::Table {
         let mut given = self.given(item);
         let text = text.trim();
         // Nothing typed: back to the default.
@@ -168,7 +168,7 @@ impl App {
     }
 
     /// How long so many passes per image take, by what this run has measured. A gradient is taken for two forwards.
-    pub fn estimate(&self, most: Passes) -> Option<Estimate> {
+    pub(crate) fn estimate(&self, most: Passes) -> Option<Estimate> {
         let weight = |forwards: u64, backwards: u64| forwards as f64 + 2.0 * backwards as f64;
         let images = self.attacked_images()? as f64;
         let (mut seconds, mut work) = (0.0, 0.0);
@@ -188,7 +188,7 @@ impl App {
         self.audit.attacks.get(attack).is_some_and(|it| it.cancelled) || self.ui.attacks.called_off.contains(&attack)
     }
 
-    pub fn standing(&self, attack: usize) -> Standing {
+    pub(crate) fn standing(&self, attack: usize) -> Standing {
         let Some(state) = self.audit.attacks.get(attack) else { return Standing::Queued };
         let stage = self.audit.stage.map(|it| it.stage);
         let goes_on = self.phase().goes_on();

@@ -5,7 +5,7 @@ use super::super::keys::{
     THEME, UP,
 };
 
-pub static BINDINGS: &[Binding] = &[
+pub(crate) static BINDINGS: &[Binding] = &[
     HELP,
     QUIT.help(Group::Global, "quit; the training goes on"),
     UP.help(Group::Chart, "another tap; also k j").footer("tap"),

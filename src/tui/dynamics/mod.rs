@@ -4,7 +4,7 @@ pub(super) mod file;
 
 mod keys;
 
-pub use keys::BINDINGS;
+pub(crate) use keys::BINDINGS;
 
 use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
 
@@ -14,7 +14,7 @@ use crate::study::results::dynamics::DynamicsResult;
 
 /// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default)]
-pub struct App {
+pub(crate) struct App {
     /// The folder, as the user gave it.
     pub folder: String,
     /// What has been measured; nothing before the file is there.
@@ -30,14 +30,14 @@ pub struct App {
 }
 
 #[derive(Debug)]
-pub enum Msg {
+pub(crate) enum Msg {
     Key(KeyEvent),
     Mouse(MouseEvent),
     Read(Result<DynamicsResult, String>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     Quit,
     /// Give the shell its terminal.
     Suspend,
@@ -46,21 +46,21 @@ pub enum Effect {
 
 impl App {
     /// Taps of the first checkpoint.
-    pub fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.dynamics.as_ref().and_then(|it| it.checkpoints.first()).map_or(0, |first| first.curve.taps.len())
     }
 
-    pub fn checkpoints(&self) -> usize {
+    pub(crate) fn checkpoints(&self) -> usize {
         self.dynamics.as_ref().map_or(0, |it| it.checkpoints.len())
     }
 
-    pub fn selected(&self) -> usize {
+    pub(crate) fn selected(&self) -> usize {
         let newest = self.checkpoints().saturating_sub(1);
         self.checkpoint.map_or(newest, |it| it.min(newest))
     }
 }
 
-pub fn update(app: &mut App, msg: Msg) -> Option<Effect> {
+pub(crate) fn update(app: &mut App, msg: Msg) -> Option<Effect> {
     match msg {
         Msg::Key(key) => command(BINDINGS.iter(), key).and_then(|command| obey(app, command)),
         Msg::Mouse(mouse) => match mouse.kind {

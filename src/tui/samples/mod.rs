@@ -14,7 +14,7 @@ use difference::difference;
 
 impl App {
     /// The samples of the selected attack that are listed, in their order.
-    pub fn listed_samples(&self) -> Vec<&SampleResult> {
+    pub(crate) fn listed_samples(&self) -> Vec<&SampleResult> {
         let Some(attack) = self.audit.attacks.get(self.ui.selected) else { return Vec::new() };
         let is_listed = |sample: &&SampleResult| {
             let class = self.ui.samples.class;
@@ -24,7 +24,7 @@ impl App {
     }
 
     /// Which of the listed samples is selected, and its place in the list.
-    pub fn selected_sample(&self) -> Option<(usize, &SampleResult)> {
+    pub(crate) fn selected_sample(&self) -> Option<(usize, &SampleResult)> {
         let listed = self.listed_samples();
         // A sample that is filtered away hands over to the next one.
         let wanted = self.ui.samples.sample.unwrap_or(0);

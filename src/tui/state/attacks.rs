@@ -14,7 +14,7 @@ pub enum Item {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct AttacksUi {
+pub(crate) struct AttacksUi {
     /// The selected entry, if one was chosen.
     pub item: Option<Item>,
     /// Whether the form has the keys, rather than the list.
@@ -37,14 +37,14 @@ pub struct AttacksUi {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Draft {
+pub(crate) struct Draft {
     pub given: toml::Table,
     /// What was given before each change.
     pub before: Vec<toml::Table>,
 }
 
 /// The file that the run's attacks are saved to.
-pub const PLAN_FILE: &str = "advmod.toml";
+pub(crate) const PLAN_FILE: &str = "advmod.toml";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanDraft {
@@ -55,7 +55,7 @@ pub struct PlanDraft {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     Queued,
     Running,
     /// At work, and called off.

@@ -7,30 +7,30 @@ const LONGEST: usize = 200;
 
 /// A text with a cursor in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TextLine {
+pub(crate) struct TextLine {
     letters: Vec<char>,
     cursor: usize,
 }
 
 impl TextLine {
     /// A text with the cursor behind it.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let letters: Vec<char> = text.chars().collect();
         Self { cursor: letters.len(), letters }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.letters.iter().collect()
     }
 
     /// What stands before and behind the cursor.
-    pub fn halves(&self) -> (String, String) {
+    pub(crate) fn halves(&self) -> (String, String) {
         let (before, behind) = self.letters.split_at(self.cursor);
         (before.iter().collect(), behind.iter().collect())
     }
 
     /// Takes a key that types or moves; others are left alone.
-    pub fn press(&mut self, key: KeyEvent) {
+    pub(crate) fn press(&mut self, key: KeyEvent) {
         let is_plain = (key.modifiers - KeyModifiers::SHIFT).is_empty();
         match key.code {
             KeyCode::Char('u') if key.modifiers == KeyModifiers::CONTROL => *self = Self::default(),

@@ -1,8 +1,8 @@
 //! Where the user is: one part per screen or pane, which changes itself.
 
-pub mod attacks;
-pub mod line;
-pub mod samples;
+pub(crate) mod attacks;
+pub(crate) mod line;
+pub(crate) mod samples;
 pub mod screen;
 
 use std::time::Duration;
@@ -17,29 +17,29 @@ use screen::{Pane, Screen};
 /// The part of the state that no event of the audit changes, but for the clocks and the log.
 #[derive(Clone, Debug, Default)]
 pub struct UiState {
-    pub run: RunUi,
+    pub(crate) run: RunUi,
     pub screen: Screen,
-    pub overlay: Option<Overlay>,
-    pub overview: OverviewUi,
-    pub chart: ChartUi,
+    pub(crate) overlay: Option<Overlay>,
+    pub(crate) overview: OverviewUi,
+    pub(crate) chart: ChartUi,
     /// Which attack is selected, from 0: on the Overview, among the samples and the layers.
     pub selected: usize,
     /// Which tap the cursor is on, if it is shown: in the chart and among the layers.
     pub cursor: Option<usize>,
-    pub samples: SamplesUi,
-    pub attacks: AttacksUi,
-    pub log: LogUi,
-    pub clock: Clock,
+    pub(crate) samples: SamplesUi,
+    pub(crate) attacks: AttacksUi,
+    pub(crate) log: LogUi,
+    pub(crate) clock: Clock,
     pub theme: Theme,
     /// Said in place of the keys until the next one is pressed.
-    pub notice: Option<LogLine>,
+    pub(crate) notice: Option<LogLine>,
     /// Columns and rows of the terminal.
     pub size: (u16, u16),
 }
 
 /// The run as this interface sees it.
 #[derive(Clone, Debug, Default)]
-pub struct RunUi {
+pub(crate) struct RunUi {
     pub source: Source,
     pub wish: Wish,
     /// Per attack the largest share that was reached, in `[0, 1]`.
@@ -61,7 +61,7 @@ pub enum Source {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wish {
+pub(crate) enum Wish {
     #[default]
     GoOn,
     Stop,
@@ -70,14 +70,14 @@ pub enum Wish {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
+pub(crate) struct Closed {
     /// The reason, where it is an error.
     pub error: Option<String>,
     pub at: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlay {
+pub(crate) enum Overlay {
     /// All keys, so many lines scrolled down.
     Help {
         down: usize,
@@ -94,7 +94,7 @@ pub enum Overlay {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct OverviewUi {
+pub(crate) struct OverviewUi {
     pub pane: Pane,
     /// Whether that one fills the screen.
     pub expanded: bool,
@@ -104,7 +104,7 @@ pub struct OverviewUi {
 
 /// In which order the attacks are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
+pub(crate) enum Sort {
     #[default]
     Plan,
     Success,
@@ -128,7 +128,7 @@ impl OverviewUi {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct ChartUi {
+pub(crate) struct ChartUi {
     pub mode: ChartMode,
     /// Whether the numbers are shown in the chart's place.
     pub as_table: bool,
@@ -137,7 +137,7 @@ pub struct ChartUi {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChartMode {
+pub(crate) enum ChartMode {
     #[default]
     Level,
     /// Q under attack − Q of the same images when clean.
@@ -155,7 +155,7 @@ impl ChartUi {
 const LOG_LINES: usize = 2000;
 
 #[derive(Clone, Debug, Default)]
-pub struct LogUi {
+pub(crate) struct LogUi {
     pub entries: Vec<LogEntry>,
     /// Lines that it is scrolled back from its end.
     pub back: usize,
@@ -163,7 +163,7 @@ pub struct LogUi {
 
 /// A line of the log with its time, where that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
+pub(crate) struct LogEntry {
     /// Since the start of the interface; absent in a replay.
     pub at: Option<Duration>,
     pub line: LogLine,
@@ -186,7 +186,7 @@ impl LogUi {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Time since the start of the interface.
     pub now: Duration,
     pub stage_began: Option<Duration>,

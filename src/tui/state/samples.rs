@@ -5,7 +5,7 @@ use crate::audit::event::SampleResult;
 use crate::store::pixels::Picture;
 
 #[derive(Clone, Debug, Default)]
-pub struct SamplesUi {
+pub(crate) struct SamplesUi {
     /// Which of an attack's samples are listed.
     pub fate: Fate,
     /// Only those of this class.
@@ -23,7 +23,7 @@ pub struct SamplesUi {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     #[default]
     Broken,
     Held,
@@ -31,7 +31,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Broken => "broken",
             Self::Held => "held",
@@ -49,7 +49,7 @@ impl Fate {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gain {
+pub(crate) enum Gain {
     One,
     Eight,
     /// Grey plus 16 times the change: 8/255 is half of all there is.
@@ -84,8 +84,8 @@ pub struct Look {
     pub attack: usize,
     /// Place in the list of samples.
     pub sample: usize,
-    pub clean: Option<Picture>,
-    pub adversarial: Option<Picture>,
+    pub(crate) clean: Option<Picture>,
+    pub(crate) adversarial: Option<Picture>,
     /// Why one of them is not there.
     pub note: Option<String>,
 }

@@ -18,7 +18,7 @@ use crate::study::results::dynamics::DynamicsResult;
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;
 
-pub fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
+pub(crate) fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
     let theme = app.theme;
     if layout::is_too_small(area) {
         return layout::say_too_small(area, buffer);

@@ -21,7 +21,7 @@ mod samples;
 mod series;
 mod text;
 
-pub use dynamics::dynamics;
+pub(crate) use dynamics::dynamics;
 pub(super) use layout::spot;
 
 use ratatui::buffer::Buffer;
@@ -72,7 +72,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
 }
 
 /// The images that the terminal is to draw in pixels of its own, and where; the frame leaves these places empty.
-pub fn pictures(area: Rect, app: &App, theme: Theme) -> Vec<(Rect, Picture)> {
+pub(crate) fn pictures(area: Rect, app: &App, theme: Theme) -> Vec<(Rect, Picture)> {
     let is_covered = app.ui.overlay.is_some() || layout::is_too_small(area);
     if !theme.graphics || app.ui.screen != Screen::Samples || is_covered {
         return Vec::new();

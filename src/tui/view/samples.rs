@@ -18,7 +18,6 @@ use crate::audit::event::SampleResult;
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
 
-/// Narrowest list.
 const LIST: u16 = 16;
 
 /// Rows of the numbers below the pictures, with their frame: all, fewer where pictures then fit as they are, and the fewest.

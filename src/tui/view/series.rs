@@ -8,9 +8,7 @@ use crate::modularity::Curve;
 
 #[derive(Default)]
 pub(super) struct Series {
-    /// In the legend.
     pub(super) name: String,
-    /// Behind it there.
     pub(super) note: String,
     /// 0 is the clean one, attacks follow.
     pub(super) curve: usize,

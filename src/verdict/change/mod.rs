@@ -14,7 +14,7 @@ use crate::stats::rates::{Measured, Rate, paired_difference};
 
 /// Comparison of a report with an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// The earlier report's file, as the user named it.
     pub file: String,
     /// Name of the earlier report's model.
@@ -31,7 +31,7 @@ pub struct Changes {
 
 /// One metric in the earlier report and in this one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Change {
+pub(crate) struct Change {
     /// Name of the metric as gates write it.
     pub metric: String,
     /// Measurement in the earlier facts.
@@ -49,7 +49,7 @@ pub struct Change {
 /// What a change means for the model's robustness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ChangeState {
+pub(crate) enum ChangeState {
     /// The whole interval of the difference is on the worse side.
     Regressed,
     /// The whole interval of the difference is on the better side.
@@ -67,7 +67,7 @@ pub enum ChangeState {
 }
 
 impl ChangeState {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Regressed => "worse",
             Self::Improved => "better",
@@ -151,7 +151,7 @@ fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
     metrics
 }
 
-pub fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
+pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
     let mut changes = Vec::new();
     let mut compared = BTreeSet::new();
     let metrics = metrics(facts);

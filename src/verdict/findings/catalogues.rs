@@ -6,7 +6,7 @@
 use super::finding::Mapping;
 
 /// The release of MITRE ATLAS whose numbers are used.
-pub const ATLAS_VERSION: &str = "5.6.0";
+pub(crate) const ATLAS_VERSION: &str = "5.6.0";
 
 pub(crate) fn atlas(id: &str, name: &str) -> Mapping {
     entry(&format!("MITRE ATLAS {ATLAS_VERSION}"), id, name)

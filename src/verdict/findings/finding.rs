@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A weakness of the model that the attacks found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Identifier of the weakness: the same in every audit that finds it.
     pub id: String,
     /// Name of the weakness in one line.
@@ -27,7 +27,7 @@ pub struct Finding {
 /// How severe a weakness is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Something to be aware of.
     Info,
     /// It matters little by itself.
@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Low => "low",
@@ -52,7 +52,7 @@ impl Severity {
 /// Whether somebody has accepted a weakness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum FindingStatus {
+pub(crate) enum FindingStatus {
     /// Nobody has accepted the weakness.
     Open,
     /// A waiver of a gate on the attack holds, and no other gate on it fails.
@@ -61,7 +61,7 @@ pub enum FindingStatus {
 
 /// An entry of a public catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// Name of the catalogue with its version.
     pub catalogue: String,
     /// Number of the entry in the catalogue.

@@ -9,13 +9,12 @@ mod weakness;
 use super::facts::{AttackResult, Facts};
 use super::gates::GateResult;
 use super::validity::{Validity, ValidityVerdict};
-pub use catalogues::ATLAS_VERSION;
 use catalogues::atlas;
-pub use finding::{Finding, FindingStatus, Mapping, Severity};
+pub(crate) use finding::{Finding, FindingStatus, Mapping, Severity};
 use weakness::Weakness;
 
 /// How severities come about, for people.
-pub const RULE: &str = "\
+pub(crate) const RULE: &str = "\
     Severity comes from the lower end of the 95 % interval of the success rate, never from the rate itself, at three sizes of change, \
     measured on the final pixels. Small: at most 2/255 in L∞, 2/255 × √values in L2, one pixel or 0.5 % of the pixels in L0. Usual: at \
     most 8/255, 8/255 × √values, 5 % of the pixels. Any: whatever the attack was allowed. A lower end of at least 50 % is high for \
@@ -117,7 +116,9 @@ mod tests {
         assert_eq!(found.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["ADV-LINF-GRADIENTS"]);
         let pgd = &found[0];
         assert!(pgd.evidence.iter().any(|it| it.starts_with("By attack: fgsm: ")), "{:?}", pgd.evidence);
-        assert!(pgd.mapping.iter().any(|it| it.id == "AML.T0043.000" && it.catalogue.ends_with(ATLAS_VERSION)));
+        assert!(
+            pgd.mapping.iter().any(|it| it.id == "AML.T0043.000" && it.catalogue.ends_with(catalogues::ATLAS_VERSION))
+        );
         let retest = pgd.retest.as_ref().unwrap();
         assert!(retest.starts_with("advmod audit --samples 40 --attack fgsm:"), "{retest}");
         assert!(retest.ends_with("--k 3 --seed 0 --threads 1"), "{retest}");

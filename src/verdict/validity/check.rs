@@ -33,7 +33,7 @@ pub enum ValidityState {
 }
 
 impl ValidityState {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::NotRun => "not run",
@@ -42,7 +42,7 @@ impl ValidityState {
         }
     }
 
-    pub fn speaks_against(self) -> bool {
+    pub(crate) fn speaks_against(self) -> bool {
         self >= Self::Suspicious
     }
 }
@@ -78,12 +78,12 @@ pub struct Validity {
     pub checks: Vec<ValidityCheck>,
     /// What speaks against each attack alone, in the plan's order.
     #[serde(default)]
-    pub attacks: Vec<AttackValidity>,
+    pub(crate) attacks: Vec<AttackValidity>,
 }
 
 /// What speaks against one attack, whatever the others do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AttackValidity {
+pub(crate) struct AttackValidity {
     /// Label of the attack in the plan.
     pub attack: String,
     /// The worst state of all that was found.

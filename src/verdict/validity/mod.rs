@@ -14,7 +14,8 @@ mod target;
 use super::across::Sweep;
 use super::facts::{AttackResult, AttackStatus, Facts};
 use check::Found;
-pub use check::{AttackValidity, Validity, ValidityCheck, ValidityState, ValidityVerdict};
+pub use check::ValidityVerdict;
+pub(crate) use check::{AttackValidity, Validity, ValidityCheck, ValidityState};
 
 impl Validity {
     pub(super) fn of(facts: &Facts, sweeps: &[Sweep]) -> Self {
@@ -28,7 +29,7 @@ impl Validity {
         Self { verdict, checks, attacks }
     }
 
-    pub fn count(&self, state: ValidityState) -> usize {
+    pub(crate) fn count(&self, state: ValidityState) -> usize {
         self.checks.iter().filter(|it| it.state == state).count()
     }
 }

@@ -18,7 +18,7 @@ use schema::{InputSpec, SymInt};
 
 /// An exported program, as it is written: nothing but its form has been checked.
 #[derive(Clone, Debug)]
-pub struct ExportedProgram {
+pub(crate) struct ExportedProgram {
     /// Graph inputs that are tensors out of the file: name in the graph → stored tensor.
     pub stored: Vec<(String, Stored)>,
     /// Graph inputs that the caller gives, in order.
@@ -35,7 +35,7 @@ pub struct ExportedProgram {
 }
 
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Name in the module (`layer1.0.conv1.weight`).
     pub name: String,
     /// Whether it is a parameter; else a buffer or a constant.
@@ -44,7 +44,7 @@ pub struct Stored {
 }
 
 #[derive(Clone, Debug)]
-pub struct ExportNode {
+pub(crate) struct ExportNode {
     /// `torch.ops.aten.conv2d.default`.
     pub target: String,
     /// Those that differ from their default, by the names of the operator's schema.
@@ -55,7 +55,7 @@ pub struct ExportNode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleCall {
+pub(crate) struct ModuleCall {
     /// Tells a second call of the same module from the first.
     pub key: String,
     /// `layer1.0.conv1`; empty for the whole model.
@@ -65,7 +65,7 @@ pub struct ModuleCall {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dim {
+pub(crate) enum Dim {
     Fixed(i64),
     Symbol {
         name: String,
@@ -78,13 +78,13 @@ pub enum Dim {
 
 /// A literal integer, or the name of one that the graph computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Integer {
+pub(crate) enum Integer {
     Literal(i64),
     Named(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Argument {
+pub(crate) enum Argument {
     None,
     Tensor(String),
     Tensors(Vec<Option<String>>),

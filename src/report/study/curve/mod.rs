@@ -10,7 +10,7 @@ use crate::report::html::curve_page;
 use crate::study::results::curve::CurveResult;
 use crate::text::names::harmless;
 
-pub use picture::q_range;
+pub(crate) use picture::q_range;
 
 impl StudyReport for CurveResult {
     const FILES: &'static [StudyFile<Self>] = &[

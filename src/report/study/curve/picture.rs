@@ -24,7 +24,7 @@ pub(super) fn picture(CurveResult { curves, .. }: &CurveResult) -> Vec<u8> {
 }
 
 /// From the tenth below what is lowest to the tenth above what is highest: Q with its deviation, and these values.
-pub fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>, others: &[f64]) -> (f64, f64) {
+pub(crate) fn q_range<'a>(curves: impl Iterator<Item = &'a Curve>, others: &[f64]) -> (f64, f64) {
     let ends = |point: &TapPoint| -> Option<[f64; 2]> {
         let (q, deviation) = (point.q?, point.std_dev.unwrap_or(0.0));
         Some([q - deviation, q + deviation])

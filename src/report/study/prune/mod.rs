@@ -24,7 +24,7 @@ impl StudyReport for PruneResult {
 }
 
 /// What was measured of each unit.
-pub fn units_text(it: &PruneResult) -> String {
+pub(crate) fn units_text(it: &PruneResult) -> String {
     let survey = &it.survey;
     let mut text = format!(
         "{} ({}), training images of {}: N = {}, k = {}, {}, {} repeat(s)\n",
@@ -68,7 +68,7 @@ fn percent(rate: Option<Rate>) -> String {
 }
 
 /// A row per rule, the whole network first; nothing before the first rule.
-pub fn rules_text(it: &PruneResult) -> String {
+pub(crate) fn rules_text(it: &PruneResult) -> String {
     if it.rules.is_empty() {
         return String::new();
     }
