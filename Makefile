@@ -21,7 +21,7 @@ audit: build
 test: setup check-dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	$(CARGO) test --workspace --locked --features toy --test toy --test conformance
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory check-outputs

@@ -35,7 +35,7 @@ const FLAGS: &[(&str, &str)] = &[
 ];
 
 /// The command line of a plan with these attacks, every parameter of theirs written out. It has the expressions of gates alone, and of a
-/// path without text what can be shown of it: a plan file that holds everything is [`super::plan_file::text`].
+/// path without text what can be shown of it: a plan file that holds everything is made by `plan_file`.
 pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
     let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
     let mut plan = plan.clone();

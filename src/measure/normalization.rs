@@ -24,18 +24,18 @@ pub(crate) struct Rival {
     pub accuracy: f64,
     pub name: String,
     /// Share that is right with it.
-    pub rival: f64,
+    pub with_it: f64,
 }
 
 impl Rival {
     pub(crate) fn wins(&self) -> bool {
-        self.rival > self.accuracy + MARGIN
+        self.with_it > self.accuracy + MARGIN
     }
 
     /// What the user should know about a model with this normalization, which a flag has given or not.
     pub(crate) fn advice(&self, own: &Normalization, given: bool) -> Option<String> {
         let Self { images, name, .. } = self;
-        let [accuracy, rival] = [self.accuracy, self.rival].map(|share| format!("{:.0} %", 100.0 * share));
+        let [accuracy, rival] = [self.accuracy, self.with_it].map(|share| format!("{:.0} %", 100.0 * share));
         let own_name = &own.name;
         Some(match (self.wins(), name.as_str()) {
             (true, "none") => format!(
@@ -120,11 +120,11 @@ impl<'a> Trial<'a> {
                 best = Some((&other.name, found));
             }
         }
-        Ok(best.map(|(name, rival)| Rival {
+        Ok(best.map(|(name, with_it)| Rival {
             images: self.images,
             accuracy: own_accuracy,
             name: name.to_owned(),
-            rival,
+            with_it,
         }))
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn advice_names_what_is_better_and_by_how_much() {
-        let rival = |name: &str, accuracy, rival| Rival { images: 100, accuracy, name: name.to_owned(), rival };
+        let rival = |name: &str, accuracy, with_it| Rival { images: 100, accuracy, name: name.to_owned(), with_it };
         let cifar = Normalization::parse("cifar10").unwrap();
         let own = rival("none", 0.2, 0.9).advice(&cifar, true).unwrap();
         assert!(own.contains("20 %") && own.contains("90 %") && own.contains("its own normalization"), "{own}");

@@ -7,7 +7,7 @@
 //! 2. The first k of each row are the directed edges ([`knn_edges`]). One pass over them gives Newman's modularity
 //!    `Q = Σ_c [L_c/T − (S_c/T)²]` under the labels, its class shares and the label overlap ([`modularity`]).
 //! 3. Next to Q stand its exact mean and standard deviation under random labels ([`random_label_null`]), a delete-group jackknife interval that
-//!    recomputes the neighbours from the longer lists ([`jackknife`]), and the hubness of the graph ([`hubness`]).
+//!    recomputes the neighbours from the longer lists ([`jackknife()`]), and the hubness of the graph ([`hubness()`]).
 //! 4. The taps in forward order form a [`Curve`], with its peak; two matched curves give the curve drop and peak drop.
 //!
 //! A modularity that has no value (no weight in the graph) is an error with a reason, never a NaN.

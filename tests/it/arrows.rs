@@ -294,13 +294,12 @@ impl Tree {
             let name = inner.ident.to_string();
             let path = [&path[..], std::slice::from_ref(&name)].concat();
             let folder = format!("{folder}/{name}");
-            match &inner.content {
-                Some((_, items)) => self.read_items(files, file, &folder, path, items),
-                None => {
-                    let candidates = [format!("{folder}.rs"), format!("{folder}/mod.rs")];
-                    let found = candidates.iter().find(|it| files.contains_key(*it));
-                    self.read_file(files, found.unwrap_or_else(|| panic!("{file}: mod {name}")), path);
-                }
+            if let Some((_, items)) = &inner.content {
+                self.read_items(files, file, &folder, path, items);
+            } else {
+                let candidates = [format!("{folder}.rs"), format!("{folder}/mod.rs")];
+                let found = candidates.iter().find(|it| files.contains_key(*it));
+                self.read_file(files, found.unwrap_or_else(|| panic!("{file}: mod {name}")), path);
             }
         }
         self.modules.insert(path, module);
@@ -479,7 +478,7 @@ fn violations(files: &Files) -> Vec<String> {
         for target in targets {
             let (inside, path) = match target {
                 Target::Module(path) => (path[0] == "advmod", path[1..].to_vec()),
-                Target::Item(path, name) => (path[0] == "advmod", [&path[1..], &[name.clone()]].concat()),
+                Target::Item(path, name) => (path[0] == "advmod", [&path[1..], std::slice::from_ref(name)].concat()),
                 Target::Outside(path) => (false, path.clone()),
             };
             let may = !inside
@@ -595,7 +594,7 @@ mod planted {
         let mut all: Files =
             common.iter().chain(files).map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect();
         let rooms: BTreeSet<String> = all.keys().filter_map(|file| room(file)).map(str::to_owned).collect();
-        all.insert("src/lib.rs".to_owned(), rooms.iter().map(|room| format!("pub mod {room};\n")).collect());
+        all.insert("src/lib.rs".to_owned(), rooms.iter().flat_map(|room| ["pub mod ", room.as_str(), ";\n"]).collect());
         violations(&all)
     }
 

@@ -1,7 +1,7 @@
 //! Layer pruning by the modularity curve (the paper's §4.5): which units do not separate the classes any further, and what it costs to
 //! take them out.
 //!
-//! [`rules`] decides on plain numbers, [`survey`] measures them, [`propose`] applies the rules, [`judge`] trains and judges what is left.
+//! [`rules`] decides on plain numbers, [`survey()`] measures them, [`propose()`] applies the rules, [`judge()`] trains and judges what is left.
 
 pub(crate) mod rules;
 

@@ -14,6 +14,7 @@ use crate::stats::rates::{Measured, Rate, paired_difference};
 
 /// Comparison of a report with an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "the names in report.json")]
 pub(crate) struct Changes {
     /// The earlier report's file, as the user named it.
     pub file: String,
