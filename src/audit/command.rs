@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::attack::{ResolvedAttack, in_one_sweep, spec};
+use super::gate::{GatePlan, Severity};
 use super::plan::AuditPlan;
 use crate::text::shell::quoted;
 
@@ -42,12 +43,15 @@ pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
     for path in [&mut plan.model.file, &mut plan.data.path, &mut plan.baseline, &mut plan.out] {
         *path = shown(path);
     }
+    // TOML has no larger integers.
+    let seed = plan.seed.take();
     let settings = toml::Table::try_from(&plan).unwrap_or_default();
     let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
     for (key, flag) in FLAGS {
         let values: Vec<String> = match *key {
             // One flag per sweep, so that the same samples are carried over again.
             "attack" => attacks.chunk_by(in_one_sweep).map(spec).collect(),
+            "seed" => seed.iter().map(u64::to_string).collect(),
             "gate" => plan.gate.iter().map(|gate| gate.expr.get_ref().clone()).collect(),
             key => match value(&settings, key) {
                 Some(toml::Value::Boolean(true)) => {
@@ -62,6 +66,12 @@ pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
         words.extend(values.iter().flat_map(|value| [format!("--{flag}"), quoted(value)]));
     }
     words.join(" ")
+}
+
+/// Whether the gates of a plan carry nothing but their expressions, which is what flags can say.
+pub(crate) fn is_said_by_flags(plan: &AuditPlan) -> bool {
+    let bare = |gate: &GatePlan| gate.id.is_none() && gate.reason.is_none() && gate.severity == Severity::default();
+    plan.waiver.is_empty() && plan.gate.iter().all(bare)
 }
 
 fn value<'a>(settings: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {

@@ -4,7 +4,7 @@ use advmod_attacks::config::typed;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 use super::attack::{ResolvedAttack, in_one_sweep};
-use super::command::command;
+use super::command::{command, is_said_by_flags};
 use super::job::Job;
 use super::plan::AuditPlan;
 use crate::store::PLAN_FILE;
@@ -12,20 +12,26 @@ use crate::store::PLAN_FILE;
 /// What makes the report of a run again.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Again {
+    /// Flags where these say everything; otherwise it reads the plan, saved under its name in a run's folder.
     pub command: String,
-    /// The plan that the command reads; absent where a path in it has no text, and then the command shows what flags can say of it.
+    /// Absent where the plan cannot be written as TOML, such as with a path that is not text.
     pub plan_file: Option<String>,
 }
 
 impl Again {
     pub(crate) fn of(job: &Job) -> Self {
         let settled = job.settled();
-        match with_attacks(None, &settled, &job.plan.attacks) {
-            Ok(text) => Self { command: format!("advmod audit --plan {PLAN_FILE}"), plan_file: Some(text) },
-            Err(_) => Self { command: command(&settled, &job.plan.attacks), plan_file: None },
-        }
+        let plan_file = with_attacks(None, &settled, &job.plan.attacks).ok();
+        let command = match plan_file.is_some() && !is_said_by_flags(&settled) {
+            true => format!("{BY_PLAN}{PLAN_FILE}"),
+            false => command(&settled, &job.plan.attacks),
+        };
+        Self { command, plan_file }
     }
 }
+
+/// How a command begins that reads a plan.
+pub(crate) const BY_PLAN: &str = "advmod audit --plan ";
 
 /// Said at the top of a new file.
 const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";
@@ -71,6 +77,12 @@ fn new_document(written: &AuditPlan) -> Result<DocumentMut, String> {
         value.as_table().is_some_and(toml::Table::is_empty) || value.as_array().is_some_and(Vec::is_empty)
     };
     values.retain(|_, value| !is_empty(value));
+    // Through a table of values a date would become the table that it is inside of this crate.
+    if let Some(toml::Value::Array(waivers)) = values.get_mut("waiver") {
+        for (waiver, written) in waivers.iter_mut().zip(&plan.waiver) {
+            waiver.as_table_mut().map(|waiver| waiver.insert("expires".to_owned(), written.expires.clone()));
+        }
+    }
     let text = toml::to_string(&values).map_err(|error| error.to_string())?;
     format!("{HEAD}{text}").parse().map_err(|error: toml_edit::TomlError| error.to_string())
 }
@@ -130,6 +142,7 @@ mod tests {
         let text = with_attacks(None, &plan, &resolved.attacks).unwrap();
         let read: AuditPlan = toml::from_str(&text).unwrap();
         assert_eq!(read.resolve().unwrap().plan.gates, resolved.gates, "{text}");
+        assert!(text.contains("expires = 2030-01-31"), "{text}");
     }
 
     #[test]

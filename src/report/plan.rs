@@ -1,4 +1,4 @@
-//! `plan.toml`: the plan that makes the report again.
+//! `report.plan.toml`: the plan that makes the report again.
 
 use super::Evidence;
 use crate::verdict::Report;

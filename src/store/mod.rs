@@ -17,7 +17,7 @@ pub(crate) const JOURNAL_FILE: &str = "run.jsonl";
 pub(crate) const REPORT_FILE: &str = "report.json";
 
 /// The plan that makes the report again.
-pub(crate) const PLAN_FILE: &str = "plan.toml";
+pub(crate) const PLAN_FILE: &str = "report.plan.toml";
 
 /// The clean images of all samples, as u8.
 pub(crate) const CLEAN_FILE: &str = "clean.safetensors";

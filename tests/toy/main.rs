@@ -82,7 +82,8 @@ fn an_audit_runs_and_reports_the_toys() {
     // The stored plan names them too, and every format of the report.
     let plan = report["plan_file"].as_str().unwrap();
     assert!(plan.contains("similarity = \"toy\"") && plan.contains("name = \"toy\""), "{plan}");
-    for file in ["plan.toml", "report.md", "report.html", "curves.csv", "samples.csv", "run.jsonl", "report.junit.xml"]
+    for file in
+        ["report.plan.toml", "report.md", "report.html", "curves.csv", "samples.csv", "run.jsonl", "report.junit.xml"]
     {
         let text = std::fs::read_to_string(folder.path().join("run").join(file)).unwrap();
         assert!(text.contains("toy"), "{file}");

@@ -92,7 +92,7 @@ pub(crate) struct AuditArgs {
     /// Go on with the interrupted run in this folder: same plan, same report in the end as without the interruption.
     #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = PLAN_FLAGS)]
     pub resume: Option<PathBuf>,
-    /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, plan.toml, run.jsonl and
+    /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, report.plan.toml, run.jsonl and
     /// adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,

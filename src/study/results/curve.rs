@@ -75,8 +75,14 @@ impl StudyResult for CurveResult {
         let fits =
             |it: &&ModelCurve| it.curve.taps.iter().map(|tap| &tap.tap).eq(it.details.iter().map(|tap| &tap.tap));
         match self.curves.iter().find(|it| !fits(it)) {
+            None => (),
+            Some(it) => return Err(format!("the details of {:?} are not of the curve's taps", it.model)),
+        }
+        let points = self.curves.iter().flat_map(|it| &it.curve.taps);
+        let numbers = points.flat_map(|tap| [tap.q, tap.null, tap.std_dev]).flatten();
+        match numbers.into_iter().find(|it| it.abs() > 1.0) {
             None => Ok(()),
-            Some(it) => Err(format!("the details of {:?} are not of the curve's taps", it.model)),
+            Some(it) => Err(format!("a modularity is {it:e}, expected −1 to 1")),
         }
     }
 }
