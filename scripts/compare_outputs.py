@@ -141,125 +141,153 @@ def other_model(folder):
 
 ONE = "--threads 1 --progress none"
 QUICK = f"--preset quick {ONE}"
-# Name, command line, what to do before it. A name that begins with "tui" runs on a terminal of its own, where q is pressed.
-CASES = [
-    ("version", "--version", None),
-    ("help", "--help", None),
-    ("no-command", "", None),
-    ("unknown-command", "adit", None),
-    *[
-        (f"help-{name}", f"{name} --help", None)
-        for name in "audit tui curve similarity labels dynamics prune train inspect export-help attacks report diff flow export schema "
-        "completions man".split()
-    ],
-    ("export-help", "export-help", None),
-    ("schema", "schema", None),
-    ("completions-bash", "completions bash", None),
-    ("completions-zsh", "completions zsh", None),
-    ("man", "man", None),
-    ("man-folder", "man man-pages", None),
-    ("attacks", "attacks", None),
-    ("attacks-json", "attacks --format json", None),
-    *[(f"attacks-{name}", f"attacks {name}", None) for name in "fgsm pgd jsma cw one-pixel local-search".split()],
-    ("attacks-unknown", "attacks pdg", None),
-    ("inspect", "inspect", None),
-    ("inspect-json", "inspect --format json --taps all", None),
-    ("inspect-export", "inspect --model tiny-vit.pt2 --taps all", None),
-    ("inspect-export-json", "inspect --model tiny-resnet.pt2 --format json", None),
-    ("inspect-noise", "inspect --model noise.pt", None),
-    ("inspect-cut", "inspect -v --model cut.safetensors", None),
-    ("inspect-taps-of-none", "inspect --taps 'nowhere.*'", None),
-    ("audit", f"audit --attacks all --samples 40 {QUICK} --out run", None),
-    ("audit-json", f"audit --attacks fgsm --samples 40 {QUICK} --format json", None),
-    ("audit-plain-progress", "audit --attacks fgsm --first 30 --preset quick --threads 1 --progress plain", None),
-    (
-        "audit-sweep",
-        f"audit --attack 'pgd:eps=1/255|4/255,steps=5' --attack 'fgsm:norm=l2,eps=0.25|0.5' --attack 'cw:eps=0.2|1,search_steps=1,steps=15' "
-        f"--samples 50 {QUICK} --out sweep --gate 'accuracy.linf:1/255 >= 20 %' --gate 'asr.worst.class.3 <= 100 %'",
-        None,
-    ),
-    ("audit-plan", "audit --plan plan.toml --progress none --out planned -o planned.html -o planned.sarif -o planned.xml -o planned.txt", None),
-    ("audit-plan-flags", f"audit --plan plan.toml --seed 5 --k 3 --samples 30 --gate 'peak_q.clean >= 0.1' {ONE}", None),
-    ("audit-gate-failed", "audit --plan gates.toml --progress none --out failed", None),
-    ("audit-exit-zero", "audit --plan gates.toml --progress none --exit-zero", None),
-    ("audit-gate-between", f"audit --attacks fgsm --first 40 {QUICK} --gate 'asr.fgsm <= 65 %'", None),
-    ("audit-targeted-8-bit", f"audit --attack pgd:target=runner-up,steps=4 --attack jsma:target=2 --eight-bit --samples 30 {QUICK}", None),
-    ("audit-variants", f"audit --attack pgd:norm=l2,eps=0.5,steps=3,restarts=2,loss=margin --attack one-pixel:search=random --attack "
-     f"jsma:variant=maximal,theta=0.5 --attack local-search:rounds=2 --stop first --samples 24 --similarity pearson --taps all {QUICK}", None),
-    ("audit-paper", f"audit --preset paper --attacks fgsm --first 24 {ONE} --taps relu --k 2", None),
-    ("audit-export-model", f"audit --model tiny-vit.pt2 --attacks fgsm,pgd {QUICK} --samples 20 --out exported", None),
-    ("audit-channels", "audit --model tiny-resnet.pt2 --data cifar/test_batch.bin --attacks fgsm", None),
-    ("audit-npz", f"audit --data images.npz --attacks fgsm {QUICK} --samples 30 --similarity sample-centred", None),
-    ("audit-pictures", f"audit --data pictures --attacks fgsm {QUICK} --first 30 --normalize mnist", None),
-    ("audit-baseline", f"audit --attacks fgsm,pgd --samples 40 {QUICK} --baseline run --gate 'regression(asr.*) <= 50 %' --gate "
-     "'regression(peak_drop.pgd) <= 0.2' --out later", None),
-    ("audit-bad-flag", "audit --atacks fgsm", None),
-    ("audit-bad-attack", "audit --attack pgd:stps=3", None),
-    ("audit-bad-value", "audit --attack pgd:eps=fast", None),
-    ("audit-bad-gate", "audit --gate 'asr.fgsm < 3'", None),
-    ("audit-gate-of-none", f"audit --attacks fgsm --first 20 {QUICK} --gate 'asr.pgd <= 3 %'", None),
-    ("audit-bad-plan", "audit --plan bad-key.toml", None),
-    ("audit-bad-plan-gate", "audit --plan bad-gate.toml", None),
-    ("audit-bad-k", "audit --k 0", None),
-    ("audit-bad-out", "audit --first 10 --out file", None),
-    ("audit-bad-format", "audit --first 10 -o report.doc", None),
-    ("audit-no-model", "audit --model nowhere.pt", None),
-    ("audit-no-data", "audit --data nowhere", None),
-    ("audit-both-sizes", "audit --samples 4 --first 4", None),
-    ("resume", "audit --resume cut-run --progress none", cut_run),
-    ("resume-finished", "audit --resume run", None),
-    ("resume-nothing", "audit --resume empty", None),
-    *[(f"report-{name}", f"report run --format {name}", None) for name in "text json markdown curves samples sarif junit github".split()],
-    ("report-planned", "report planned --format markdown", None),
-    ("report-output", "report run/run.jsonl --output again.html", None),
-    ("report-file", "report run/report.json -o again.txt", None),
-    ("report-unknown-format", "report run --format pdf", None),
-    ("report-future", "report old.json", None),
-    ("report-nothing", "report empty", None),
-    ("report-recorded", "report run.jsonl", None),
-    ("diff", "diff run later", None),
-    ("diff-json", "diff run later --format json", None),
-    ("diff-gates", "diff run later --gate 'regression(asr.*) <= 0 %' --gate 'asr.fgsm <= 100 %'", None),
-    ("diff-other", "diff run other.json --gate 'regression(peak_drop.*) <= 0.5'", other_model),
-    ("diff-sweep", "diff run sweep", None),
-    ("flow", "flow run --progress none --out flow", None),
-    ("flow-json", "flow run --attack pgd --k 5 --similarity pearson --format json --progress none", None),
-    ("flow-unknown", "flow run --attack cv", None),
-    ("export-npz", "export run --format npz --output arrays --progress none", None),
-    ("export-safetensors", "export run --attack pgd --format safetensors --output tensors --progress none", None),
-    ("export-png", "export run --attack fgsm --format png --output images --progress none", None),
-    ("export-unjudged", "export run --attack cw --format png --unjudged --output images-unjudged --progress none", None),
-    ("export-again", "export run --format npz --output arrays", None),
-    ("curve", f"curve --samples 80 --repeats 3 {ONE} --out curve", None),
-    ("curve-details", f"curve --samples 60 --repeats 1 --details {ONE}", None),
-    ("curve-sweep", f"curve --k 3,5 --samples 40,60 --similarity cosine,pearson --random-init 0,1 --repeats 2 {ONE} --out curve-sweep", None),
-    ("curve-models", f"curve --model embedded.safetensors nowhere.pt --first 40 --repeats 1 {ONE} --out curve-models", None),
-    ("curve-json", f"curve --first 50 --taps 'layer3.*' {ONE} --format json", None),
-    ("curve-relu", f"curve --data images.npz --samples 40 --taps relu --repeats 1 {ONE}", None),
-    ("similarity", f"similarity --samples 60 {ONE} --out similarity", None),
-    ("similarity-json", f"similarity --samples 60 --cka 20 --taps 'layer?.0' --format json {ONE}", None),
-    ("labels", f"labels --samples 90 --top 5 {ONE} --out labels", None),
-    ("labels-json", f"labels --first 60 --top 3 --k 5 --taps 'layer3.*' --similarity sample-centred --format json {ONE}", None),
-    ("train", f"train --data data --arch resnet8 --epochs 2 --measure {ONE} --out trained.safetensors --checkpoints epochs", None),
-    ("train-resume", f"train --resume epochs-again {ONE}", cut_training),
-    ("train-bad-arch", "train --data data --arch resnet9 --out nothing.safetensors", None),
-    ("train-missing", "train --data data", None),
-    ("dynamics", f"dynamics epochs --samples 50 {ONE} --out dynamics", None),
-    ("dynamics-json", f"dynamics epochs --first 50 --repeats 2 --format json {ONE}", None),
-    ("dynamics-nothing", "dynamics empty", None),
-    ("prune", f"prune --data data --rule a,smallest,none --epochs 1 --samples 40 --repeats 2 {ONE} --out pruned", None),
-    ("prune-one", f"prune --data data --rule last:2 --epochs 0 --samples 40 --repeats 1 {ONE} --out small.safetensors", None),
-    ("prune-dry-run", f"prune --data data --rule a,b,last:2,cka:2,random:1 --samples 40 --repeats 2 --dry-run --format json {ONE}", None),
-    ("prune-dry-run-text", f"prune --data data --rule a,b --by-estimate --threshold 0.1 --samples 40 --repeats 1 --dry-run {ONE}", None),
-    ("prune-scratch", f"prune --data data --rule largest --epochs 0 --scratch --scratch-epochs 1 --samples 40 --repeats 1 {ONE}", None),
-    ("prune-bad-rule", "prune --data data --rule first", None),
-    ("tui-no-terminal", "tui --replay run.jsonl", None),
-    ("tui-replay", "tui --replay run.jsonl", None),
-    ("tui-replay-run", "tui --replay sweep/run.jsonl --ascii", None),
-    ("tui-attach", "tui --attach planned", None),
-    ("tui-dynamics", "tui --dynamics dynamics", None),
-    ("tui-replay-nothing", "tui --replay nowhere.jsonl", None),
-]
+# Name and command line, in order: later commands read what earlier ones wrote. A name that begins with "tui" runs on a terminal of its own, where
+# q is pressed.
+CASES = f"""
+version:                --version
+help:                   --help
+no-command:
+unknown-command:        adit
+help-audit:             audit --help
+help-tui:               tui --help
+help-curve:             curve --help
+help-similarity:        similarity --help
+help-labels:            labels --help
+help-dynamics:          dynamics --help
+help-prune:             prune --help
+help-train:             train --help
+help-inspect:           inspect --help
+help-export-help:       export-help --help
+help-attacks:           attacks --help
+help-report:            report --help
+help-diff:              diff --help
+help-flow:              flow --help
+help-export:            export --help
+help-schema:            schema --help
+help-completions:       completions --help
+help-man:               man --help
+export-help:            export-help
+schema:                 schema
+completions-bash:       completions bash
+completions-zsh:        completions zsh
+man:                    man
+man-folder:             man man-pages
+attacks:                attacks
+attacks-json:           attacks --format json
+attacks-fgsm:           attacks fgsm
+attacks-pgd:            attacks pgd
+attacks-jsma:           attacks jsma
+attacks-cw:             attacks cw
+attacks-one-pixel:      attacks one-pixel
+attacks-local-search:   attacks local-search
+attacks-unknown:        attacks pdg
+inspect:                inspect
+inspect-json:           inspect --format json --taps all
+inspect-export:         inspect --model tiny-vit.pt2 --taps all
+inspect-export-json:    inspect --model tiny-resnet.pt2 --format json
+inspect-noise:          inspect --model noise.pt
+inspect-cut:            inspect -v --model cut.safetensors
+inspect-taps-of-none:   inspect --taps 'nowhere.*'
+audit:                  audit --attacks all --samples 40 {QUICK} --out run
+audit-json:             audit --attacks fgsm --samples 40 {QUICK} --format json
+audit-plain-progress:   audit --attacks fgsm --first 30 --preset quick --threads 1 --progress plain
+audit-sweep:            audit --attack 'pgd:eps=1/255|4/255,steps=5' --attack 'fgsm:norm=l2,eps=0.25|0.5' --attack 'cw:eps=0.2|1,search_steps=1,steps=15' --samples 50 {QUICK} --out sweep --gate 'accuracy.linf:1/255 >= 20 %' --gate 'asr.worst.class.3 <= 100 %'
+audit-plan:             audit --plan plan.toml --progress none --out planned -o planned.html -o planned.sarif -o planned.xml -o planned.txt
+audit-plan-flags:       audit --plan plan.toml --seed 5 --k 3 --samples 30 --gate 'peak_q.clean >= 0.1' {ONE}
+audit-gate-failed:      audit --plan gates.toml --progress none --out failed
+audit-exit-zero:        audit --plan gates.toml --progress none --exit-zero
+audit-gate-between:     audit --attacks fgsm --first 40 {QUICK} --gate 'asr.fgsm <= 65 %'
+audit-targeted-8-bit:   audit --attack pgd:target=runner-up,steps=4 --attack jsma:target=2 --eight-bit --samples 30 {QUICK}
+audit-variants:         audit --attack pgd:norm=l2,eps=0.5,steps=3,restarts=2,loss=margin --attack one-pixel:search=random --attack jsma:variant=maximal,theta=0.5 --attack local-search:rounds=2 --stop first --samples 24 --similarity pearson --taps all {QUICK}
+audit-paper:            audit --preset paper --attacks fgsm --first 24 {ONE} --taps relu --k 2
+audit-export-model:     audit --model tiny-vit.pt2 --attacks fgsm,pgd {QUICK} --samples 20 --out exported
+audit-channels:         audit --model tiny-resnet.pt2 --data cifar/test_batch.bin --attacks fgsm
+audit-npz:              audit --data images.npz --attacks fgsm {QUICK} --samples 30 --similarity sample-centred
+audit-pictures:         audit --data pictures --attacks fgsm {QUICK} --first 30 --normalize mnist
+audit-baseline:         audit --attacks fgsm,pgd --samples 40 {QUICK} --baseline run --gate 'regression(asr.*) <= 50 %' --gate 'regression(peak_drop.pgd) <= 0.2' --out later
+audit-bad-flag:         audit --atacks fgsm
+audit-bad-attack:       audit --attack pgd:stps=3
+audit-bad-value:        audit --attack pgd:eps=fast
+audit-bad-gate:         audit --gate 'asr.fgsm < 3'
+audit-gate-of-none:     audit --attacks fgsm --first 20 {QUICK} --gate 'asr.pgd <= 3 %'
+audit-bad-plan:         audit --plan bad-key.toml
+audit-bad-plan-gate:    audit --plan bad-gate.toml
+audit-bad-k:            audit --k 0
+audit-bad-out:          audit --first 10 --out file
+audit-bad-format:       audit --first 10 -o report.doc
+audit-no-model:         audit --model nowhere.pt
+audit-no-data:          audit --data nowhere
+audit-both-sizes:       audit --samples 4 --first 4
+resume:                 audit --resume cut-run --progress none
+resume-finished:        audit --resume run
+resume-nothing:         audit --resume empty
+report-text:            report run --format text
+report-json:            report run --format json
+report-markdown:        report run --format markdown
+report-curves:          report run --format curves
+report-samples:         report run --format samples
+report-sarif:           report run --format sarif
+report-junit:           report run --format junit
+report-github:          report run --format github
+report-planned:         report planned --format markdown
+report-output:          report run/run.jsonl --output again.html
+report-file:            report run/report.json -o again.txt
+report-unknown-format:  report run --format pdf
+report-future:          report old.json
+report-nothing:         report empty
+report-recorded:        report run.jsonl
+diff:                   diff run later
+diff-json:              diff run later --format json
+diff-gates:             diff run later --gate 'regression(asr.*) <= 0 %' --gate 'asr.fgsm <= 100 %'
+diff-other:             diff run other.json --gate 'regression(peak_drop.*) <= 0.5'
+diff-sweep:             diff run sweep
+flow:                   flow run --progress none --out flow
+flow-json:              flow run --attack pgd --k 5 --similarity pearson --format json --progress none
+flow-unknown:           flow run --attack cv
+export-npz:             export run --format npz --output arrays --progress none
+export-safetensors:     export run --attack pgd --format safetensors --output tensors --progress none
+export-png:             export run --attack fgsm --format png --output images --progress none
+export-unjudged:        export run --attack cw --format png --unjudged --output images-unjudged --progress none
+export-again:           export run --format npz --output arrays
+curve:                  curve --samples 80 --repeats 3 {ONE} --out curve
+curve-details:          curve --samples 60 --repeats 1 --details {ONE}
+curve-sweep:            curve --k 3,5 --samples 40,60 --similarity cosine,pearson --random-init 0,1 --repeats 2 {ONE} --out curve-sweep
+curve-models:           curve --model embedded.safetensors nowhere.pt --first 40 --repeats 1 {ONE} --out curve-models
+curve-json:             curve --first 50 --taps 'layer3.*' {ONE} --format json
+curve-relu:             curve --data images.npz --samples 40 --taps relu --repeats 1 {ONE}
+similarity:             similarity --samples 60 {ONE} --out similarity
+similarity-json:        similarity --samples 60 --cka 20 --taps 'layer?.0' --format json {ONE}
+labels:                 labels --samples 90 --top 5 {ONE} --out labels
+labels-json:            labels --first 60 --top 3 --k 5 --taps 'layer3.*' --similarity sample-centred --format json {ONE}
+train:                  train --data data --arch resnet8 --epochs 2 --measure {ONE} --out trained.safetensors --checkpoints epochs
+train-resume:           train --resume epochs-again {ONE}
+train-bad-arch:         train --data data --arch resnet9 --out nothing.safetensors
+train-missing:          train --data data
+dynamics:               dynamics epochs --samples 50 {ONE} --out dynamics
+dynamics-json:          dynamics epochs --first 50 --repeats 2 --format json {ONE}
+dynamics-nothing:       dynamics empty
+prune:                  prune --data data --rule a,smallest,none --epochs 1 --samples 40 --repeats 2 {ONE} --out pruned
+prune-one:              prune --data data --rule last:2 --epochs 0 --samples 40 --repeats 1 {ONE} --out small.safetensors
+prune-dry-run:          prune --data data --rule a,b,last:2,cka:2,random:1 --samples 40 --repeats 2 --dry-run --format json {ONE}
+prune-dry-run-text:     prune --data data --rule a,b --by-estimate --threshold 0.1 --samples 40 --repeats 1 --dry-run {ONE}
+prune-scratch:          prune --data data --rule largest --epochs 0 --scratch --scratch-epochs 1 --samples 40 --repeats 1 {ONE}
+prune-bad-rule:         prune --data data --rule first
+tui-no-terminal:        tui --replay run.jsonl
+tui-replay:             tui --replay run.jsonl
+tui-replay-run:         tui --replay sweep/run.jsonl --ascii
+tui-attach:             tui --attach planned
+tui-dynamics:           tui --dynamics dynamics
+tui-replay-nothing:     tui --replay nowhere.jsonl
+"""
+# What to do before some of them.
+BEFORE = {"resume": cut_run, "diff-other": other_model, "train-resume": cut_training}
+
+
+def all_cases():
+    for line in CASES.strip().splitlines():
+        name, command = line.split(":", 1)
+        yield name, command.strip(), BEFORE.get(name)
+
 
 
 # Running.
@@ -394,7 +422,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the commands and end")
     parser.add_argument("-v", "--verbose", action="store_true", help="show wanted differences too, and all lines of each")
     args = parser.parse_args()
-    cases = [case for case in CASES if not args.only or any(fnmatch.fnmatch(case[0], pattern) for pattern in args.only)]
+    cases = [case for case in all_cases() if not args.only or any(fnmatch.fnmatch(case[0], pattern) for pattern in args.only)]
     if args.list:
         for name, line, _ in cases:
             print(f"{name:24} advmod {line}")

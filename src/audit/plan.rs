@@ -89,7 +89,6 @@ settings! {
         pub seed: Option<u64>,
         /// `auto`, `cpu`, `cuda:N`.
         pub device: Option<String>,
-        /// Images per batch.
         pub batch: Option<usize>,
         pub threads: Option<usize>,
         pub baseline: Option<PathBuf>,

@@ -23,15 +23,12 @@ impl Again {
         let settled = job.settled();
         let plan_file = with_attacks(None, &settled, &job.plan.attacks).ok();
         let command = match plan_file.is_some() && !is_said_by_flags(&settled) {
-            true => format!("{BY_PLAN}{PLAN_FILE}"),
+            true => format!("advmod audit --plan {PLAN_FILE}"),
             false => command(&settled, &job.plan.attacks),
         };
         Self { command, plan_file }
     }
 }
-
-/// How a command begins that reads a plan.
-pub(crate) const BY_PLAN: &str = "advmod audit --plan ";
 
 /// Said at the top of a new file.
 const HEAD: &str = "# A plan: advmod audit --plan FILE runs it.\n";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attack::ResolvedAttack;
 use super::gate::Gate;
 use crate::modularity::Similarity;
+use crate::store::PLAN_FILE;
 
 /// Every setting of the audit. It names files as the user did, and says nothing about the machine but the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +36,13 @@ pub struct ResolvedPlan {
     pub batch: usize,
     /// Number of processor threads used.
     pub threads: usize,
-    /// The command line that runs this again.
+    /// The command line that runs this again; where it names `report.plan.toml`, `plan_file` is the content of that file.
     pub command: String,
+}
+
+impl ResolvedPlan {
+    /// Whether the plan file has to be there for the command.
+    pub(crate) fn command_reads_plan(&self) -> bool {
+        self.command.ends_with(PLAN_FILE)
+    }
 }

@@ -8,7 +8,7 @@ use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
 use crate::data::Selection;
-use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
+use crate::measure::fit::{CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::Model;
 use crate::model::load::{LoadOptions, load};
 use crate::modularity::Similarity;
@@ -20,7 +20,7 @@ use crate::text::shell::quoted;
 pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
     let how = &args.measure;
     let (device, data) = measure::begin(&how.run, &args.source)?;
-    let plan = plan(&args.sweep, how.repeats.unwrap_or(5), how.run.seed.unwrap_or(0));
+    let plan = plan(&args.sweep, how.repeats.unwrap_or(CURVE_REPEATS), how.run.seed.unwrap_or(0));
     make_folder(args.out.as_deref())?;
     let mut work = Work::new(how.run.progress, quiet)?;
     let open = |network: &Network<'_>| -> Result<Model, CliError> {

@@ -10,6 +10,7 @@ use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, print, setup};
 use crate::data::Dataset;
+use crate::measure::fit::CHECKPOINT_REPEATS;
 use crate::model::load::{LoadOptions, load};
 use crate::report::study::dynamics::{checkpoint_text, head_text, trends_text};
 use crate::study::curve::CurvePlan;
@@ -23,7 +24,7 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
     let plan = CurvePlan {
         k: args.taps.k(),
         similarity: args.taps.similarity.unwrap_or_default(),
-        repeats: how.repeats.unwrap_or(1),
+        repeats: how.repeats.unwrap_or(CHECKPOINT_REPEATS),
         samples: args.data.selection(how.run.seed),
     };
     let options = setup::load_options(&how.read, setup::tap_selection(args.taps.taps.as_deref()))?;

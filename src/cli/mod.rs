@@ -31,19 +31,19 @@ mod stored_study;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
 pub(crate) use crate::exit::Exit;
 use crate::text::heatmap::Look;
+use crate::text::json::pretty;
 use crate::text::names::harmless;
 use args::{Cli, Command};
 pub(crate) use error::CliError;
 
 /// Parses the arguments, runs the command, prints at most one error, and says how the process should end.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -124,9 +124,8 @@ fn look() -> Look {
     }
 }
 
-/// Indented JSON with a final line break.
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("plain data always has a JSON form") + "\n"
+    String::from_utf8(pretty(value)).expect("JSON is UTF-8")
 }
 
 fn print(text: &str) -> Result<(), CliError> {

@@ -11,7 +11,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::data::{Dataset, Selection};
-use crate::measure::fit::DEFAULT_SAMPLES;
+use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
@@ -22,7 +22,8 @@ use crate::study::dynamics::{add, checkpoint};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 use crate::study::results::{StudyResult as _, read};
 use crate::study::train::{
-    Interrupted, Parts, TrainError, TrainEvent, TrainPlan, checkpoint_file, default_milestones, ready, train,
+    CROP_PADDING, Interrupted, MOMENTUM, PAPER, Parts, STANDARD, TrainError, TrainEvent, TrainPlan, checkpoint_file,
+    ready, train,
 };
 
 pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
@@ -198,7 +199,7 @@ impl Followed<'_> {
     fn measure(&self, epoch: usize) -> Result<Checkpoint, CliError> {
         let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
         let samples = Selection::Sample { n: self.test.info().n.min(DEFAULT_SAMPLES), seed: self.seed };
-        let plan = CurvePlan { k: 3, similarity: Similarity::default(), repeats: 1, samples };
+        let plan = CurvePlan { k: DEFAULT_K, similarity: Similarity::default(), repeats: CHECKPOINT_REPEATS, samples };
         let measured = checkpoint(&model, self.test, &plan, &mut |_, _| ControlFlow::Continue(()));
         measured.map_err(CliError::Runtime)
     }
@@ -206,27 +207,26 @@ impl Followed<'_> {
 
 /// The flags with what the preset says where they are silent.
 fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
-    let is_paper = args.preset == TrainPreset::Paper;
-    let epochs = args.epochs.unwrap_or(if is_paper { 150 } else { 12 });
-    let milestones = match is_paper {
-        // The paper says nothing; its code steps the schedule before each epoch, so that its milestones 50 and 100 come one epoch early.
-        true => vec![50, 100],
-        false => default_milestones(epochs),
+    let flags = &args.recipe;
+    let preset = match flags.preset {
+        TrainPreset::Standard => STANDARD,
+        TrainPreset::Paper => PAPER,
     };
+    let epochs = flags.epochs.unwrap_or(preset.epochs);
     Ok(TrainPlan {
         data: args.data.clone().unwrap_or_default(),
         output: args.out.clone().unwrap_or_default(),
         epochs,
-        batch: args.batch.unwrap_or(if is_paper { 256 } else { 128 }),
-        learning_rate: args.lr.unwrap_or(if is_paper { 0.01 } else { 0.1 }),
-        milestones: args.milestones.clone().unwrap_or(milestones),
-        momentum: args.momentum.unwrap_or(0.9),
-        weight_decay: args.weight_decay.unwrap_or(if is_paper { 5e-3 } else { 5e-4 }),
-        crop_padding: args.crop_padding.unwrap_or(4),
-        flip: !args.no_flip,
-        seed: args.seed.unwrap_or(0),
-        normalization: Normalization::parse(args.normalize.as_deref().unwrap_or("none")).map_err(CliError::Usage)?,
-        bf16: args.bf16,
+        batch: flags.batch.unwrap_or(preset.batch),
+        learning_rate: flags.lr.unwrap_or(preset.learning_rate),
+        milestones: flags.milestones.clone().unwrap_or_else(|| (preset.milestones)(epochs)),
+        momentum: flags.momentum.unwrap_or(MOMENTUM),
+        weight_decay: flags.weight_decay.unwrap_or(preset.weight_decay),
+        crop_padding: flags.crop_padding.unwrap_or(CROP_PADDING),
+        flip: !flags.no_flip,
+        seed: flags.seed.unwrap_or(0),
+        normalization: Normalization::parse(flags.normalize.as_deref().unwrap_or("none")).map_err(CliError::Usage)?,
+        bf16: flags.bf16,
         checkpoints: args.checkpoints.clone(),
         measure: args.measure,
     })

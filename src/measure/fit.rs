@@ -9,6 +9,12 @@ pub(crate) const DEFAULT_K: usize = 3;
 /// Number of images where nothing else is asked for.
 pub(crate) const DEFAULT_SAMPLES: usize = 500;
 
+/// Disjoint sets of samples of a curve with intervals over them.
+pub(crate) const CURVE_REPEATS: usize = 5;
+
+/// Disjoint sets of samples of a checkpoint's curve, of which there are many.
+pub(crate) const CHECKPOINT_REPEATS: usize = 1;
+
 /// Each sample needs `k` neighbours besides itself.
 ///
 /// # Errors

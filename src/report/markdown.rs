@@ -6,7 +6,6 @@ use super::verdict::{CHANGE_HEAD, change_row};
 use super::{Evidence, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
-use crate::audit::plan_file::BY_PLAN;
 use crate::modularity::TapPoint;
 use crate::text::numbers::{count, number, or_dash};
 use crate::verdict::Report;
@@ -315,7 +314,7 @@ fn write_target(out: &mut String, report: &Report) -> std::fmt::Result {
         out,
         "\nThe sample indices, every sample's result and every setting are in report.json. An attack that does not succeed is no proof of \
          robustness.\n\nRun again{}:\n\n{}",
-        if plan.command.starts_with(BY_PLAN) { ", with the plan below saved under this name" } else { "" },
+        if plan.command_reads_plan() { ", with the plan below saved under this name" } else { "" },
         code_block(&plan.command)
     )?;
     match &report.plan_file {

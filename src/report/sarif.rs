@@ -6,6 +6,7 @@ use super::Evidence;
 use crate::audit::event::Outcome;
 use crate::audit::gate::expr::Quantity;
 use crate::audit::gate::{Place, Severity};
+use crate::text::json::pretty;
 use crate::verdict::Report;
 use crate::verdict::conclusion::Conclusion;
 use crate::verdict::facts::AttackStatus;
@@ -109,9 +110,7 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
             },
         }],
     });
-    let mut bytes = serde_json::to_vec_pretty(&log).expect("plain data always has a JSON form");
-    bytes.push(b'\n');
-    bytes
+    pretty(&log)
 }
 
 fn rule(rule: &Rule) -> Value {

@@ -11,6 +11,7 @@ use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
 use crate::modularity::{ModularityError, SampleQ, class_note, neighbors, sample_q};
 use crate::stats::mean;
+use crate::study::results::Subject;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
@@ -54,12 +55,8 @@ pub(crate) fn rank(
     };
     let mut ranking: Vec<RankedSample> = places.iter().map(|&at| ranked(at)).collect();
     ranking.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.index.cmp(&b.index)));
-    let of = model.info();
     Ok(LabelsResult {
-        model: of.name.clone(),
-        architecture: of.architecture.clone(),
-        sha256: of.sha256.clone(),
-        data: info.name.clone(),
+        of: Subject::new(model.info(), info),
         data_sha256: info.sha256.clone(),
         classes: info.classes.clone(),
         n: ranking.len(),

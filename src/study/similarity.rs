@@ -16,6 +16,7 @@ use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
 use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
+use crate::study::results::Subject;
 use crate::study::results::similarity::{Matrix, SimilarityResult};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +118,10 @@ impl PairedCurve {
         if cka.samples > 0 {
             warnings.extend(notes(&self.curve, &cka));
         }
-        let (info, curve) = (model.info(), self.curve);
+        let curve = self.curve;
         let q: Vec<Option<f64>> = curve.taps.iter().map(|it| it.q).collect();
         SimilarityResult {
-            model: info.name.clone(),
-            architecture: info.architecture.clone(),
-            sha256: info.sha256.clone(),
-            data: data.info().name.clone(),
+            of: Subject::new(model.info(), data.info()),
             n: curve.n,
             k: curve.k,
             similarity: curve.similarity,

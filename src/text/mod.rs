@@ -2,6 +2,7 @@
 
 pub(crate) mod glob;
 pub mod heatmap;
+pub(crate) mod json;
 pub(crate) mod names;
 pub(crate) mod numbers;
 pub(crate) mod shell;

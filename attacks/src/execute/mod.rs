@@ -53,16 +53,7 @@ pub fn execute(
     options: Options,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Outcome, AttackError> {
-    tch::no_grad(|| execute_without_gradients(victim, config, samples, options, progress))
-}
-
-fn execute_without_gradients(
-    victim: &dyn Victim,
-    config: &AttackConfig,
-    samples: &Samples<'_>,
-    options: Options,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Outcome, AttackError> {
+    let _guard = tch::no_grad_guard();
     let started = Instant::now();
     let labels = input::check(victim, samples, options)?;
     let mut cost = Cost::default();

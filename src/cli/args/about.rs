@@ -6,10 +6,8 @@ use clap::Args;
 
 use super::shared::{ModelArgs, OutputFormat};
 
-/// `advmod inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
     /// Which taps to list: default, relu, all, or patterns.
@@ -20,7 +18,6 @@ pub(crate) struct InspectArgs {
     pub format: OutputFormat,
 }
 
-/// `advmod attacks`.
 #[derive(Args, Debug)]
 pub(crate) struct AttacksArgs {
     /// The attack to explain.
@@ -30,14 +27,12 @@ pub(crate) struct AttacksArgs {
     pub format: OutputFormat,
 }
 
-/// `advmod completions`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
     /// Which shell.
     pub shell: clap_complete::Shell,
 }
 
-/// `advmod man`.
 #[derive(Args, Debug)]
 pub(crate) struct ManArgs {
     /// Folder for one page per command.
@@ -45,7 +40,6 @@ pub(crate) struct ManArgs {
     pub folder: Option<PathBuf>,
 }
 
-/// `advmod schema`.
 #[derive(Args, Debug)]
 pub(crate) struct SchemaArgs {
     /// The command whose JSON file is meant, such as curve [default: audit, whose file is report.json].

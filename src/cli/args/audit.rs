@@ -49,13 +49,10 @@ const PLAN_FLAGS: [&str; 19] = [
     "out",
 ];
 
-/// `advmod audit`.
 #[derive(Args, Debug, Default)]
 pub(crate) struct AuditArgs {
-    /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Which images.
     #[command(flatten)]
     pub data: DataArgs,
     /// Attacks to run, in order, or all [default: fgsm,pgd].
@@ -74,17 +71,14 @@ pub(crate) struct AuditArgs {
     /// Judge adversarial pixels after rounding them to 8 bits.
     #[arg(long, help_heading = "Attacks")]
     pub eight_bit: bool,
-    /// How the curve is measured.
     #[command(flatten)]
     pub taps: TapArgs,
-    /// What the results must meet.
     #[command(flatten)]
     pub gates: GateArgs,
-    /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
     /// Images per batch of an attack; bounds memory, never changes results [default: 128].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Run")]
     pub batch: Option<usize>,
     /// A plan file (TOML) with any of these settings; flags win over it.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
@@ -101,20 +95,22 @@ pub(crate) struct AuditArgs {
     pub output: Vec<PathBuf>,
 }
 
-/// `advmod tui`.
+/// What starts a run of its own, where another one is watched.
+const A_RUN: [&str; 10] = ["model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"];
+
 #[derive(Args, Debug)]
 pub(crate) struct TuiArgs {
     /// Show a recorded run (run.jsonl) instead of starting one; needs no model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
+    #[arg(long, value_name = "FILE", conflicts_with = "attach", conflicts_with_all = A_RUN, help_heading = "Watch")]
     pub replay: Option<PathBuf>,
     /// Replay so many times faster than it happened; without it, the end is shown at once.
-    #[arg(long, value_name = "X", requires = "replay", value_parser = speed, allow_negative_numbers = true, help_heading = "Watch")]
+    #[arg(long, value_name = "X", requires = "replay", value_parser = speed, help_heading = "Watch")]
     pub speed: Option<f64>,
     /// Follow the run that another process writes to this folder (its --out).
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"], help_heading = "Watch")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = A_RUN, help_heading = "Watch")]
     pub attach: Option<PathBuf>,
     /// Watch a training instead: the folder that advmod train --measure writes its checkpoints to, or the --out of advmod dynamics.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["replay", "attach", "model", "data", "attacks", "attack", "gate", "plan", "out", "resume"], help_heading = "Watch")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["replay", "attach"], conflicts_with_all = A_RUN, help_heading = "Watch")]
     pub dynamics: Option<PathBuf>,
     /// Draw with ASCII only.
     #[arg(long, help_heading = "Watch")]
@@ -128,7 +124,6 @@ pub(crate) struct TuiArgs {
     /// What curves are drawn with.
     #[arg(long, value_name = "NAME", default_value = "braille", help_heading = "Watch")]
     pub marker: Marker,
-    /// What to run, as for audit.
     #[command(flatten)]
     pub audit: AuditArgs,
 }

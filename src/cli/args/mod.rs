@@ -7,7 +7,7 @@ mod shared;
 mod stored;
 mod study;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::exit::Exit;
 
@@ -36,7 +36,21 @@ pub(crate) struct Cli {
     pub verbose: bool,
 }
 
-/// The commands.
+impl Cli {
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&negative_numbers(Self::command()).try_get_matches()?)
+    }
+}
+
+/// Takes `-5` for a value, so that whoever checks the value refuses it, not for a flag that does not exist.
+fn negative_numbers(command: clap::Command) -> clap::Command {
+    let allow = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(allow).mut_subcommands(negative_numbers)
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Attack a model and compare its clean and adversarial modularity curves.
@@ -79,11 +93,12 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use std::fmt::Display;
 
     use super::*;
     use crate::audit::job::{DEFAULT_ATTACKS, DEFAULT_BATCH};
-    use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
+    use crate::measure::fit::{CHECKPOINT_REPEATS, CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
+    use crate::study::train::{CROP_PADDING, MOMENTUM, PAPER, STANDARD};
 
     #[test]
     fn the_help_names_the_defaults_that_are_used() {
@@ -96,6 +111,18 @@ mod tests {
             assert!(help(command, "samples").ends_with(&format!("[default: {DEFAULT_SAMPLES}]")), "{command}");
             assert!(help(command, "k").ends_with(&format!("[default: {DEFAULT_K}]")), "{command}");
         }
+        let train = |flag: &str, standard: &dyn Display, paper: &dyn Display| {
+            let told = help("train", flag);
+            assert!(told.ends_with(&format!("[default: {standard}; paper: {paper}]")), "{flag}: {told}");
+        };
+        train("epochs", &STANDARD.epochs, &PAPER.epochs);
+        train("batch", &STANDARD.batch, &PAPER.batch);
+        train("lr", &STANDARD.learning_rate, &PAPER.learning_rate);
+        train("weight-decay", &STANDARD.weight_decay, &PAPER.weight_decay);
+        assert!(help("train", "momentum").ends_with(&format!("[default: {MOMENTUM}]")));
+        assert!(help("train", "crop-padding").ends_with(&format!("[default: {CROP_PADDING}]")));
+        let repeats = format!("[default: {CURVE_REPEATS} for curve, {CHECKPOINT_REPEATS} for dynamics]");
+        assert!(help("curve", "repeats").ends_with(&repeats));
         assert!(help("prune", "k").ends_with(&format!("[default: {DEFAULT_K}]")));
         assert!(help("train", "measure").contains(&format!("on {DEFAULT_SAMPLES} test images")));
         assert!(help("audit", "batch").ends_with(&format!("[default: {DEFAULT_BATCH}]")));

@@ -17,7 +17,6 @@ pub(crate) struct ModelArgs {
     /// embedded ResNet-20.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// How to read it.
     #[command(flatten)]
     pub read: ReadArgs,
 }
@@ -60,14 +59,13 @@ pub(crate) struct SourceArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
-    /// Of what.
     #[command(flatten)]
     pub source: SourceArgs,
     /// So many images, drawn by --seed [default: 500].
-    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive)]
     pub samples: Option<usize>,
     /// The first N images in file order.
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub first: Option<usize>,
 }
 
@@ -84,7 +82,7 @@ impl DataArgs {
 #[command(next_help_heading = "Curve")]
 pub(crate) struct TapArgs {
     /// Neighbours per sample [default: 3].
-    #[arg(long, value_name = "K", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = positive)]
     pub k: Option<usize>,
     #[arg(long, value_name = "NAME", help = comparison("[default: cosine]"))]
     pub similarity: Option<Similarity>,
@@ -120,13 +118,13 @@ pub(super) fn comparisons() -> String {
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
     /// Of everything random: sampling, starts, groups [default: 0].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N [default: auto].
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
     /// Processor threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub threads: Option<usize>,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
@@ -136,7 +134,6 @@ pub(crate) struct RunArgs {
     pub format: OutputFormat,
 }
 
-/// `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressMode {
     /// Bars on a terminal, plain lines elsewhere.
@@ -150,7 +147,6 @@ pub(crate) enum ProgressMode {
     None,
 }
 
-/// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// Tables for people.
@@ -160,7 +156,6 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// `--split`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SplitArg {
     /// Training images.

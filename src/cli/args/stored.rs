@@ -7,7 +7,6 @@ use clap::Args;
 use super::shared::{OutputFormat, ProgressMode, comparison, positive};
 use crate::modularity::Similarity;
 
-/// `advmod report`.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     /// The folder of a run (--out of an audit), its report.json or its run.jsonl; or the --out of a study such as curve, or
@@ -23,7 +22,6 @@ pub(crate) struct ReportArgs {
     pub output: Option<PathBuf>,
 }
 
-/// `advmod diff`.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
     /// The earlier run: its folder, its report.json or its run.jsonl.
@@ -40,7 +38,6 @@ pub(crate) struct DiffArgs {
     pub format: OutputFormat,
 }
 
-/// `advmod export`.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// The folder of a run (--out of an audit).
@@ -64,7 +61,6 @@ pub(crate) struct ExportArgs {
     pub progress: ProgressMode,
 }
 
-/// `advmod flow`.
 #[derive(Args, Debug)]
 pub(crate) struct FlowArgs {
     /// The folder of a run (--out of an audit).
@@ -74,7 +70,7 @@ pub(crate) struct FlowArgs {
     #[arg(long, value_name = "LABEL")]
     pub attack: Vec<String>,
     /// Clean neighbours of each image.
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive)]
     pub k: usize,
     #[arg(long, value_name = "NAME", help = comparison("[default: the run's]"))]
     pub similarity: Option<Similarity>,

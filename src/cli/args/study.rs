@@ -13,33 +13,26 @@ use crate::modularity::Similarity;
 /// What the commands have in common that measure curves of several model files.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct MeasureArgs {
-    /// How to read the files.
     #[command(flatten)]
     pub read: ReadArgs,
     /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5 for curve, 1 for dynamics].
-    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive)]
     pub repeats: Option<usize>,
-    /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// `advmod similarity`.
 #[derive(Args, Debug)]
 pub(crate) struct SimilarityArgs {
-    /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Which images.
     #[command(flatten)]
     pub data: DataArgs,
-    /// How Q is measured.
     #[command(flatten)]
     pub taps: TapArgs,
     /// How CKA is estimated: full over all samples (too high where these are few), or without bias over batches of N samples.
     #[arg(long, value_name = "full|N", default_value = "full", help_heading = "Curve")]
     pub cka: CkaArg,
-    /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
     /// Folder for similarity.json, difference.csv, change.csv, cka.csv and similarity.svg.
@@ -47,7 +40,6 @@ pub(crate) struct SimilarityArgs {
     pub out: Option<PathBuf>,
 }
 
-/// `--cka`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CkaArg {
     /// All samples at once.
@@ -68,55 +60,45 @@ impl std::str::FromStr for CkaArg {
     }
 }
 
-/// `advmod labels`.
 #[derive(Args, Debug)]
 pub(crate) struct LabelsArgs {
-    /// Whose representations.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Of what.
     #[command(flatten)]
     pub source: SourceArgs,
     /// So many images, drawn by --seed [default: all, 10000 of more].
-    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, allow_negative_numbers = true,
-        help_heading = "Data")]
+    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
     /// The first N images in file order.
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub first: Option<usize>,
     /// Neighbours per sample.
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, allow_negative_numbers = true,
-        help_heading = "Curve")]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, help_heading = "Curve")]
     pub k: usize,
     #[arg(long, value_name = "NAME", default_value_t, help_heading = "Curve", help = comparison(""))]
     pub similarity: Similarity,
     /// Where: module paths such as 'layer3.*', default, relu or all; several count alike [default: the last one of default].
     #[arg(long, value_name = "PATTERNS", help_heading = "Curve")]
     pub taps: Option<String>,
-    /// On what, and how it shows.
     #[command(flatten)]
     pub run: RunArgs,
     /// So many images are printed.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, allow_negative_numbers = true, help_heading = "Run")]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, help_heading = "Run")]
     pub top: usize,
     /// Folder for labels.json and labels.csv, which have all images.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 }
 
-/// `advmod dynamics`.
 #[derive(Args, Debug)]
 pub(crate) struct DynamicsArgs {
     /// Folder of model files, one per epoch, such as --checkpoints of advmod train; numbers in their names give the order.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// Which images; --samples and --first count those of one repeat.
     #[command(flatten)]
     pub data: DataArgs,
-    /// How the curve is measured.
     #[command(flatten)]
     pub taps: TapArgs,
-    /// How they are read and measured.
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Folder for dynamics.json, dynamics.csv and dynamics.svg.
@@ -129,7 +111,7 @@ pub(crate) struct DynamicsArgs {
 #[command(next_help_heading = "Curve")]
 pub(crate) struct SweepArgs {
     /// Neighbours per sample; several, as in 3,5,7, are a sweep [default: 3].
-    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = positive)]
     pub k: Vec<usize>,
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help = comparisons())]
     pub similarity: Vec<Similarity>,
@@ -137,16 +119,13 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "PATTERNS")]
     pub taps: Option<String>,
     /// So many images per repeat, drawn by --seed; several, as in 200,500, are a sweep [default: 500].
-    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "first", value_parser = positive,
-        allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "first", value_parser = positive, help_heading = "Data")]
     pub samples: Vec<usize>,
     /// The first N images in file order per repeat; several are a sweep.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive, allow_negative_numbers = true,
-        help_heading = "Data")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive, help_heading = "Data")]
     pub first: Vec<usize>,
 }
 
-/// `advmod curve`.
 #[derive(Args, Debug)]
 pub(crate) struct CurveArgs {
     /// Model files; several are compared. Without any, the embedded ResNet-20.
@@ -155,13 +134,10 @@ pub(crate) struct CurveArgs {
     /// Measure the same architectures with fresh random weights too, once for each seed [without a value: 0].
     #[arg(long, value_name = "SEED,…", num_args = 0..=1, value_delimiter = ',', default_missing_value = "0", help_heading = "Model")]
     pub random_init: Vec<u64>,
-    /// Of what.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// With which settings.
     #[command(flatten)]
     pub sweep: SweepArgs,
-    /// How they are read and measured.
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Print more for each tap: accuracy of the neighbours' vote, hubs, the weakest class; and the classes at the last tap.
@@ -172,7 +148,6 @@ pub(crate) struct CurveArgs {
     pub out: Option<PathBuf>,
 }
 
-/// `advmod train`.
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
     /// Data set with a train and a test split.
@@ -186,8 +161,30 @@ pub(crate) struct TrainArgs {
     pub out: Option<PathBuf>,
     /// Go on with the interrupted training whose --checkpoints are in this folder, behind its last whole epoch: same recipe, and the same
     /// weights in the end as without the interruption. --data and --out say where these are now, if they have moved.
-    #[arg(long, value_name = "DIR", conflicts_with_all = RECIPE_FLAGS)]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "arch", "checkpoints"])]
     pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder for one checkpoint per epoch, and for what --resume needs.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// After each epoch measure the curve on 500 test images; dynamics.json, dynamics.csv and dynamics.svg grow beside the checkpoints.
+    #[arg(long, requires = "checkpoints")]
+    pub measure: bool,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
+    /// Processor threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressMode,
+}
+
+/// A training that goes on has its own.
+#[derive(Args, Debug)]
+pub(crate) struct RecipeArgs {
     /// Where what is not given comes from; paper is that of the modularity curve's authors.
     #[arg(long, value_name = "NAME", default_value = "standard")]
     pub preset: TrainPreset,
@@ -195,19 +192,19 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "PRESET")]
     pub normalize: Option<String>,
     /// Passes over the training images [default: 12; paper: 150].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub epochs: Option<usize>,
     /// Learning rate of the first epoch [default: 0.1; paper: 0.01].
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
     /// Epochs before which the learning rate is divided by ten [default: at 60 % and 85 % of the epochs; paper: 50,100].
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
     pub milestones: Option<Vec<usize>>,
     /// SGD momentum [default: 0.9].
-    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    #[arg(long, value_name = "M")]
     pub momentum: Option<f64>,
     /// L2 penalty on every parameter [default: 0.0005; paper: 0.005].
-    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    #[arg(long, value_name = "W")]
     pub weight_decay: Option<f64>,
     /// Pixels of zero padding for random crops; 0 turns them off [default: 4].
     #[arg(long, value_name = "PIXELS")]
@@ -219,48 +216,14 @@ pub(crate) struct TrainArgs {
     /// processors with AMX or AVX512-BF16 units, slower on others.
     #[arg(long)]
     pub bf16: bool,
-    /// Folder for one checkpoint per epoch, and for what --resume needs.
-    #[arg(long, value_name = "DIR")]
-    pub checkpoints: Option<PathBuf>,
-    /// After each epoch measure the curve on 500 test images; dynamics.json, dynamics.csv and dynamics.svg grow beside the checkpoints.
-    #[arg(long, requires = "checkpoints")]
-    pub measure: bool,
     /// Images per step [default: 128; paper: 256].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
     /// Of initialization, order, augmentation and dropout [default: 0].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: DeviceChoice,
-    /// Processor threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
-    pub threads: Option<usize>,
-    /// Progress on stderr.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub progress: ProgressMode,
 }
 
-/// The flags that make a recipe: a training that goes on has its own.
-const RECIPE_FLAGS: [&str; 14] = [
-    "arch",
-    "preset",
-    "normalize",
-    "epochs",
-    "lr",
-    "milestones",
-    "momentum",
-    "weight_decay",
-    "crop_padding",
-    "no_flip",
-    "bf16",
-    "checkpoints",
-    "batch",
-    "seed",
-];
-
-/// `--preset` of `advmod train`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TrainPreset {
     /// A dozen epochs at a high learning rate.

@@ -16,6 +16,7 @@ use crate::model::load::load;
 use crate::model::passes::count::Convention;
 use crate::report::study::prune::{rules_text, units_text};
 use crate::study::prune::{Proposal, Rule, Trainings, Whole, judge, propose, survey};
+use crate::study::results::Subject;
 use crate::study::results::prune::{PruneResult, Survey};
 use crate::study::train::{Parts, TrainPlan};
 use output::{Desk, Models};
@@ -120,10 +121,7 @@ impl Job<'_> {
     fn begin(&self, survey: Survey) -> Result<PruneResult, String> {
         let Self { args, rules, model, whole, parts, recipes, .. } = self;
         Ok(PruneResult {
-            model: model.info().name.clone(),
-            architecture: whole.name(),
-            sha256: model.info().sha256.clone(),
-            data: parts.test.info().name.clone(),
+            of: Subject { architecture: whole.name(), ..Subject::new(model.info(), parts.test.info()) },
             by_estimate: args.by_estimate,
             threshold: args.threshold,
             recipe: (!args.dry_run).then(|| recipes.tuning.recipe()),

@@ -10,7 +10,6 @@ use super::results::{results, threats};
 use super::samples::samples;
 use super::text::{self, clip, name};
 use super::verdict::overall;
-use crate::audit::plan_file::BY_PLAN;
 use crate::report::Evidence;
 use crate::verdict::Report;
 use crate::verdict::facts::shown_label;
@@ -144,5 +143,5 @@ fn reproduce(report: &Report) -> Value {
         fact("Preset", name(&plan.preset)),
         fact("Judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }),
     ];
-    context! { command => &plan.command, by_plan => plan.command.starts_with(BY_PLAN), plan_file => report.plan_file.as_ref(), facts }
+    context! { command => &plan.command, by_plan => plan.command_reads_plan(), plan_file => report.plan_file.as_ref(), facts }
 }

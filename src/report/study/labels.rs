@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{StudyFile, StudyReport, TextOptions};
 use crate::report::{csv_table, safe_cell};
+use crate::study::results::Subject;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 use crate::text::names::{column, harmless};
 
@@ -16,7 +17,7 @@ impl StudyReport for LabelsResult {
 }
 
 fn table(result: &LabelsResult, top: usize) -> Result<String, std::fmt::Error> {
-    let LabelsResult { model, architecture, data, n, k, similarity, samples, .. } = result;
+    let LabelsResult { of: Subject { model, architecture, data, .. }, n, k, similarity, samples, .. } = result;
     let other = samples.iter().filter(|it| it.suggested != it.label).count();
     let shown = &samples[..top.min(samples.len())];
     let name = |class| result.class_name(class);

@@ -6,6 +6,7 @@ use super::{StudyFile, StudyReport, TextOptions};
 use crate::modularity::Interval;
 use crate::report::svg::{Heatmap, heatmaps};
 use crate::report::{cell, csv_table, safe_cell};
+use crate::study::results::Subject;
 use crate::study::results::similarity::{Matrix, SimilarityResult, differs};
 use crate::text::heatmap::heatmap;
 use crate::text::names::{column, harmless};
@@ -20,7 +21,7 @@ impl StudyReport for SimilarityResult {
     ];
 
     fn text(&self, options: &TextOptions) -> String {
-        let Self { model, data, n, k, similarity, cka_estimate, .. } = self;
+        let Self { of: Subject { model, data, .. }, n, k, similarity, cka_estimate, .. } = self;
         let names: Vec<String> = self.taps.iter().map(|tap| harmless(tap)).collect();
         let of = harmless(&format!("{model} on {data}, N = {n}"));
         let difference = heatmap(&names, &self.difference, largest(&self.difference), options.look);
@@ -64,7 +65,7 @@ fn picture(result: &SimilarityResult) -> Vec<u8> {
         map("|Q_i − Q_j|, · where 0 is in the 95 % interval", difference, largest(difference), marks),
         map("linear CKA", &result.cka, 1.0, Vec::new()),
     ];
-    let description = format!("Difference of modularity and linear CKA between the taps of {}", result.model);
+    let description = format!("Difference of modularity and linear CKA between the taps of {}", result.of.model);
     heatmaps(&maps, &description).into_bytes()
 }
 

@@ -219,8 +219,8 @@ fn story(result: &PruneResult, row: &RuleResult, judged: &Judged) -> String {
     let gone = if row.removed.is_empty() { "nothing".to_owned() } else { row.removed.join(", ") };
     format!(
         "{} (sha256 {}) without {gone} by rule {}; fine-tuned: {}; test accuracy {:.4}",
-        result.architecture,
-        result.sha256,
+        result.of.architecture,
+        result.of.sha256,
         row.rule,
         result.recipe.as_deref().unwrap_or("not"),
         judged.tuned.value.unwrap_or(0.0)

@@ -3,20 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::StudyResult;
+use super::{StudyResult, Subject};
 use crate::modularity::Similarity;
 
 /// Images ranked by how much the representations of a network disagree with their labels, as `advmod labels` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct LabelsResult {
-    /// Name of the model's file without its folders, or `embedded`.
-    pub model: String,
-    /// Architecture of the model, such as `resnet20`.
-    pub architecture: String,
-    /// SHA-256 of the model's file, in hexadecimal.
-    pub sha256: String,
-    /// Name of the data set.
-    pub data: String,
+    #[serde(flatten)]
+    pub of: Subject,
     /// SHA-256 of the data set's files, in hexadecimal.
     pub data_sha256: String,
     /// Names of the classes in label order; empty where the data set does not name them.

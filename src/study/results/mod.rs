@@ -15,6 +15,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::data::DatasetInfo;
+use crate::model::info::ModelInfo;
+use crate::text::json::pretty;
+
 /// What a study has measured; everything that is shown of it is made from this alone.
 pub(crate) trait StudyResult: Serialize + DeserializeOwned + JsonSchema {
     /// The command that measures it.
@@ -26,6 +30,26 @@ pub(crate) trait StudyResult: Serialize + DeserializeOwned + JsonSchema {
 
     /// Refuses parts that do not fit each other, in one line. What is made from a result relies on it.
     fn check(&self) -> Result<(), String>;
+}
+
+/// The model and the data set that a result is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Subject {
+    /// Name of the model's file without its folders, or `embedded`.
+    pub model: String,
+    /// Architecture of the model, such as `resnet20`, or the class of an exported network.
+    pub architecture: String,
+    /// SHA-256 of the model's file, in hexadecimal.
+    pub sha256: String,
+    /// Name of the data set.
+    pub data: String,
+}
+
+impl Subject {
+    pub(crate) fn new(model: &ModelInfo, data: &DatasetInfo) -> Self {
+        let ModelInfo { name, architecture, sha256, .. } = model.clone();
+        Self { model: name, architecture, sha256, data: data.name.clone() }
+    }
 }
 
 /// A result as its file holds it.
@@ -46,10 +70,7 @@ struct Head {
 
 /// Indented JSON with a final line break.
 pub(crate) fn to_json<R: StudyResult>(result: &R) -> Vec<u8> {
-    let document = Document { study: R::STUDY, schema_version: R::SCHEMA_VERSION, result };
-    let mut bytes = serde_json::to_vec_pretty(&document).expect("plain data always has a JSON form");
-    bytes.push(b'\n');
-    bytes
+    pretty(&Document { study: R::STUDY, schema_version: R::SCHEMA_VERSION, result })
 }
 
 /// The study that a file's content names; none where it is something else.

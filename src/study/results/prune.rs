@@ -3,21 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::StudyResult;
+use super::{StudyResult, Subject};
 use crate::modularity::Similarity;
 use crate::stats::rates::{Measured, Rate};
 
 /// Which units of a network its modularity curve calls superfluous, and what it costs to remove them, as `advmod prune` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PruneResult {
-    /// Name of the model's file without its folders, or `embedded`.
-    pub model: String,
-    /// Architecture of the whole network, such as `resnet20`, or the class of an exported network.
-    pub architecture: String,
-    /// SHA-256 of the model's file, in hexadecimal.
-    pub sha256: String,
-    /// Name of the data set.
-    pub data: String,
+    #[serde(flatten)]
+    pub of: Subject,
     /// Whether rules a and b went by the estimates alone instead of their 95 % intervals.
     pub by_estimate: bool,
     /// The ΔQ that rule a asked of a unit.

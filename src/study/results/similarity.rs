@@ -3,20 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::StudyResult;
+use super::{StudyResult, Subject};
 use crate::modularity::{Interval, Similarity};
 
 /// How alike the taps of a model are, by modularity and by linear CKA, as `advmod similarity` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SimilarityResult {
-    /// Name of the model's file without its folders, or `embedded`.
-    pub model: String,
-    /// Architecture of the model, such as `resnet20`.
-    pub architecture: String,
-    /// SHA-256 of the model's file, in hexadecimal.
-    pub sha256: String,
-    /// Name of the data set.
-    pub data: String,
+    #[serde(flatten)]
+    pub of: Subject,
     /// Number of images that Q was measured on.
     pub n: usize,
     /// Number of neighbours that each image chooses.

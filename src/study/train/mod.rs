@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use plan::TrainPlan;
-pub(crate) use plan::default_milestones;
+pub(crate) use plan::{CROP_PADDING, FINE_TUNING, MOMENTUM, PAPER, STANDARD, default_milestones};
 pub(crate) use ready::ready;
 pub use state::Interrupted;
 pub(crate) use state::Standing;

@@ -6,6 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::normalize::Normalization;
 
+/// The numbers that recipes differ in, where no flag gives them.
+pub(crate) struct Defaults {
+    pub epochs: usize,
+    pub batch: usize,
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub milestones: fn(usize) -> Vec<usize>,
+}
+
+pub(crate) const STANDARD: Defaults =
+    Defaults { epochs: 12, batch: 128, learning_rate: 0.1, weight_decay: 5e-4, milestones: default_milestones };
+
+/// Of the modularity curve's authors. The paper does not give milestones; its code steps the schedule before each epoch, so that 50 and 100
+/// come one epoch early.
+pub(crate) const PAPER: Defaults =
+    Defaults { epochs: 150, batch: 256, learning_rate: 0.01, weight_decay: 5e-3, milestones: |_| vec![50, 100] };
+
+/// Of a network that is trained already.
+pub(crate) const FINE_TUNING: Defaults = Defaults { epochs: 3, learning_rate: 0.01, ..STANDARD };
+
+pub(crate) const MOMENTUM: f64 = 0.9;
+
+pub(crate) const CROP_PADDING: usize = 4;
+
 /// The recipe, and where its results go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {

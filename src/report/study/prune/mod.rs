@@ -28,7 +28,7 @@ pub(crate) fn units_text(it: &PruneResult) -> String {
     let survey = &it.survey;
     let mut text = format!(
         "{} ({}), training images of {}: N = {}, k = {}, {}, {} repeat(s)\n",
-        it.model, it.architecture, it.data, survey.n, survey.k, survey.similarity, survey.repeats
+        it.of.model, it.of.architecture, it.of.data, survey.n, survey.k, survey.similarity, survey.repeats
     );
     let width = column(survey.units.iter().map(|unit| &unit.unit), 4);
     let (has_margin, has_cka) = (it.asks_for("b"), survey.units.iter().any(|unit| unit.cka.is_some()));
@@ -78,7 +78,7 @@ pub(crate) fn rules_text(it: &PruneResult) -> String {
     let has_scratch = judged().any(|judged| judged.scratch.is_some());
     let dash = || "–".to_owned();
     let mut head = ["rule", "left", "removed", "ΔQ", "parameters", "−%", "MACs", "−%"].map(str::to_owned).to_vec();
-    let mut whole = vec!["(whole)".to_owned(), it.architecture.clone(), dash(), dash()];
+    let mut whole = vec!["(whole)".to_owned(), it.of.architecture.clone(), dash(), dash()];
     whole.extend(size_cells(it, &it.size));
     if is_trained {
         head.extend(["acc. at once", "fine-tuned", "drop [95 %]"].map(str::to_owned));
