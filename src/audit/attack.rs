@@ -16,6 +16,13 @@ pub struct Budget {
     pub eps: Epsilon,
 }
 
+impl Budget {
+    /// For people: `L∞ ε 8/255`.
+    pub(crate) fn summary(&self) -> String {
+        format!("{} ε {}", self.norm.sign(), self.eps)
+    }
+}
+
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}:{}", self.norm, self.eps)

@@ -32,6 +32,7 @@ const FLAGS: &[(&str, &str)] = &[
     // The order of summation in matrix products depends on the number of threads: same threads, same bits.
     ("threads", "threads"),
     ("gate", "gate"),
+    ("accept_limited", "accept-limited"),
     ("eight_bit", "eight-bit"),
 ];
 

@@ -7,7 +7,7 @@ use advmod_attacks::threat::Norm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::attack::ResolvedAttack;
+use super::attack::{Budget, ResolvedAttack};
 use super::baseline::Baseline;
 use super::resolved::ResolvedPlan;
 use crate::measure::clean::ClassProbability;
@@ -15,7 +15,7 @@ pub(crate) use crate::model::info::ModelSummary;
 use crate::modularity::{Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// One step of an audit. A journal is a sequence of these; every front-end and every report is a fold over them.
 /// `attack` is a place in the plan's list of attacks.
@@ -302,6 +302,11 @@ pub struct SampleResult {
 }
 
 impl SampleResult {
+    /// Whether the change lies within a budget; distances are sums of f32 values.
+    pub(crate) fn lies_within(&self, budget: &Budget) -> bool {
+        self.size(budget.norm) <= budget.eps.value() + 1e-6
+    }
+
     /// How far the sample was changed.
     pub(crate) fn size(&self, norm: Norm) -> f64 {
         match norm {

@@ -30,6 +30,7 @@ pub(crate) const DEFAULT_BATCH: usize = 128;
 pub struct Settings {
     pub attacks: Vec<ResolvedAttack>,
     pub gates: Vec<Gate>,
+    pub accept_limited: bool,
     pub preset: Preset,
     pub eight_bit: bool,
     pub k: usize,
@@ -47,6 +48,7 @@ impl Settings {
         ResolvedPlan {
             attacks: self.attacks.clone(),
             gates: self.gates.clone(),
+            accept_limited: self.accept_limited,
             preset: self.preset.to_string(),
             eight_bit: self.eight_bit,
             k: self.k,
@@ -142,6 +144,7 @@ impl AuditPlan {
             gates: self.gates(&attacks)?,
             attacks,
             preset,
+            accept_limited: self.accept_limited.unwrap_or(false),
             eight_bit: self.eight_bit.unwrap_or(false),
             k,
             similarity: self.curve.similarity.unwrap_or_default(),

@@ -92,6 +92,8 @@ settings! {
         pub batch: Option<usize>,
         pub threads: Option<usize>,
         pub baseline: Option<PathBuf>,
+        /// Whether gates that claim robustness may pass on a report that is `limited`.
+        pub accept_limited: Option<bool>,
         pub out: Option<PathBuf>,
     }
 

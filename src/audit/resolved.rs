@@ -16,6 +16,9 @@ pub struct ResolvedPlan {
     /// The gates that the results must meet.
     #[serde(default)]
     pub gates: Vec<Gate>,
+    /// Whether gates that claim robustness may pass on a report whose validity is `limited`.
+    #[serde(default)]
+    pub accept_limited: bool,
     /// Preset that parameters come from where the plan does not give them.
     pub preset: String,
     /// Whether adversarial images are judged after rounding to 8 bits.

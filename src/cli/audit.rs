@@ -148,6 +148,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         gate: args.gates.gate.iter().map(|expr| GatePlan::named(expr)).collect(),
         waiver: Vec::new(),
         baseline: args.gates.baseline.clone(),
+        accept_limited: args.gates.accept_limited.then_some(true),
         preset: args.preset.clone(),
         stop: args.stop.clone(),
         eight_bit: args.eight_bit.then_some(true),
@@ -218,6 +219,7 @@ mod tests {
             batch: Some(4),
             threads: Some(1),
             baseline: path("b"),
+            accept_limited: Some(true),
             out: None,
         };
         let drawn = DataPlan { samples: Some(7), first: None, ..plan.data.clone() };

@@ -17,7 +17,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
     let changes = changes(&now.facts(), &baseline);
     let gates: Vec<GatePlan> = args.gate.iter().map(|expr| GatePlan::named(expr)).collect();
     let gates = resolve(&gates, &[], &now.plan.attacks).map_err(CliError::Usage)?;
-    let gates = evaluate(&now.facts(), &gates, Some(&baseline), false);
+    let gates = evaluate(&now.facts(), &gates, Some(&baseline), &now.validity, false);
     let verdict = Verdict::of(&gates);
     let text = match args.format {
         OutputFormat::Text => lines::changes(&changes, &now.model, false) + &lines::gates(&gates),

@@ -162,8 +162,10 @@ fn exit(conclusion: Conclusion, how: Ending) -> Result<Exit, CliError> {
         Conclusion::NothingAttacked => say(
             "inconclusive: the model classifies no clean image correctly, so nothing was attacked; check --normalize and --data",
         ),
-        Conclusion::AttacksInvalid => {
-            say("inconclusive: the attacks are not valid, so that they fail says nothing; see the checks above");
+        Conclusion::ValidityFailed => {
+            say(
+                "inconclusive: attack validity failed, so images that the attacks left prove nothing; see the checks above",
+            );
         }
         Conclusion::BrokeOff => {
             return Err(CliError::Runtime("at least one attack failed; its row says so".to_owned()));

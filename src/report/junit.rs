@@ -72,6 +72,8 @@ fn properties(report: &Report, attack: Option<&AttackResult>) -> Vec<(String, St
         ("data sha256".to_owned(), report.data.sha256.clone()),
         ("seed".to_owned(), report.plan.seed.to_string()),
         ("samples".to_owned(), report.data.indices.len().to_string()),
+        ("attack validity".to_owned(), report.validity.line()),
+        ("accept limited".to_owned(), report.plan.accept_limited.to_string()),
     ];
     if let Some(attack) = attack {
         all.extend(attack.attack.params());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::verdict::{CHANGE_HEAD, change_row};
+use super::verdict::{CHANGE_HEAD, accepted, change_row};
 use super::{Evidence, table};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
@@ -45,13 +45,19 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
          the broken images, pixels in [0, 1]; queries are mean forward passes per attacked image. Success intervals are Wilson's; ± is the \
          half width of a 95 % delete-group jackknife interval.\n"
     )?;
-    for line in table::budget_lines(report) {
+    if table::worst_cases(report).next().is_some() {
+        writeln!(
+            out,
+            "The worst case is an attacker with this budget: an image is broken if any change that lies within it breaks it, whichever \
+             attack made the change.\n"
+        )?;
+    }
+    for line in table::distance_lines(report) {
         writeln!(out, "- {}", escape(&line))?;
     }
-    if report.budgets.iter().any(|it| it.attacks.len() > 1) {
+    if !report.distances.is_empty() {
         writeln!(out)?;
     }
-    write_worst_case(out, report)?;
     for attack in report.attacks.iter().filter(|attack| attack.status == AttackStatus::Failed) {
         let error = attack.error.as_deref().unwrap_or_default();
         writeln!(out, "- {} failed: {}", escape(&attack.attack.label), escape(error))?;
@@ -87,19 +93,8 @@ fn write_gates(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
         "\nA gate passes where the whole 95 % interval meets its limit, fails where the whole interval does not, and is inconclusive \
-         otherwise.\n"
-    )
-}
-
-fn write_worst_case(out: &mut String, report: &Report) -> std::fmt::Result {
-    if report.worst_case.is_none() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "The worst case is an attacker who tries every attack of the table and keeps what works: an image is broken if any attack met its \
-         goal.{}\n",
-        table::worst_note(report)
+         otherwise. One that claims robustness passes only where the attacks are valid{}.\n",
+        if report.plan.accept_limited { ", or limited (--accept-limited)" } else { "" }
     )
 }
 
@@ -249,8 +244,10 @@ fn write_changes(out: &mut String, report: &Report) -> std::fmt::Result {
 fn write_validity(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
-        "## Attack validity\n\nAn attack that is too weak says nothing about the model. After Carlini et al., \
-         [arXiv:1902.06705](https://arxiv.org/abs/1902.06705).\n"
+        "## Attack validity\n\n**{}**{}. An attack that is too weak says nothing about the model. After Carlini et al., \
+         [arXiv:1902.06705](https://arxiv.org/abs/1902.06705).\n",
+        escape(&report.validity.line()),
+        accepted(report)
     )?;
     let row = |name: &str, state: ValidityState, found: &str| [name, state.word(), found].map(str::to_owned);
     let validity = &report.validity;

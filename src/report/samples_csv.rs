@@ -3,6 +3,7 @@
 use super::{Column, Evidence, cell, csv_columns, safe_cell};
 use crate::audit::event::SampleResult;
 use crate::verdict::Report;
+use crate::verdict::across::BudgetResult;
 use crate::verdict::facts::AttackResult;
 
 struct Row<'a> {
@@ -12,7 +13,7 @@ struct Row<'a> {
 }
 
 /// Distances are of pixels in `[0, 1]`; `index` is the sample's place in the data set; `carried_from` is the attack of the same sweep whose
-/// result this is; `broken_by_any` says the same of a sample in each of its rows.
+/// result this is; `breaks_within` has the budgets inside which the row's image breaks the sample.
 pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let columns: &[Column<Row<'_>>] = &[
         ("attack", |it| safe_cell(&it.attack.attack.label)),
@@ -33,9 +34,10 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
             let from = it.sample.carried_from.and_then(|at| it.report.attacks.get(at));
             from.map_or(String::new(), |from| safe_cell(&from.attack.label))
         }),
-        ("broken_by_any", |it| {
-            let worst = it.report.worst_case.as_ref();
-            worst.map_or(it.sample.success, |worst| worst.broken.binary_search(&it.sample.sample).is_ok()).to_string()
+        ("breaks_within", |it| {
+            let budgets = it.report.budgets.iter().map(BudgetResult::budget);
+            let inside = budgets.filter(|budget| it.report.facts().breaks_within(it.sample, budget));
+            inside.map(|budget| budget.to_string()).collect::<Vec<_>>().join(" ")
         }),
     ];
     let rows = report

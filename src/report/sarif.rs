@@ -11,7 +11,7 @@ use crate::verdict::Report;
 use crate::verdict::conclusion::Conclusion;
 use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
-use crate::verdict::validity::{ValidityState, ValidityVerdict};
+use crate::verdict::validity::ValidityVerdict;
 
 struct Rule {
     id: &'static str,
@@ -107,6 +107,7 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
                 "seed": report.plan.seed,
                 "samples": report.data.indices.len(),
                 "attackValidity": report.validity.verdict,
+                "acceptLimited": report.plan.accept_limited,
             },
         }],
     });
@@ -217,11 +218,12 @@ fn gate_result(report: &Report, gate: &GateResult, artifacts: &Artifacts) -> Val
 fn invalid_attacks(report: &Report, artifacts: &Artifacts) -> Option<Value> {
     let level = match report.validity.verdict {
         ValidityVerdict::Valid => return None,
-        ValidityVerdict::Suspicious => "warning",
-        ValidityVerdict::Invalid => "error",
+        ValidityVerdict::Limited => "warning",
+        ValidityVerdict::Failed => "error",
     };
-    let against = || report.validity.checks.iter().filter(|it| it.state >= ValidityState::Suspicious);
-    let found: Vec<String> = against().map(|it| format!("{}: {} ({})", it.check, it.found, it.state.word())).collect();
+    let against = report.validity.against();
+    let found: Vec<String> =
+        against.iter().map(|it| format!("{}: {} ({})", it.check, it.found, it.state.word())).collect();
     let text = format!("attack validity: {}. {}", report.validity.verdict.word(), found.join("; "));
     let place = report.gates.iter().find_map(|gate| gate.gate.place.as_ref());
     Some(json!({
@@ -231,7 +233,7 @@ fn invalid_attacks(report: &Report, artifacts: &Artifacts) -> Option<Value> {
         "message": { "text": message(&text) },
         "locations": [artifacts.location(place)],
         "partialFingerprints": { "validity/v1": report.model.name },
-        "properties": { "verdict": report.validity.verdict, "checks": against().map(|it| &it.check).collect::<Vec<_>>() },
+        "properties": { "verdict": report.validity.verdict, "checks": against.iter().map(|it| &it.check).collect::<Vec<_>>() },
     }))
 }
 

@@ -1,11 +1,13 @@
 //! The result table: what an audit prints, and what the Markdown report begins with.
 
+use advmod_attacks::threat::Norm;
+
 use super::verdict;
 use crate::stats::rates::{Distances, Rate};
 use crate::text::numbers::{count, number, or_dash, percent};
 use crate::text::table::aligned;
 use crate::verdict::Report;
-use crate::verdict::across::{BudgetResult, Sweep, SweepPoint};
+use crate::verdict::across::{BudgetResult, DistanceResult, Sweep, SweepPoint};
 use crate::verdict::facts::{AttackResult, AttackStatus, PeakResult};
 
 pub(crate) const HEAD: [&str; 12] = [
@@ -29,7 +31,7 @@ queries: mean forward passes per attacked image; peak Q: largest modularity of t
 peak drop: peak Q of the attacked images when clean − when adversarial; the clean row is over all images
 ";
 
-/// One row for the clean images, one per attack, and one for all of them together, cells as text.
+/// One row for the clean images, one per attack, and one per budget in which several attacks count, cells as text.
 pub(crate) fn rows(report: &Report) -> Vec<[String; 12]> {
     let [q, tap] = peak(report.clean.peak.as_ref());
     let mut clean = empty_row("clean");
@@ -37,18 +39,20 @@ pub(crate) fn rows(report: &Report) -> Vec<[String; 12]> {
     [clean[9], clean[10]] = [q, tap];
     let mut rows = vec![clean];
     rows.extend(report.attacks.iter().map(attack_row));
-    if let Some(worst) = &report.worst_case {
+    rows.extend(worst_cases(report).map(|worst| {
         let mut row = empty_row("worst case");
-        row[1] = format!("any of {}", report.attacks.len());
-        // What a failed attack would have broken is not known.
-        let is_bound = worst.status == AttackStatus::Failed;
-        let mark = |sign: &str, text: String| if is_bound && text != dash() { format!("{sign} {text}") } else { text };
-        row[2] = mark("≥", success(worst.status, &worst.success_rate));
-        row[3] = worst.success_rate.of.to_string();
-        row[4] = mark("≤", percent(worst.adversarial_accuracy.and_then(|it| it.value)));
-        rows.push(row);
-    }
+        row[1] = worst.budget().summary();
+        row[2] = or_dash(worst.success_rate.as_ref(), rate);
+        row[3] = or_dash(worst.success_rate, |it| it.of.to_string());
+        row[4] = percent(worst.adversarial_accuracy.and_then(|it| it.value));
+        row
+    }));
     rows
+}
+
+/// Budgets in which several attacks count; in the others the one attack's row says it all.
+pub(crate) fn worst_cases(report: &Report) -> impl Iterator<Item = &BudgetResult> {
+    report.budgets.iter().filter(|it| it.attacks.len() > 1)
 }
 
 fn attack_row(attack: &AttackResult) -> [String; 12] {
@@ -107,24 +111,6 @@ pub(super) fn to_success(attack: &AttackResult) -> String {
     or_dash(attack.forwards_to_success.as_ref(), |it| format!("{} ({known})", count(Some(it.mean))))
 }
 
-/// What the worst case's numbers count, and what they bound.
-pub(super) fn worst_note(report: &Report) -> String {
-    let targeted = match report.attacks.iter().any(|it| it.attack.is_targeted()) {
-        true => {
-            " Its accuracy counts every image that some attack gets misclassified, a targeted attack's as whichever class."
-        }
-        false => "",
-    };
-    let bound = match report.worst_case.as_ref().map(|it| it.status) {
-        Some(AttackStatus::Incomplete) => " Attacks are missing, so its success is a lower bound.",
-        Some(AttackStatus::Failed) => {
-            " An attack failed, so its success is a lower bound and its accuracy an upper bound."
-        }
-        _ => "",
-    };
-    format!("{targeted}{bound}")
-}
-
 /// Success of a sweep's attack at one size, as in the table.
 pub(super) fn point_success(point: &SweepPoint) -> String {
     match point.status {
@@ -133,20 +119,25 @@ pub(super) fn point_success(point: &SweepPoint) -> String {
     }
 }
 
-/// What each budget comes to that several attacks tried: `within L∞ ε 8/255 (fgsm, pgd): success …, accuracy …`.
-pub(super) fn budget_lines(report: &Report) -> Vec<String> {
-    let line = |it: &BudgetResult| {
-        let (success, accuracy) = (it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()?);
-        Some(format!(
-            "within {} ε {} ({}): success {} %, accuracy {} %",
-            it.norm.sign(),
-            it.eps,
-            it.attacks.join(", "),
-            rate(success),
-            rate(accuracy)
-        ))
+/// How large a change it takes: `smallest changes by cw: L2 0.25 for half of the attacked images, 0.41 for nine of ten`.
+pub(super) fn distance_lines(report: &Report) -> Vec<String> {
+    let line = |it: &DistanceResult| {
+        let shown = |size: f64| if it.norm == Norm::L0 { format!("{size:.0}") } else { format!("{size:.3}") };
+        let (name, norm) = (&it.attack, it.norm.sign());
+        match (it.half, it.most) {
+            (None, _) => format!("smallest changes by {name}: it breaks less than half of the attacked images"),
+            (Some(half), None) => format!(
+                "smallest changes by {name}: {norm} {} for half of the attacked images; it breaks less than nine of ten",
+                shown(half)
+            ),
+            (Some(half), Some(most)) => format!(
+                "smallest changes by {name}: {norm} {} for half of the attacked images, {} for nine of ten",
+                shown(half),
+                shown(most)
+            ),
+        }
     };
-    report.budgets.iter().filter(|it| it.attacks.len() > 1).filter_map(line).collect()
+    report.distances.iter().map(line).collect()
 }
 
 /// The table in plain text, columns aligned, a line per sweep, and the gates.
@@ -155,11 +146,10 @@ pub(crate) fn text(report: &Report) -> String {
     // Names read from the left, numbers from the right.
     let mut text = aligned(&rows, &[2, 3, 4, 5, 6, 7, 8, 9, 11]);
     text.push_str(NOTE);
-    if let Some(worst) = &report.worst_case {
-        let may_be_worse = if worst.status == AttackStatus::Failed { "; one failed, so it may be worse" } else { "" };
-        text.extend(["worst case: images broken by any of the attacks", may_be_worse, "\n"]);
+    if worst_cases(report).next().is_some() {
+        text.push_str("worst case: broken by any change that lies within the budget, whichever attack made it\n");
     }
-    for line in budget_lines(report) {
+    for line in distance_lines(report) {
         text.extend([line.as_str(), "\n"]);
     }
     for sweep in &report.sweeps {
@@ -168,7 +158,7 @@ pub(crate) fn text(report: &Report) -> String {
     if let Some(changes) = &report.changes {
         text.push_str(&verdict::changes(changes, &report.model, true));
     }
-    text.extend(["attack validity: ", &verdict::validity(&report.validity), "\n"]);
+    text.extend(["attack validity: ", &verdict::validity(report), "\n"]);
     text.push_str(&verdict::gates(&report.gates));
     text
 }

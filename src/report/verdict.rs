@@ -6,9 +6,10 @@ use crate::audit::gate::expr::{Metric, Quantity};
 use crate::stats::rates::Measured;
 use crate::text::table::aligned;
 use crate::text::wrap::wrapped;
+use crate::verdict::Report;
 use crate::verdict::change::{Change, ChangeState, Changes};
 use crate::verdict::gates::{GateResult, GateState, Verdict};
-use crate::verdict::validity::{Validity, ValidityState};
+use crate::verdict::validity::{Validity, ValidityState, ValidityVerdict};
 
 /// Columns of the text: those of the results' table.
 const WIDTH: usize = 118;
@@ -99,14 +100,21 @@ fn described(name: &str, sha256: &str) -> String {
     format!("{name} ({})", sha256.get(..8).unwrap_or(sha256))
 }
 
-/// `valid (6 ok, 2 not run)`, and a line for each check that speaks against the attacks.
-pub fn validity(validity: &Validity) -> String {
+/// `valid (6 ok, 2 not run)`, and a line for each check that speaks against the attacks, the gravest first.
+pub(crate) fn validity(report: &Report) -> String {
+    let validity = &report.validity;
     let mut against = String::new();
-    for check in validity.checks.iter().filter(|it| it.state.speaks_against()) {
+    for check in validity.against() {
         let text = format!("{}: {}: {}", check.state.word(), check.check, check.found);
         against.extend(["\n", wrapped("  ", 4, &text, WIDTH).trim_end()]);
     }
-    format!("{} ({}){against}", validity.verdict.word(), check_counts(validity))
+    format!("{}{} ({}){against}", validity.verdict.word(), accepted(report), check_counts(validity))
+}
+
+/// Where a limited report was accepted for the gates, that it was.
+pub(crate) fn accepted(report: &Report) -> &'static str {
+    let is_accepted = report.plan.accept_limited && report.validity.verdict == ValidityVerdict::Limited;
+    if is_accepted { ", accepted with --accept-limited" } else { "" }
 }
 
 /// `6 ok, 2 not run`

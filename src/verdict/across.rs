@@ -1,6 +1,4 @@
-//! What several attacks say together: the worst case, and success against ε.
-
-use std::collections::BTreeSet;
+//! What several attacks say together: the worst case within a budget, changes by their size, and success against ε.
 
 use advmod_attacks::threat::{Epsilon, Goal, Norm};
 use schemars::JsonSchema;
@@ -12,64 +10,23 @@ use crate::audit::attack::Budget;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::Rate;
 
-/// An attacker who tries every attack of the audit and keeps, for each sample, one that works, whatever its norm and ε.
+/// The worst case within a budget: what an attacker achieves who may change an image by at most ε in a norm. Every adversarial image of the
+/// audit counts that lies inside the budget, whichever attack made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WorstCase {
-    /// `complete` when every attack is; otherwise the success rate is a lower bound.
-    pub status: AttackStatus,
-    /// Samples on which any attack met its goal, of the samples that any attack attacked. A targeted attack meets its goal where the
-    /// sample is classified as its target.
-    pub success_rate: Rate,
-    /// Samples that stay correctly classified under the final pixels of every attack, of all samples; an upper bound where an attack
-    /// failed. Absent for incomplete runs, and where no untargeted attack is complete.
-    pub adversarial_accuracy: Option<Rate>,
-    /// Places of the samples on which any attack met its goal, in sample order.
-    pub broken: Vec<usize>,
-}
-
-impl WorstCase {
-    /// Of at least two attacks. An untargeted attack attacks every correctly classified sample.
-    pub(super) fn of(facts: &Facts) -> Option<Self> {
-        let (attacks, labels) = (facts.attacks, &facts.data.labels);
-        if attacks.len() < 2 {
-            return None;
-        }
-        let samples = || attacks.iter().flat_map(|attack| &attack.samples);
-        let attacked: BTreeSet<usize> = samples().map(|it| it.sample).collect();
-        let broken: BTreeSet<usize> = samples().filter(|it| it.success).map(|it| it.sample).collect();
-        let misclassified: BTreeSet<usize> =
-            samples().filter(|it| labels.get(it.sample) != Some(&it.prediction)).map(|it| it.sample).collect();
-        let any = |status| attacks.iter().any(|attack| attack.status == status);
-        let status = match (any(AttackStatus::Incomplete), any(AttackStatus::Failed)) {
-            (true, _) => AttackStatus::Incomplete,
-            (false, true) => AttackStatus::Failed,
-            (false, false) => AttackStatus::Complete,
-        };
-        let has_untargeted = attacks.iter().any(|it| it.status == AttackStatus::Complete && !it.attack.is_targeted());
-        let clean = facts.clean.accuracy.filter(|_| has_untargeted && status != AttackStatus::Incomplete);
-        Some(Self {
-            status,
-            success_rate: Rate::new(broken.len(), attacked.len()),
-            adversarial_accuracy: clean.map(|it| Rate::new(it.count.saturating_sub(misclassified.len()), it.of)),
-            broken: broken.into_iter().collect(),
-        })
-    }
-}
-
-/// What an attacker achieves who may change an image by at most ε in a norm, with whichever attack of the audit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct BudgetResult {
+pub struct BudgetResult {
     /// How changes are measured: `linf`, `l2` or `l0`.
     #[schemars(with = "String")]
     pub norm: Norm,
     /// Largest change ε as it was given, such as `8/255`.
     #[schemars(with = "String")]
     pub eps: Epsilon,
-    /// Labels of the attacks that look for changes within the budget: of this norm with this or a smaller ε, or for the smallest change.
+    /// Labels of the attacks that look for changes within the budget (of this norm with this or a smaller ε, or for the smallest change),
+    /// and of others that broke an image inside it.
     pub attacks: Vec<String>,
-    /// Samples that any of these attacks gets misclassified within the budget, of those that any attacked; absent unless all are complete.
+    /// Samples that are misclassified inside the budget, of those that any attack attacked; absent unless the attacks that look there are
+    /// complete.
     pub success_rate: Option<Rate>,
-    /// Samples that none of these attacks gets misclassified, of all samples; absent unless all are complete.
+    /// Samples that no attack gets misclassified inside the budget, of all samples; absent unless the attacks that look there are complete.
     pub adversarial_accuracy: Option<Rate>,
 }
 
@@ -79,22 +36,10 @@ impl BudgetResult {
     }
 }
 
-/// Every budget that an untargeted attack of the audit was given, in the plan's order.
-pub(super) fn given_budgets(facts: &Facts) -> Vec<Budget> {
-    let given = facts.attacks.iter().filter(|it| !it.attack.is_targeted()).filter_map(|it| it.attack.budget());
-    let mut budgets: Vec<Budget> = Vec::new();
-    for budget in given {
-        let is_same = |it: &Budget| it.norm == budget.norm && it.eps.value().total_cmp(&budget.eps.value()).is_eq();
-        if !budgets.iter().any(is_same) {
-            budgets.push(budget);
-        }
-    }
-    budgets
-}
-
 pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
     let result = |budget: Budget| {
-        let tried = facts.attacks.iter().filter(|it| it.attack.tries(&budget));
+        let breaks = |it: &AttackResult| it.samples.iter().any(|sample| facts.breaks_within(sample, &budget));
+        let counts = facts.attacks.iter().filter(|it| it.attack.tries(&budget) || breaks(it));
         let rate = |quantity| {
             let metric = Metric { is_regression: false, quantity, subject: Subject::Within(budget), class: None };
             let counted = read(facts, &metric).into_iter().next()?.found.ok()?.counted?;
@@ -103,12 +48,38 @@ pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
         BudgetResult {
             norm: budget.norm,
             eps: budget.eps,
-            attacks: tried.map(|it| it.attack.label.clone()).collect(),
+            attacks: counts.map(|it| it.attack.label.clone()).collect(),
             success_rate: rate(Quantity::SuccessRate),
             adversarial_accuracy: rate(Quantity::Accuracy),
         }
     };
-    given_budgets(facts).into_iter().map(result).collect()
+    facts.budgets().into_iter().map(result).collect()
+}
+
+/// How large a change it takes, by an attack that looks for the smallest one and has no bound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DistanceResult {
+    /// Label of the attack.
+    pub attack: String,
+    /// How changes are measured: `linf`, `l2` or `l0`.
+    #[schemars(with = "String")]
+    pub norm: Norm,
+    /// Size within which half of the attacked samples are broken; absent where fewer are.
+    pub half: Option<f64>,
+    /// Size within which nine of ten attacked samples are broken; absent where fewer are.
+    pub most: Option<f64>,
+}
+
+pub(super) fn distances(facts: &Facts) -> Vec<DistanceResult> {
+    let is_meant = |it: &&AttackResult| it.status == AttackStatus::Complete && it.attack.epsilon.is_none();
+    let result = |it: &AttackResult| {
+        let broken = it.samples.iter().filter(|sample| sample.success);
+        let mut sizes: Vec<f64> = broken.map(|sample| sample.size(it.attack.norm)).collect();
+        sizes.sort_by(f64::total_cmp);
+        let within = |tenths: usize| sizes.get((tenths * it.samples.len()).div_ceil(10).checked_sub(1)?).copied();
+        DistanceResult { attack: it.attack.label.clone(), norm: it.attack.norm, half: within(5), most: within(9) }
+    };
+    facts.attacks.iter().filter(is_meant).map(result).collect()
 }
 
 /// Success against ε: one attack at several sizes, where what a smaller size broke counts as broken at every larger one.
@@ -218,26 +189,36 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_case_is_the_union_of_what_the_attacks_broke() {
-        use AttackStatus::{Complete, Failed, Incomplete};
+    fn every_image_counts_in_every_budget_that_it_lies_in() {
+        use AttackStatus::{Complete, Incomplete};
         let mut report = recorded();
-        report.data.labels = vec![0; 10];
-        report.clean.accuracy = Some(Rate::new(4, 10));
-        let of = |attacks: &[AttackResult]| WorstCase::of(&Facts { attacks, ..report.facts() });
-        assert_eq!(of(&[result("1", None, &[1, 0, 0, 0], Complete, None)]), None);
-        let first = result("1", None, &[1, 0, 0, 0], Complete, None);
-        let worst = of(&[first.clone(), result("1", None, &[1, 0, 3, 0], Complete, None)]).unwrap();
-        assert_eq!((worst.success_rate, worst.broken), (Rate::new(2, 4), vec![0, 2]));
-        assert_eq!((worst.status, worst.adversarial_accuracy), (Complete, Some(Rate::new(2, 10))));
-        // Class 3 was not the target of the second, but it is no class 0 either.
-        let targeted = result("1", Some(1), &[0, 3, 1, 0], Complete, None);
-        let worst = of(&[first.clone(), targeted.clone()]).unwrap();
-        assert_eq!((worst.success_rate, worst.adversarial_accuracy), (Rate::new(2, 4), Some(Rate::new(1, 10))));
-        assert_eq!(of(&[targeted.clone(), targeted]).unwrap().adversarial_accuracy, None);
-        let worst = of(&[first.clone(), result("1", None, &[0, 1], Failed, None)]).unwrap();
-        assert_eq!((worst.status, worst.success_rate), (Failed, Rate::new(2, 4)));
-        let worst = of(&[first, result("1", None, &[], Incomplete, None)]).unwrap();
-        assert_eq!((worst.status, worst.adversarial_accuracy), (Incomplete, None));
+        report.data.labels = vec![0; 4];
+        report.clean.predictions = vec![0; 4];
+        report.clean.accuracy = Some(Rate::new(4, 4));
+        let of = |attacks: &[AttackResult]| {
+            let found = budgets(&Facts { attacks, ..report.facts() });
+            let counts = |it: &BudgetResult| (it.attacks.join(" "), it.success_rate.map(|rate| rate.count));
+            found.iter().map(counts).collect::<Vec<_>>()
+        };
+        let named = |label: &str, mut result: AttackResult| {
+            result.attack.label = label.to_owned();
+            result
+        };
+        let pgd = named("pgd", result("8/255", None, &[1, 0, 0, 0], Complete, None));
+        assert_eq!(of(std::slice::from_ref(&pgd)), [("pgd".to_owned(), Some(1))]);
+        // Another norm, without a bound: what lies inside counts, what goes farther does not; and a targeted attack's wrong class.
+        let mut cw = named("cw", result("1", None, &[0, 2, 2, 0], Complete, None));
+        (cw.attack.norm, cw.attack.epsilon) = (Norm::L2, None);
+        (cw.samples[1].linf, cw.samples[2].linf) = (8.0 / 255.0, 9.0 / 255.0);
+        let targeted = named("next", result("4/255", Some(1), &[0, 0, 0, 3], Complete, None));
+        assert_eq!(of(&[pgd.clone(), cw.clone(), targeted]), [("pgd cw next".to_owned(), Some(3))]);
+        // What another norm's attack has not done yet does not keep the budget from being measured; its own attacks do.
+        let open = AttackResult { status: Incomplete, ..cw.clone() };
+        assert_eq!(of(&[pgd.clone(), open]), [("pgd cw".to_owned(), Some(2))]);
+        assert_eq!(of(&[AttackResult { status: Incomplete, ..pgd }, cw.clone()])[0].1, None);
+        cw.samples.iter_mut().for_each(|it| it.l2 = 0.25 * (1.0 + it.sample as f64));
+        let found = distances(&Facts { attacks: &[cw], ..report.facts() });
+        assert_eq!((found[0].half, found[0].most), (Some(0.75), None));
     }
 
     #[test]

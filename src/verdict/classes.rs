@@ -1,6 +1,6 @@
 //! Class by class: how well the model does, and how often each attack succeeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,6 @@ pub(crate) struct ClassResult {
     pub clean: Option<Rate>,
     /// Share of the class's attacked samples that each attack broke, in the plan's order; of an incomplete attack, those so far.
     pub success: Vec<Rate>,
-    /// Share of the class's attacked samples that any attack broke.
-    pub worst_case: Rate,
 }
 
 /// Every class that has samples, in label order.
@@ -33,22 +31,15 @@ pub(super) fn results(facts: &Facts) -> Vec<ClassResult> {
     let predictions = &facts.clean.predictions;
     let of_class = |class: u32, samples: &[usize]| {
         let correct = samples.iter().filter(|&&it| predictions.get(it) == Some(&class)).count();
-        let mut attacked = BTreeSet::new();
-        let mut broken = BTreeSet::new();
-        let mut success = Vec::with_capacity(facts.attacks.len());
-        for attack in facts.attacks {
+        let success = facts.attacks.iter().map(|attack| {
             let of_class = || attack.samples.iter().filter(|it| labels.get(it.sample) == Some(&class));
-            let succeeded = || of_class().filter(|it| it.success);
-            success.push(Rate::new(succeeded().count(), of_class().count()));
-            attacked.extend(of_class().map(|it| it.sample));
-            broken.extend(succeeded().map(|it| it.sample));
-        }
+            Rate::new(of_class().filter(|it| it.success).count(), of_class().count())
+        });
         ClassResult {
             class,
             name: facts.data.classes.get(class as usize).cloned(),
             clean: facts.clean.accuracy.is_some().then(|| Rate::new(correct, samples.len())),
-            success,
-            worst_case: Rate::new(broken.len(), attacked.len()),
+            success: success.collect(),
         }
     };
     members.into_iter().map(|(class, samples)| of_class(class, &samples)).collect()
@@ -70,6 +61,5 @@ mod tests {
             assert_eq!(sum(&|it| it.success[at].count), attack.success_rate.count);
             assert_eq!(sum(&|it| it.success[at].of), attack.success_rate.of);
         }
-        assert_eq!(sum(&|it| it.worst_case.count), report.worst_case.as_ref().unwrap().success_rate.count);
     }
 }

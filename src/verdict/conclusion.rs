@@ -16,22 +16,22 @@ pub(crate) enum Conclusion {
     GateFailed,
     /// No gate failed, and at least one could not be decided.
     GateUndecided,
-    /// No gate failed, and the attacks are too weak for that to mean anything.
-    AttacksInvalid,
+    /// No gate failed, and the validity of the attacks did: that means nothing.
+    ValidityFailed,
     Passed,
     NoGates,
 }
 
 impl Conclusion {
     pub(crate) fn of(report: &Report) -> Self {
-        let is_invalid = report.validity.verdict == ValidityVerdict::Invalid;
+        let has_failed = report.validity.verdict == ValidityVerdict::Failed;
         match (report.outcome, Verdict::of(&report.gates).result) {
             (Outcome::Interrupted, _) => Self::Interrupted,
             (Outcome::Failed, _) => Self::BrokeOff,
             (Outcome::Complete, _) if report.clean.accuracy.is_none_or(|it| it.count == 0) => Self::NothingAttacked,
             (Outcome::Complete, Some(GateState::Fail)) => Self::GateFailed,
             (Outcome::Complete, Some(GateState::Inconclusive | GateState::Pending)) => Self::GateUndecided,
-            (Outcome::Complete, _) if is_invalid => Self::AttacksInvalid,
+            (Outcome::Complete, _) if has_failed => Self::ValidityFailed,
             (Outcome::Complete, Some(GateState::Pass | GateState::Waived)) => Self::Passed,
             (Outcome::Complete, None) => Self::NoGates,
         }
@@ -45,7 +45,7 @@ impl Conclusion {
             Self::NothingAttacked => (Exit::Inconclusive, "nothing was attacked"),
             Self::GateFailed => (Exit::GateFailed, "a gate failed; 0 with --exit-zero"),
             Self::GateUndecided => (Exit::Inconclusive, "a gate is inconclusive"),
-            Self::AttacksInvalid => (Exit::Inconclusive, "the attacks are not valid"),
+            Self::ValidityFailed => (Exit::Inconclusive, "the validity of the attacks failed"),
             Self::Passed => (Exit::Pass, "every gate passed or is waived"),
             Self::NoGates => (Exit::Pass, "no gates"),
         })

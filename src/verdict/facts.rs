@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::attack::ResolvedAttack;
+use crate::audit::attack::{Budget, ResolvedAttack};
 use crate::audit::event::{AttackCurves, CleanCurves, DataSummary, ModelSummary, SampleResult};
 use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::{AttackState, AuditState};
@@ -24,6 +24,31 @@ pub struct Facts<'a> {
     pub(crate) attacks: &'a [AttackResult],
     /// UTC, RFC 3339.
     pub started: &'a str,
+}
+
+impl Facts<'_> {
+    /// Every budget that an untargeted attack was given, in the plan's order.
+    pub(super) fn budgets(&self) -> Vec<Budget> {
+        let given = self.attacks.iter().filter(|it| !it.attack.is_targeted()).filter_map(|it| it.attack.budget());
+        let mut budgets: Vec<Budget> = Vec::new();
+        for budget in given {
+            let is_same = |it: &Budget| it.norm == budget.norm && it.eps.value().total_cmp(&budget.eps.value()).is_eq();
+            if !budgets.iter().any(is_same) {
+                budgets.push(budget);
+            }
+        }
+        budgets
+    }
+
+    /// Every adversarial image of the audit.
+    pub(super) fn adversarial(&self) -> impl Iterator<Item = &SampleResult> + Clone {
+        self.attacks.iter().flat_map(|it| &it.samples)
+    }
+
+    /// Whether the model misclassifies an adversarial image that lies inside a budget, whatever made it.
+    pub(crate) fn breaks_within(&self, sample: &SampleResult, budget: &Budget) -> bool {
+        self.data.labels.get(sample.sample) != Some(&sample.prediction) && sample.lies_within(budget)
+    }
 }
 
 /// How the model does on the clean images.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::change::regression;
 use super::facts::Facts;
 use super::metric::{Found, Missing, Reading, read};
+use super::validity::{Validity, ValidityVerdict};
 use crate::audit::baseline::Baseline;
 use crate::audit::gate::expr::{GateExpr, Side};
 use crate::audit::gate::{Day, Gate, Severity};
@@ -43,13 +44,13 @@ pub struct GateCheck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateState {
-    /// The whole interval is on the right side of the limit.
+    /// The whole interval is on the right side of the limit; where that claims robustness, the attacks are valid too.
     Pass,
     /// The gate did not pass, and a waiver accepts that.
     Waived,
     /// What the gate needs has not been measured yet.
     Pending,
-    /// The interval is on both sides of the limit, or there is nothing to measure.
+    /// The interval is on both sides of the limit, there is nothing to measure, or robustness is claimed on a report that is not valid.
     Inconclusive,
     /// The whole interval is on the wrong side of the limit.
     Fail,
@@ -95,13 +96,12 @@ impl GateResult {
             0 | 1 => String::new(),
             n => format!(" (and {} more of {})", n - 1, self.checks.len()),
         };
-        let text = match self.measured_result {
-            GateState::Fail => format!("{name} is {found}, which is not {limit}{many}"),
-            GateState::Pass => format!("{name} is {found}, which is {limit}"),
-            _ if self.deciding().is_some_and(|check| check.measured.is_some()) => {
-                format!("{name} is {found}: the interval lies on both sides of {limit}; more samples narrow it{many}")
-            }
-            _ => format!("{name} was not measured: {found}{many}"),
+        let measured = self.deciding().filter(|check| check.measured.is_some());
+        let text = match (self.measured_result, measured.and_then(|check| check.why.as_ref())) {
+            (GateState::Fail, _) => format!("{name} is {found}, which is not {limit}{many}"),
+            (GateState::Pass, _) => format!("{name} is {found}, which is {limit}"),
+            (_, Some(why)) => format!("{name} is {found}: {why}{many}"),
+            (_, None) => format!("{name} was not measured: {found}{many}"),
         };
         match &self.gate.waiver {
             Some(it) if self.waiver_expired => format!("{text}; its waiver expired on {}", it.expires),
@@ -159,14 +159,20 @@ pub(crate) fn evaluate(
     facts: &Facts,
     gates: &[Gate],
     baseline: Option<&Baseline>,
+    validity: &Validity,
     is_running: bool,
 ) -> Vec<GateResult> {
     let today = Day::parse(facts.started).ok();
+    let doubt = doubt(validity, facts.plan.accept_limited);
     let result = |gate: &Gate| {
         let metric = &gate.expr.metric;
-        let checks = read(facts, metric).into_iter().map(|reading| match metric.is_regression {
-            true => check(&gate.expr, regression(facts, baseline, metric.quantity, &reading), is_running),
-            false => check(&gate.expr, reading, is_running),
+        let doubt = doubt.as_deref().filter(|_| gate.expr.claims_robustness());
+        let checks = read(facts, metric).into_iter().map(|reading| {
+            let reading = match metric.is_regression {
+                true => regression(facts, baseline, metric.quantity, &reading),
+                false => reading,
+            };
+            check(&gate.expr, reading, doubt, is_running)
         });
         of_gate(gate, checks.collect(), today.as_ref())
     };
@@ -190,13 +196,34 @@ fn of_gate(gate: &Gate, mut checks: Vec<GateCheck>, today: Option<&Day>) -> Gate
     GateResult { gate: gate.clone(), result, measured_result, waiver_expired, checks }
 }
 
-fn check(expr: &GateExpr, reading: Reading, is_running: bool) -> GateCheck {
+/// Why images that the attacks left are no evidence of robustness, unless they are.
+fn doubt(validity: &Validity, accept_limited: bool) -> Option<String> {
+    let remedy = match validity.verdict {
+        ValidityVerdict::Valid => return None,
+        ValidityVerdict::Limited if accept_limited => return None,
+        ValidityVerdict::Limited => ", or with --accept-limited on a limited one",
+        ValidityVerdict::Failed => "",
+    };
+    Some(format!(
+        "attack validity is {}; a gate that claims robustness passes on a valid report{remedy}",
+        validity.line()
+    ))
+}
+
+/// `doubt`: why the measurement cannot make a gate pass.
+fn check(expr: &GateExpr, reading: Reading, doubt: Option<&str>, is_running: bool) -> GateCheck {
     let measured = reading.found.as_ref().ok().map(|found| found.measured);
+    let unclear = if is_running { GateState::Pending } else { GateState::Inconclusive };
     let (result, why) = match reading.found {
-        Ok(Found { measured: it, .. }) => match expr.op.side(it.low, it.high, expr.limit) {
-            Side::Right => (GateState::Pass, None),
-            Side::Wrong => (GateState::Fail, None),
-            Side::Both => (GateState::Inconclusive, Some("the interval lies on both sides of the limit".to_owned())),
+        Ok(Found { measured: it, .. }) => match (expr.op.side(it.low, it.high, expr.limit), doubt) {
+            (Side::Right, None) => (GateState::Pass, None),
+            (Side::Right, Some(doubt)) => (unclear, Some(doubt.to_owned())),
+            (Side::Wrong, _) => (GateState::Fail, None),
+            (Side::Both, _) => {
+                let limit = expr.limit_text();
+                let why = format!("the interval lies on both sides of {limit}; more samples narrow it");
+                (GateState::Inconclusive, Some(why))
+            }
         },
         Err(Missing::NotDone(why)) if is_running => (GateState::Pending, Some(why)),
         Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (GateState::Inconclusive, Some(why)),

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::facts::{AttackResult, AttackStatus, Facts, PeakResult};
 use crate::audit::attack::Budget;
 use crate::audit::baseline::Counted;
-use crate::audit::event::SampleResult;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate};
 
@@ -79,9 +78,13 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
             Some(_) => accuracy(facts, class, &BTreeSet::new()),
             None => Err(Missing::NotDone("the clean images were not classified".to_owned())),
         }),
-        (Subject::Worst, quantity) => of("worst", &|class| together(facts, None, quantity, class)),
+        (Subject::Worst, quantity) => {
+            for budget in facts.budgets() {
+                of(&budget.to_string(), &|class| within(facts, &budget, quantity, class));
+            }
+        }
         (Subject::Within(budget), quantity) => {
-            of(&budget.to_string(), &|class| together(facts, Some(budget), quantity, class));
+            of(&budget.to_string(), &|class| within(facts, budget, quantity, class));
         }
         (Subject::Attacks(_), quantity) => {
             // Over a star, targeted attacks have no accuracy and are not meant.
@@ -151,33 +154,20 @@ fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
     }
 }
 
-/// An attacker who tries every attack, also where there is one only; within a budget, what looks for changes as small as that.
-fn together(facts: &Facts, budget: Option<&Budget>, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
-    let attacks = || facts.attacks.iter().filter(|it| budget.is_none_or(|budget| it.attack.tries(budget)));
-    if let Some(budget) = budget
-        && !attacks().any(|it| it.attack.measures(budget))
-    {
+/// An attacker with a budget: every image inside it counts that the model gets wrong, whichever attack made it.
+fn within(facts: &Facts, budget: &Budget, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
+    let tried = facts.attacks.iter().filter(|it| it.attack.tries(budget));
+    if !tried.clone().any(|it| it.attack.measures(budget)) {
         return Err(Missing::NotMeasurable(format!("no untargeted attack tries {budget}")));
     }
-    all_complete(&attacks())?;
-    let places = |keep: &dyn Fn(&AttackResult, &SampleResult) -> bool| -> BTreeSet<usize> {
-        let results = attacks().flat_map(|attack| attack.samples.iter().map(move |it| (attack, it)));
-        let meant = results.filter(|(attack, it)| is_of(facts, it.sample, class) && keep(attack, it));
-        meant.map(|(_, it)| it.sample).collect()
-    };
-    let is_wrong = |it: &SampleResult| facts.data.labels.get(it.sample) != Some(&it.prediction);
-    // What the smallest change is of an attack without a bound; the others keep theirs.
-    let is_inside = |attack: &AttackResult, it: &SampleResult| {
-        // Distances are sums of f32 values.
-        let fits = |budget: &Budget| it.size(budget.norm) <= budget.eps.value() + 1e-6;
-        attack.attack.epsilon.is_some() || budget.is_none_or(fits)
-    };
-    let wrong = places(&|attack, it| is_wrong(it) && is_inside(attack, it));
-    if quantity == Quantity::SuccessRate {
-        // Within a budget any wrong class will do.
-        let broken = if budget.is_some() { wrong } else { places(&|_, it| it.success) };
-        let attacked = places(&|_, _| true);
-        return rate(broken.into_iter().collect(), attacked.into_iter().collect(), "no image was attacked");
+    all_complete(&tried)?;
+    let of_class = || facts.adversarial().filter(|it| is_of(facts, it.sample, class));
+    let broken: BTreeSet<usize> = of_class().filter(|it| facts.breaks_within(it, budget)).map(|it| it.sample).collect();
+    match quantity {
+        Quantity::SuccessRate => {
+            let attacked: BTreeSet<usize> = of_class().map(|it| it.sample).collect();
+            rate(broken.into_iter().collect(), attacked.into_iter().collect(), "no image was attacked")
+        }
+        _ => accuracy(facts, class, &broken),
     }
-    accuracy(facts, class, &wrong)
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::across::{BudgetResult, Sweep, WorstCase, budgets, sweeps};
+use super::across::{BudgetResult, DistanceResult, Sweep, budgets, distances, sweeps};
 use super::change::{Changes, changes};
 use super::classes::{self, ClassResult};
 use super::facts::{AttackResult, CleanResult, Facts};
@@ -39,12 +39,10 @@ pub struct Report {
     pub(crate) classes: Vec<ClassResult>,
     /// Results attack by attack, in the plan's order.
     pub attacks: Vec<AttackResult>,
-    /// All attacks together, where there are at least two.
-    #[serde(default)]
-    pub worst_case: Option<WorstCase>,
-    /// What attackers achieve within each budget (norm and ε) that was tried, with whichever attack.
-    #[serde(default)]
-    pub(crate) budgets: Vec<BudgetResult>,
+    /// The worst case within each budget (norm and ε) that was tried, in the plan's order.
+    pub budgets: Vec<BudgetResult>,
+    /// How large a change it takes, for each attack that looks for the smallest one without a bound.
+    pub(crate) distances: Vec<DistanceResult>,
     /// Success against ε, for each attack that ran at several sizes.
     #[serde(default)]
     pub sweeps: Vec<Sweep>,
@@ -114,14 +112,14 @@ impl Report {
         let baseline = baseline.as_deref();
         let sweeps = sweeps(&facts);
         let validity = Validity::of(&facts, &sweeps);
-        let gates = gates::evaluate(&facts, &plan.gates, baseline, state.finished.is_none());
+        let gates = gates::evaluate(&facts, &plan.gates, baseline, &validity, state.finished.is_none());
         Some(Self {
             schema_version: SCHEMA_VERSION,
             tool,
             outcome,
             classes: classes::results(&facts),
-            worst_case: WorstCase::of(&facts),
             budgets: budgets(&facts),
+            distances: distances(&facts),
             changes: baseline.map(|baseline| changes(&facts, baseline)),
             findings: findings(&facts, &gates, &validity),
             sweeps,

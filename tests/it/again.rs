@@ -88,7 +88,7 @@ fn a_baseline_is_read_again() {
         ["audit", "--quiet", "--samples", "40", "--attacks", "fgsm", "--threads", "1", "--seed", "2", "--out", "base"];
     assert_eq!(run(folder.path(), &base), 0);
     let plan = format!(
-        "baseline = \"base\"\n{SMALL}[[attack]]\nname = \"fgsm\"\n[[gate]]\nexpr = \"regression(asr.fgsm) <= 0\"\n"
+        "baseline = \"base\"\naccept_limited = true\n{SMALL}[[attack]]\nname = \"fgsm\"\n[[gate]]\nexpr = \"regression(asr.fgsm) <= 0\"\n"
     );
     let found = twice(folder.path(), "baseline", &plan, 0);
     assert_eq!(found["changes"]["file"], "base", "{}", found["changes"]);

@@ -173,9 +173,12 @@ fn what_a_smaller_size_broke_counts_at_every_larger_one() {
         table.contains("success % by ε: 8/255 →") && table.contains(&format!("({} carried)", large.carried)),
         "{table}"
     );
-    // All of the sweep's sizes together break no more than the largest.
-    let worst = found.worst_case.unwrap();
-    assert_eq!((worst.success_rate, worst.adversarial_accuracy), (large.success_rate, large.adversarial_accuracy));
+    // Within the largest size, all sizes together break no more than its own attack.
+    let worst = found.budgets.last().unwrap();
+    assert_eq!(
+        (worst.success_rate, worst.adversarial_accuracy),
+        (Some(large.success_rate), large.adversarial_accuracy)
+    );
 
     // The same again from the plan beside the report, in other batches.
     let plan = folder.path().join("sweep/report.plan.toml").display().to_string();
@@ -184,29 +187,36 @@ fn what_a_smaller_size_broke_counts_at_every_larger_one() {
 }
 
 #[test]
-fn the_worst_case_and_the_queries_are_in_every_output() {
+fn the_worst_case_of_a_budget_and_the_queries_are_in_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();
-    let more = ["--first", "60", "--attack", "pgd:steps=4,stop=first,norm=l2", "--out", &out];
+    let more = ["--first", "60", "--attack", "pgd:steps=4,stop=first,norm=l2,eps=0.3", "--out", &out];
     let output = advmod(&[FAST, &more].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     let report = typed(&report(folder.path()));
-    let worst = report.worst_case.unwrap();
-    assert!(report.attacks.iter().all(|attack| attack.success_rate.count <= worst.success_rate.count));
-    let row = table.lines().find(|line| line.starts_with("worst case  any of 3")).unwrap();
-    assert!(row.contains(&format!("{:.1} [", 100.0 * worst.success_rate.value.unwrap())), "{row}");
+    // What L2 PGD broke counts within the L∞ budget too where it lies inside, and only there.
+    let worst = &report.budgets[0];
+    let (own, other) = report.attacks.split_at(2);
+    let inside = other[0].samples.iter().filter(|it| it.success && it.linf <= 8.0 / 255.0 + 1e-6);
+    let of_own = own.iter().flat_map(|it| &it.samples).filter(|it| it.success);
+    let broken: std::collections::BTreeSet<usize> = of_own.chain(inside).map(|it| it.sample).collect();
+    let rate = worst.success_rate.unwrap();
+    assert_eq!((rate.count, rate.of), (broken.len(), own[0].samples.len()));
+    let row = table.lines().find(|line| line.starts_with("worst case  L∞ ε 8/255")).unwrap();
+    assert!(row.contains(&format!("{:.1} [", 100.0 * rate.value.unwrap())), "{row}");
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
     let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
-    assert!(markdown.contains("| worst case | any of 3 |") && markdown.contains("## Distances and queries"));
+    assert!(markdown.contains("| worst case | L∞ ε 8/255 |") && markdown.contains("## Distances and queries"));
     let csv = std::fs::read_to_string(folder.path().join("samples.csv")).unwrap();
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     assert_eq!(
         lines.next().unwrap()[11..],
-        ["forwards", "backwards", "forwards_to_success", "carried_from", "broken_by_any"]
+        ["forwards", "backwards", "forwards_to_success", "carried_from", "breaks_within"]
     );
     let lines: Vec<Vec<&str>> = lines.collect();
-    let broken = lines.iter().filter(|line| line[0] == "fgsm" && line[15] == "true").count();
-    assert_eq!(broken, worst.success_rate.count);
+    let inside = lines.iter().filter(|line| line[15].split(' ').any(|budget| budget == "linf:8/255"));
+    let found: std::collections::BTreeSet<usize> = inside.map(|line| line[1].parse().unwrap()).collect();
+    assert_eq!(found, broken);
     // Which stops at the first success, so that is the last forward pass.
     assert!(lines.iter().filter(|line| line[0] == "pgd-2" && line[7] == "true").all(|line| line[11] == line[13]));
 }

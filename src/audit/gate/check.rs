@@ -19,7 +19,16 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
     let metric = &expr.metric;
     let meant: Vec<&ResolvedAttack> = match &metric.subject {
         Subject::Clean => return Ok(()),
-        Subject::Worst => attacks.iter().collect(),
+        Subject::Worst => {
+            let has_budget = |it: &ResolvedAttack| !it.is_targeted() && it.epsilon.is_some();
+            return match attacks.iter().any(has_budget) {
+                true => Ok(()),
+                false => {
+                    Err("worst is the worst case within each budget, and no untargeted attack of this audit has an ε"
+                        .to_owned())
+                }
+            };
+        }
         Subject::Within(budget) => {
             if !attacks.iter().any(|attack| attack.measures(budget)) {
                 let mut tried: Vec<String> = attacks.iter().filter_map(|it| Some(it.budget()?.to_string())).collect();

@@ -51,9 +51,9 @@ pub enum Quantity {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     Clean,
-    /// All attacks together, per image.
+    /// Every budget of the audit, one by one.
     Worst,
-    /// All attacks of a norm together, per image, whatever they change within ε.
+    /// Every change that lies within a budget, whichever attack made it.
     Within(Budget),
     /// The attacks whose label fits; `*` stands for any characters.
     Attacks(String),
@@ -128,6 +128,11 @@ impl Quantity {
         matches!(self, Self::SuccessRate | Self::Accuracy)
     }
 
+    /// Whether more of it is worse.
+    pub(crate) fn is_harm(self) -> bool {
+        matches!(self, Self::SuccessRate | Self::PeakDrop)
+    }
+
     /// A value of it for people: percent, or three digits.
     pub(crate) fn show(self, value: f64) -> String {
         if self.is_rate() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
@@ -152,6 +157,15 @@ impl GateExpr {
         let metric = Metric::parse(left.trim()).map_err(wrong)?;
         let limit = limit(right[op.sign().len()..].trim(), &metric).map_err(wrong)?;
         Ok(Self { metric, op, limit })
+    }
+
+    /// Whether it asks the model to hold against attacks: then images that the attacks did not break are its evidence.
+    pub(crate) fn claims_robustness(&self) -> bool {
+        let Metric { is_regression, quantity, subject, .. } = &self.metric;
+        let bounds_from_above = self.op.holds(f64::NEG_INFINITY, self.limit);
+        // A regression is how much worse something is.
+        let is_harm = *is_regression || quantity.is_harm();
+        *subject != Subject::Clean && bounds_from_above == is_harm
     }
 
     /// The limit for people: `<= 50 %`.
@@ -389,6 +403,29 @@ mod tests {
         ] {
             let error = GateExpr::parse(text).unwrap_err();
             assert!(error.contains(word) && error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn gates_that_claim_robustness_are_told_from_those_that_ask_for_harm() {
+        for (text, claims) in [
+            ("asr.pgd <= 0.5", true),
+            ("asr.* < 0.5", true),
+            ("asr.pgd >= 0.5", false),
+            ("accuracy.linf:8/255 >= 0.5", true),
+            ("accuracy.pgd > 0.5", true),
+            ("accuracy.pgd <= 0.5", false),
+            ("accuracy.clean >= 0.5", false),
+            ("peak_drop.* <= 0.2", true),
+            ("peak_drop.* >= 0.2", false),
+            ("peak_q.pgd >= 0.2", true),
+            ("peak_q.clean >= 0.2", false),
+            ("regression(accuracy.pgd) <= 0.1", true),
+            ("regression(asr.pgd) <= 0.1", true),
+            ("regression(asr.pgd) >= 0.1", false),
+            ("regression(accuracy.clean) <= 0.1", false),
+        ] {
+            assert_eq!(GateExpr::parse(text).unwrap().claims_robustness(), claims, "{text}");
         }
     }
 

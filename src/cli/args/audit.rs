@@ -20,13 +20,17 @@ pub(crate) struct GateArgs {
     /// much a metric may be worse than there.
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
+    /// Let gates that claim robustness (accuracy >=, asr <=, …) pass on a report whose attack validity is limited, too; the report says so.
+    /// Without it they are inconclusive there. Where validity failed they always are.
+    #[arg(long)]
+    pub accept_limited: bool,
     /// End with 0 where a gate failed; all other exit codes stay.
     #[arg(long)]
     pub exit_zero: bool,
 }
 
 /// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 19] = [
+const PLAN_FLAGS: [&str; 20] = [
     "model",
     "ReadArgs",
     "SourceArgs",
@@ -41,6 +45,7 @@ const PLAN_FLAGS: [&str; 19] = [
     "eight_bit",
     "gate",
     "baseline",
+    "accept_limited",
     "seed",
     "device",
     "batch",

@@ -34,19 +34,20 @@ pub(super) fn classes(report: &Report) -> Option<Value> {
             Some(class_name) => format!("{} {}", it.class, name(class_name)),
             None => it.class.to_string(),
         };
-        let (clean, worst) = (cell(it.clean.as_ref(), false), cell(Some(&it.worst_case), true));
+        let clean = cell(it.clean.as_ref(), false);
         let attacks: Value = it.success.iter().take(ATTACKS).map(|it| cell(Some(it), true)).collect();
-        context! { class, clean, worst, attacks }
+        context! { class, clean, attacks }
     };
     let mut all: Vec<_> = report.classes.iter().collect();
     let n = all.len();
     let mut note = String::new();
     if n > OPEN {
         // By the lower end: a class with one image that broke is not the worst.
-        all.sort_by(|a, b| b.worst_case.low.total_cmp(&a.worst_case.low).then(a.class.cmp(&b.class)));
+        let weakest = |it: &ClassResult| it.success.iter().map(|rate| rate.low).fold(0.0, f64::max);
+        all.sort_by(|a, b| weakest(b).total_cmp(&weakest(a)).then(a.class.cmp(&b.class)));
         let shown =
             if n > MOST { format!("; the first {MOST} are here, all are in report.json") } else { String::new() };
-        note = format!("{n} classes, ordered by the lower end of the worst case's interval{shown}.");
+        note = format!("{n} classes, ordered by the lower end of the largest success's interval{shown}.");
     }
     if report.attacks.len() > ATTACKS {
         note.extend([" The first ", &ATTACKS.to_string(), " attacks have columns."]);

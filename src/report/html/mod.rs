@@ -172,14 +172,14 @@ mod tests {
         }
         let mut report = recorded();
         report.attacks.clear();
-        report.worst_case = None;
+        report.budgets.clear();
         assert!(html(&report, &Evidence::default()).contains("No attack was planned."));
     }
 
     #[test]
     fn an_invalid_set_of_attacks_is_said_to_mean_nothing() {
         let mut report = recorded();
-        report.validity.verdict = crate::verdict::validity::ValidityVerdict::Invalid;
+        report.validity.verdict = crate::verdict::validity::ValidityVerdict::Failed;
         let html = html(&report, &Evidence::default());
         assert!(html.contains("INCONCLUSIVE") && html.contains("their failures mean nothing"));
         // The one place is the title of a paper.

@@ -5,7 +5,7 @@ use advmod_attacks::victim::Access;
 use minijinja::{Value, context};
 
 use super::text::{self, clip, name};
-use crate::report::table::{spread, to_success, worst_note};
+use crate::report::table::{distance_lines, spread, to_success, worst_cases};
 use crate::stats::rates::Rate;
 use crate::text::numbers::{count, or_dash};
 use crate::verdict::Report;
@@ -54,24 +54,19 @@ pub(super) fn results(report: &Report) -> Value {
     let together = |label: String, summary: String, rate: &Rate, accuracy: Option<&Rate>| {
         context! { label, summary, success => bar(rate), n => rate.of, accuracy => or_dash(accuracy, text::rate) }
     };
-    let worst = report.worst_case.as_ref().map(|it| {
-        let summary = format!("any of {}, whatever norm and ε", report.attacks.len());
-        let row = together("worst case".to_owned(), summary, &it.success_rate, it.adversarial_accuracy.as_ref());
-        context! { status => status_word(it.status), ..row }
-    });
-    // The attacks of each budget together, where there are several.
     let budget = |it: &BudgetResult| {
-        let label = format!("within {} ε {}", it.norm.sign(), it.eps);
+        let label = format!("worst case within {}", it.budget().summary());
         let summary = format!("any of {}", clip(&it.attacks.join(", "), 200));
         Some(together(label, summary, it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()))
     };
-    let budgets: Vec<Value> = report.budgets.iter().filter(|it| it.attacks.len() > 1).filter_map(budget).collect();
+    let budgets: Vec<Value> = worst_cases(report).filter_map(budget).collect();
     let attacked = report.clean.accuracy.as_ref().map_or_else(
         || "The clean images were not classified.".to_owned(),
         |it| format!("The model classifies {} of {} clean images correctly.", it.count, it.of),
     );
     let carried = report.attacks.iter().any(|it| it.carried > 0);
-    context! { rows, budgets, worst, worst_note => worst_note(report), attacked, carried }
+    let distances: Vec<String> = distance_lines(report).iter().map(|line| clip(line, text::SENTENCE)).collect();
+    context! { rows, budgets, distances, attacked, carried }
 }
 
 fn row(it: &AttackResult, seconds: Option<f64>) -> Value {

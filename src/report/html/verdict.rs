@@ -5,12 +5,13 @@ use minijinja::{Value, context};
 use super::text::{self, clip, name};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
-use crate::report::verdict::check_counts;
+use crate::report::table::worst_cases;
+use crate::report::verdict::{accepted, check_counts};
 use crate::stats::rates::Rate;
 use crate::verdict::Report;
 use crate::verdict::across::BudgetResult;
 use crate::verdict::conclusion::Conclusion;
-use crate::verdict::facts::{AttackResult, AttackStatus};
+use crate::verdict::facts::AttackResult;
 use crate::verdict::findings::strongest;
 use crate::verdict::gates::{GateResult, GateState, Verdict};
 use crate::verdict::validity::ValidityVerdict;
@@ -27,6 +28,7 @@ pub(super) fn overall(report: &Report, grave: usize) -> Value {
         figures => figures(report),
         attacked => attacked(report),
         validity => report.validity.verdict.word(),
+        accept_limited => report.plan.accept_limited,
         validity_sentence => validity_sentence(report),
         gates => verdict.gates.iter().map(gate_row).collect::<Value>(),
         findings => match grave {
@@ -51,9 +53,9 @@ fn word(report: &Report, verdict: &Verdict) -> (&'static str, &'static str, Vec<
     if report.clean.accuracy.is_some_and(|it| it.count == 0) {
         notes.push("The model classifies no clean image correctly, so nothing was attacked.".to_owned());
     }
-    if report.validity.verdict == ValidityVerdict::Invalid && verdict.result != Some(GateState::Fail) {
+    if report.validity.verdict == ValidityVerdict::Failed && verdict.result != Some(GateState::Fail) {
         notes.push(
-            "The attacks are not valid: that they fail on an image means nothing. See attack validity.".to_owned(),
+            "Attack validity failed: images that the attacks left prove nothing. See attack validity.".to_owned(),
         );
     }
     let (word, class) = match (conclusion, verdict.result) {
@@ -88,7 +90,7 @@ fn sentence(report: &Report, verdict: &Verdict) -> String {
     format!("{}.{measured}", parts.join(", "))
 }
 
-/// The strongest attack, and all together where there are several.
+/// The strongest attack, and the first budgets in which several attacks count.
 fn headline(report: &Report) -> String {
     let counted = |rate: &Rate| format!("{} of {} attacked images: {}.", rate.count, rate.of, text::rate(rate));
     let mut parts = Vec::new();
@@ -97,14 +99,10 @@ fn headline(report: &Report) -> String {
         let (title, summary) = (name(&it.attack.title), name(&it.attack.summary()));
         parts.push(format!(" {title} ({summary}) breaks {}", counted(&it.success_rate)));
     }
-    if let Some(worst) = report.worst_case.as_ref().filter(|it| it.success_rate.of > 0) {
-        let least = if worst.status == AttackStatus::Complete { "" } else { "at least " };
-        let n = report.attacks.len();
-        parts.push(format!(
-            " Whatever norm and size, the {n} attacks together break {least}{}",
-            counted(&worst.success_rate)
-        ));
-    }
+    let together = worst_cases(report).filter_map(|it| Some((it, it.success_rate.filter(|rate| rate.of > 0)?)));
+    parts.extend(together.take(3).map(|(it, rate)| {
+        format!(" Within {}, {} together break {}", it.budget().summary(), name(&it.attacks.join(", ")), counted(&rate))
+    }));
     if parts.is_empty() { " No image was attacked.".to_owned() } else { parts.concat() }
 }
 
@@ -123,7 +121,7 @@ fn figures(report: &Report) -> Vec<Value> {
     let own = strongest.attack.budget();
     let is_own = |it: &&BudgetResult| Some(it.budget()) == own;
     if let Some(it) = report.budgets.iter().find(is_own) {
-        let within = format!("{} ε {}", it.norm.sign(), it.eps);
+        let within = it.budget().summary();
         figures.push(figure(format!("Accuracy within {within}"), it.adversarial_accuracy.as_ref()));
         figures.push(figure(format!("Broken within {within}"), it.success_rate.as_ref()));
     } else {
@@ -166,14 +164,16 @@ fn validity_sentence(report: &Report) -> String {
         ValidityVerdict::Valid => {
             "Nothing speaks against the attacks. They bound the model's weakness from below: stronger ones may break more."
         }
-        ValidityVerdict::Suspicious => {
-            "Something speaks against the attacks. Read the checks before you rely on a low success rate."
+        ValidityVerdict::Limited => {
+            "A check is in doubt. What the attacks broke counts; what they did not break is not evidence of strength."
         }
-        ValidityVerdict::Invalid => {
+        ValidityVerdict::Failed => {
             "The attacks are too weak or run into an obstacle: their failures mean nothing. Only what they did break counts."
         }
     };
-    format!("{meaning} Checks: {}.", check_counts(&report.validity))
+    let reason = report.validity.reason.as_ref().map_or(String::new(), |it| clip(it, text::SENTENCE));
+    let reason = if reason.is_empty() { reason } else { format!(" {reason}{}.", accepted(report)) };
+    format!("{meaning}{reason} Checks: {}.", check_counts(&report.validity))
 }
 
 fn gate_row(it: &GateResult) -> Value {
@@ -216,7 +216,7 @@ mod tests {
         let mut report = recorded();
         let plan: AuditPlan = toml::from_str(gates).unwrap();
         report.plan.gates = plan.resolve().unwrap().plan.gates;
-        report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
+        report.gates = evaluate(&report.facts(), &report.plan.gates, None, &report.validity, false);
         report
     }
 
@@ -231,29 +231,30 @@ mod tests {
         // Without a day, no waiver is known to be in time.
         for (day, expected) in [("no day", "FAIL"), ("2029-01-01", "PASS")] {
             day.clone_into(&mut report.timing.started);
-            report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
+            report.gates = evaluate(&report.facts(), &report.plan.gates, None, &report.validity, false);
             assert_eq!(word(&report), expected);
         }
         let row = part(&report, "gates").get_item_by_index(0).unwrap();
         let expires = row.get_attr("waiver").unwrap().get_attr("expires").unwrap();
         assert_eq!([row.get_attr("class").unwrap(), expires].map(String::from), ["waived", "2030-01-01"]);
-        report.validity.verdict = ValidityVerdict::Invalid;
+        report.validity.verdict = ValidityVerdict::Failed;
         assert_eq!(word(&report), "INCONCLUSIVE");
         let mut report = with(good);
         report.outcome = Outcome::Failed;
         assert_eq!(word(&report), "INCONCLUSIVE");
         let mut report = with(bad);
-        report.validity.verdict = ValidityVerdict::Invalid;
+        report.validity.verdict = ValidityVerdict::Failed;
         assert_eq!(word(&report), "FAIL");
     }
 
     #[test]
-    fn the_sentence_has_the_worst_case() {
+    fn the_sentence_has_the_worst_case_within_the_budget() {
         let report = with("");
-        let worst = report.worst_case.as_ref().unwrap().success_rate;
+        let worst = report.budgets[0].success_rate.unwrap();
         let sentence = overall(&report, 0).get_attr("sentence").unwrap().to_string();
         assert!(sentence.starts_with("No gates were set"), "{sentence}");
-        assert!(sentence.contains(&format!("together break {} of {} attacked", worst.count, worst.of)), "{sentence}");
+        let expected = format!("Within L∞ ε 8/255, fgsm, pgd together break {} of {} attacked", worst.count, worst.of);
+        assert!(sentence.contains(&expected), "{sentence}");
         assert!(sentence.contains("(L∞ ε 8/255) breaks "), "{sentence}");
     }
 }

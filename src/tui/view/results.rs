@@ -10,7 +10,7 @@ use super::super::state::Sort;
 use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
 use super::text::{fit, fit_line, more, padded, pane, paragraph, row_at, stack, width as text_width};
-use crate::report::table::{HEAD, rows as table_rows};
+use crate::report::table::{HEAD, rows as table_rows, worst_cases};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateCheck, GateState};
@@ -37,7 +37,7 @@ fn cells(app: &App) -> Vec<Cells> {
     if let Some(report) = &app.report {
         let rows = table_rows(report);
         let gate =
-            |row: usize| gates_of(report, subject(report, row)).map(|it| it.result).max().map_or("", GateState::word);
+            |row: usize| gates_of(report, &subject(report, row)).map(|it| it.result).max().map_or("", GateState::word);
         cells.extend(order(app, rows.len()).into_iter().map(|row| with_gate(&rows[row], gate(row))));
     }
     if app.phase().is_at_work() {
@@ -50,10 +50,12 @@ fn cells(app: &App) -> Vec<Cells> {
 }
 
 /// What a row of the printed table is called in metrics.
-fn subject(report: &Report, row: usize) -> &str {
+fn subject(report: &Report, row: usize) -> String {
+    let attacks = report.attacks.len();
     match row {
-        0 => "clean",
-        row => report.attacks.get(row - 1).map_or("worst", |attack| attack.attack.label.as_str()),
+        0 => "clean".to_owned(),
+        row if row <= attacks => report.attacks[row - 1].attack.label.clone(),
+        row => worst_cases(report).nth(row - 1 - attacks).map_or(String::new(), |it| it.budget().to_string()),
     }
 }
 
@@ -62,11 +64,13 @@ fn gates_of<'a>(report: &'a Report, subject: &'a str) -> impl Iterator<Item = &'
     let checks = report.gates.iter().flat_map(|gate| &gate.checks);
     checks.filter(move |check| {
         let metric = check.metric.strip_prefix("regression(").and_then(|it| it.strip_suffix(')'));
-        metric.unwrap_or(&check.metric).split('.').nth(1) == Some(subject)
+        // A budget's ε may have a point of its own.
+        let of = metric.unwrap_or(&check.metric).split_once('.').map_or("", |(_, of)| of);
+        of == subject || of.strip_prefix(subject).is_some_and(|rest| rest.starts_with(".class."))
     })
 }
 
-/// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case.
+/// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case per budget.
 fn order(app: &App, rows: usize) -> Vec<usize> {
     let listed = app.listed();
     let after = 1 + listed.len();
@@ -102,7 +106,7 @@ pub(super) fn width(app: &App) -> u16 {
 
 /// Rows of the table without its head.
 pub(super) fn rows(app: &App) -> usize {
-    app.report.as_ref().map_or(1, |report| 1 + report.attacks.len() + usize::from(report.worst_case.is_some()))
+    app.report.as_ref().map_or(1, |report| 1 + report.attacks.len() + worst_cases(report).count())
 }
 
 /// Which row of the table is at the top.

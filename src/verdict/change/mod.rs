@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::across::given_budgets;
 use super::facts::{AttackResult, Facts};
 use super::metric::{Found, Missing, Reading, read};
 use crate::audit::baseline::{Baseline, BaselineMetric, Counted};
@@ -140,14 +139,11 @@ fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
         };
         add(Subject::Attacks(attack.label.clone()), quantities, settings);
     }
-    for budget in given_budgets(facts) {
-        let tried = facts.attacks.iter().filter(|it| it.attack.tries(&budget)).map(parameters);
-        let settings = tried.chain([judged.clone(), ("budget".to_owned(), budget.to_string())]).collect();
+    for budget in facts.budgets() {
+        // Whatever an attack makes may lie inside.
+        let all = facts.attacks.iter().map(parameters);
+        let settings = all.chain([judged.clone(), ("budget".to_owned(), budget.to_string())]).collect();
         add(Subject::Within(budget), &[SuccessRate, Accuracy], settings);
-    }
-    if facts.attacks.len() > 1 {
-        let settings = facts.attacks.iter().map(parameters).chain([judged]).collect();
-        add(Subject::Worst, &[SuccessRate, Accuracy], settings);
     }
     metrics
 }
@@ -198,13 +194,8 @@ fn has_same_samples(facts: &Facts, baseline: &Baseline) -> bool {
     data.sha256 == baseline.data_sha256 && data.indices == baseline.indices && data.labels == baseline.labels
 }
 
-/// Whether more of it is worse.
-fn is_harm(quantity: Quantity) -> bool {
-    matches!(quantity, Quantity::SuccessRate | Quantity::PeakDrop)
-}
-
 fn state(quantity: Quantity, difference: Measured) -> ChangeState {
-    let worse = if is_harm(quantity) { difference } else { difference.negated() };
+    let worse = if quantity.is_harm() { difference } else { difference.negated() };
     if worse.low > 0.0 {
         ChangeState::Regressed
     } else if worse.high < 0.0 {
@@ -230,7 +221,7 @@ pub(crate) fn regression(facts: &Facts, baseline: Option<&Baseline>, quantity: Q
             match Pair::of(baseline, base, &settings) {
                 None => unreadable("the baseline does not have it"),
                 Some(pair) => match pair.difference(facts, quantity, reading.class, now) {
-                    Ok(difference) if is_harm(quantity) => Ok(difference.into()),
+                    Ok(difference) if quantity.is_harm() => Ok(difference.into()),
                     Ok(difference) => Ok(difference.negated().into()),
                     Err(why) => unreadable(&why),
                 },
@@ -269,7 +260,7 @@ impl<'a> Pair<'a> {
         let Self { baseline, earlier, settings } = *self;
         same_settings(&earlier.settings, settings).map_err(|differing| match earlier.name.split('.').nth(1) {
             // Of several attacks together.
-            Some(of) if of == "worst" || of.contains(':') => "other attacks, or other parameters".to_owned(),
+            Some(of) if of.contains(':') => "other attacks, or other parameters".to_owned(),
             _ => differing,
         })?;
         if !quantity.is_rate() {

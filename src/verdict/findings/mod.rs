@@ -54,11 +54,10 @@ pub(crate) fn strongest<'a>(facts: &Facts<'a>) -> Option<&'a AttackResult> {
 fn of_validity(facts: &Facts, validity: &Validity) -> Option<Finding> {
     let (severity, title) = match validity.verdict {
         ValidityVerdict::Valid => return None,
-        ValidityVerdict::Suspicious => (Severity::Info, "The attacks may understate how weak the model is"),
-        ValidityVerdict::Invalid => (Severity::Medium, "The attacks understate how weak the model is"),
+        ValidityVerdict::Limited => (Severity::Info, "The attacks may understate how weak the model is"),
+        ValidityVerdict::Failed => (Severity::Medium, "The attacks understate how weak the model is"),
     };
-    let mut against: Vec<_> = validity.checks.iter().filter(|it| it.state.speaks_against()).collect();
-    against.sort_by_key(|it| std::cmp::Reverse(it.state));
+    let against = validity.against();
     Some(Finding {
         id: "ADV-VALIDITY".to_owned(),
         title: title.to_owned(),
@@ -137,7 +136,7 @@ mod tests {
         report.plan.gates = plan.resolve().unwrap().plan.gates;
         let mut status = |day: &str, id: &str| {
             day.clone_into(&mut report.timing.started);
-            report.gates = evaluate(&report.facts(), &report.plan.gates, None, false);
+            report.gates = evaluate(&report.facts(), &report.plan.gates, None, &report.validity, false);
             found(&report).iter().find(|it| it.id == id).map(|it| it.status)
         };
         let id = "ADV-LINF-GRADIENTS";

@@ -47,24 +47,24 @@ impl ValidityState {
     }
 }
 
-/// Result of all checks together.
+/// What may be concluded from a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidityVerdict {
-    /// Nothing speaks against the attacks.
+    /// No check speaks against the attacks: what they did not break may be counted as robust within the budgets that were tried.
     Valid,
-    /// Something may speak against the attacks.
-    Suspicious,
-    /// The attacks understate how weak the model is: no figure of the report says that it is robust.
-    Invalid,
+    /// A check is in doubt: what the attacks broke counts, what they did not break is no evidence.
+    Limited,
+    /// A check does not hold: the attacks are known to understate how weak the model is.
+    Failed,
 }
 
 impl ValidityVerdict {
     pub fn word(self) -> &'static str {
         match self {
             Self::Valid => "valid",
-            Self::Suspicious => "suspicious",
-            Self::Invalid => "invalid",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
         }
     }
 }
@@ -72,8 +72,11 @@ impl ValidityVerdict {
 /// Whether the attacks were strong enough, check by check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Validity {
-    /// Result of all checks together.
+    /// What may be concluded from the report.
     pub verdict: ValidityVerdict,
+    /// Why it is not `valid`: the first check that failed or, where none did, the first that is in doubt.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The checks: always the same ones, in the same order.
     pub checks: Vec<ValidityCheck>,
     /// What speaks against each attack alone, in the plan's order.

@@ -20,13 +20,28 @@ pub(crate) use check::{AttackValidity, Validity, ValidityCheck, ValidityState};
 impl Validity {
     pub(super) fn of(facts: &Facts, sweeps: &[Sweep]) -> Self {
         let checks = checks(facts, sweeps);
-        let verdict = match checks.iter().map(|it| it.state).max() {
-            Some(ValidityState::Failed) => ValidityVerdict::Invalid,
-            Some(ValidityState::Suspicious) => ValidityVerdict::Suspicious,
-            _ => ValidityVerdict::Valid,
+        let first = |state| checks.iter().find(|it| it.state == state);
+        let (verdict, against) = match (first(ValidityState::Failed), first(ValidityState::Suspicious)) {
+            (Some(it), _) => (ValidityVerdict::Failed, Some(it)),
+            (None, Some(it)) => (ValidityVerdict::Limited, Some(it)),
+            (None, None) => (ValidityVerdict::Valid, None),
         };
+        let reason = against.map(|it| format!("{}: {}", it.check, it.found));
         let attacks = facts.attacks.iter().map(|it| alone(facts, it)).collect();
-        Self { verdict, checks, attacks }
+        Self { verdict, reason, checks, attacks }
+    }
+
+    /// `limited: the steps can cross the budget: …`
+    pub(crate) fn line(&self) -> String {
+        let reason = self.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        format!("{}{reason}", self.verdict.word())
+    }
+
+    /// Checks that speak against the attacks, the gravest first.
+    pub(crate) fn against(&self) -> Vec<&ValidityCheck> {
+        let mut against: Vec<_> = self.checks.iter().filter(|it| it.state.speaks_against()).collect();
+        against.sort_by_key(|it| std::cmp::Reverse(it.state));
+        against
     }
 
     pub(crate) fn count(&self, state: ValidityState) -> usize {
