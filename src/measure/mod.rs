@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 pub(crate) mod clean;
+pub(crate) mod company;
 pub(crate) mod doubt;
 pub(crate) mod fit;
 pub(crate) mod normalization;

@@ -47,6 +47,9 @@ pub struct ModelSummary {
     /// Whether two forward passes of the same images differ.
     #[serde(default)]
     pub is_random: bool,
+    /// How much the logits of an image change with the other images of its batch, as a share of the largest logit; absent where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_influence: Option<f64>,
     /// Whether the outputs look like probabilities instead of logits.
     #[serde(default)]
     pub gives_probabilities: bool,

@@ -16,7 +16,9 @@ use crate::audit::preview::check_target;
 use crate::audit::resume;
 use crate::audit::state::AuditState;
 use crate::data::{self, Dataset, Images};
+use crate::measure::company;
 use crate::measure::fit::check_labels;
+use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
 use crate::model::load::Findings;
@@ -33,6 +35,8 @@ struct Loaded<'a> {
     images: Images,
     /// Place of each sample in the data.
     indices: Vec<usize>,
+    /// As [`company::influence`] finds it; nothing is said of a model that is random anyway.
+    batch_influence: Option<f64>,
 }
 
 impl<'a> Loaded<'a> {
@@ -47,10 +51,15 @@ impl<'a> Loaded<'a> {
         let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
         check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
         let images = dataset.read(&indices)?;
-        let cost = model
-            .cost(info.height as i64, info.width as i64)
-            .map_err(|error| EngineError::Unsuitable(format!("libtorch: {error}")))?;
-        Ok(Self { model, findings, cost, dataset, class_names, images, indices })
+        let failed = |error: String| EngineError::Unsuitable(format!("libtorch: {error}"));
+        let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
+        let places: Vec<usize> = (0..indices.len()).collect();
+        let source = ImagePixels { images: &images, places: &places, device: model.device() };
+        let batch_influence = match findings.not_deterministic {
+            true => None,
+            false => company::influence(model, &source).map_err(|error| failed(error.to_string()))?,
+        };
+        Ok(Self { model, findings, cost, dataset, class_names, images, indices, batch_influence })
     }
 
     /// What a run says of itself at this moment.
@@ -72,6 +81,7 @@ impl<'a> Loaded<'a> {
                 parameters: self.cost.parameters,
                 macs: self.cost.macs,
                 is_random: self.findings.not_deterministic,
+                batch_influence: self.batch_influence,
                 gives_probabilities: self.findings.probabilities,
                 normalization: model.normalization.name.clone(),
                 mean,
@@ -113,7 +123,7 @@ impl<'a> Audit<'a> {
         };
         let plan = &run.job.plan;
         control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-        let Loaded { findings, images, indices, .. } = loaded;
+        let Loaded { findings, images, indices, batch_influence, .. } = loaded;
         let classes = model.info().classes as usize;
         let mut audit = Self {
             model,
@@ -133,15 +143,22 @@ impl<'a> Audit<'a> {
             failures: 0,
             cancelled: false,
         };
-        audit.warn_of_model(&findings);
+        audit.warn_of_model(&findings, batch_influence);
         Ok(audit)
     }
 
-    fn warn_of_model(&mut self, findings: &Findings) {
+    fn warn_of_model(&mut self, findings: &Findings, batch_influence: Option<f64>) {
         if findings.not_deterministic {
             self.warn(
                 "two forward passes of the same images differ: something random is in the network; results will vary",
             );
+        }
+        if let Some(share) = batch_influence {
+            self.warn(&format!(
+                "the logits of an image change with the other images of its batch (by {:.1} % of the largest): no result can be relied on; call \
+                 model.eval() before exporting, and keep statistics of the batch out of the network",
+                100.0 * share
+            ));
         }
         if findings.probabilities {
             self.warn("the model's outputs look like probabilities, not logits: gradients through a softmax vanish; attack the logits");

@@ -53,6 +53,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
     let all = [
         ("every planned attack is complete", coverage::complete(facts)),
         ("the model answers alike when asked twice", target::deterministic(facts)),
+        ("an image's logits do not depend on the other images of its batch", target::batch(facts)),
         ("the model gives logits, not probabilities", target::logits(facts)),
         ("clean accuracy is above chance", target::clean_accuracy(facts)),
         ("an iterated attack runs, not one step alone", coverage::iterated(facts)),

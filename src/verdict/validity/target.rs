@@ -12,6 +12,16 @@ pub(super) fn deterministic(facts: &Facts) -> Found {
     }
 }
 
+pub(super) fn batch(facts: &Facts) -> Found {
+    match facts.model.batch_influence {
+        None => Found::ok("alone, beside others and in another order they agree"),
+        Some(share) => Found::failed(format!(
+            "they change by up to {:.1} % of the largest logit: the network uses statistics of the batch, as batch norm does in training mode",
+            100.0 * share
+        )),
+    }
+}
+
 pub(super) fn logits(facts: &Facts) -> Found {
     match facts.model.gives_probabilities {
         false => Found::ok("the outputs of the clean images do not look like probabilities"),

@@ -74,6 +74,11 @@ fn what_understates_the_weakness_is_seen() {
     assert_eq!(state(&broken_off, "complete"), ValidityState::Failed);
     broken_off.attacks[0].status = AttackStatus::Incomplete;
     assert_eq!(state(&broken_off, "complete"), ValidityState::Suspicious);
+    let mut mixed = recorded();
+    mixed.model.batch_influence = Some(0.25);
+    let found = check(&mixed, "of its batch");
+    assert_eq!(found.state, ValidityState::Failed);
+    assert!(found.found.contains("25.0 %"), "{}", found.found);
 }
 
 /// An iterated attack that the catalog does not have, in the place of PGD, with names of parameters of its own.
