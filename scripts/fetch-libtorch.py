@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Install the libtorch that advmod builds against into .libtorch/, from the torch wheel on PyPI.
 
+Every wheel is compared with the hashes in scripts/libtorch.txt before anything in it is used, and so is the pip that fetches them.
 Nothing is done when LIBTORCH points at an installation of the right version, or when .libtorch/ already holds it.
 The wheels are downloaded into .libtorch-download/ (a broken connection is taken up again; finished wheels are kept when interrupted),
 unpacked beside it and moved into place in one rename: .libtorch/ is complete or absent.
@@ -11,6 +12,7 @@ import argparse
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 INSTALLED = ROOT / ".libtorch"
 WORK = ROOT / ".libtorch-download"
 # Names that libtorch_cpu.so links even where there is no GPU.
-CPU_EXTRAS = ["nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*"]
+CPU_WHEELS = ["nvidia-cuda-runtime", "nvidia-cuda-cupti", "torch"]
 # Only these parts of the wheels are unpacked; Python bindings are not needed.
 KEEP = ("torch/lib/", "torch/include/", "nvidia/")
 CUDA_ONLY = ("libtorch_cuda", "libc10_cuda", "libtorch_nvshmem")
@@ -56,6 +58,15 @@ def run(*command):
         fail(f"{' '.join(map(str, command))} failed (exit {result.returncode}); run the command again to go on")
 
 
+def wanted_wheels(version, cuda):
+    """The requirements of scripts/libtorch.txt, each with its hashes, by name."""
+    listed = (ROOT / "scripts" / "libtorch.txt").read_text()
+    wanted = {entry.split("==")[0]: entry for entry in re.split(r"\n(?=[a-z])", listed)[1:]}
+    if not wanted.get("torch", "").startswith(f"torch=={version} "):
+        fail(f"scripts/libtorch.txt does not list torch {version}, which Cargo.toml names; make it again as its first lines say")
+    return [wanted[name] for name in (wanted if cuda else CPU_WHEELS)]
+
+
 def download(version, cuda):
     wheels = WORK / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
@@ -65,16 +76,17 @@ def download(version, cuda):
             venv.create(WORK / "venv", clear=True, with_pip=True)
         except subprocess.CalledProcessError as error:
             fail(f"cannot make a Python environment: {error}; install Python's venv (Debian: python3-venv)")
-        # An older pip cannot take up a broken download where it stopped.
-        run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", "pip>=25.1")
+        pinned = ROOT / "scripts" / "pip.txt"
+        run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--upgrade", "-r", pinned)
         (WORK / "venv" / "ready").touch()
-    pip = [python, "-m", "pip", "download", "--only-binary=:all:", "--resume-retries", "20", "-d", wheels]
-    if cuda:
-        run(*pip, f"torch=={version}")
-    else:
-        # One call each: pip keeps what it has only when a call ends, and a second run skips what is kept.
-        for requirement in (*CPU_EXTRAS, f"torch=={version}"):
-            run(*pip, "--no-deps", requirement)
+    # One call each: pip keeps what it has only when a call ends, and a second run skips what is kept.
+    for number, requirement in enumerate(wanted_wheels(version, cuda)):
+        listed = WORK / f"wheel-{number}.txt"
+        listed.write_text(requirement + "\n")
+        run(
+            python, "-m", "pip", "download", "--disable-pip-version-check", "--only-binary=:all:", "--no-deps", "--require-hashes",
+            "--resume-retries", "20", "-d", wheels, "-r", listed,
+        )
     return sorted(wheels.glob("*.whl"))
 
 
