@@ -91,11 +91,13 @@ impl Group {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding {
-    pub keys: &'static [Key],
+    key: Key,
+    /// Another key for the same.
+    also: Option<Key>,
     pub shown: &'static str,
     pub command: Command,
     /// On which screens; empty: on all.
-    pub screens: &'static [Screen],
+    screens: &'static [Screen],
     pub group: Group,
     /// One short line; empty where another line of the table speaks for this one.
     pub help: &'static str,
@@ -106,24 +108,26 @@ pub(crate) struct Binding {
 /// Letters and Shift-Tab are without Shift here: terminals name it beside a capital letter, or do not.
 type Key = (KeyCode, KeyModifiers);
 
-const fn plain(code: KeyCode) -> Key {
-    (code, KeyModifiers::NONE)
-}
-
-pub(super) const fn letter(letter: char) -> Key {
-    plain(KeyCode::Char(letter))
-}
-
-const fn control(letter: char) -> Key {
-    (KeyCode::Char(letter), KeyModifiers::CONTROL)
-}
-
 /// A key of all screens that neither help nor footer names.
-pub(super) const fn bind(keys: &'static [Key], shown: &'static str, command: Command) -> Binding {
-    Binding { keys, shown, command, screens: &[], group: Group::Global, help: "", footer: "" }
+const fn key(code: KeyCode, shown: &'static str, command: Command) -> Binding {
+    let key = (code, KeyModifiers::NONE);
+    Binding { key, also: None, shown, command, screens: &[], group: Group::Global, help: "", footer: "" }
+}
+
+/// The same for the letter that `shown` begins with.
+const fn letter(shown: &'static str, command: Command) -> Binding {
+    key(KeyCode::Char(shown.as_bytes()[0] as char), shown, command)
+}
+
+const fn control(letter: char, shown: &'static str, command: Command) -> Binding {
+    Binding { key: (KeyCode::Char(letter), KeyModifiers::CONTROL), ..key(KeyCode::Null, shown, command) }
 }
 
 impl Binding {
+    const fn also(self, code: KeyCode) -> Self {
+        Self { also: Some((code, KeyModifiers::NONE)), ..self }
+    }
+
     /// On these screens only.
     const fn on(self, screens: &'static [Screen]) -> Self {
         Self { screens, ..self }
@@ -136,103 +140,82 @@ impl Binding {
     pub(super) const fn footer(self, footer: &'static str) -> Self {
         Self { footer, ..self }
     }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        std::iter::once(self.key).chain(self.also)
+    }
 }
 
 // What the tables of all screens have; where its help is empty, each says what it does there.
 pub(super) const HELP: Binding =
-    bind(&[letter('?'), plain(KeyCode::F(1))], "?", Command::Help).help(Group::Global, "this help").footer("help");
-pub(super) const QUIT: Binding = bind(&[letter('q')], "q", Command::Quit).footer("quit");
-pub(super) const UP: Binding = bind(&[plain(KeyCode::Up), letter('k')], "↑ ↓", Command::Up);
-pub(super) const DOWN: Binding = bind(&[plain(KeyCode::Down), letter('j')], "↓", Command::Down);
-pub(super) const PAGE_UP: Binding = bind(&[plain(KeyCode::PageUp)], "PgUp PgDn", Command::PageUp);
-pub(super) const PAGE_DOWN: Binding = bind(&[plain(KeyCode::PageDown)], "PgDn", Command::PageDown);
-pub(super) const FIRST: Binding = bind(&[plain(KeyCode::Home), letter('g')], "g G", Command::First);
-pub(super) const LAST: Binding = bind(&[plain(KeyCode::End), letter('G')], "G", Command::Last);
-pub(super) const LEFT: Binding = bind(&[plain(KeyCode::Left), letter('h')], "← →", Command::Left);
-pub(super) const RIGHT: Binding = bind(&[plain(KeyCode::Right), letter('l')], "→", Command::Right);
-pub(super) const CLOSE: Binding = bind(&[plain(KeyCode::Esc)], "Esc", Command::Close);
-pub(super) const INTERRUPT: Binding = bind(&[control('c')], "Ctrl-C", Command::Interrupt);
+    letter("?", Command::Help).also(KeyCode::F(1)).help(Group::Global, "this help").footer("help");
+pub(super) const QUIT: Binding = letter("q", Command::Quit).footer("quit");
+pub(super) const UP: Binding = key(KeyCode::Up, "↑ ↓", Command::Up).also(KeyCode::Char('k'));
+pub(super) const DOWN: Binding = key(KeyCode::Down, "↓", Command::Down).also(KeyCode::Char('j'));
+pub(super) const PAGE_UP: Binding = key(KeyCode::PageUp, "PgUp PgDn", Command::PageUp);
+pub(super) const PAGE_DOWN: Binding = key(KeyCode::PageDown, "PgDn", Command::PageDown);
+pub(super) const FIRST: Binding = letter("g G", Command::First).also(KeyCode::Home);
+pub(super) const LAST: Binding = letter("G", Command::Last).also(KeyCode::End);
+pub(super) const LEFT: Binding = key(KeyCode::Left, "← →", Command::Left).also(KeyCode::Char('h'));
+pub(super) const RIGHT: Binding = key(KeyCode::Right, "→", Command::Right).also(KeyCode::Char('l'));
+pub(super) const CLOSE: Binding = key(KeyCode::Esc, "Esc", Command::Close);
+pub(super) const INTERRUPT: Binding = control('c', "Ctrl-C", Command::Interrupt);
 pub(super) const SUSPEND: Binding =
-    bind(&[control('z')], "Ctrl-Z", Command::Suspend).help(Group::Global, "back to the shell; fg returns");
-pub(super) const REDRAW: Binding =
-    bind(&[control('l')], "Ctrl-L", Command::Redraw).help(Group::Global, "draw everything anew");
+    control('z', "Ctrl-Z", Command::Suspend).help(Group::Global, "back to the shell; fg returns");
+pub(super) const REDRAW: Binding = control('l', "Ctrl-L", Command::Redraw).help(Group::Global, "draw everything anew");
 pub(super) const THEME: Binding =
-    bind(&[letter('T')], "T", Command::Theme).help(Group::Global, "colours: terminal, dark, light").footer("colours");
+    letter("T", Command::Theme).help(Group::Global, "colours: terminal, dark, light").footer("colours");
 
 const OVERVIEW: &[Screen] = &[Screen::Overview];
-const SAMPLES: &[Screen] = &[Screen::Samples];
-const ATTACKS: &[Screen] = &[Screen::Attacks];
 
-const fn overview(keys: &'static [Key], shown: &'static str, command: Command) -> Binding {
-    bind(keys, shown, command).on(OVERVIEW)
+const fn overview(binding: Binding, group: Group, help: &'static str) -> Binding {
+    binding.on(OVERVIEW).help(group, help)
 }
 
-const fn samples(keys: &'static [Key], shown: &'static str, command: Command, help: &'static str) -> Binding {
-    bind(keys, shown, command).on(SAMPLES).help(Group::Samples, help)
+const fn samples(letters: &'static str, command: Command, help: &'static str) -> Binding {
+    letter(letters, command).on(&[Screen::Samples]).help(Group::Samples, help)
 }
 
-const fn attacks(keys: &'static [Key], shown: &'static str, command: Command, help: &'static str) -> Binding {
-    bind(keys, shown, command).on(ATTACKS).help(Group::Attacks, help)
+const fn attacks(binding: Binding, help: &'static str) -> Binding {
+    binding.on(&[Screen::Attacks]).help(Group::Attacks, help)
 }
 
 /// Every key that does something. What stands first wins the room in the footer.
 pub(crate) static BINDINGS: &[Binding] = &[
     HELP,
     QUIT.help(Group::Global, "quit; asks while a run goes on"),
-    bind(&[letter('1')], "1-5", Command::Show(Screen::Overview))
+    letter("1-5", Command::Show(Screen::Overview))
         .help(Group::Global, "Overview, Samples, Layers, Attacks, Log")
         .footer("screen"),
-    bind(&[letter('2')], "2", Command::Show(Screen::Samples)),
-    bind(&[letter('3')], "3", Command::Show(Screen::Layers)),
-    bind(&[letter('4')], "4", Command::Show(Screen::Attacks)),
-    bind(&[letter('5')], "5", Command::Show(Screen::Log)),
-    samples(&[letter('o')], "o", Command::Fate, "list broken ones, those that held, or all").footer("fate"),
-    samples(
-        &[letter('c')],
-        "c C",
-        Command::NextClass,
-        "only one class, the next or the one before; all of them come between",
-    )
-    .footer("class"),
-    samples(&[letter('C')], "C", Command::PreviousClass, ""),
-    samples(&[letter('d')], "d", Command::Gain, "the change ×1, ×8, ×16, ×64, its sign, its size").footer("change"),
-    samples(&[letter('v')], "v", Command::NextPicture, "the next picture first, where not all have room")
-        .footer("view"),
-    samples(
-        &[letter('m')],
-        "m",
-        Command::ImageMode,
-        "large images in pixels, where the terminal draws them, or in cells",
-    ),
-    samples(&[letter('w')], "w", Command::SavePictures, "write the pictures as PNG files").footer("save"),
-    attacks(&[plain(KeyCode::Tab), plain(KeyCode::BackTab)], "Tab", Command::NextPane, "list or form; also ← →")
+    letter("2", Command::Show(Screen::Samples)),
+    letter("3", Command::Show(Screen::Layers)),
+    letter("4", Command::Show(Screen::Attacks)),
+    letter("5", Command::Show(Screen::Log)),
+    samples("o", Command::Fate, "list broken ones, those that held, or all").footer("fate"),
+    samples("c C", Command::NextClass, "only one class, the next or the one before; all of them come between")
+        .footer("class"),
+    samples("C", Command::PreviousClass, ""),
+    samples("d", Command::Gain, "the change ×1, ×8, ×16, ×64, its sign, its size").footer("change"),
+    samples("v", Command::NextPicture, "the next picture first, where not all have room").footer("view"),
+    samples("m", Command::ImageMode, "large images in pixels, where the terminal draws them, or in cells"),
+    samples("w", Command::SavePictures, "write the pictures as PNG files").footer("save"),
+    attacks(key(KeyCode::Tab, "Tab", Command::NextPane).also(KeyCode::BackTab), "list or form; also ← →")
         .footer("form"),
-    LEFT.on(ATTACKS),
-    RIGHT.on(ATTACKS),
-    attacks(
-        &[plain(KeyCode::Enter)],
-        "Enter",
-        Command::Confirm,
-        "edit the field; Enter applies, Esc leaves it as it was",
-    )
-    .footer("edit"),
-    attacks(&[letter('a'), letter('r')], "a", Command::Add, "add this attack to the run; also r").footer("add"),
-    attacks(
-        &[letter('c'), plain(KeyCode::Delete)],
-        "c",
-        Command::CallOff,
-        "call off a queued or running attack; also Del",
-    )
-    .footer("call off"),
-    attacks(&[letter('J')], "J K", Command::Later, "a queued attack runs later, earlier").footer("move"),
-    attacks(&[letter('K')], "K", Command::Earlier, ""),
-    attacks(&[letter('u')], "u", Command::Undo, "undo the last change of the form").footer("undo"),
-    attacks(&[letter('D')], "D", Command::Defaults, "the form's defaults").footer("defaults"),
-    attacks(&[letter('W')], "W", Command::SavePlan, "save the run's attacks as a plan, advmod.toml").footer("save"),
-    overview(&[plain(KeyCode::Tab)], "Tab", Command::NextPane)
-        .help(Group::Global, "next pane; Shift-Tab: previous")
+    LEFT.on(&[Screen::Attacks]),
+    RIGHT.on(&[Screen::Attacks]),
+    attacks(key(KeyCode::Enter, "Enter", Command::Confirm), "edit the field; Enter applies, Esc leaves it as it was")
+        .footer("edit"),
+    attacks(letter("a", Command::Add).also(KeyCode::Char('r')), "add this attack to the run; also r").footer("add"),
+    attacks(letter("c", Command::CallOff).also(KeyCode::Delete), "call off a queued or running attack; also Del")
+        .footer("call off"),
+    attacks(letter("J K", Command::Later), "a queued attack runs later, earlier").footer("move"),
+    attacks(letter("K", Command::Earlier), ""),
+    attacks(letter("u", Command::Undo), "undo the last change of the form").footer("undo"),
+    attacks(letter("D", Command::Defaults), "the form's defaults").footer("defaults"),
+    attacks(letter("W", Command::SavePlan), "save the run's attacks as a plan, advmod.toml").footer("save"),
+    overview(key(KeyCode::Tab, "Tab", Command::NextPane), Group::Global, "next pane; Shift-Tab: previous")
         .footer("pane"),
-    overview(&[plain(KeyCode::BackTab)], "Shift-Tab", Command::PreviousPane),
+    key(KeyCode::BackTab, "Shift-Tab", Command::PreviousPane).on(OVERVIEW),
     UP.help(Group::Lists, "select, scroll; also k j").footer("select"),
     DOWN,
     PAGE_UP.help(Group::Lists, "ten lines"),
@@ -244,35 +227,26 @@ pub(crate) static BINDINGS: &[Binding] = &[
         .help(Group::Lists, "in Samples and Layers: another attack; also h l")
         .footer("attack"),
     RIGHT.on(&[Screen::Overview, Screen::Samples, Screen::Layers]),
-    overview(&[letter('m')], "m", Command::ChartMode)
-        .help(Group::Chart, "levels, difference to clean, one chart per attack")
+    overview(letter("m", Command::ChartMode), Group::Chart, "levels, difference to clean, one chart per attack")
         .footer("mode"),
-    overview(&[letter('y')], "y", Command::Axis)
-        .help(Group::Chart, "axis from 0 to 1, or fitted to the curves")
-        .footer("axis"),
-    overview(&[letter('t')], "t", Command::Table).help(Group::Chart, "the chart's numbers as a table").footer("table"),
-    overview(&[letter('b')], "b", Command::Marker).help(Group::Chart, "curves in Braille, dots or letters"),
-    overview(&[letter('s')], "s", Command::Sort)
-        .help(Group::Lists, "results as planned, by success, by peak drop")
-        .footer("sort"),
+    overview(letter("y", Command::Axis), Group::Chart, "axis from 0 to 1, or fitted to the curves").footer("axis"),
+    overview(letter("t", Command::Table), Group::Chart, "the chart's numbers as a table").footer("table"),
+    overview(letter("b", Command::Marker), Group::Chart, "curves in Braille, dots or letters"),
+    overview(letter("s", Command::Sort), Group::Lists, "results as planned, by success, by peak drop").footer("sort"),
     // The footer has no room for it.
     THEME.footer(""),
-    overview(&[letter('e')], "e", Command::Expand)
-        .help(Group::Global, "pane over the whole screen, and back")
-        .footer("expand"),
-    bind(&[letter(' ')], "Space", Command::Pause).help(Group::Run, "halt the run, and let it go on").footer("pause"),
-    bind(&[letter('S')], "S", Command::Stop).help(Group::Run, "stop the run after the batch in work").footer("stop"),
-    bind(&[letter('x')], "x", Command::Export)
-        .help(Group::Run, "write the results so far: JSON, Markdown, CSV")
-        .footer("export"),
+    overview(letter("e", Command::Expand), Group::Global, "pane over the whole screen, and back").footer("expand"),
+    key(KeyCode::Char(' '), "Space", Command::Pause).help(Group::Run, "halt the run, and let it go on").footer("pause"),
+    letter("S", Command::Stop).help(Group::Run, "stop the run after the batch in work").footer("stop"),
+    letter("x", Command::Export).help(Group::Run, "write the results so far: JSON, Markdown, CSV").footer("export"),
     CLOSE.help(Group::Global, "close, back"),
-    bind(&[plain(KeyCode::Enter)], "Enter", Command::Confirm).on(&[
+    key(KeyCode::Enter, "Enter", Command::Confirm).on(&[
         Screen::Overview,
         Screen::Samples,
         Screen::Layers,
         Screen::Log,
     ]),
-    bind(&[letter('Y')], "Y", Command::Agree),
+    letter("Y", Command::Agree),
     INTERRUPT.help(Group::Run, "stop and leave; again: leave without results"),
     SUSPEND,
     REDRAW,
@@ -291,7 +265,7 @@ pub(crate) fn command(mut bindings: impl Iterator<Item = &'static Binding>, key:
         (KeyCode::Char(_) | KeyCode::BackTab, KeyModifiers::SHIFT) => KeyModifiers::NONE,
         (_, modifiers) => modifiers,
     };
-    bindings.find(|binding| binding.keys.contains(&(key.code, modifiers))).map(|binding| binding.command)
+    bindings.find(|it| it.keys().any(|known| known == (key.code, modifiers))).map(|it| it.command)
 }
 
 #[cfg(test)]
@@ -302,9 +276,9 @@ mod tests {
     fn no_key_means_two_things_on_a_screen() {
         for screen in Screen::ALL {
             let mut seen = Vec::new();
-            for key in of(screen).flat_map(|binding| binding.keys) {
-                assert!(!seen.contains(key), "{key:?} on {screen:?}");
-                seen.push(*key);
+            for key in of(screen).flat_map(Binding::keys) {
+                assert!(!seen.contains(&key), "{key:?} on {screen:?}");
+                seen.push(key);
             }
         }
     }

@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseBut
 use ratatui::layout::Rect;
 
 use super::app::{App, Phase};
-use super::keys::BINDINGS;
+use super::keys::{BINDINGS, Binding};
 use super::message::{Effect, Msg};
 use super::runtime;
 use super::state::attacks::{Item, Standing};
@@ -282,7 +282,7 @@ fn every_key_in_every_screen_and_state() {
         for screen in Screen::ALL {
             for pane in Pane::ALL {
                 for binding in BINDINGS {
-                    for &(code, modifiers) in binding.keys {
+                    for (code, modifiers) in binding.keys() {
                         let mut app = app(state, (80, 24));
                         (app.ui.screen, app.ui.overview.pane) = (screen, pane);
                         update(&mut app, Msg::Key(KeyEvent::new(code, modifiers)));
@@ -300,7 +300,7 @@ fn every_key_in_every_screen_and_state() {
 fn every_key_while_a_field_is_edited() {
     for state in STATES {
         for binding in BINDINGS {
-            for &(code, modifiers) in binding.keys {
+            for (code, modifiers) in binding.keys() {
                 let mut app = app(state, (80, 24));
                 for letter in "3ljj".chars() {
                     update(&mut app, key(KeyCode::Char(letter)));
@@ -635,7 +635,7 @@ fn the_mouse_selects() {
 /// Any message: recorded events in any order, keys, sizes, time.
 fn message() -> impl Strategy<Value = Msg> {
     let feeds = recorded();
-    let keys: Vec<(KeyCode, KeyModifiers)> = BINDINGS.iter().flat_map(|binding| binding.keys).copied().collect();
+    let keys: Vec<(KeyCode, KeyModifiers)> = BINDINGS.iter().flat_map(Binding::keys).collect();
     let feed = (1..feeds.len()).prop_map(move |at| Msg::Feed(feeds[at].clone()));
     let press = (0..keys.len()).prop_map(move |at| Msg::Key(KeyEvent::new(keys[at].0, keys[at].1)));
     let progress = (0_usize..3, 0_u64..50_000)

@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::layout::Rect;
 
+use super::super::keys::Binding;
 use super::file::Watched;
 use super::*;
 use crate::modularity::{Curve, Similarity, TapPoint};
@@ -128,7 +129,7 @@ fn the_selection_goes_along_with_the_newest_until_it_is_moved() {
 fn every_key_in_every_state() {
     for dynamics in [None, Some(training(0, 0)), Some(training(1, 0)), Some(training(1, 1)), Some(training(40, 30))] {
         for binding in BINDINGS {
-            for &(code, modifiers) in binding.keys {
+            for (code, modifiers) in binding.keys() {
                 let mut app = app(dynamics.clone());
                 for _ in 0..2 {
                     update(&mut app, Msg::Key(KeyEvent::new(code, modifiers)));
@@ -147,7 +148,7 @@ fn every_key_in_every_state() {
 
 #[test]
 fn no_key_means_two_things() {
-    let keys: Vec<_> = BINDINGS.iter().flat_map(|it| it.keys).collect();
+    let keys: Vec<_> = BINDINGS.iter().flat_map(Binding::keys).collect();
     assert!((1..keys.len()).all(|at| !keys[..at].contains(&keys[at])));
 }
 
