@@ -1,9 +1,12 @@
 //! Steps through lists: of values that a key goes round, and of rows that are too many to be shown at once.
 
-/// The value after this one; the first after the last.
-pub(super) fn after<T: Copy + PartialEq, const N: usize>(all: [T; N], it: T) -> T {
-    let place = all.iter().position(|other| *other == it).unwrap_or(0);
-    all[(place + 1) % N]
+use clap::ValueEnum;
+
+/// Replaces a value with the one so many places after it; the first follows the last.
+pub(super) fn turn<T: ValueEnum + PartialEq>(it: &mut T, by: isize) {
+    let all = T::value_variants();
+    let place = all.iter().position(|other| other == it).unwrap_or(0) as isize;
+    *it = all[(place + by).rem_euclid(all.len() as isize) as usize].clone();
 }
 
 /// A place moved within a list of `len`; none in an empty one.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use advmod_attacks::attack::Passes;
+use clap::ValueEnum as _;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -280,7 +281,7 @@ fn numbers_are_those_of_the_printed_table() {
 fn every_key_in_every_screen_and_state() {
     for state in STATES {
         for screen in Screen::ALL {
-            for pane in Pane::ALL {
+            for &pane in Pane::value_variants() {
                 for binding in BINDINGS {
                     for (code, modifiers) in binding.keys() {
                         let mut app = app(state, (80, 24));

@@ -3,7 +3,6 @@
 use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
 
-use super::steps::after;
 use crate::text::heatmap::heat;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +122,6 @@ impl Theme {
         }
         let (ground, ink) = heat(share);
         Style::new().bg(Color::Indexed(ground)).fg(Color::Indexed(ink))
-    }
-
-    pub fn next_palette(&mut self) {
-        self.palette = after([Palette::Terminal, Palette::Dark, Palette::Light], self.palette);
-    }
-
-    pub fn next_marker(&mut self) {
-        self.marker = after([Marker::Braille, Marker::Dots, Marker::Letters], self.marker);
     }
 
     /// What curves are drawn with: letters wherever nothing else tells them apart.

@@ -11,7 +11,7 @@ use super::message::{Effect, Msg, Spot};
 use super::samples;
 use super::state::screen::{Pane, Screen};
 use super::state::{Closed, Overlay, Wish};
-use super::steps::moved;
+use super::steps::{moved, turn};
 use crate::audit::event::AuditEvent;
 use crate::audit::follow::Feed;
 use crate::audit::state::AuditState;
@@ -162,22 +162,22 @@ fn act(app: &mut App, command: Command) -> Option<Effect> {
         Command::Stop if is_busy && ui.run.wish == Wish::GoOn => ui.overlay = Some(Overlay::Stop { leave: false }),
         Command::Help => ui.overlay = Some(Overlay::Help { down: 0 }),
         Command::Show(screen) => show(app, screen),
-        Command::NextPane => ui.overview.next_pane(),
-        Command::PreviousPane => ui.overview.previous_pane(),
+        Command::NextPane => turn(&mut ui.overview.pane, 1),
+        Command::PreviousPane => turn(&mut ui.overview.pane, -1),
         Command::Expand => ui.overview.expanded ^= true,
         Command::Close if ui.overview.expanded => ui.overview.expanded = false,
         Command::Close if ui.cursor.is_some() => ui.cursor = None,
         Command::Close => ui.screen = Screen::Overview,
-        Command::ChartMode => ui.chart.next_mode(),
+        Command::ChartMode => turn(&mut ui.chart.mode, 1),
         Command::Axis => ui.chart.fitted_axis ^= true,
         Command::Table => ui.chart.as_table ^= true,
-        Command::Marker => ui.theme.next_marker(),
-        Command::Sort => ui.overview.next_sort(),
-        Command::Fate => ui.samples.next_fate(),
+        Command::Marker => turn(&mut ui.theme.marker, 1),
+        Command::Sort => turn(&mut ui.overview.sort, 1),
+        Command::Fate => turn(&mut ui.samples.fate, 1),
         Command::NextClass => ui.samples.next_class(classes, false),
         Command::PreviousClass => ui.samples.next_class(classes, true),
-        Command::Gain => ui.samples.next_gain(),
-        Command::NextPicture => ui.samples.next_picture(),
+        Command::Gain => turn(&mut ui.samples.gain, 1),
+        Command::NextPicture => ui.samples.first = (ui.samples.first + 1) % 3,
         Command::ImageMode if ui.theme.graphics => ui.samples.in_cells ^= true,
         Command::ImageMode => {
             app.tell("this terminal draws no images, as far as its environment says; see --graphics");
@@ -185,7 +185,7 @@ fn act(app: &mut App, command: Command) -> Option<Effect> {
         Command::SavePictures if ui.samples.look.is_some() => return Some(Effect::SavePictures),
         Command::SavePictures => app.notify(Level::Warning, "there are no pictures to save"),
         Command::Theme => {
-            ui.theme.next_palette();
+            turn(&mut ui.theme.palette, 1);
             let name = ui.theme.color.then(|| ui.theme.palette.name());
             app.tell(name.map_or("colours are off (NO_COLOR)".to_owned(), |name| format!("colours: {name}")));
         }

@@ -9,6 +9,7 @@ pub(crate) use keys::BINDINGS;
 use ratatui::crossterm::event::{KeyEvent, MouseEvent, MouseEventKind};
 
 use super::keys::{Command, command};
+use super::steps::turn;
 use super::theme::Theme;
 use crate::study::results::dynamics::DynamicsResult;
 
@@ -88,7 +89,7 @@ fn obey(app: &mut App, command: Command) -> Option<Effect> {
         Command::Suspend => return Some(Effect::Suspend),
         Command::Redraw => return Some(Effect::Redraw),
         Command::Help => app.help = Some(0),
-        Command::Theme => app.theme.next_palette(),
+        Command::Theme => turn(&mut app.theme.palette, 1),
         Command::Close => app.checkpoint = None,
         Command::Left => sideways(app, -1),
         Command::Right => sideways(app, 1),

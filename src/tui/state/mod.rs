@@ -7,7 +7,9 @@ pub mod screen;
 
 use std::time::Duration;
 
-use super::steps::{after, moved};
+use clap::ValueEnum;
+
+use super::steps::moved;
 use super::theme::Theme;
 use crate::report::lines::LogLine;
 use attacks::AttacksUi;
@@ -103,28 +105,12 @@ pub(crate) struct OverviewUi {
 }
 
 /// In which order the attacks are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
     #[default]
     Plan,
     Success,
     PeakDrop,
-}
-
-impl OverviewUi {
-    pub(super) fn next_pane(&mut self) {
-        self.pane = after(Pane::ALL, self.pane);
-    }
-
-    pub(super) fn previous_pane(&mut self) {
-        let mut order = Pane::ALL;
-        order.reverse();
-        self.pane = after(order, self.pane);
-    }
-
-    pub(super) fn next_sort(&mut self) {
-        self.sort = after([Sort::Plan, Sort::Success, Sort::PeakDrop], self.sort);
-    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -136,7 +122,7 @@ pub(crate) struct ChartUi {
     pub fitted_axis: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ChartMode {
     #[default]
     Level,
@@ -144,12 +130,6 @@ pub(crate) enum ChartMode {
     Difference,
     /// One small chart per attack.
     Each,
-}
-
-impl ChartUi {
-    pub(super) fn next_mode(&mut self) {
-        self.mode = after([ChartMode::Level, ChartMode::Difference, ChartMode::Each], self.mode);
-    }
 }
 
 const LOG_LINES: usize = 2000;

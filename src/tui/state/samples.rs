@@ -1,6 +1,7 @@
 //! Where the user is on the Samples screen.
 
-use super::super::steps::after;
+use clap::ValueEnum;
+
 use crate::audit::event::SampleResult;
 use crate::store::pixels::Picture;
 
@@ -22,7 +23,7 @@ pub(crate) struct SamplesUi {
     pub look: Option<Look>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fate {
     #[default]
     Broken,
@@ -48,7 +49,7 @@ impl Fate {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Gain {
     One,
     Eight,
@@ -63,9 +64,6 @@ pub(crate) enum Gain {
 }
 
 impl Gain {
-    /// In the order of the key.
-    const ALL: [Self; 6] = [Self::One, Self::Eight, Self::Sixteen, Self::SixtyFour, Self::Sign, Self::Heat];
-
     pub(in super::super) fn factor(self) -> Option<f32> {
         match self {
             Self::One => Some(1.0),
@@ -91,18 +89,6 @@ pub struct Look {
 }
 
 impl SamplesUi {
-    pub(in super::super) fn next_fate(&mut self) {
-        self.fate = after([Fate::Broken, Fate::Held, Fate::All], self.fate);
-    }
-
-    pub(in super::super) fn next_gain(&mut self) {
-        self.gain = after(Gain::ALL, self.gain);
-    }
-
-    pub(in super::super) fn next_picture(&mut self) {
-        self.first = (self.first + 1) % 3;
-    }
-
     /// Filters by the next of `n` classes, or the one before; all of them lie between the last and the first.
     pub(in super::super) fn next_class(&mut self, n: u32, is_back: bool) {
         self.class = match (self.class, is_back) {

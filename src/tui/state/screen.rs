@@ -1,5 +1,7 @@
 //! The screens, and the panes of the first one.
 
+use clap::ValueEnum;
+
 /// In the order of their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Screen {
@@ -25,16 +27,12 @@ impl Screen {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// In the order of Tab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Pane {
     #[default]
     Chart,
     Results,
     Progress,
     Log,
-}
-
-impl Pane {
-    /// In the order of Tab.
-    pub const ALL: [Self; 4] = [Self::Chart, Self::Results, Self::Progress, Self::Log];
 }
