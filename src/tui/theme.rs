@@ -1,7 +1,10 @@
 //! Looks by meaning: views ask for a role, never for a colour.
 
+use std::borrow::Cow;
+
 use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Span;
 
 use crate::text::heatmap::heat;
 
@@ -34,6 +37,13 @@ pub struct Theme {
     pub graphics: bool,
     pub palette: Palette,
     pub marker: Marker,
+}
+
+impl Role {
+    /// Of a row in a list.
+    pub(crate) fn row(is_selected: bool) -> Self {
+        if is_selected { Self::Selected } else { Self::Plain }
+    }
 }
 
 impl Default for Theme {
@@ -113,6 +123,10 @@ impl Theme {
         };
         let style = Style::new().add_modifier(modifier);
         self.palette.color(role).filter(|_| self.color).map_or(style, |color| style.fg(color))
+    }
+
+    pub(crate) fn span<'a>(self, text: impl Into<Cow<'a, str>>, role: Role) -> Span<'a> {
+        Span::styled(text, self.style(role))
     }
 
     /// The look of a cell of a heatmap that stands at this share of the range.

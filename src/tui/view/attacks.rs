@@ -69,8 +69,8 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     for (at, row) in rows.iter().skip(first).take(room).enumerate() {
         let columns = usize::from(inner.width);
         let line = match row {
-            Row::Heading(text) => fit_line(vec![Span::styled(format!(" {text}"), theme.style(Role::Title))], columns),
-            Row::Note(text) => fit_line(vec![Span::styled(format!("   {text}"), theme.style(Role::Dim))], columns),
+            Row::Heading(text) => fit_line(vec![theme.span(format!(" {text}"), Role::Title)], columns),
+            Row::Note(text) => fit_line(vec![theme.span(format!("   {text}"), Role::Dim)], columns),
             Row::Item(item) => entry(app, theme, *item, columns),
         };
         line.render(row_at(inner, at), buffer);
@@ -94,12 +94,7 @@ fn entry(app: &App, theme: Theme, item: Item, columns: usize) -> Line<'static> {
     let pad = " ".repeat(room.saturating_sub(width(&name)));
     let name_style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
     fit_line(
-        vec![
-            Span::raw(format!(" {mark} ")),
-            Span::styled(name, name_style),
-            Span::raw(pad),
-            Span::styled(word, theme.style(role)),
-        ],
+        vec![Span::raw(format!(" {mark} ")), Span::styled(name, name_style), Span::raw(pad), theme.span(word, role)],
         columns,
     )
 }

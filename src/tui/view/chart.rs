@@ -3,15 +3,14 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
-use ratatui::text::{Line, Span};
-use ratatui::widgets::Widget as _;
+use ratatui::text::Span;
 
 use super::super::app::App;
 use super::super::state::ChartMode;
 use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
 use super::series::{Series, growing, series};
-use super::text::{fit_line, pane};
+use super::text::{on_frame, pane};
 use super::{facets, numbers, plot};
 use crate::text::numbers::number;
 
@@ -36,20 +35,18 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let series = series(app);
     plot::curves(inner, buffer, app, theme, &series, app.ui.chart.mode == ChartMode::Difference);
     // On the frame: every row counts.
-    let legend = legend(app, theme, &series, usize::from(inner.width.saturating_sub(2)));
-    let place = Rect { x: inner.x + 1, y: inner.bottom(), width: legend.width() as u16, height: 1 };
-    legend.render(place, buffer);
+    on_frame(inner, buffer, legend(app, theme, &series));
 }
 
 /// The curves' names, or at the cursor their values.
-fn legend(app: &App, theme: Theme, series: &[Series], columns: usize) -> Line<'static> {
+fn legend(app: &App, theme: Theme, series: &[Series]) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
     let tap = app.ui.cursor.and_then(|cursor| Some((cursor, app.tap_names().get(cursor)?)));
     if let Some((_, name)) = tap {
-        spans.push(Span::styled(format!(" {name}:"), theme.style(Role::Title)));
+        spans.push(theme.span(format!(" {name}:"), Role::Title));
     }
     for it in series {
-        let value = match tap.map(|(cursor, _)| it.values.get(cursor).copied().flatten()) {
+        let value = match tap.map(|(cursor, _)| it.value(cursor)) {
             None => it.note.clone(),
             Some(value) => format!(" {}", number(value, 3)),
         };
@@ -63,7 +60,7 @@ fn legend(app: &App, theme: Theme, series: &[Series], columns: usize) -> Line<'s
     let without = attacks.filter(|(place, it)| it.curves.is_none() && growing(app, *place).is_none());
     let without: Vec<&str> = without.map(|(_, it)| it.attack.label.as_str()).collect();
     if !without.is_empty() && tap.is_none() {
-        spans.push(Span::styled(format!(" no curve: {} ", without.join(", ")), theme.style(Role::Dim)));
+        spans.push(theme.span(format!(" no curve: {} ", without.join(", ")), Role::Dim));
     }
-    fit_line(spans, columns)
+    spans
 }

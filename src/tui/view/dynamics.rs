@@ -2,18 +2,17 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::Span;
 use ratatui::widgets::Widget as _;
 
 use super::super::dynamics::{App, BINDINGS};
-use super::super::steps::first_shown;
 use super::super::theme::{Marker, Role, Theme};
-use super::plot::{GUTTER, axis, tap_labels};
-use super::raster::Raster;
+use super::plot::Plot;
 use super::text::{self, fit, fit_line, framed, short_tap, width};
 use super::{frame, help, layout};
 use crate::stats::finite_range;
 use crate::study::results::dynamics::DynamicsResult;
+use crate::text::numbers::{number, or_dash};
 
 /// Where there are fewer rows, the heatmap goes before the lines: it has the accuracy too.
 const LOW: u16 = 20;
@@ -26,13 +25,11 @@ pub(crate) fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
     header(head, buffer, app);
-    match &app.problem {
-        Some(problem) => {
-            let line = vec![Span::styled(format!(" {problem}"), theme.style(Role::Bad))];
-            fit_line(line, usize::from(foot.width)).render(foot, buffer);
-        }
-        None => frame::footer_of(BINDINGS.iter(), foot.width, theme).render(foot, buffer),
-    }
+    let spans = match &app.problem {
+        Some(problem) => vec![theme.span(format!(" {problem}"), Role::Bad)],
+        None => frame::footer_of(BINDINGS.iter(), foot.width, theme),
+    };
+    fit_line(spans, usize::from(foot.width)).render(foot, buffer);
     match app.dynamics.as_ref().filter(|it| !it.checkpoints.is_empty()) {
         None => waiting(body, buffer, app),
         Some(found) => {
@@ -54,8 +51,7 @@ pub(crate) fn dynamics(area: Rect, buffer: &mut Buffer, app: &App) {
 }
 
 fn header(area: Rect, buffer: &mut Buffer, app: &App) {
-    let mut spans =
-        vec![Span::styled(" advmod ", app.theme.style(Role::Title)), Span::raw(format!(" training in {}", app.folder))];
+    let mut spans = vec![app.theme.span(" advmod ", Role::Title), Span::raw(format!(" training in {}", app.folder))];
     if let Some((found, first)) = app.dynamics.as_ref().and_then(|it| Some((it, it.checkpoints.first()?))) {
         let (curve, n) = (&first.curve, found.checkpoints.len());
         let plural = if n == 1 { "" } else { "s" };
@@ -124,23 +120,16 @@ fn heatmap(area: Rect, buffer: &mut Buffer, app: &App, found: &DynamicsResult) {
         buffer.set_string(inner.x + (left + column * wide) as u16, inner.y, text, theme.style(Role::Good));
     }
     let selected = shown.iter().rposition(|&it| it <= app.selected()).unwrap_or(0);
-    let room = usize::from(inner.height.saturating_sub(2));
-    let first = first_shown(app.tap, taps.len(), room);
-    for (line, (tap, point)) in taps.iter().enumerate().skip(first).take(room).enumerate() {
-        let y = inner.y + 1 + line as u16;
+    let rows = Rect { height: inner.height.saturating_sub(2), ..text::below(inner, 1) };
+    text::list(rows, area, buffer, theme, (app.tap, taps.len()), |tap| {
         let is_selected = tap == app.tap;
-        let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
-        let name = Span::styled(fit(&point.tap, name_width), style);
-        Line::from(vec![Span::raw(text::pointer(theme, is_selected)), name])
-            .render(Rect { y, height: 1, ..inner }, buffer);
+        let name = fit(&taps[tap].tap, name_width);
+        let pad = Span::raw(" ".repeat(left - 2 - width(&name)));
+        let head = [Span::raw(text::pointer(theme, is_selected)), theme.span(name, Role::row(is_selected)), pad];
         let row: Vec<Option<f64>> = values(found, tap).collect();
-        for (column, &checkpoint) in shown.iter().enumerate() {
-            let x = inner.x + (left + column * wide) as u16;
-            let (text, style) = cell(row[checkpoint], (low, high), wide, theme);
-            buffer.set_string(x, y, text, style);
-        }
-    }
-    text::shown_of(area, buffer, theme, first, room, taps.len());
+        let cells = shown.iter().map(|&checkpoint| cell(row[checkpoint], (low, high), wide, theme));
+        head.into_iter().chain(cells).collect()
+    });
     // The selected number first: what is in its way is left out.
     let y = inner.bottom() - 1;
     let mut free = vec![true; usize::from(inner.width)];
@@ -174,9 +163,9 @@ fn figures(value: Option<f64>, wide: usize) -> String {
 }
 
 /// What a Q looks like: on a colour where there are some, which says all where there is no room for hundredths.
-fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) -> (String, ratatui::style::Style) {
+fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) -> Span<'static> {
     let Some(finite) = value.filter(|it| it.is_finite()) else {
-        return (figures(value, wide), theme.style(Role::Dim));
+        return theme.span(figures(value, wide), Role::Dim);
     };
     let share = if high > low { (finite - low) / (high - low) } else { 1.0 };
     let text = match wide {
@@ -185,7 +174,7 @@ fn cell(value: Option<f64>, (low, high): (f64, f64), wide: usize, theme: Theme) 
         // The range over the digits: Q often stays within a tenth.
         _ => figures(Some(share * 0.99), wide),
     };
-    (text, theme.heat(share))
+    Span::styled(text, theme.heat(share))
 }
 
 /// Accuracy and the selected tap's Q over the checkpoints.
@@ -194,48 +183,27 @@ fn chart(area: Rect, buffer: &mut Buffer, app: &App, found: &DynamicsResult) {
     let checkpoint = &found.checkpoints[app.selected()];
     let tap = found.checkpoints[0].curve.taps.get(app.tap).map_or("", |it| it.tap.as_str());
     let percent = |share: f64| format!("{:.1}", 100.0 * share);
-    let accuracy = checkpoint.accuracy.value.map_or("–".to_owned(), |value| {
+    let accuracy = or_dash(checkpoint.accuracy.value, |value| {
         format!("{} % [{}, {}]", percent(value), percent(checkpoint.accuracy.low), percent(checkpoint.accuracy.high))
     });
     let inner = framed(area, buffer, theme, false, &format!("{}: accuracy {accuracy}", checkpoint.name));
-    if inner.width <= GUTTER + 2 || inner.height < 4 {
-        return;
-    }
-    let plot = Rect::new(inner.x + GUTTER, inner.y, inner.width - GUTTER, inner.height - 2);
     let q: Vec<Option<f64>> = values(found, app.tap).collect();
-    let shares: Vec<Option<f64>> = found.checkpoints.iter().map(|it| it.accuracy.value).collect();
     let lowest = q.iter().flatten().copied().fold(0.0, f64::min);
     let low = (lowest * 5.0).floor() / 5.0;
-    axis(plot, buffer, theme, (low, 1.0));
-    let n = found.checkpoints.len();
-    let place = |at: usize| if n == 1 { 0.5 } else { at as f64 / (n - 1) as f64 };
-    let mut raster = Raster::new(plot, theme.marker());
-    let x = plot.x + raster.column(place(app.selected())) as u16;
-    for y in plot.y..plot.bottom() {
-        buffer[(x, y)].set_symbol("┊").set_style(theme.style(Role::Dim));
-    }
-    let lines = [(&shares, Role::Good, "a"), (&q, Role::Clean, "o")];
-    for (values, role, letter) in lines {
-        let finite = values.iter().map(|value| value.filter(|it| it.is_finite())).enumerate();
-        let points = finite.map(|(at, value)| Some((place(at), (value? - low) / (1.0 - low))));
-        raster.curve(&points.collect::<Vec<_>>(), theme.style(role), letter);
-    }
-    raster.render(plot, buffer);
-    let labels: Vec<(u16, String)> = (found.checkpoints.iter().enumerate())
-        .map(|(at, it)| (raster.column(place(at)) as u16, it.number(at)))
-        .collect();
-    tap_labels(Rect { y: plot.bottom() + 1, height: 1, ..plot }, buffer, &labels, Some(app.selected()));
+    let Some(mut plot) = Plot::new(inner, buffer, theme, found.checkpoints.len(), (low, 1.0)) else { return };
+    plot.cursor(buffer, app.selected(), Role::Dim);
+    plot.curve(found.checkpoints.iter().map(|it| it.accuracy.value), Role::Good, "a");
+    plot.curve(q.iter().copied(), Role::Clean, "o");
+    plot.render(buffer);
+    let numbers: Vec<String> = found.checkpoints.iter().enumerate().map(|(at, it)| it.number(at)).collect();
+    plot.labels(buffer, &numbers, Some(app.selected()));
     let mark = |letter| if theme.marker() == Marker::Letters { letter } else { "━" };
-    let now = q.get(app.selected()).copied().flatten().map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let now = number(q.get(app.selected()).copied().flatten(), 3);
     let trend = found.taps.get(app.tap).filter(|it| it.tap == tap).and_then(|it| it.rank_correlation);
     let trend = trend.map_or(String::new(), |trend| format!(" (rank correlation with accuracy {trend:.2})"));
-    let spans = vec![
-        Span::styled(format!(" {} accuracy", mark("a")), theme.style(Role::Good)),
-        Span::styled(format!("  {} Q of {} {now}{trend} ", mark("o"), short_tap(tap)), theme.style(Role::Clean)),
-    ];
-    let legend = fit_line(spans, usize::from(inner.width.saturating_sub(2)));
-    let place = Rect { x: inner.x + 1, y: inner.bottom(), width: legend.width() as u16, height: 1 };
-    legend.render(place, buffer);
+    let q = format!("  {} Q of {} {now}{trend} ", mark("o"), short_tap(tap));
+    let accuracy = theme.span(format!(" {} accuracy", mark("a")), Role::Good);
+    text::on_frame(inner, buffer, vec![accuracy, theme.span(q, Role::Clean)]);
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::Span;
 use ratatui::widgets::Widget as _;
 
 use super::super::app::App;
 use super::super::theme::{Role, Theme};
 use super::plot;
 use super::series::pair;
-use super::text::{fit_line, row_at};
+use super::text::{below, fit_line, row_at};
 
 /// Draws as many as there is room for, with the selected one among them.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -27,21 +26,20 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let cell = cells[slot % columns];
         let label = &attack.attack.label;
         let marker = if place == app.ui.selected { ">" } else { " " };
-        let mut head = vec![Span::styled(format!("{marker}{label}"), theme.style(Role::Attack(place)))];
+        let mut head = vec![theme.span(format!("{marker}{label}"), Role::Attack(place))];
         match pair(app, place) {
             Some((series, so_far)) => {
                 let note = so_far.map_or(String::new(), |n| format!("  n={n} so far"));
-                head.push(Span::styled(format!("  {} clean", theme.mark(0)), theme.style(Role::Clean)));
-                head.push(Span::styled(format!("  {} adv", theme.mark(place + 1)), theme.style(Role::Attack(place))));
-                head.push(Span::styled(note, theme.style(Role::Dim)));
-                let below = Rect { y: cell.y + 1, height: cell.height - 1, ..cell };
-                plot::curves(below, buffer, app, theme, &series, false);
+                head.push(theme.span(format!("  {} clean", theme.mark(0)), Role::Clean));
+                head.push(theme.span(format!("  {} adv", theme.mark(place + 1)), Role::Attack(place)));
+                head.push(theme.span(note, Role::Dim));
+                plot::curves(below(cell, 1), buffer, app, theme, &series, false);
             }
-            None => head.push(Span::styled("  no curve yet", theme.style(Role::Dim))),
+            None => head.push(theme.span("  no curve yet", Role::Dim)),
         }
         let hidden = report.attacks.len() - (first + room).min(report.attacks.len()) + first;
         if slot + 1 == room && hidden > 0 {
-            head.push(Span::styled(format!("  {hidden} more"), theme.style(Role::Dim)));
+            head.push(theme.span(format!("  {hidden} more"), Role::Dim));
         }
         fit_line(head, usize::from(cell.width)).render(row_at(cell, 0), buffer);
     }

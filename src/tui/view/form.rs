@@ -10,7 +10,7 @@ use super::super::attacks::plain;
 use super::super::state::Source;
 use super::super::state::attacks::{Item, Standing};
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit, fit_line, framed, more, padded, stack, width, wrapped};
+use super::text::{self, clock, fit, fit_line, framed, more, padded, stack, width, wrapped};
 use crate::audit::attack::spec;
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::preview::Preview;
@@ -50,7 +50,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let (rows, first) = rows(app, theme, &form, columns, room);
     let hidden = rows.len().saturating_sub(room);
     stack(inner, buffer, rows.into_iter().skip(first).take(room).map(|(_, line)| line));
-    stack(Rect { y: inner.y + room as u16, ..inner }, buffer, below);
+    stack(text::below(inner, room as u16), buffer, below);
     more(area, buffer, theme, hidden);
 }
 
@@ -91,10 +91,7 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
                 let left = columns.saturating_sub(width(&name) + 1);
                 let (before, behind) = line.halves();
                 let typed = window(&before, &behind, theme.sign("▏", "_"), left);
-                Line::from(vec![
-                    Span::styled(name, theme.style(Role::Title)),
-                    Span::styled(typed, theme.style(Role::Focus)),
-                ])
+                Line::from(vec![theme.span(name, Role::Title), theme.span(typed, Role::Focus)])
             }
             _ => {
                 let is_given = form.given.contains_key(field.name);
@@ -106,8 +103,8 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
                     Span::raw(name),
                     Span::styled(value, style),
                     Span::raw(pad),
-                    Span::styled(changed, theme.style(Role::Warning)),
-                    Span::styled(field.range, theme.style(Role::Dim)),
+                    theme.span(changed, Role::Warning),
+                    theme.span(field.range, Role::Dim),
                 ];
                 fit_line(spans, columns)
             }

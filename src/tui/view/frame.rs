@@ -39,13 +39,9 @@ pub(super) fn header(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         (None, Source::Live) => format!(" {}", clock(shown.as_secs_f64())),
         _ => String::new(),
     };
-    let right = vec![
-        Span::styled(source, theme.style(Role::Dim)),
-        Span::styled(word, theme.style(role)),
-        Span::raw(format!("{time} ")),
-    ];
+    let right = vec![theme.span(source, Role::Dim), theme.span(word, role), Span::raw(format!("{time} "))];
     let right_width: usize = right.iter().map(Span::width).sum();
-    let mut left = vec![Span::styled(" advmod ", theme.style(Role::Title))];
+    let mut left = vec![theme.span(" advmod ", Role::Title)];
     if let Some(start) = &app.audit.start {
         let (model, data) = (&start.model, &start.data);
         left.push(Span::raw(format!(
@@ -74,14 +70,14 @@ pub(super) fn tabs(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let span = |(place, screen)| {
         let is_shown = screen == app.ui.screen;
         let role = if is_shown { Role::Title } else { Role::Dim };
-        Span::styled(tab(place + 1, screen, is_shown), theme.style(role))
+        theme.span(tab(place + 1, screen, is_shown), role)
     };
     let mut spans: Vec<Span<'static>> = Screen::ALL.into_iter().enumerate().map(span).collect();
     spans.extend(app.report.as_ref().and_then(|report| gates(report, theme)));
     let warnings = app.audit.warnings.len();
     if warnings > 0 {
         let plural = if warnings == 1 { "" } else { "s" };
-        spans.push(Span::styled(format!("  {warnings} warning{plural}"), theme.style(Role::Warning)));
+        spans.push(theme.span(format!("  {warnings} warning{plural}"), Role::Warning));
     }
     fit_line(spans, usize::from(area.width)).render(area, buffer);
 }
@@ -98,7 +94,7 @@ fn gates(report: &Report, theme: Theme) -> Option<Span<'static>> {
     let states = [GateState::Fail, GateState::Inconclusive, GateState::Waived, GateState::Pending, GateState::Pass];
     let counts = states.into_iter().map(|state| (verdict.count(state), state.word())).filter(|(n, _)| *n > 0);
     let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
-    Some(Span::styled(format!("  gates: {}", counts.join(", ")), theme.style(role)))
+    Some(theme.span(format!("  gates: {}", counts.join(", ")), role))
 }
 
 /// Which screen's name is in this column.
@@ -112,36 +108,33 @@ pub(super) fn tab_at(column: u16) -> Option<Screen> {
 
 /// What can be pressed here; what has no room is in the help.
 pub(super) fn footer(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
-    if let Some(notice) = &app.ui.notice {
+    let spans = if let Some(notice) = &app.ui.notice {
         let role = match notice.level {
             Level::Info => Role::Good,
             Level::Warning => Role::Warning,
             Level::Error => Role::Bad,
         };
-        let line = vec![Span::styled(format!(" {}", notice.text), theme.style(role))];
-        fit_line(line, usize::from(area.width)).render(area, buffer);
-        return;
-    }
-    if app.is_editing() {
+        vec![theme.span(format!(" {}", notice.text), role)]
+    } else if app.is_editing() {
         let keys = [("Enter", "apply"), ("Esc", "leave as it was"), ("Ctrl-U", "empty: the default")];
-        let pair = |(key, word)| {
-            let key = Span::styled(format!(" {key}"), theme.style(Role::Title));
-            [key, Span::styled(format!(" {word} "), theme.style(Role::Dim))]
-        };
-        fit_line(keys.into_iter().flat_map(pair).collect(), usize::from(area.width)).render(area, buffer);
-        return;
-    }
-    footer_of(in_footer(app), area.width, theme).render(area, buffer);
+        keys.into_iter().flat_map(|(key, word)| pair(theme, key, word)).collect()
+    } else {
+        footer_of(in_footer(app), area.width, theme)
+    };
+    fit_line(spans, usize::from(area.width)).render(area, buffer);
 }
 
 /// The words of these bindings that there is room for.
-pub(super) fn footer_of(bindings: impl Iterator<Item = &'static Binding>, columns: u16, theme: Theme) -> Line<'static> {
-    let mut spans = Vec::new();
-    for binding in that_fit(bindings, columns) {
-        spans.push(Span::styled(format!(" {}", binding.shown), theme.style(Role::Title)));
-        spans.push(Span::styled(format!(" {} ", binding.footer), theme.style(Role::Dim)));
-    }
-    Line::from(spans)
+pub(super) fn footer_of(
+    bindings: impl Iterator<Item = &'static Binding>,
+    columns: u16,
+    theme: Theme,
+) -> Vec<Span<'static>> {
+    that_fit(bindings, columns).flat_map(|it| pair(theme, it.shown, it.footer)).collect()
+}
+
+fn pair(theme: Theme, key: &str, word: &str) -> [Span<'static>; 2] {
+    [theme.span(format!(" {key}"), Role::Title), theme.span(format!(" {word} "), Role::Dim)]
 }
 
 fn in_footer(app: &App) -> impl Iterator<Item = &'static Binding> {

@@ -1,13 +1,12 @@
 //! All keys, from their table.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Clear, Widget as _};
 
 use super::super::keys::{BINDINGS, Binding, Group};
 use super::super::theme::{Role, Theme};
-use super::text::{fit_line, framed, stack};
+use super::text::{centered, fit_line, overlay, padded, stack};
 
 /// Draws the overlay, so many lines scrolled down.
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, theme: Theme, down: usize) {
@@ -37,22 +36,16 @@ pub(super) fn table(
         }
         lines.push(Line::styled(format!(" {title}"), theme.style(Role::Title)));
         for binding in named {
-            let pad = " ".repeat(11_usize.saturating_sub(Span::raw(binding.shown).width()));
-            let spans = vec![
-                Span::raw(format!("  {}{pad}", binding.shown)),
-                Span::styled(binding.help, theme.style(Role::Dim)),
-            ];
-            lines.push(fit_line(spans, columns));
+            let keys = Span::raw(format!("  {}", padded(binding.shown, 11)));
+            lines.push(fit_line(vec![keys, theme.span(binding.help, Role::Dim)], columns));
         }
     }
     lines.push(Line::default());
     lines.extend(mouse.iter().map(|line| Line::raw(format!(" {line}"))));
     let height = (lines.len() as u16 + 2).min(area.height);
-    let shape = area.centered(Constraint::Length(width), Constraint::Length(height));
-    Clear.render(shape, buffer);
-    let room = usize::from(shape.height.saturating_sub(2));
+    let room = usize::from(height.saturating_sub(2));
     let down = down.min(lines.len().saturating_sub(room));
     let title = if lines.len() > room { "Help: ↑ ↓ for more, Esc closes" } else { "Help: Esc closes" };
-    let inner = framed(shape, buffer, theme, true, title);
+    let inner = overlay(centered(area, width, height), buffer, theme, title);
     stack(inner, buffer, lines.into_iter().skip(down));
 }

@@ -6,11 +6,10 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
 use super::super::app::{App, Phase};
-use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::text::{corner, fit, fit_line, framed, padded, paragraph, pointer, row_at, shown_of, stack, width};
+use super::text::{below, corner, fit, fit_line, framed, list, padded, paragraph, pointer, stack, width};
 use crate::modularity::{Interval, TapPoint};
-use crate::text::numbers;
+use crate::text::numbers::{self, or_dash};
 use crate::verdict::facts::AttackResult;
 
 pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -25,12 +24,10 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     };
     let attack = app.report.as_ref().and_then(|report| report.attacks.get(app.ui.selected));
     let cursor = app.ui.cursor.unwrap_or(0).min(start.taps.len().saturating_sub(1));
-    let (list, detail) = if area.width >= 100 {
-        let [list, detail] = Layout::horizontal([Constraint::Min(58), Constraint::Percentage(44)]).areas(area);
-        (list, detail)
+    let [list, detail] = if area.width >= 100 {
+        Layout::horizontal([Constraint::Min(58), Constraint::Percentage(44)]).areas(area)
     } else {
-        let [list, detail] = Layout::vertical([Constraint::Min(6), Constraint::Length(area.height / 3)]).areas(area);
-        (list, detail)
+        Layout::vertical([Constraint::Min(6), Constraint::Length(area.height / 3)]).areas(area)
     };
     table(list, buffer, app, theme, attack, cursor);
     one(detail, buffer, app, theme, cursor);
@@ -45,34 +42,26 @@ fn table(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, attack: Optio
     let curves = attack.and_then(|attack| attack.curves.as_ref());
     let head = format!("  {:<name_width$} {:>8} {:>8} {:>8} {:>15}", "tap", "all", "clean", "adv", "drop ±95 %");
     Line::styled(fit(&head, usize::from(inner.width)), theme.style(Role::Dim)).render(inner, buffer);
-    let room = usize::from(inner.height.saturating_sub(1));
-    let first = first_shown(cursor, taps.len(), room);
     let largest =
         curves.map_or(0.0, |curves| curves.drops.iter().flatten().map(|drop| drop.estimate.abs()).fold(0.0, f64::max));
-    for (line, (tap, name)) in taps.iter().enumerate().skip(first).take(room).enumerate() {
+    list(below(inner, 1), area, buffer, theme, (cursor, taps.len()), |tap| {
         let q = |points: Option<&Vec<TapPoint>>| number(points.and_then(|it| it.get(tap)).and_then(|it| it.q));
         let drop = curves.and_then(|curves| curves.drops.get(tap).copied().flatten());
         let text = format!(
             "{} {:>8} {:>8} {:>8} {:>15} ",
-            padded(name, name_width),
+            padded(&taps[tap], name_width),
             q(clean.map(|it| &it.true_labels.taps)),
             q(curves.map(|it| &it.clean.taps)),
             q(curves.map(|it| &it.adversarial.taps)),
-            drop.map_or_else(|| "–".to_owned(), with_width)
+            or_dash(drop, with_width)
         );
         let is_selected = tap == cursor;
-        let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
         let share = drop.map_or(0.0, |drop| if largest > 0.0 { drop.estimate.abs() / largest } else { 0.0 });
         let role = if drop.is_some_and(|drop| drop.estimate < 0.0) { Role::Good } else { Role::Bad };
         let bar = "█".repeat((share * 10.0).round() as usize);
-        let spans = vec![
-            Span::raw(pointer(theme, is_selected)),
-            Span::styled(text, style),
-            Span::styled(bar, theme.style(role)),
-        ];
-        fit_line(spans, usize::from(inner.width)).render(row_at(inner, 1 + line), buffer);
-    }
-    shown_of(area, buffer, theme, first, room, taps.len());
+        let text = theme.span(text, Role::row(is_selected));
+        vec![Span::raw(pointer(theme, is_selected)), text, theme.span(bar, role)]
+    });
 }
 
 /// All that is known about one tap, every attack included.
@@ -101,10 +90,10 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
         add("The clean curve has not been measured yet.".to_owned(), Role::Dim);
     }
     for (place, attack) in report.attacks.iter().enumerate() {
-        let mark = Span::styled(format!(" {} ", theme.mark(place + 1)), theme.style(Role::Attack(place)));
+        let mark = theme.span(format!(" {} ", theme.mark(place + 1)), Role::Attack(place));
         let label = Span::raw(format!("{:<12} ", attack.attack.label));
         let Some(curves) = &attack.curves else {
-            lines.push(fit_line(vec![mark, label, Span::styled("no curve", theme.style(Role::Dim))], columns));
+            lines.push(fit_line(vec![mark, label, theme.span("no curve", Role::Dim)], columns));
             continue;
         };
         let point = curves.adversarial.taps.get(cursor);
@@ -112,7 +101,7 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
         let q = number(point.and_then(|it| it.q));
         let text = format!("Q {q}{}", bounds(point.and_then(|it| it.interval)));
         lines.push(fit_line(vec![mark, label, Span::raw(text)], columns));
-        let drop = format!("{:>16}drop {}", "", drop.map_or_else(|| "–".to_owned(), with_width));
+        let drop = format!("{:>16}drop {}", "", or_dash(drop, with_width));
         lines.push(fit_line(vec![Span::raw(drop)], columns));
     }
     let hidden = lines.len().saturating_sub(usize::from(inner.height));

@@ -41,7 +41,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let indent = " ".repeat(head.len());
         for (part, text) in parts.drain(..).enumerate().rev() {
             let head = if part == 0 { head.clone() } else { indent.clone() };
-            lines.push(Line::from(vec![Span::styled(head, theme.style(role)), Span::raw(text)]));
+            lines.push(Line::from(vec![theme.span(head, role), Span::raw(text)]));
         }
         if lines.len() >= usize::from(inner.height) {
             break;

@@ -8,11 +8,11 @@ use super::super::app::App;
 use super::super::theme::{Role, Theme};
 use super::raster::Raster;
 use super::series::Series;
-use super::text::{short_tap, width};
+use super::text::{self, short_tap};
 use crate::stats::finite_range;
 
 /// Columns left of a plot, for its axis.
-pub(super) const GUTTER: u16 = 6;
+const GUTTER: u16 = 6;
 
 /// Lower and upper end of the axis.
 fn range(series: &[Series], fitted: bool, difference: bool) -> (f64, f64) {
@@ -32,51 +32,120 @@ fn range(series: &[Series], fitted: bool, difference: bool) -> (f64, f64) {
 }
 
 pub(super) fn curves(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, series: &[Series], difference: bool) {
-    if area.width <= GUTTER + 2 || area.height < 4 {
-        return;
-    }
-    let plot = Rect::new(area.x + GUTTER, area.y, area.width - GUTTER, area.height - 2);
-    let (low, high) = range(series, app.ui.chart.fitted_axis, difference);
-    let height = |value: f64| (value - low) / (high - low);
     let names = app.tap_names();
-    let taps = names.len().max(1);
-    let place = |tap: usize| if taps == 1 { 0.5 } else { tap as f64 / (taps - 1) as f64 };
-    let mut raster = Raster::new(plot, theme.marker());
-
-    axis(plot, buffer, theme, (low, high));
+    let (low, high) = range(series, app.ui.chart.fitted_axis, difference);
+    let Some(mut plot) = Plot::new(area, buffer, theme, names.len().max(1), (low, high)) else { return };
     if low < 0.0 && high > 0.0 {
-        let y = plot.y + raster.row(height(0.0)) as u16;
-        for x in plot.x..plot.right() {
+        let y = plot.row(0.0);
+        for x in plot.area.left()..plot.area.right() {
             buffer[(x, y)].set_symbol("┄").set_style(theme.style(Role::Dim));
         }
     }
-    if let Some(cursor) = app.ui.cursor.filter(|&cursor| cursor < taps) {
-        let x = plot.x + raster.column(place(cursor)) as u16;
-        for y in plot.y..plot.bottom() {
-            buffer[(x, y)].set_symbol("┊").set_style(theme.style(Role::Plain));
-        }
+    let cursor = app.ui.cursor;
+    if let Some(cursor) = cursor.filter(|&cursor| cursor < plot.places) {
+        plot.cursor(buffer, cursor, Role::Plain);
     }
-
     let mut order: Vec<&Series> = series.iter().collect();
     order.sort_by_key(|it| it.selected);
     for it in &order {
-        let points = (0..it.values.len()).map(|tap| it.at(tap).map(|value| (place(tap), height(value))));
-        raster.curve(&points.collect::<Vec<_>>(), theme.style(it.role()), theme.mark(it.curve));
+        plot.curve(it.values.iter().copied(), it.role(), theme.mark(it.curve));
     }
-    raster.render(plot, buffer);
+    plot.render(buffer);
     for it in &order {
-        if let Some((tap, value)) = it.peak.and_then(|tap| Some((tap, it.at(tap)?))) {
-            let (x, y) = (raster.column(place(tap)) as u16, raster.row(height(value)) as u16);
+        if let Some((tap, value)) = it.peak.and_then(|tap| Some((tap, it.value(tap).filter(|it| it.is_finite())?))) {
             let sign = if difference { theme.sign("▼", "v") } else { theme.sign("▲", "^") };
-            buffer[(plot.x + x, plot.y + y)].set_symbol(sign).set_style(theme.style(it.role()));
+            buffer[(plot.column(tap), plot.row(value))].set_symbol(sign).set_style(theme.style(it.role()));
         }
     }
-    let labels: Vec<(u16, String)> =
-        names.iter().enumerate().map(|(tap, name)| (raster.column(place(tap)) as u16, short_tap(name))).collect();
-    tap_labels(Rect { y: plot.bottom() + 1, height: 1, ..plot }, buffer, &labels, app.ui.cursor);
+    let names: Vec<String> = names.iter().map(|name| short_tap(name)).collect();
+    plot.labels(buffer, &names, cursor);
 }
 
-pub(super) fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) {
+/// Axes, and the curves over places from left to right that are drawn between them.
+pub(super) struct Plot {
+    area: Rect,
+    raster: Raster,
+    theme: Theme,
+    places: usize,
+    range: (f64, f64),
+}
+
+impl Plot {
+    /// Draws the axes; none where there is no room.
+    pub(super) fn new(area: Rect, buffer: &mut Buffer, theme: Theme, places: usize, range: (f64, f64)) -> Option<Self> {
+        if area.width <= GUTTER + 2 || area.height < 4 {
+            return None;
+        }
+        let area = Rect::new(area.x + GUTTER, area.y, area.width - GUTTER, area.height - 2);
+        axis(area, buffer, theme, range);
+        Some(Self { area, raster: Raster::new(area, theme.marker()), theme, places, range })
+    }
+
+    /// Of a place, from the left and in `[0, 1]`.
+    fn across(&self, place: usize) -> f64 {
+        if self.places == 1 { 0.5 } else { place as f64 / (self.places - 1) as f64 }
+    }
+
+    /// Of a value, from the bottom and in `[0, 1]`.
+    fn height(&self, value: f64) -> f64 {
+        (value - self.range.0) / (self.range.1 - self.range.0)
+    }
+
+    fn column(&self, place: usize) -> u16 {
+        self.area.x + self.raster.column(self.across(place)) as u16
+    }
+
+    fn row(&self, value: f64) -> u16 {
+        self.area.y + self.raster.row(self.height(value)) as u16
+    }
+
+    /// A line from top to bottom.
+    pub(super) fn cursor(&self, buffer: &mut Buffer, place: usize, role: Role) {
+        for y in self.area.top()..self.area.bottom() {
+            buffer[(self.column(place), y)].set_symbol("┊").set_style(self.theme.style(role));
+        }
+    }
+
+    /// A value at each place; a missing one leaves a gap.
+    pub(super) fn curve(&mut self, values: impl Iterator<Item = Option<f64>>, role: Role, letter: &'static str) {
+        let finite = values.map(|value| value.filter(|it| it.is_finite())).enumerate();
+        let points = finite.map(|(place, value)| Some((self.across(place), self.height(value?)))).collect::<Vec<_>>();
+        self.raster.curve(&points, self.theme.style(role), letter);
+    }
+
+    /// Draws the curves so far.
+    pub(super) fn render(&self, buffer: &mut Buffer) {
+        self.raster.render(self.area, buffer);
+    }
+
+    /// The names that fit, each under its place; the one under the cursor first, then the last and the first.
+    pub(super) fn labels(&self, buffer: &mut Buffer, names: &[String], cursor: Option<usize>) {
+        let width = self.area.width;
+        let mut taken: Vec<(u16, u16)> = Vec::new();
+        let ends = [cursor, names.len().checked_sub(1), Some(0)];
+        for place in ends.into_iter().flatten().chain(0..names.len()).filter(|&place| place < names.len()) {
+            let wide = text::width(&names[place]) as u16;
+            if wide > width {
+                continue;
+            }
+            let start = (self.column(place) - self.area.x).saturating_sub(wide / 2).min(width - wide);
+            let end = start + wide;
+            // A free column on both sides keeps names apart.
+            if taken.iter().all(|&(from, to)| end < from || start > to) {
+                taken.push((start, end));
+                buffer.set_string(self.area.x + start, self.area.bottom() + 1, &names[place], Style::new());
+            }
+        }
+        // Ticks say which places the names belong to.
+        for place in 0..names.len() {
+            if let Some(cell) = buffer.cell_mut((self.column(place), self.area.bottom())) {
+                cell.set_symbol("┴");
+            }
+        }
+    }
+}
+
+fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (f64, f64)) {
     let style = theme.style(Role::Dim);
     // The fixed ranges are multiples of 0.2: one digit says these ticks exactly.
     let fifths = ((high - low) * 5.0).round();
@@ -105,32 +174,6 @@ pub(super) fn axis(plot: Rect, buffer: &mut Buffer, theme: Theme, (low, high): (
     buffer[(plot.x - 1, plot.bottom())].set_symbol("└").set_style(style);
     for x in plot.x..plot.right() {
         buffer[(x, plot.bottom())].set_symbol("─").set_style(style);
-    }
-}
-
-/// The names that fit, each under its tap; the one under the cursor first, then the last and the first.
-pub(super) fn tap_labels(area: Rect, buffer: &mut Buffer, labels: &[(u16, String)], cursor: Option<usize>) {
-    let mut taken: Vec<(u16, u16)> = Vec::new();
-    let ends = [cursor, labels.len().checked_sub(1), Some(0)];
-    let order = ends.into_iter().flatten().chain(0..labels.len());
-    for (x, name) in order.filter_map(|place| labels.get(place)) {
-        let wide = width(name) as u16;
-        if wide > area.width {
-            continue;
-        }
-        let start = x.saturating_sub(wide / 2).min(area.width - wide);
-        let end = start + wide;
-        // A free column on both sides keeps names apart.
-        if taken.iter().all(|&(from, to)| end < from || start > to) {
-            taken.push((start, end));
-            buffer.set_string(area.x + start, area.y, name, Style::new());
-        }
-    }
-    // Ticks say which taps the names belong to.
-    for (x, _) in labels {
-        if let Some(cell) = buffer.cell_mut((area.x + x, area.y - 1)) {
-            cell.set_symbol("┴");
-        }
     }
 }
 

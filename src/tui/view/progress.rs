@@ -10,7 +10,7 @@ use super::super::state::Source;
 use super::super::state::screen::Pane;
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
-use super::text::{clock, fit_line, more, padded, pane, row_at};
+use super::text::{below, clock, fit_line, more, padded, pane, row_at, stack};
 use crate::audit::event::{Outcome, Stage};
 use crate::report::lines::stage_name;
 
@@ -20,13 +20,11 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         return;
     }
     now(app, theme, usize::from(inner.width)).render(row_at(inner, 0), buffer);
-    let room = usize::from(inner.height - 1);
-    let attacks = app.attacks();
+    let (attacks, room) = (app.attacks(), usize::from(inner.height - 1));
     let at_work = current(app).unwrap_or(app.ui.selected).min(attacks.saturating_sub(1));
     let first = first_shown(at_work, attacks, room);
-    for (line, attack) in (first..attacks).take(room).enumerate() {
-        row(app, theme, attack, usize::from(inner.width)).render(row_at(inner, 1 + line), buffer);
-    }
+    let rows = (first..attacks).map(|attack| row(app, theme, attack, usize::from(inner.width)));
+    stack(below(inner, 1), buffer, rows);
     more(area, buffer, theme, attacks.saturating_sub(room));
 }
 
@@ -71,11 +69,7 @@ fn now(app: &App, theme: Theme, columns: usize) -> Line<'static> {
         _ => "",
     };
     fit_line(
-        vec![
-            Span::styled(format!(" {stopping}"), theme.style(Role::Warning)),
-            Span::raw(text),
-            Span::styled(count, theme.style(Role::Dim)),
-        ],
+        vec![theme.span(format!(" {stopping}"), Role::Warning), Span::raw(text), theme.span(count, Role::Dim)],
         columns,
     )
 }
@@ -91,8 +85,8 @@ fn row(app: &App, theme: Theme, attack: usize, columns: usize) -> Line<'static> 
     fit_line(
         vec![
             Span::raw(format!(" {name}")),
-            Span::styled("█".repeat(full), theme.style(Role::Attack(attack))),
-            Span::styled("░".repeat(bar - full), theme.style(Role::Dim)),
+            theme.span("█".repeat(full), Role::Attack(attack)),
+            theme.span("░".repeat(bar - full), Role::Dim),
             Span::raw(format!(" {:>3.0} % ", (100.0 * share).floor())),
             words(app, theme, attack),
         ],
@@ -103,11 +97,11 @@ fn row(app: &App, theme: Theme, attack: usize, columns: usize) -> Line<'static> 
 fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
     let Some(state) = app.audit.attacks.get(attack) else { return Span::raw("") };
     if let Some(error) = &state.error {
-        return Span::styled(format!("failed: {error}"), theme.style(Role::Bad));
+        return theme.span(format!("failed: {error}"), Role::Bad);
     }
     if state.cancelled {
         let text = format!("called off after {} images", state.samples.len());
-        return Span::styled(text, theme.style(Role::Warning));
+        return theme.span(text, Role::Warning);
     }
     let is_measured = app.audit.stage.is_some_and(|it| it.stage == Stage::AttackCurve { attack });
     if let Some(seconds) = state.seconds {
@@ -136,9 +130,9 @@ fn words(app: &App, theme: Theme, attack: usize) -> Span<'static> {
             Span::raw(format!("{done} of {images} images, {}, ETA {left}", images_per_second(rate)))
         }
         (true, ..) => Span::raw(if app.phase() == Phase::Paused { "paused" } else { "running" }),
-        _ if app.phase().goes_on() => Span::styled("queued", theme.style(Role::Dim)),
-        _ if state.samples.is_empty() => Span::styled("not run", theme.style(Role::Dim)),
-        _ => Span::styled("stopped before its end", theme.style(Role::Warning)),
+        _ if app.phase().goes_on() => theme.span("queued", Role::Dim),
+        _ if state.samples.is_empty() => theme.span("not run", Role::Dim),
+        _ => theme.span("stopped before its end", Role::Warning),
     }
 }
 

@@ -1,18 +1,18 @@
 //! Questions that lie over a screen.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Position, Rect};
+use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Clear, Paragraph, Widget as _, Wrap};
+use ratatui::widgets::{Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
 use super::super::keys::Command;
 use super::super::state::attacks::PLAN_FILE;
 use super::super::theme::{Role, Theme};
-use super::text::{fit_line, framed};
+use super::text::{centered, fit_line, overlay};
 
 fn shape(area: Rect) -> Rect {
-    area.centered(Constraint::Length(area.width.min(58)), Constraint::Length(8.min(area.height)))
+    centered(area, 58, 8)
 }
 
 /// What a click there answers: the lines that name a key stand for it.
@@ -41,9 +41,7 @@ pub(super) fn call_off(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme,
 }
 
 fn ask(area: Rect, buffer: &mut Buffer, theme: Theme, title: &str, yes: &str, what_counts: &str) {
-    let shape = shape(area);
-    Clear.render(shape, buffer);
-    let inner = framed(shape, buffer, theme, true, title);
+    let inner = overlay(shape(area), buffer, theme, title);
     let text = format!("\n Enter   {yes}\n Esc     let it run\n\n {what_counts}");
     Paragraph::new(text).wrap(Wrap { trim: false }).render(inner, buffer);
 }
@@ -51,9 +49,8 @@ fn ask(area: Rect, buffer: &mut Buffer, theme: Theme, title: &str, yes: &str, wh
 /// Shows what would be written and asks whether to.
 pub(super) fn save_plan(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let Some(draft) = &app.ui.attacks.plan_file else { return };
-    let shape = area.centered(Constraint::Length(area.width.min(76)), Constraint::Length(area.height.min(30)));
-    Clear.render(shape, buffer);
-    let inner = framed(shape, buffer, theme, true, &format!("Save the run's attacks to {PLAN_FILE}?"));
+    let title = format!("Save the run's attacks to {PLAN_FILE}?");
+    let inner = overlay(centered(area, 76, 30), buffer, theme, &title);
     let columns = usize::from(inner.width);
     let what = match draft.before {
         None => "A new file, the whole plan:",
@@ -69,7 +66,7 @@ pub(super) fn save_plan(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme
     let skipped = if draft.before.is_some() { draft.text.find("[[attack]]").unwrap_or(0) } else { 0 };
     let text: Vec<&str> = draft.text[skipped..].lines().collect();
     let shown = if text.len() > room { room.saturating_sub(1) } else { text.len() };
-    let line = |text: &&str| fit_line(vec![Span::styled(format!(" {text}"), theme.style(Role::Dim))], columns);
+    let line = |text: &&str| fit_line(vec![theme.span(format!(" {text}"), Role::Dim)], columns);
     lines.extend(text[..shown].iter().map(line));
     if shown < text.len() {
         lines.push(Line::raw(format!(" … {} more lines", text.len() - shown)));

@@ -9,7 +9,7 @@ use super::super::app::App;
 use super::super::state::Sort;
 use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
-use super::text::{fit, fit_line, more, padded, pane, paragraph, row_at, stack, width as text_width};
+use super::text::{below, fit, fit_line, more, padded, pane, paragraph, stack, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows, worst_cases};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackStatus;
@@ -151,36 +151,29 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     };
     let room = usize::from(inner.width).saturating_sub(MARGIN);
     let head = fit(&line(&cells[0]), room);
-    Line::from(Span::styled(format!("{}{head}", " ".repeat(MARGIN)), theme.style(Role::Dim))).render(inner, buffer);
+    Line::from(theme.span(format!("{}{head}", " ".repeat(MARGIN)), Role::Dim)).render(inner, buffer);
     let Some(report) = &app.report else { return };
     let first = first_row(app, area.height);
     let shown = usize::from(inner.height.saturating_sub(1));
     let order = order(app, cells.len() - 1);
-    for (at, (row, cells)) in order.into_iter().zip(&cells[1..]).skip(first).take(shown).enumerate() {
-        let (mark, role) = mark(row, report.attacks.len(), theme);
+    let rows = order.into_iter().zip(&cells[1..]).skip(first).map(|(row, cells)| {
+        let (mark, mark_role) = mark(row, report.attacks.len(), theme);
         let is_selected = row == 1 + app.ui.selected;
-        let text = fit(&line(cells), room);
         let attack = row.checked_sub(1).and_then(|row| report.attacks.get(row));
-        let style = theme.style(match attack {
-            _ if is_selected => Role::Selected,
-            Some(attack) if attack.status == AttackStatus::Failed => Role::Bad,
-            _ => Role::Plain,
-        });
+        let role = match attack {
+            Some(attack) if attack.status == AttackStatus::Failed && !is_selected => Role::Bad,
+            _ => Role::row(is_selected),
+        };
         let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
-        Line::from(vec![
-            Span::raw(pointer),
-            Span::styled(mark, theme.style(role)),
-            Span::raw("  "),
-            Span::styled(text, style),
-        ])
-        .render(row_at(inner, 1 + at), buffer);
-    }
+        let text = theme.span(fit(&line(cells), room), role);
+        Line::from(vec![Span::raw(pointer), theme.span(mark, mark_role), Span::raw("  "), text])
+    });
+    stack(below(inner, 1), buffer, rows);
     let left = cells.len() - 1 - first;
     more(area, buffer, theme, left.saturating_sub(shown));
-    let used = 1 + left.min(shown) as u16;
-    let rest = Rect { y: inner.y + used, height: inner.height - used, ..inner };
+    let rest = below(inner, 1 + left.min(shown) as u16);
     if rest.height >= 3 {
-        details(Rect { y: rest.y + 1, height: rest.height - 1, ..rest }, buffer, app, theme);
+        details(below(rest, 1), buffer, app, theme);
     }
 }
 
@@ -199,7 +192,7 @@ fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let columns = usize::from(area.width);
     let mut lines = vec![fit_line(
         vec![
-            Span::styled(format!(" {}", what.label), theme.style(Role::Title)),
+            theme.span(format!(" {}", what.label), Role::Title),
             Span::raw(format!("  {}  {}", what.title, what.summary())),
         ],
         columns,

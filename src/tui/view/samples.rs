@@ -13,7 +13,7 @@ use super::super::state::samples::Look;
 use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 use super::picture;
-use super::text::{corner, fit, fit_line, framed, note, padded, row_at, shown_of, stack};
+use super::text::{below, corner, fit, fit_line, framed, list, note, padded, stack};
 use crate::audit::event::SampleResult;
 use crate::measure::clean::ClassProbability;
 use crate::store::pixels::Picture;
@@ -75,12 +75,6 @@ fn nothing(app: &App) -> &'static str {
     }
 }
 
-/// The first place that is listed, so that the selected one is among them.
-fn first(app: &App, room: usize) -> usize {
-    let place = app.selected_sample().map_or(0, |(place, _)| place);
-    first_shown(place, app.listed_samples().len(), room)
-}
-
 /// Which sample is in this row.
 pub(super) fn sample_at(app: &App, body: Rect, column: u16, row: u16) -> Option<usize> {
     let (list, _) = parts(app, body);
@@ -89,7 +83,8 @@ pub(super) fn sample_at(app: &App, body: Rect, column: u16, row: u16) -> Option<
     if column >= list.right() || line >= room {
         return None;
     }
-    app.listed_samples().get(first(app, room) + line).map(|sample| sample.sample)
+    let (place, listed) = (app.selected_sample()?.0, app.listed_samples());
+    listed.get(first_shown(place, listed.len(), room) + line).map(|sample| sample.sample)
 }
 
 fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
@@ -101,21 +96,16 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let filter = fit(&format!("{}{class}", ui.fate.name()), columns);
     Line::styled(filter, theme.style(Role::Dim)).render(Rect { height: 1.min(inner.height), ..inner }, buffer);
     let listed = app.listed_samples();
-    let room = usize::from(inner.height.saturating_sub(1));
-    let from = first(app, room);
-    let selected = app.selected_sample().map(|(place, _)| place);
-    for (at, (place, sample)) in listed.iter().enumerate().skip(from).take(room).enumerate() {
-        let is_selected = selected == Some(place);
+    let selected = app.selected_sample().map_or(0, |(place, _)| place);
+    list(below(inner, 1), area, buffer, theme, (selected, listed.len()), |place| {
+        let (sample, is_selected) = (listed[place], place == selected);
         let name = |class: Option<u32>| class.map_or_else(|| "?".to_owned(), |class| app.class_name(class));
         let text =
             format!("{:>4} {}→{}", sample.sample, name(app.label_of(sample.sample)), name(Some(sample.prediction)));
-        let style = theme.style(if is_selected { Role::Selected } else { Role::Plain });
         let pointer = if is_selected { theme.sign("▶", ">") } else { " " };
-        let spans = vec![Span::raw(pointer), Span::styled(text, style)];
-        fit_line(spans, columns).render(row_at(inner, 1 + at), buffer);
-    }
-    shown_of(area, buffer, theme, from, room, listed.len());
-    if !listed.is_empty() && listed.len() <= room {
+        vec![Span::raw(pointer), theme.span(text, Role::row(is_selected))]
+    });
+    if (1..usize::from(inner.height)).contains(&listed.len()) {
         corner(area, buffer, theme, &format!(" {} ", listed.len()));
     }
 }
@@ -214,8 +204,7 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         if inner.height > lines + 1
             && let Some(missing) = missing
         {
-            let below = Rect { y: inner.y + lines + 1, height: inner.height - lines - 1, ..inner };
-            note(below, buffer, theme, missing);
+            note(below(inner, lines + 1), buffer, theme, missing);
         }
     }
     if cells.len() < all {
@@ -230,14 +219,14 @@ fn draw_numbers(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, sample
     let mut lines = Vec::new();
     let fate = if sample.success { ("broken", Role::Bad) } else { ("held", Role::Good) };
     let mut told = vec![
-        Span::styled(format!(" {}", fate.0), theme.style(fate.1)),
+        theme.span(format!(" {}", fate.0), fate.1),
         Span::raw(format!(
             "  L0 {}  L2 {:.3}  L∞ {:.4}  forwards {}, gradients {}",
             sample.l0, sample.l2, sample.linf, sample.forwards, sample.backwards
         )),
     ];
     if let Some(name) = sample.carried_from.and_then(|from| app.planned(from)) {
-        told.push(Span::styled(format!("  carried from {}", name.label), theme.style(Role::Warning)));
+        told.push(theme.span(format!("  carried from {}", name.label), Role::Warning));
     }
     let before = app.audit.likeliest.get(sample.sample).map_or(&[][..], Vec::as_slice);
     let rows = usize::from(inner.height).saturating_sub(1);
@@ -271,9 +260,9 @@ fn chance(
     let room = columns.saturating_sub(head.len() + NAME + 8);
     let full = ((p * room as f64).round() as usize).min(room);
     vec![
-        Span::styled(head, theme.style(Role::Dim)),
+        theme.span(head, Role::Dim),
         Span::raw(format!("{name} {p:.3} ")),
-        Span::styled("█".repeat(full), theme.style(Role::Clean)),
+        theme.span("█".repeat(full), Role::Clean),
         Span::raw(" ".repeat(room - full + 1)),
     ]
 }

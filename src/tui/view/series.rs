@@ -24,9 +24,8 @@ impl Series {
         if self.curve == 0 { Role::Clean } else { Role::Attack(self.curve - 1) }
     }
 
-    /// The value at a tap, where there is one that can be drawn.
-    pub(super) fn at(&self, tap: usize) -> Option<f64> {
-        self.values.get(tap).copied().flatten().filter(|value| value.is_finite())
+    pub(super) fn value(&self, tap: usize) -> Option<f64> {
+        self.values.get(tap).copied().flatten()
     }
 
     /// With a curve's values and its peak.

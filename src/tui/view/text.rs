@@ -1,13 +1,14 @@
 //! Pieces that the panes share: frames, cut texts, times.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Widget as _, Wrap};
+use ratatui::widgets::{Block, Clear, Paragraph, Widget as _, Wrap};
 
 use super::super::app::App;
 use super::super::state::screen::{Pane, Screen};
+use super::super::steps::first_shown;
 use super::super::theme::{Role, Theme};
 
 pub(super) fn pane(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, pane: Pane, title: &str) -> Rect {
@@ -21,7 +22,7 @@ pub(super) fn framed(area: Rect, buffer: &mut Buffer, theme: Theme, focused: boo
     let title = fit(title, usize::from(area.width.saturating_sub(4)));
     let block = Block::bordered()
         .border_style(theme.style(role))
-        .title(Span::styled(format!(" {title} "), theme.style(if focused { Role::Focus } else { Role::Title })));
+        .title(theme.span(format!(" {title} "), if focused { Role::Focus } else { Role::Title }));
     let inner = block.inner(area);
     block.render(area, buffer);
     inner
@@ -39,13 +40,6 @@ pub(super) fn more(frame: Rect, buffer: &mut Buffer, theme: Theme, hidden: usize
     }
 }
 
-/// Says in a frame's lower edge which rows of a list are shown, where not all of them have room.
-pub(super) fn shown_of(frame: Rect, buffer: &mut Buffer, theme: Theme, first: usize, room: usize, of: usize) {
-    if of > room {
-        corner(frame, buffer, theme, &format!(" {}-{} of {of} ", first + 1, first + room));
-    }
-}
-
 /// A row of an area, counted from its top.
 pub(super) fn row_at(area: Rect, at: usize) -> Rect {
     Rect { y: area.y + at as u16, height: 1, ..area }
@@ -58,10 +52,49 @@ pub(super) fn stack<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterato
     }
 }
 
+/// An area without its first rows.
+pub(super) fn below(area: Rect, rows: u16) -> Rect {
+    Rect { y: area.y + rows.min(area.height), height: area.height.saturating_sub(rows), ..area }
+}
+
+/// Draws as many rows of a list as have room, the selected one among them, and says in the frame which ones these are.
+pub(super) fn list(
+    area: Rect,
+    frame: Rect,
+    buffer: &mut Buffer,
+    theme: Theme,
+    (selected, len): (usize, usize),
+    row: impl Fn(usize) -> Vec<Span<'static>>,
+) {
+    let room = usize::from(area.height);
+    let first = first_shown(selected, len, room);
+    stack(area, buffer, (first..len).map(|at| fit_line(row(at), usize::from(area.width))));
+    if len > room && room > 0 {
+        corner(frame, buffer, theme, &format!(" {}-{} of {len} ", first + 1, first + room));
+    }
+}
+
+/// Draws spans over the lower edge of the frame around an area, where they take no row.
+pub(super) fn on_frame(inner: Rect, buffer: &mut Buffer, spans: Vec<Span<'static>>) {
+    let line = fit_line(spans, usize::from(inner.width.saturating_sub(2)));
+    let place = Rect { x: inner.x + 1, y: inner.bottom(), width: line.width() as u16, height: 1 };
+    line.render(place, buffer);
+}
+
+/// A place in the middle, at most so large.
+pub(super) fn centered(area: Rect, columns: u16, rows: u16) -> Rect {
+    area.centered(Constraint::Length(columns.min(area.width)), Constraint::Length(rows.min(area.height)))
+}
+
+/// Draws a frame over what is there, and returns what is inside.
+pub(super) fn overlay(shape: Rect, buffer: &mut Buffer, theme: Theme, title: &str) -> Rect {
+    Clear.render(shape, buffer);
+    framed(shape, buffer, theme, true, title)
+}
+
 /// Says something about a third down in a pane that has nothing else to show yet.
 pub(super) fn in_the_middle<'a>(inner: Rect, buffer: &mut Buffer, message: impl Into<Line<'a>>) {
-    let middle = Rect { y: inner.y + inner.height / 3, height: inner.height - inner.height / 3, ..inner };
-    Paragraph::new(message.into()).wrap(Wrap { trim: true }).centered().render(middle, buffer);
+    Paragraph::new(message.into()).wrap(Wrap { trim: true }).centered().render(below(inner, inner.height / 3), buffer);
 }
 
 /// Says in a pane why it shows nothing else.
@@ -85,20 +118,12 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    let mut cut = String::new();
     let mut used = 0;
-    for letter in text.chars() {
-        let wide = width(letter.encode_utf8(&mut [0; 4]));
-        if used + wide + 1 > columns {
-            break;
-        }
-        used += wide;
-        cut.push(letter);
-    }
-    if columns > 0 {
-        cut.push('…');
-    }
-    cut
+    let kept = text.chars().take_while(|letter| {
+        used += width(letter.encode_utf8(&mut [0; 4]));
+        used < columns
+    });
+    kept.chain((columns > 0).then_some('…')).collect()
 }
 
 /// A text in exactly so many columns: cut, or with blanks behind it.
@@ -110,53 +135,41 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
 
 /// Spans in at most so many columns; what does not fit is cut, with a mark.
 pub(super) fn fit_line(spans: Vec<Span<'static>>, columns: usize) -> Line<'static> {
-    let mut left = columns;
-    let total: usize = spans.iter().map(Span::width).sum();
-    if total <= columns {
+    if spans.iter().map(Span::width).sum::<usize>() <= columns {
         return Line::from(spans);
     }
-    let mut line = Vec::with_capacity(spans.len());
+    let (mut line, mut left) = (Line::default(), columns);
     for span in spans {
         let wide = span.width();
-        if wide < left {
-            left -= wide;
-            line.push(span);
-        } else {
+        if wide >= left {
             // Cut even where it just fits: the mark needs room, for more follows.
-            let content = fit(&format!("{} ", span.content), left);
-            line.push(Span::styled(content, span.style));
+            line.push_span(Span::styled(fit(&format!("{} ", span.content), left), span.style));
             break;
         }
+        left -= wide;
+        line.push_span(span);
     }
-    Line::from(line)
+    line
 }
 
 /// A text in lines of at most so many columns, broken at spaces where there are some.
 pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        let wide = word.chars().count();
-        if line > 0 && line + 1 + wide > columns {
-            lines.push(String::new());
-        } else if line > 0
-            && let Some(last) = lines.last_mut()
-        {
-            last.push(' ');
+        let letters: Vec<char> = word.chars().collect();
+        if !line.is_empty() && line.chars().count() + 1 + letters.len() > columns {
+            lines.push(std::mem::take(&mut line));
+        } else if !line.is_empty() {
+            line.push(' ');
         }
-        let mut rest: Vec<char> = word.chars().collect();
-        while rest.len() > columns.max(1) {
-            let tail = rest.split_off(columns.max(1));
-            if let Some(last) = lines.last_mut() {
-                last.extend(rest);
+        for (at, part) in letters.chunks(columns.max(1)).enumerate() {
+            if at > 0 {
+                lines.push(std::mem::take(&mut line));
             }
-            lines.push(String::new());
-            rest = tail;
-        }
-        if let Some(last) = lines.last_mut() {
-            last.extend(rest);
+            line.extend(part);
         }
     }
+    lines.push(line);
     lines
 }
 
