@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::curve::q_range;
 use super::{StudyFile, StudyReport, TextOptions};
+use crate::modularity::TapPoint;
 use crate::report::svg::{Colour, Line, LineChart, charts};
-use crate::report::{cell, csv_table, safe_cell};
+use crate::report::{Column, cell, csv_columns, safe_cell};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 use crate::text::names::{column, harmless, tail};
 use crate::text::numbers::number;
@@ -72,26 +73,24 @@ pub(crate) fn trends_text(result: &DynamicsResult) -> String {
 }
 
 fn csv(result: &DynamicsResult) -> Vec<u8> {
-    let header =
-        ["checkpoint", "number", "accuracy", "tap_index", "tap", "n", "k", "similarity", "q", "q_std_dev", "null"];
-    let rows = result.checkpoints.iter().enumerate().flat_map(|(number, it)| {
-        it.curve.taps.iter().enumerate().map(move |(index, point)| {
-            vec![
-                safe_cell(&it.name),
-                (number + 1).to_string(),
-                cell(it.accuracy.value),
-                index.to_string(),
-                safe_cell(&point.tap),
-                it.curve.n.to_string(),
-                it.curve.k.to_string(),
-                it.curve.similarity.to_string(),
-                cell(point.q),
-                cell(point.std_dev),
-                cell(point.null),
-            ]
-        })
-    });
-    csv_table(&header, rows)
+    let columns: &[Column<(usize, &Checkpoint, usize, &TapPoint)>] = &[
+        ("checkpoint", |(_, it, ..)| safe_cell(&it.name)),
+        ("number", |(place, ..)| (place + 1).to_string()),
+        ("accuracy", |(_, it, ..)| cell(it.accuracy.value)),
+        ("tap_index", |(_, _, index, _)| index.to_string()),
+        ("tap", |(.., point)| safe_cell(&point.tap)),
+        ("n", |(_, it, ..)| it.curve.n.to_string()),
+        ("k", |(_, it, ..)| it.curve.k.to_string()),
+        ("similarity", |(_, it, ..)| it.curve.similarity.to_string()),
+        ("q", |(.., point)| cell(point.q)),
+        ("q_std_dev", |(.., point)| cell(point.std_dev)),
+        ("null", |(.., point)| cell(point.null)),
+    ];
+    let rows =
+        result.checkpoints.iter().enumerate().flat_map(|(place, it)| {
+            it.curve.taps.iter().enumerate().map(move |(index, point)| (place, it, index, point))
+        });
+    csv_columns(columns, rows)
 }
 
 /// A curve per checkpoint; and, over the checkpoints, accuracy and Q of three taps.
@@ -107,7 +106,7 @@ fn by_tap(checkpoints: &[Checkpoint], first: &Checkpoint) -> LineChart {
     let steps = (checkpoints.len().max(2) - 1) as f64;
     let curve = |(place, it): (usize, &Checkpoint)| {
         let values = it.curve.taps.iter().map(|point| point.q);
-        line(&it.number(place), values, Colour::Step(place as f64 / steps))
+        Line::new(&it.number(place), values, Colour::Step(place as f64 / steps))
     };
     LineChart {
         title: format!("Q by tap for each checkpoint, N = {}, k = {}", first.curve.n, first.curve.k),
@@ -123,10 +122,10 @@ fn over_time(checkpoints: &[Checkpoint], first: &Checkpoint) -> LineChart {
     let accuracy = || checkpoints.iter().map(|it| it.accuracy.value);
     let mut places = vec![0, taps.len().saturating_sub(1) / 2, taps.len().saturating_sub(1)];
     places.dedup();
-    let mut lines = vec![line("accuracy", accuracy(), Colour::Own(1))];
+    let mut lines = vec![Line::new("accuracy", accuracy(), Colour::Own(1))];
     for (tap, colour) in places.into_iter().zip([0, 2, 3]).filter(|(tap, _)| *tap < taps.len()) {
         let values = checkpoints.iter().map(|it| it.curve.taps.get(tap).and_then(|point| point.q));
-        lines.push(line(&format!("Q {}", taps[tap].tap), values, Colour::Own(colour)));
+        lines.push(Line::new(&format!("Q {}", taps[tap].tap), values, Colour::Own(colour)));
     }
     LineChart {
         title: "accuracy and Q by checkpoint".to_owned(),
@@ -135,8 +134,4 @@ fn over_time(checkpoints: &[Checkpoint], first: &Checkpoint) -> LineChart {
         lines,
         is_joined: true,
     }
-}
-
-fn line(name: &str, values: impl Iterator<Item = Option<f64>>, colour: Colour) -> Line {
-    Line { name: name.to_owned(), values: values.collect(), band: Vec::new(), colour }
 }

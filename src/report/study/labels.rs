@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{StudyFile, StudyReport, TextOptions};
-use crate::report::{csv_table, safe_cell};
+use crate::report::{Column, csv_columns, safe_cell};
 use crate::study::results::Subject;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 use crate::text::names::{column, harmless};
@@ -46,21 +46,17 @@ fn table(result: &LabelsResult, top: usize) -> Result<String, std::fmt::Error> {
 }
 
 fn csv(result: &LabelsResult) -> Vec<u8> {
-    let header =
-        ["rank", "index", "label", "label_name", "suggested", "suggested_name", "q", "agreement", "gain", "same_label"];
-    let row = |(rank, it): (usize, &RankedSample)| {
-        vec![
-            (rank + 1).to_string(),
-            it.index.to_string(),
-            it.label.to_string(),
-            safe_cell(&result.class_name(it.label)),
-            it.suggested.to_string(),
-            safe_cell(&result.class_name(it.suggested)),
-            it.q.to_string(),
-            it.agreement.to_string(),
-            it.gain.to_string(),
-            it.same_label.to_string(),
-        ]
-    };
-    csv_table(&header, result.samples.iter().enumerate().map(row))
+    let columns: &[Column<(&LabelsResult, usize, &RankedSample)>] = &[
+        ("rank", |(_, place, _)| (place + 1).to_string()),
+        ("index", |(.., it)| it.index.to_string()),
+        ("label", |(.., it)| it.label.to_string()),
+        ("label_name", |(result, _, it)| safe_cell(&result.class_name(it.label))),
+        ("suggested", |(.., it)| it.suggested.to_string()),
+        ("suggested_name", |(result, _, it)| safe_cell(&result.class_name(it.suggested))),
+        ("q", |(.., it)| it.q.to_string()),
+        ("agreement", |(.., it)| it.agreement.to_string()),
+        ("gain", |(.., it)| it.gain.to_string()),
+        ("same_label", |(.., it)| it.same_label.to_string()),
+    ];
+    csv_columns(columns, result.samples.iter().enumerate().map(|(place, it)| (result, place, it)))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{aslant, ending, escape, grid, shown};
+use super::{ending, escape, grid, hang, shown};
 
 /// A matrix as a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,15 +49,9 @@ fn draw(svg: &mut String, map: &Heatmap) -> std::fmt::Result {
     }
     for at in shown(map.names.len()) {
         let (name, middle) = (&map.names[at], cell * (at as f64 + 0.5));
-        let (x, y) = (LEFT + middle + 4.0, 30.0 + SIDE + 14.0);
-        let (beside, below) = (escape(&ending(name, LEFT - 8.0)), escape(&ending(name, aslant(x, LEFT - 30.0))));
-        writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{beside}</text>\n\
-             <text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{below}</text>",
-            LEFT - 6.0,
-            30.0 + middle + 4.0
-        )?;
+        let (x, y, beside) = (LEFT - 6.0, 30.0 + middle + 4.0, escape(&ending(name, LEFT - 8.0)));
+        writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{beside}</text>")?;
+        hang(svg, name, (LEFT + middle + 4.0, 30.0 + SIDE + 14.0), LEFT - 30.0)?;
     }
     let y = SIDE + LEFT + 22.0;
     for step in 0..=10 {

@@ -33,6 +33,13 @@ pub(crate) struct Line {
     pub colour: Colour,
 }
 
+impl Line {
+    /// Without a band.
+    pub(crate) fn new(name: &str, values: impl IntoIterator<Item = Option<f64>>, colour: Colour) -> Self {
+        Self { name: name.to_owned(), values: values.into_iter().collect(), band: Vec::new(), colour }
+    }
+}
+
 /// How a line is told from others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Colour {
@@ -107,12 +114,7 @@ fn draw(svg: &mut String, chart: &LineChart) -> Result {
         writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.2}</text>", LEFT - 6.0, y + 4.0)?;
     }
     for place in shown(chart.places.len()) {
-        let (x, y) = (across(place), bottom + 14.0);
-        writeln!(
-            svg,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{}</text>",
-            escape(&ending(&chart.places[place], aslant(x, BOTTOM - 18.0)))
-        )?;
+        hang(svg, &chart.places[place], (across(place), bottom + 14.0), BOTTOM - 18.0)?;
     }
     if chart.is_joined {
         joined(svg, chart, &across, &up)?;
@@ -206,6 +208,15 @@ fn shown(n: usize) -> Vec<usize> {
 fn aslant(x: f64, below: f64) -> f64 {
     // It is turned by 38°.
     (x / 0.79).min(below / 0.62)
+}
+
+/// A label that hangs aslant from its end.
+fn hang(svg: &mut String, label: &str, (x, y): (f64, f64), below: f64) -> Result {
+    let label = escape(&ending(label, aslant(x, below)));
+    writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" transform=\"rotate(-38 {x:.1} {y:.1})\">{label}</text>"
+    )
 }
 
 /// The end of a label, as far as there is room: what tells taps apart is at the end of their paths.

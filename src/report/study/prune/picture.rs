@@ -1,6 +1,7 @@
 //! What pruning finds out, as charts.
 
 use crate::report::svg::{Colour, Line, LineChart, charts};
+use crate::stats::finite_range;
 use crate::stats::rates::{Measured, Rate};
 use crate::study::results::prune::{Judged, PruneResult, RuleResult, Survey};
 
@@ -18,7 +19,7 @@ fn curve(survey: &Survey) -> LineChart {
         title: format!("Q by unit, N = {}, k = {}", survey.n, survey.k),
         places: units(survey),
         range: around(q(), 0.1),
-        lines: vec![line("Q", q().map(Some), 0)],
+        lines: vec![Line::new("Q", q().map(Some), Colour::Own(0))],
         is_joined: true,
     }
 }
@@ -31,7 +32,7 @@ fn increments(survey: &Survey, threshold: f64) -> LineChart {
         range: around(deltas().flatten().flat_map(|it| [it.low, it.high]).chain([0.0, threshold]), 0.02),
         lines: vec![
             measured("ΔQ", deltas(), 1),
-            line(&format!("threshold {threshold}"), survey.units.iter().map(|_| Some(threshold)), 2),
+            Line::new(&format!("threshold {threshold}"), survey.units.iter().map(|_| Some(threshold)), Colour::Own(2)),
         ],
         is_joined: true,
     }
@@ -78,7 +79,7 @@ fn lost(rules: &[RuleResult]) -> Option<LineChart> {
         places: rows.iter().map(|row| row.0.to_owned()).collect(),
         range: around(rows.iter().flat_map(|(_, delta, lost)| [*delta, lost.low, lost.high, 0.0]), 0.02),
         lines: vec![
-            line("sum of ΔQ", rows.iter().map(|row| Some(row.1)), 0),
+            Line::new("sum of ΔQ", rows.iter().map(|row| Some(row.1)), Colour::Own(0)),
             measured("accuracy lost, 95 %", rows.iter().map(|row| Some(row.2)), 1),
         ],
         is_joined: false,
@@ -87,17 +88,13 @@ fn lost(rules: &[RuleResult]) -> Option<LineChart> {
 
 /// A range that holds all of these, from one multiple of `step` to another.
 fn around(values: impl Iterator<Item = f64>, step: f64) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
-    if low <= high { ((low / step).floor() * step, ((high / step).floor() + 1.0) * step) } else { (0.0, 1.0) }
-}
-
-fn line(name: &str, values: impl Iterator<Item = Option<f64>>, colour: usize) -> Line {
-    Line { name: name.to_owned(), values: values.collect(), band: Vec::new(), colour: Colour::Own(colour) }
+    let outwards = |(low, high): (f64, f64)| ((low / step).floor() * step, ((high / step).floor() + 1.0) * step);
+    finite_range(values).map_or((0.0, 1.0), outwards)
 }
 
 /// With intervals as its band.
 fn measured(name: &str, values: impl IntoIterator<Item = Option<Measured>>, colour: usize) -> Line {
     let values: Vec<Option<Measured>> = values.into_iter().collect();
     let band = values.iter().map(|it| it.map(|it| (it.low, it.high))).collect();
-    Line { band, ..line(name, values.iter().map(|it| it.map(|it| it.value)), colour) }
+    Line { band, ..Line::new(name, values.iter().map(|it| it.map(|it| it.value)), Colour::Own(colour)) }
 }
