@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
-use npyz::WriterBuilder as _;
 use npyz::npz::NpzWriter;
 use npyz::zip::write::FileOptions;
 use npyz::zip::{CompressionMethod, DateTime};
+use npyz::{AutoSerialize, WriterBuilder as _};
 
 use super::arrays::{COLUMNS, SUCCESS, X, X_CLEAN, shape};
 use super::{Export, ExportError};
@@ -18,7 +18,7 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
         let file = File::create_new(folder.join(&name));
         let fail = |source| ExportError::Write { file: name.clone(), source };
         let mut writer = NpzWriter::new(BufWriter::new(file.map_err(fail)?));
-        let written = attack(export, at, &mut writer).map_err(|problem| problem.named(&name));
+        let written = attack(export, at, &mut writer, &fail);
         let file = written.and_then(|()| writer.zip_writer().finish().map_err(|error| fail(error.into())));
         if file.is_err() {
             // Dropped, it would try again to end the archive and tell stderr that it could not.
@@ -30,59 +30,48 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
     Ok(())
 }
 
-/// A failure to write, or anything else.
-enum Problem {
-    Io(io::Error),
-    Other(ExportError),
-}
-
-impl Problem {
-    fn named(self, file: &str) -> ExportError {
-        match self {
-            Self::Io(source) => ExportError::Write { file: file.to_owned(), source },
-            Self::Other(error) => error,
-        }
-    }
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl<E: Into<ExportError>> From<E> for Problem {
-    fn from(error: E) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-fn attack<W: Write + Seek>(export: &mut Export<'_>, at: usize, writer: &mut NpzWriter<W>) -> Result<(), Problem> {
-    // Stored: numpy maps such arrays, and noise hardly shrinks. No time of day: equal runs give equal files.
-    let options = FileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .last_modified_time(DateTime::default())
-        .large_file(true);
+fn attack<W: Write + Seek>(
+    export: &mut Export<'_>,
+    at: usize,
+    writer: &mut NpzWriter<W>,
+    fail: &dyn Fn(io::Error) -> ExportError,
+) -> Result<(), ExportError> {
     let shape = shape(&export.attacks[at]).map(|size| size as u64);
-    let mut x = writer.array(X, options)?.default_dtype().shape(&shape).begin_nd()?;
+    let mut x = writer.array(X, options()).and_then(|it| it.default_dtype().shape(&shape).begin_nd()).map_err(fail)?;
     for row in 0..export.attacks[at].rows.len() {
-        x.extend(export.attacks[at].pixels.picture(row)?.pixels)?;
+        x.extend(export.attacks[at].pixels.picture(row)?.pixels).map_err(fail)?;
         export.step()?;
     }
-    x.finish()?;
-    let mut x_clean = writer.array(X_CLEAN, options)?.default_dtype().shape(&shape).begin_nd()?;
+    x.finish().map_err(fail)?;
+    let x_clean = writer.array(X_CLEAN, options()).and_then(|it| it.default_dtype().shape(&shape).begin_nd());
+    let mut x_clean = x_clean.map_err(fail)?;
     for row in &export.attacks[at].rows {
-        x_clean.extend(export.clean.picture(row.clean)?.eight_bit())?;
+        x_clean.extend(export.clean.picture(row.clean)?.eight_bit()).map_err(fail)?;
     }
-    x_clean.finish()?;
+    x_clean.finish().map_err(fail)?;
     let rows = &export.attacks[at].rows;
     for (name, value) in COLUMNS {
-        let mut column = writer.array(name, options)?.default_dtype().shape(&shape[..1]).begin_nd()?;
-        column.extend(rows.iter().map(value))?;
-        column.finish()?;
+        column(writer, name, rows.iter().map(value)).map_err(fail)?;
     }
-    let mut success = writer.array(SUCCESS, options)?.default_dtype().shape(&shape[..1]).begin_nd()?;
-    success.extend(rows.iter().map(|row| row.result.success))?;
-    success.finish()?;
-    Ok(())
+    column(writer, SUCCESS, rows.iter().map(|row| row.result.success)).map_err(fail)
+}
+
+/// A value per image.
+fn column<W: Write + Seek, T: AutoSerialize>(
+    writer: &mut NpzWriter<W>,
+    name: &str,
+    values: impl ExactSizeIterator<Item = T>,
+) -> io::Result<()> {
+    let shape = [values.len() as u64];
+    let mut column = writer.array(name, options())?.default_dtype().shape(&shape).begin_nd()?;
+    column.extend(values)?;
+    column.finish()
+}
+
+/// Stored: numpy maps such arrays, and noise hardly shrinks. No time of day: equal runs give equal files.
+fn options() -> FileOptions {
+    FileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(DateTime::default())
+        .large_file(true)
 }

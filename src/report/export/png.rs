@@ -8,7 +8,7 @@ use std::path::Path;
 use image::{ExtendedColorType, ImageEncoder as _};
 
 use super::{Export, ExportError, JUDGED_AT_ONCE};
-use crate::report::safe_cell;
+use crate::report::{cell, safe_cell};
 
 const MANIFEST: &str = "manifest.csv";
 
@@ -27,22 +27,9 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
     let has_verdicts = is_exact || export.judge.is_some();
     let file = File::create_new(folder.join(MANIFEST)).map_err(fail)?;
     let mut manifest = csv::Writer::from_writer(BufWriter::new(file));
-    let header = [
-        "file",
-        "attack",
-        "sample",
-        "index",
-        "label",
-        "class",
-        "target",
-        "prediction",
-        "success",
-        "judged",
-        "l2_8bit",
-        "linf_8bit",
-    ];
+    let header = "file attack sample index label class target prediction success judged l2_8bit linf_8bit".split(' ');
     let verdict = if has_verdicts { &["prediction_8bit", "success_8bit"][..] } else { &[] };
-    manifest.write_record(header.iter().chain(verdict)).map_err(|error| fail(error.into()))?;
+    manifest.write_record(header.chain(verdict.iter().copied())).map_err(|error| fail(error.into()))?;
     let folders = folders(&export.report.data.classes, &export.report.data.labels);
     let values = export.clean.shape().iter().product::<usize>();
     for at in 0..export.attacks.len() {
@@ -76,8 +63,8 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
             export.step()?;
         }
         let attack = &export.attacks[at];
-        let (label, successes) =
-            (&attack.attack.attack.label, attack.rows.iter().filter(|it| it.result.success).count());
+        let label = &attack.attack.attack.label;
+        let successes = attack.rows.iter().filter(|it| it.result.success).count();
         export.notes.push(match (is_exact, has_verdicts) {
             (true, _) => format!("{label}: {n} images, the pixels that were judged; {successes} broken"),
             (_, true) => {
@@ -86,12 +73,8 @@ pub(super) fn write(export: &mut Export<'_>, folder: &Path) -> Result<(), Export
             _ => format!("{label}: {n} images, rounded to 8 bits; the verdicts are of the pixels before rounding"),
         });
     }
-    manifest
-        .into_inner()
-        .map_err(|error| fail(error.into_error()))?
-        .into_inner()
-        .map_err(|error| fail(error.into_error()))?;
-    Ok(())
+    let file = manifest.into_inner().map_err(|error| fail(error.into_error()))?;
+    file.into_inner().map(drop).map_err(|error| fail(error.into_error()))
 }
 
 /// Writes one image; its cells of the table, and its rounded pixels.
@@ -122,7 +105,7 @@ fn image(
         row.index.to_string(),
         row.label.to_string(),
         safe_cell(class),
-        result.target.map_or(String::new(), |target| target.to_string()),
+        cell(result.target),
         result.prediction.to_string(),
         result.success.to_string(),
         judged.to_owned(),
