@@ -8,47 +8,43 @@ const LONGEST: usize = 200;
 /// A text with a cursor in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TextLine {
-    letters: Vec<char>,
-    cursor: usize,
+    before: String,
+    behind: String,
 }
 
 impl TextLine {
     /// A text with the cursor behind it.
     pub(crate) fn new(text: &str) -> Self {
-        let letters: Vec<char> = text.chars().collect();
-        Self { cursor: letters.len(), letters }
+        Self { before: text.to_owned(), behind: String::new() }
     }
 
     pub(crate) fn text(&self) -> String {
-        self.letters.iter().collect()
+        format!("{}{}", self.before, self.behind)
     }
 
     /// What stands before and behind the cursor.
-    pub(crate) fn halves(&self) -> (String, String) {
-        let (before, behind) = self.letters.split_at(self.cursor);
-        (before.iter().collect(), behind.iter().collect())
+    pub(crate) fn halves(&self) -> (&str, &str) {
+        (&self.before, &self.behind)
     }
 
     /// Takes a key that types or moves; others are left alone.
     pub(crate) fn press(&mut self, key: KeyEvent) {
         let is_plain = (key.modifiers - KeyModifiers::SHIFT).is_empty();
+        let Self { before, behind } = self;
+        let has_room = before.chars().count() + behind.chars().count() < LONGEST;
         match key.code {
             KeyCode::Char('u') if key.modifiers == KeyModifiers::CONTROL => *self = Self::default(),
-            KeyCode::Char(letter) if is_plain && !letter.is_control() && self.letters.len() < LONGEST => {
-                self.letters.insert(self.cursor, letter);
-                self.cursor += 1;
+            KeyCode::Char(letter) if is_plain && !letter.is_control() && has_room => before.push(letter),
+            KeyCode::Backspace => {
+                before.pop();
             }
-            KeyCode::Backspace if self.cursor > 0 => {
-                self.cursor -= 1;
-                self.letters.remove(self.cursor);
+            KeyCode::Delete if !behind.is_empty() => {
+                behind.remove(0);
             }
-            KeyCode::Delete if self.cursor < self.letters.len() => {
-                self.letters.remove(self.cursor);
-            }
-            KeyCode::Left => self.cursor = self.cursor.saturating_sub(1),
-            KeyCode::Right => self.cursor = (self.cursor + 1).min(self.letters.len()),
-            KeyCode::Home => self.cursor = 0,
-            KeyCode::End => self.cursor = self.letters.len(),
+            KeyCode::Left => before.pop().into_iter().for_each(|letter| behind.insert(0, letter)),
+            KeyCode::Right if !behind.is_empty() => before.push(behind.remove(0)),
+            KeyCode::Home => behind.insert_str(0, &std::mem::take(before)),
+            KeyCode::End => before.push_str(&std::mem::take(behind)),
             _ => (),
         }
     }
@@ -69,7 +65,7 @@ mod tests {
         press(KeyCode::Char('x'), KeyModifiers::ALT);
         press(KeyCode::Right, KeyModifiers::NONE);
         press(KeyCode::Backspace, KeyModifiers::NONE);
-        assert_eq!((line.text(), line.halves()), ("4255".to_owned(), ("4".to_owned(), "255".to_owned())));
+        assert_eq!((line.text(), line.halves()), ("4255".to_owned(), ("4", "255")));
         line.press(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
         assert_eq!(line, TextLine::default());
     }

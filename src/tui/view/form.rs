@@ -90,7 +90,7 @@ fn rows(app: &App, theme: Theme, form: &Form, columns: usize, room: usize) -> (V
             Some(line) if is_selected => {
                 let left = columns.saturating_sub(width(&name) + 1);
                 let (before, behind) = line.halves();
-                let typed = window(&before, &behind, theme.sign("▏", "_"), left);
+                let typed = window(before, behind, theme.sign("▏", "_"), left);
                 Line::from(vec![theme.span(name, Role::Title), theme.span(typed, Role::Focus)])
             }
             _ => {

@@ -110,27 +110,19 @@ fn draw_list(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     }
 }
 
-/// One of the three pictures, with its heading.
-struct Shown {
-    title: String,
-    picture: Picture,
-}
-
-fn pictures(app: &App, look: &Look) -> Vec<Shown> {
+/// Up to three pictures, each with its heading.
+fn pictures(app: &App, look: &Look) -> Vec<(String, Picture)> {
     let (Some(clean), Some(adversarial)) = (&look.clean, &look.adversarial) else {
         let alone = [("before", &look.clean), ("after", &look.adversarial)];
-        let shown = alone.into_iter().filter_map(|(title, picture)| Some((title, picture.clone()?)));
-        return shown.map(|(title, picture)| Shown { title: title.to_owned(), picture }).collect();
+        return alone.into_iter().filter_map(|(title, picture)| Some((title.to_owned(), picture.clone()?))).collect();
     };
     let result = app.result_of(look.attack, look.sample);
     let name = |class: Option<u32>| class.map_or_else(String::new, |class| format!(": {}", app.class_name(class)));
     let mut shown = vec![
-        Shown { title: format!("before{}", name(app.label_of(look.sample))), picture: clean.clone() },
-        Shown { title: format!("after{}", name(result.map(|it| it.prediction))), picture: adversarial.clone() },
+        (format!("before{}", name(app.label_of(look.sample))), clean.clone()),
+        (format!("after{}", name(result.map(|it| it.prediction))), adversarial.clone()),
     ];
-    if let Some((picture, title)) = difference(clean, adversarial, app.ui.samples.gain) {
-        shown.push(Shown { title, picture });
-    }
+    shown.extend(difference(clean, adversarial, app.ui.samples.gain).map(|(picture, title)| (title, picture)));
     let first = app.ui.samples.first % shown.len();
     shown.rotate_left(first);
     shown
@@ -165,19 +157,20 @@ pub(super) fn in_pixels(body: Rect, app: &App, theme: Theme) -> Vec<(Rect, Pictu
     let (_, shown) = parts(app, body);
     let [area, _] = split(app, body, shown);
     let shown = app.ui.samples.look.as_ref().map_or_else(Vec::new, |look| pictures(app, look));
-    let Some(shape) = shown.first().map(|it| it.picture.shape) else { return Vec::new() };
+    let Some(shape) = shown.first().map(|(_, picture)| picture.shape) else { return Vec::new() };
     let places = places(area, shape, shown.len() as u16, app, theme);
     if !places.in_pixels || app.selected_sample().is_none() {
         return Vec::new();
     }
-    shown.into_iter().zip(places.cells.iter()).map(|(it, cell)| (cell.inner(Margin::new(1, 1)), it.picture)).collect()
+    let cells = places.cells.iter().map(|cell| cell.inner(Margin::new(1, 1)));
+    cells.zip(shown.into_iter().map(|(_, picture)| picture)).collect()
 }
 
 fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let look = app.ui.samples.look.as_ref();
     let shown = look.map_or_else(Vec::new, |look| pictures(app, look));
     let missing = look.and_then(|look| look.note.as_deref());
-    let Some(shape) = shown.first().map(|it| it.picture.shape) else {
+    let Some(shape) = shown.first().map(|(_, picture)| picture.shape) else {
         let inner = framed(area, buffer, theme, false, "Pictures");
         return note(inner, buffer, theme, missing.unwrap_or("Looking for the images."));
     };
@@ -189,8 +182,8 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let depth = (theme.color && !theme.ascii && !theme.truecolor).then(|| "256 colours".to_owned());
     let letters = (!theme.color || theme.ascii).then(|| "brightness".to_owned());
     let limits: Vec<String> = scale.into_iter().chain(depth).chain(letters).collect();
-    for (it, cell) in shown.iter().zip(cells.iter()) {
-        let inner = framed(*cell, buffer, theme, false, &it.title);
+    for ((title, picture), cell) in shown.iter().zip(cells.iter()) {
+        let inner = framed(*cell, buffer, theme, false, title);
         if in_pixels {
             continue;
         }
@@ -200,7 +193,7 @@ fn draw_pictures(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         }
         let left = inner.width.saturating_sub(columns) / 2;
         let place = Rect { x: inner.x + left, width: inner.width - left, ..inner };
-        picture::draw(place, buffer, &it.picture, divisor, theme);
+        picture::draw(place, buffer, picture, divisor, theme);
         if inner.height > lines + 1
             && let Some(missing) = missing
         {
