@@ -15,30 +15,30 @@ pub(in crate::report) struct Point {
 }
 
 /// A line of a panel.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::report) struct Series<'a> {
+#[derive(Debug)]
+pub(in crate::report) struct Series {
     /// Its look: `clean`, `adv`, `null`, `success`.
     pub(in crate::report) class: &'static str,
     /// By x; gaps stay gaps.
-    pub(in crate::report) points: &'a [Option<Point>],
+    pub(in crate::report) points: Vec<Option<Point>>,
     pub(in crate::report) peak: Option<usize>,
 }
 
 #[derive(Debug)]
-pub(in crate::report) enum Content<'a> {
-    Lines(Vec<Series<'a>>),
-    Bars(&'a [Option<Point>]),
+pub(in crate::report) enum Content {
+    Lines(Vec<Series>),
+    Bars(Vec<Option<Point>>),
 }
 
 /// A panel before it is laid out.
 #[derive(Debug)]
-pub(in crate::report) struct Plot<'a> {
+pub(in crate::report) struct Plot {
     pub(in crate::report) title: &'static str,
     pub(in crate::report) height: f64,
     pub(in crate::report) range: (f64, f64),
     /// Whether levels are shares, named in percent.
     pub(in crate::report) is_share: bool,
-    pub(in crate::report) content: Content<'a>,
+    pub(in crate::report) content: Content,
 }
 
 const WIDTH: f64 = 400.0;
@@ -96,7 +96,7 @@ fn ruler((low, high): (f64, f64)) -> (f64, f64, f64) {
 }
 
 /// Panels below each other over the same x axis; `label` says what they show, for those who do not see it.
-pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot<'_>]) -> Value {
+pub(in crate::report) fn chart(label: String, axis: &Axis<'_>, plots: &[Plot]) -> Value {
     let places = axis.places();
     let mut top = 18.0;
     let mut panels = Vec::with_capacity(plots.len());
@@ -137,7 +137,7 @@ fn ticks(axis: &Axis<'_>, places: &[f64], room: f64) -> Value {
 }
 
 /// One frame with its own y axis.
-fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Value {
+fn panel(plot: &Plot, top: f64, places: &[f64]) -> Value {
     let bottom = top + plot.height;
     let (low, high, step) = ruler(plot.range);
     let y = |value: f64| round(bottom - (value.clamp(low, high) - low) / (high - low) * plot.height);
@@ -165,7 +165,7 @@ fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Value {
                 let (top, height) = (from.min(to), round((from - to).abs()));
                 Some(context! { x => round(*x), width => round(width), top, height, low => y(low), high => y(high) })
             };
-            bars.extend(places.iter().zip(*points).filter_map(bar));
+            bars.extend(places.iter().zip(points).filter_map(bar));
         }
     }
     context! {
@@ -182,8 +182,8 @@ fn panel(plot: &Plot<'_>, top: f64, places: &[f64]) -> Value {
 }
 
 /// A line with its band and marks.
-fn draw(line: &Series<'_>, places: &[f64], y: &dyn Fn(f64) -> f64) -> Value {
-    let points = || places.iter().zip(line.points).map(|(x, point)| point.map(|it| (round(*x), it)));
+fn draw(line: &Series, places: &[f64], y: &dyn Fn(f64) -> f64) -> Value {
+    let points = || places.iter().zip(&line.points).map(|(x, point)| point.map(|it| (round(*x), it)));
     let values: Vec<_> = points().map(|it| it.map(|(x, point)| (x, y(point.value)))).collect();
     let within = |(x, point): (f64, Point)| point.interval.map(|(low, high)| (x, [y(high), y(low)]));
     let ends: Vec<_> = points().map(|it| it.and_then(within)).collect();
@@ -218,8 +218,8 @@ mod tests {
         })
     }
 
-    fn plot(points: &[Option<Point>], range: (f64, f64)) -> Plot<'_> {
-        let series = Series { class: "clean", points, peak: Some(0) };
+    fn plot(points: &[Option<Point>], range: (f64, f64)) -> Plot {
+        let series = Series { class: "clean", points: points.to_vec(), peak: Some(0) };
         Plot { title: "Q", height: 100.0, range, is_share: false, content: Content::Lines(vec![series]) }
     }
 

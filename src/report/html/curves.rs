@@ -64,11 +64,11 @@ fn drops(report: &Report) -> (f64, f64) {
     (low.min(0.0), high.max(0.0))
 }
 
-fn points(curve: &Curve) -> Vec<Option<Point>> {
+fn line(class: &'static str, curve: &Curve) -> Series {
     let point = |it: &TapPoint| {
         Some(Point { value: it.q?, interval: it.interval.map(|interval| (interval.low, interval.high)) })
     };
-    curve.taps.iter().map(point).collect()
+    Series { class, points: curve.taps.iter().map(point).collect(), peak: curve.peak().map(|peak| peak.index) }
 }
 
 fn cell(point: Option<&TapPoint>) -> String {
@@ -84,14 +84,8 @@ fn plain(value: Option<f64>) -> String {
 }
 
 fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f64)) -> Value {
-    let clean = points(curve);
-    let null: Vec<Option<Point>> =
-        curve.taps.iter().map(|it| it.null.map(|value| Point { value, interval: None })).collect();
-    let peak = curve.peak();
-    let series = vec![
-        Series { class: "null", points: &null, peak: None },
-        Series { class: "clean", points: &clean, peak: peak.as_ref().map(|it| it.index) },
-    ];
+    let null = curve.taps.iter().map(|it| it.null.map(|value| Point { value, interval: None })).collect();
+    let series = vec![Series { class: "null", points: null, peak: None }, line("clean", curve)];
     // What comes by chance is the level to compare with.
     let range = (range.0.min(0.0), range.1);
     let plot = Plot { title: "Q", height: 246.0, range, is_share: false, content: Content::Lines(series) };
@@ -119,17 +113,12 @@ fn clean_figure(report: &Report, curve: &Curve, taps: &[String], range: (f64, f6
 
 fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop_range: (f64, f64)) -> Option<Value> {
     let curves = attack.curves.as_ref()?;
-    let (clean, adversarial) = (points(&curves.clean), points(&curves.adversarial));
     let drop = |it: &Option<Interval>| it.map(|it| Point { value: it.estimate, interval: Some((it.low, it.high)) });
-    let drops: Vec<Option<Point>> = curves.drops.iter().map(drop).collect();
-    let [clean_peak, peak] = [&curves.clean, &curves.adversarial].map(|it| it.peak().map(|peak| peak.index));
-    let series = vec![
-        Series { class: "clean", points: &clean, peak: clean_peak },
-        Series { class: "adv", points: &adversarial, peak },
-    ];
+    let drops = curves.drops.iter().map(drop).collect();
+    let series = vec![line("clean", &curves.clean), line("adv", &curves.adversarial)];
     let plots = [
         Plot { title: "Q", height: 150.0, range, is_share: false, content: Content::Lines(series) },
-        Plot { title: "drop of Q", height: 70.0, range: drop_range, is_share: false, content: Content::Bars(&drops) },
+        Plot { title: "drop of Q", height: 70.0, range: drop_range, is_share: false, content: Content::Bars(drops) },
     ];
     let sentence = sentence(attack, taps);
     let rows = taps.iter().enumerate().map(|(at, tap)| {
@@ -174,8 +163,6 @@ fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
 fn sentence(attack: &AttackResult, taps: &[String]) -> String {
     let Some(curves) = &attack.curves else { return String::new() };
     let tap = |at: usize| taps.get(at).map_or("", String::as_str);
-    let drops: Vec<(usize, Interval)> =
-        curves.drops.iter().enumerate().filter_map(|(at, it)| Some((at, (*it)?))).collect();
     let most = largest_drop(attack);
     let mut parts = vec![match &most {
         None => "No tap has a drop with an interval.".to_owned(),
@@ -184,12 +171,12 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
             format!("The network loses the classes most at tap {}: Q falls by {}.", tap(*at), text::interval(it))
         }
     }];
-    let first = drops.iter().find(|(_, it)| it.low > 0.0);
-    if let (Some((at, _)), Some((largest, it))) = (first, &most)
+    let first = curves.drops.iter().position(|it| it.is_some_and(|it| it.low > 0.0));
+    if let (Some(at), Some((largest, it))) = (first, &most)
         && it.low > 0.0
-        && at != largest
+        && at != *largest
     {
-        parts.push(format!("The first tap with a drop above 0 is {}.", tap(*at)));
+        parts.push(format!("The first tap with a drop above 0 is {}.", tap(at)));
     }
     if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
         let drop = attack.peak_drop.map_or(String::new(), |it| format!(": peak drop {}", text::interval(&it)));
@@ -218,13 +205,13 @@ pub(super) fn sweeps(report: &Report) -> Value {
             let (n, carried) = (it.success_rate.of.to_string(), it.carried.to_string());
             [eps, value, name(&it.label), point_success(it), n, carried]
         });
-        let content = Content::Lines(vec![Series { class: "adv", points: &points, peak: None }]);
+        let has_points = points.iter().any(Option::is_some);
+        let content = Content::Lines(vec![Series { class: "adv", points, peak: None }]);
         let plot = Plot { title: "success", height: 150.0, range: (0.0, 1.0), is_share: true, content };
         let told =
             sweep.points.iter().filter_map(|it| Some(format!("{:.0} % at {}", 100.0 * it.success_rate.value?, it.eps)));
         let told = told.collect::<Vec<_>>().join(", ");
         let label = format!("Line chart of the success rate over ε for {title}: {told}.");
-        let has_points = points.iter().any(Option::is_some);
         let chart = has_points.then(|| chart(label, &Axis::Numbers(&numbers), &[plot]));
         context! { title, chart, rows => rows.collect::<Value>() }
     };

@@ -18,14 +18,10 @@ impl StudyReport for CurveResult {
         StudyFile::new("curve.csv", "csv", tables::curve_csv),
         StudyFile::new("classes.csv", "classes", tables::classes_csv),
         StudyFile::new("curve.svg", "svg", picture::picture),
-        StudyFile::new("curve.html", "html", page_of),
+        StudyFile::new("curve.html", "html", |it| curve_page(&page::page(it))),
     ];
 
     fn text(&self, options: &TextOptions) -> String {
         harmless(&text::text(self, options.details).expect("writing to memory cannot fail"))
     }
-}
-
-fn page_of(result: &CurveResult) -> Vec<u8> {
-    curve_page(&page::page(result))
 }

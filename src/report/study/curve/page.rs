@@ -13,6 +13,9 @@ use crate::text::numbers::{self, number};
 /// Looks of a chart's lines; so many stand in one chart.
 const LOOKS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
 
+/// The look of what comes by chance.
+const NULL: &str = "null";
+
 /// Most rows of the summary and panels of classes; a sweep may have hundreds of curves.
 const MOST: usize = 12;
 
@@ -113,26 +116,20 @@ fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bo
     let ranges: Vec<(f64, f64)> = measures.iter().map(range).collect();
     let draw = |title: &str, lines: &[(String, &ModelCurve)]| {
         let paths: Vec<String> = lines[0].1.curve.taps.iter().map(|tap| name(&tap.tap)).collect();
-        let of = |value: TapValue| -> Vec<Vec<Option<Point>>> {
-            lines.iter().map(|(_, it)| (0..paths.len()).map(|at| value(it, at)).collect()).collect()
+        let series = |class, value: TapValue, it: &ModelCurve| {
+            let points = (0..paths.len()).map(|at| value(it, at)).collect();
+            // By chance there is no peak, and of what is no Q it says nothing.
+            let peak = it.curve.peak().filter(|_| has_null && class != NULL).map(|peak| peak.index);
+            Series { class, points, peak }
         };
-        let nulls = if has_null { of(null) } else { Vec::new() };
-        let values: Vec<Vec<Vec<Option<Point>>>> = measures.iter().map(|measure| of(measure.value)).collect();
-        let plots: Vec<Plot<'_>> = (measures.iter().zip(&values).zip(&ranges))
-            .map(|((measure, values), range)| {
-                let null = nulls.iter().map(|points| Series { class: "null", points, peak: None });
-                let peak = |at: usize| if has_null { lines[at].1.curve.peak().map(|peak| peak.index) } else { None };
-                let own =
-                    values.iter().enumerate().map(|(at, points)| Series { class: LOOKS[at], points, peak: peak(at) });
-                Plot {
-                    title: measure.title,
-                    height: measure.height,
-                    range: *range,
-                    is_share: measure.is_share,
-                    content: Content::Lines(null.chain(own).collect()),
-                }
-            })
-            .collect();
+        let plot = |(measure, range): (&Measure, &(f64, f64))| {
+            let null = lines.iter().filter(|_| has_null).map(|(_, it)| series(NULL, null, it));
+            let own = lines.iter().zip(LOOKS).map(|((_, it), look)| series(look, measure.value, it));
+            let content = Content::Lines(null.chain(own).collect());
+            let Measure { title, height, is_share, .. } = *measure;
+            Plot { title, height, range: *range, is_share, content }
+        };
+        let plots: Vec<Plot> = measures.iter().zip(&ranges).map(plot).collect();
         let names: Vec<String> =
             lines.iter().map(|(line, it)| if line.is_empty() { file_name(it) } else { name(line) }).collect();
         let label = format!(
@@ -140,7 +137,7 @@ fn figures(curves: &[ModelCurve], what: &str, measures: &[Measure], has_null: bo
             clip(&names.join("; "), 300)
         );
         let own = names.into_iter().zip(LOOKS).map(|(name, class)| context! { class, name });
-        let null = has_null.then(|| context! { class => "null", name => "by chance" });
+        let null = has_null.then(|| context! { class => NULL, name => "by chance" });
         let chart = chart(label, &Axis::Names(&distinct(&paths)), &plots);
         context! { title => name(title), chart, legend => own.chain(null).collect::<Value>() }
     };
@@ -256,9 +253,9 @@ fn facts(curves: &[ModelCurve], advmod: &str, libtorch: &str) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::page_of;
     use super::*;
     use crate::modularity::{Curve, ModularityError, Neighbors, Similarity, TapModularity};
+    use crate::report::html::curve_page;
 
     /// Two classes on a line, measured at so many taps; the last one has no Q.
     fn measured(model: &str, k: usize, taps: usize) -> ModelCurve {
@@ -293,7 +290,7 @@ mod tests {
             curves: curves.to_vec(),
             warnings: vec!["a <b>".to_owned()],
         };
-        String::from_utf8(page_of(&result)).unwrap()
+        String::from_utf8(curve_page(&page(&result))).unwrap()
     }
 
     #[test]
