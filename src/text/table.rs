@@ -1,15 +1,20 @@
 //! Tables in plain text.
 
-/// Rows under each other, columns two spaces apart and as wide as their widest cell; those of `right` are read from the right.
-pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+/// Rows under each other, columns two spaces apart and as wide as their widest cell; a row may have fewer; those of `right` are read from the right.
+pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+    let mut widths = Vec::new();
+    for row in rows {
+        let row = row.as_ref();
+        widths.resize(widths.len().max(row.len()), 0);
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+    }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match right.contains(&column) {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:<width$}"),
-        });
+        let cells =
+            row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| match right.contains(&column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -24,6 +29,6 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a", "1", ""], ["long", "22", "–"]].map(|row| row.map(str::to_owned));
         assert_eq!(aligned(&rows, &[1]), "a      1\nlong  22  –\n");
-        assert_eq!(aligned::<2>(&[], &[]), "");
+        assert_eq!(aligned::<[String; 2]>(&[], &[]), "");
     }
 }

@@ -5,11 +5,12 @@ mod picture;
 use std::fmt::Write as _;
 
 use super::{StudyFile, StudyReport, TextOptions};
-use crate::report::{cell, csv_table, safe_cell};
+use crate::report::{Column, cell, csv_columns, safe_cell};
 use crate::stats::rates::{Measured, Rate};
 use crate::study::results::prune::{PruneResult, RuleResult, Size};
 use crate::text::names::{column, harmless};
-use crate::text::numbers::{number, thousands};
+use crate::text::numbers::{number, or_dash, thousands};
+use crate::text::table::aligned;
 
 impl StudyReport for PruneResult {
     const FILES: &'static [StudyFile<Self>] = &[
@@ -52,7 +53,7 @@ pub(crate) fn units_text(it: &PruneResult) -> String {
 
 /// `+1.2 [+0.9, +1.5]` of so many times the value, or a dash.
 fn signed(it: Option<Measured>, times: f64, digits: usize) -> String {
-    it.map_or("–".to_owned(), |it| {
+    or_dash(it, |it| {
         let [value, low, high] = [it.value, it.low, it.high].map(|it| times * it);
         format!("{value:+.digits$} [{low:+.digits$}, {high:+.digits$}]")
     })
@@ -66,6 +67,9 @@ fn saved(before: u64, after: u64) -> f64 {
 fn percent(rate: Option<Rate>) -> String {
     number(rate.and_then(|rate| rate.value).map(|value| 100.0 * value), 2)
 }
+
+/// All columns but a rule's name and what is left and removed.
+const RIGHT: [usize; 10] = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
 /// A row per rule, the whole network first; nothing before the first rule.
 pub(crate) fn rules_text(it: &PruneResult) -> String {
@@ -93,7 +97,7 @@ pub(crate) fn rules_text(it: &PruneResult) -> String {
             1..=3 => row.removed.join(" "),
             n => format!("{n} units"),
         };
-        let delta = row.delta_q.map_or_else(dash, |delta| format!("{delta:+.3}"));
+        let delta = or_dash(row.delta_q, |delta| format!("{delta:+.3}"));
         let mut cells = vec![row.rule.clone(), row.architecture.clone(), removed, delta];
         cells.extend(size_cells(it, &row.size));
         if let Some(judged) = &row.judged {
@@ -105,7 +109,7 @@ pub(crate) fn rules_text(it: &PruneResult) -> String {
         cells
     };
     let rows: Vec<_> = [head, whole].into_iter().chain(it.rules.iter().map(row)).collect();
-    let mut text = aligned(&rows);
+    let mut text = aligned(&rows, &RIGHT);
     text += "ΔQ: sum over what was removed; parameters and MACs (convolutions, linear layers) per image, −%: saved\n";
     if is_trained {
         text += "acc.: % of the test images; at once: without any training; drop: whole − fine-tuned, in points, on the same images\n";
@@ -142,47 +146,36 @@ fn notes(row: &RuleResult) -> String {
     lines.map(|line| format!("{}: {line}\n", row.rule)).collect::<Vec<_>>().concat()
 }
 
-/// Columns as wide as their widest cell, the first three to the left.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(|at| column(rows.iter().filter_map(|row| row.get(at)), 0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-            0..=2 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
 /// A row per rule.
 fn csv(it: &PruneResult) -> Vec<u8> {
-    let header = "rule architecture removed delta_q parameters parameters_saved macs macs_saved macs_thop accuracy_whole accuracy_removed \
-                  accuracy_tuned drop drop_low_95 drop_high_95 below_none below_none_low_95 below_none_high_95 accuracy_scratch";
-    let header: Vec<&str> = header.split(' ').collect();
-    let interval = |it: Option<Measured>| [it.map(|it| it.value), it.map(|it| it.low), it.map(|it| it.high)].map(cell);
-    let row = |row: &RuleResult| {
-        let judged = row.judged.as_ref();
-        let share = |before, after| (saved(before, after) / 100.0).to_string();
-        let mut cells = vec![
-            safe_cell(&row.rule),
-            safe_cell(&row.architecture),
-            safe_cell(&row.removed.join(" ")),
-            cell(row.delta_q),
-            row.size.parameters.to_string(),
-            share(it.size.parameters, row.size.parameters),
-            row.size.macs[0].to_string(),
-            share(it.size.macs[0], row.size.macs[0]),
-            row.size.macs[1].to_string(),
-            cell(it.accuracy.and_then(|rate| rate.value)),
-            cell(judged.and_then(|judged| judged.removed.value)),
-            cell(judged.and_then(|judged| judged.tuned.value)),
-        ];
-        cells.extend(interval(judged.and_then(|judged| judged.drop)));
-        cells.extend(interval(judged.and_then(|judged| judged.cost)));
-        cells.push(cell(judged.and_then(|judged| judged.scratch?.value)));
-        cells
-    };
-    csv_table(&header, it.rules.iter().map(row))
+    let columns: &[Column<(&PruneResult, &RuleResult)>] = &[
+        ("rule", |(_, row)| safe_cell(&row.rule)),
+        ("architecture", |(_, row)| safe_cell(&row.architecture)),
+        ("removed", |(_, row)| safe_cell(&row.removed.join(" "))),
+        ("delta_q", |(_, row)| cell(row.delta_q)),
+        ("parameters", |(_, row)| row.size.parameters.to_string()),
+        ("parameters_saved", |(it, row)| (saved(it.size.parameters, row.size.parameters) / 100.0).to_string()),
+        ("macs", |(_, row)| row.size.macs[0].to_string()),
+        ("macs_saved", |(it, row)| (saved(it.size.macs[0], row.size.macs[0]) / 100.0).to_string()),
+        ("macs_thop", |(_, row)| row.size.macs[1].to_string()),
+        ("accuracy_whole", |(it, _)| cell(it.accuracy.and_then(|rate| rate.value))),
+        ("accuracy_removed", |(_, row)| cell(row.judged.as_ref().and_then(|it| it.removed.value))),
+        ("accuracy_tuned", |(_, row)| cell(row.judged.as_ref().and_then(|it| it.tuned.value))),
+        ("drop", |(_, row)| cell(drop(row).map(|it| it.value))),
+        ("drop_low_95", |(_, row)| cell(drop(row).map(|it| it.low))),
+        ("drop_high_95", |(_, row)| cell(drop(row).map(|it| it.high))),
+        ("below_none", |(_, row)| cell(cost(row).map(|it| it.value))),
+        ("below_none_low_95", |(_, row)| cell(cost(row).map(|it| it.low))),
+        ("below_none_high_95", |(_, row)| cell(cost(row).map(|it| it.high))),
+        ("accuracy_scratch", |(_, row)| cell(row.judged.as_ref().and_then(|it| it.scratch?.value))),
+    ];
+    csv_columns(columns, it.rules.iter().map(|row| (it, row)))
+}
+
+fn drop(row: &RuleResult) -> Option<Measured> {
+    row.judged.as_ref()?.drop
+}
+
+fn cost(row: &RuleResult) -> Option<Measured> {
+    row.judged.as_ref()?.cost
 }
