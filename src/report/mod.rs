@@ -15,6 +15,7 @@ mod markdown;
 mod plan;
 mod samples_csv;
 mod sarif;
+mod template;
 
 pub(crate) mod lines;
 pub(crate) mod table;

@@ -12,10 +12,9 @@ pub(super) mod text;
 mod verdict;
 
 use data_encoding::BASE64;
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, Value, context};
 
-use super::Evidence;
+use super::{Evidence, template};
 use crate::text::names;
 use crate::verdict::Report;
 
@@ -47,21 +46,14 @@ pub(super) fn curve_page(page: &Value) -> Vec<u8> {
 
 fn fill(template: &str, page: &Value, style: &str) -> Vec<u8> {
     let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("the usual signs"));
     environment.set_formatter(|out, state, value| match value.as_str() {
         Some(text) if !value.is_safe() && text.contains(names::is_hidden) => {
             minijinja::escape_formatter(out, state, &Value::from(names::harmless(text)))
         }
         _ => minijinja::escape_formatter(out, state, value),
     });
-    for (name, source) in TEMPLATES {
-        environment.add_template(name, source).expect("the templates are part of the program, and tested");
-    }
-    let context = context! { page => page, style => Value::from_safe_string(style.to_owned()) };
-    let template = environment.get_template(template).expect("it was added");
-    template.render(context).expect("the templates are part of the program, and tested").into_bytes()
+    let content = context! { page => page, style => Value::from_safe_string(style.to_owned()) };
+    template::fill(environment, &TEMPLATES, template, content)
 }
 
 /// Base64 needs no escapes.
