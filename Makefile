@@ -15,7 +15,7 @@ build: setup
 
 # The main job on the embedded model and images: all attacks in their small budgets, curves, report.
 audit: build
-	./target/release/advmod audit --attacks all --preset quick --out $(OUT)
+	./target/release/advmod audit --attacks all --preset quick --force --out $(OUT)
 
 # Everything that CI runs. The tests come last, so that their summary ends the output.
 test: setup check-dependencies

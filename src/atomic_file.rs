@@ -28,21 +28,8 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 }
 
 /// How the names of files that are being written begin and end.
-const PREFIX: &str = ".advmod-";
-const SUFFIX: &str = ".tmp";
-
-/// Removes what a killed process was writing in a folder. Nobody else may be writing there.
-pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
+pub(crate) const PREFIX: &str = ".advmod-";
+pub(crate) const SUFFIX: &str = ".tmp";
 
 fn folder_of(path: &Path) -> &Path {
     // The folder of a bare file name is the current one.
@@ -122,20 +109,6 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_goes_and_all_else_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = [".advmod-cpckfJ.tmp", ".advmod-notes", "mine.tmp", "report.json"];
-        for name in names {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        std::fs::create_dir(folder.path().join(".advmod-folder.tmp")).unwrap();
-        remove_leftovers(folder.path()).unwrap();
-        let there = |name: &str| folder.path().join(name).exists();
-        assert_eq!(names.map(there), [false, true, true, true]);
-        assert!(there(".advmod-folder.tmp"));
     }
 
     #[test]

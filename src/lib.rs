@@ -34,6 +34,8 @@ pub mod text;
 
 pub mod atomic_file;
 
+pub mod input;
+
 pub mod exit;
 
 /// The libtorch version that the `tch` dependency binds.

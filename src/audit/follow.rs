@@ -1,6 +1,6 @@
 //! Recorded runs as a stream of events: replayed at once or at a pace, or followed while another process writes them.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::audit::event::{AuditEvent, SCHEMA_VERSION};
+use crate::input;
+use crate::store::{JOURNAL_FILE, NEXT_FOLDER};
 
 #[derive(Clone, Debug)]
 pub enum Feed {
@@ -25,7 +27,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Reads a whole journal. Lines that are no events keep their place, with their number.
 pub fn read(path: &Path) -> Result<Vec<Feed>, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes = input::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     let feeds: Vec<Feed> = lines.map(|(number, line)| parse(line, number + 1)).collect();
@@ -104,9 +106,9 @@ pub fn replay(feeds: Vec<Feed>, speed: Option<f64>, sender: &Sender<Feed>) {
     let _ = sender.send(Feed::Closed(None));
 }
 
-/// Sends the events of a journal that another process writes, as they come. Ends when nobody listens any more.
-pub fn follow(path: &Path, sender: &Sender<Feed>) {
-    let mut follower = Follower { path: path.to_owned(), read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+/// Sends the events of the run that another process writes to a folder, as they come. Ends when nobody listens any more.
+pub fn follow(folder: &Path, sender: &Sender<Feed>) {
+    let mut follower = Follower::new(folder);
     loop {
         for feed in follower.poll() {
             if sender.send(feed).is_err() {
@@ -118,7 +120,9 @@ pub fn follow(path: &Path, sender: &Sender<Feed>) {
 }
 
 struct Follower {
-    path: PathBuf,
+    folder: PathBuf,
+    /// Whether the run that is read is one that is to replace another.
+    is_next: bool,
     read: u64,
     lines: usize,
     /// A line without its end.
@@ -129,12 +133,23 @@ struct Follower {
 }
 
 impl Follower {
+    fn new(folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        Self { folder, is_next: false, read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false }
+    }
+
     fn poll(&mut self) -> Vec<Feed> {
+        let next = input::open(&self.folder.join(NEXT_FOLDER).join(JOURNAL_FILE)).ok();
+        // When a run takes its place, its journal goes on being the same.
+        let is_other = next.is_some() && !self.is_next;
+        self.is_next = next.is_some();
         // It may not be there yet.
-        let Ok(mut file) = File::open(&self.path) else { return Vec::new() };
+        let Some(mut file) = next.or_else(|| input::open(&self.folder.join(JOURNAL_FILE)).ok()) else {
+            return Vec::new();
+        };
         let mut feeds = Vec::new();
         let length = file.metadata().map_or(0, |metadata| metadata.len());
-        if length < self.read {
+        if length < self.read || (is_other && self.read > 0) {
             (self.read, self.lines, self.idle, self.closed) = (0, 0, 0, false);
             self.rest.clear();
             feeds.push(Feed::Restarted);
@@ -174,6 +189,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write as _;
 
     use super::*;
@@ -200,7 +216,7 @@ mod tests {
     fn a_growing_journal_is_followed_by_whole_lines_and_a_new_run_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.jsonl");
-        let mut follower = Follower { path: path.clone(), read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+        let mut follower = Follower::new(folder.path());
         assert!(follower.poll().is_empty());
         let mut file = File::create(&path).unwrap();
         file.write_all(b"{\"event\":\"warned\",\"message\":\"a\"}\n{\"event\":\"war").unwrap();
@@ -211,6 +227,14 @@ mod tests {
         assert!(matches!(&follower.poll()[..], [Feed::Restarted]));
         std::fs::write(&path, "{\"event\":\"finished\",\"outcome\":\"complete\",\"seconds\":1.0}\n").unwrap();
         assert!(matches!(&follower.poll()[..], [Feed::Event(_), Feed::Closed(None)]));
+        // A run that is to replace this one, and then does.
+        let next = folder.path().join(NEXT_FOLDER);
+        std::fs::create_dir(&next).unwrap();
+        let line = "{\"event\":\"warned\",\"message\":\"longer than all that was read of the run before, by far\"}\n";
+        std::fs::write(next.join(JOURNAL_FILE), line).unwrap();
+        assert!(matches!(&follower.poll()[..], [Feed::Restarted, Feed::Event(_)]));
+        std::fs::rename(next.join(JOURNAL_FILE), &path).unwrap();
+        assert!(follower.poll().is_empty());
     }
 
     #[test]
@@ -220,7 +244,7 @@ mod tests {
         std::fs::write(&path, "{\"event\":\"warned\",\"message\":\"a\"}\n").unwrap();
         let writer = File::open(&path).unwrap();
         writer.try_lock().unwrap();
-        let mut follower = Follower { path, read: 0, lines: 0, rest: Vec::new(), idle: 0, closed: false };
+        let mut follower = Follower::new(folder.path());
         let closed = |follower: &mut Follower| {
             (0..50).flat_map(|_| follower.poll()).any(|feed| matches!(feed, Feed::Closed(None)))
         };

@@ -2,10 +2,10 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
 
 use crate::audit::event::AuditEvent;
 use crate::audit::state::AuditState;
+use crate::store::busy;
 
 /// Appends events. Each line is handed to the system at once, so that a killed run leaves every event before the last line.
 #[derive(Debug)]
@@ -16,18 +16,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Starts a new journal, replacing one of an earlier run, but not of one that is still going on.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let file = File::options().create(true).write(true).truncate(false).open(path)?;
+    /// Starts a new journal in an empty file.
+    pub(crate) fn start(file: File) -> io::Result<Self> {
         lock(&file)?;
-        file.set_len(0).or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) })?;
         Ok(Self { file, cut: None })
     }
 
     /// Goes on with the journal of a run that has ended somehow. Its events come back; what a kill or a full disk left unreadable, and all
     /// that follows it, is cut off with the first event that is appended: until then the file stays as it is.
-    pub(crate) fn resume(path: &Path) -> io::Result<(Self, Vec<AuditEvent>)> {
-        let mut file = File::options().read(true).write(true).open(path)?;
+    pub(crate) fn resume(mut file: File) -> io::Result<(Self, Vec<AuditEvent>)> {
         lock(&file)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -59,7 +56,7 @@ impl Journal {
 
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing there"),
+        TryLockError::WouldBlock => busy(),
         TryLockError::Error(error) => error,
     })
 }
@@ -95,11 +92,12 @@ mod tests {
             [line(&second).trim_end().to_owned(), "{\"event\":\"war".to_owned(), format!("damaged\n{}", line(&second))]
         {
             std::fs::write(&path, line(&first) + &rest).unwrap();
-            let (mut journal, events) = Journal::resume(&path).unwrap();
+            let open = || File::options().read(true).write(true).open(&path).unwrap();
+            let (mut journal, events) = Journal::resume(open()).unwrap();
             assert_eq!(events, std::slice::from_ref(&first));
             // A run that is refused, or another program's file, loses nothing.
             assert_eq!(std::fs::read_to_string(&path).unwrap(), line(&first) + &rest);
-            let busy = Journal::resume(&path).unwrap_err();
+            let busy = Journal::resume(open()).unwrap_err();
             assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
             journal.append(&second).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), line(&first) + &line(&second));

@@ -7,6 +7,7 @@ use advmod_attacks::config::parse_spec_string;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{GatePlan, WaiverPlan};
+use crate::input;
 use crate::modularity::Similarity;
 
 /// What is written here stands over what is written there.
@@ -145,10 +146,7 @@ impl AuditPlan {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let unreadable = |error: std::io::Error| format!("cannot read the plan {}: {error}", path.display());
         let syntax = |message: &str| format!("plan {}: {message}", path.display());
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(syntax("not a regular file; expected TOML"));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = input::read_to_string(path).map_err(unreadable)?;
         let mut plan: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             syntax(&format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))

@@ -16,6 +16,7 @@ use crate::audit::resume;
 use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
+use crate::report::file_names;
 use crate::report::lines::{self, Level};
 use crate::store::PLAN_FILE;
 use crate::verdict::change::baseline;
@@ -86,26 +87,25 @@ pub(super) struct Prepared {
 /// The run of the flags, or the one that `--resume` names.
 pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
     let (mut run, recorder) = match &args.resume {
-        None => begin(plan_from(args)?)?,
+        None => begin(plan_from(args)?, args.force)?,
         Some(folder) => go_on(folder)?,
     };
-    run.folder = recorder.folder();
+    run.folder = recorder.folder()?;
     Ok(Prepared { run, recorder: recorder.with_outputs(&args.output)? })
 }
 
-fn begin(plan: AuditPlan) -> Result<(Run, Recorder), CliError> {
-    let recorder = Recorder::new(plan.out.clone());
-    let file = plan.baseline.clone();
+fn begin(plan: AuditPlan, force: bool) -> Result<(Run, Recorder), CliError> {
+    let (out, file) = (plan.out.clone(), plan.baseline.clone());
     let mut run = Run::from(plan.resolve().map_err(CliError::Usage)?);
     if let Some(file) = &file {
         let (report, _) = report::read(file)?;
         run.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
     }
-    Ok((run, recorder))
+    Ok((run, Recorder::new(out.as_deref(), force)?))
 }
 
 fn go_on(folder: &Path) -> Result<(Run, Recorder), CliError> {
-    let (run_dir, events) = RunDir::resume(folder)
+    let (run_dir, events) = RunDir::resume(folder, file_names().collect())
         .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
     let mut state = AuditState::default();
     for event in &events {

@@ -1,24 +1,24 @@
 //! What every run of an audit leaves behind, whatever front-end shows it: its folder, its table on stdout, its exit code.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::OutputFormat;
 use super::report::{by_ending, render};
 use super::{CliError, Exit, json, print, say};
 use crate::atomic_file::{self, WriteError, write_file};
 use crate::audit::engine::EngineError;
-use crate::audit::event::AuditEvent;
-use crate::audit::run_dir::RunDir;
+use crate::audit::event::{AuditEvent, Outcome};
+use crate::audit::run_dir::{FolderError, RunDir};
 use crate::audit::state::AuditState;
 use crate::report::{self, Evidence, Format, table};
+use crate::store::{CLEAN_FILE, JOURNAL_FILE, RunFolder, adversarial_file};
 use crate::verdict::Report;
 use crate::verdict::conclusion::Conclusion;
 
 /// Writes the run's folder, where one was asked for.
 #[derive(Default)]
 pub(super) struct Recorder {
-    out: Option<PathBuf>,
     run_dir: Option<RunDir>,
     /// What was told before an interruption.
     earlier: Vec<AuditEvent>,
@@ -43,14 +43,16 @@ pub(super) struct Ending {
 }
 
 impl Recorder {
-    /// Of a run whose results go to `out`, if anywhere.
-    pub(super) fn new(out: Option<PathBuf>) -> Self {
-        Self { out, ..Self::default() }
+    /// Of a run whose results go to `out`, if anywhere: in place of an earlier run's only by `force`.
+    pub(super) fn new(out: Option<&Path>, force: bool) -> Result<Self, CliError> {
+        // Before anything is loaded: a folder that cannot be written must not cost an hour of attacking.
+        let run_dir = out.map(|out| RunDir::claim(out, report::file_names().collect(), force)).transpose()?;
+        Ok(Self { run_dir, ..Self::default() })
     }
 
     /// Of a run that goes on in its folder.
     pub(super) fn resumed(run_dir: RunDir, earlier: Vec<AuditEvent>) -> Self {
-        Self { out: Some(run_dir.path().to_owned()), run_dir: Some(run_dir), earlier, ..Self::default() }
+        Self { run_dir: Some(run_dir), earlier, ..Self::default() }
     }
 
     /// Also writes the report to these files. What names no format or cannot be written is refused now, not when the work is done.
@@ -63,8 +65,15 @@ impl Recorder {
         Ok(self)
     }
 
-    pub(super) fn folder(&self) -> Option<PathBuf> {
-        self.out.clone()
+    /// Where the run writes its images.
+    pub(super) fn folder(&self) -> Result<Option<RunFolder>, CliError> {
+        let copied = self.run_dir.as_ref().map(|run_dir| run_dir.work().try_clone()).transpose();
+        copied.map_err(|error| CliError::Runtime(format!("cannot hold the folder of the run open: {error}")))
+    }
+
+    /// Where its results are until it ends.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.run_dir.as_ref().map(RunDir::path)
     }
 
     /// What the disk said, if it did not take something.
@@ -85,18 +94,13 @@ impl Recorder {
     }
 
     fn record(&mut self, event: &AuditEvent) -> Result<(), WriteError> {
-        // Not before model and data are there: a run that cannot start leaves an earlier one's results alone. And not later: a folder that
-        // cannot be written must not cost an hour of attacking.
-        if let (AuditEvent::Started { .. }, Some(out)) = (event, &self.out) {
-            self.run_dir = Some(RunDir::create(out, report::file_names())?);
-        }
         self.run_dir.as_mut().map_or(Ok(()), |run_dir| run_dir.record(event))
     }
 
     /// Writes the reports of a run that may go on, so that nothing is lost if it is killed. `Break` when the disk does not take them.
     pub(super) fn write_reports(&mut self, state: &AuditState) -> ControlFlow<()> {
         let written = match (&self.run_dir, Report::new(state)) {
-            (Some(run_dir), Some(report)) => write_all(run_dir, &report),
+            (Some(run_dir), Some(report)) => write_all(run_dir, &report).map(drop),
             _ => Ok(()),
         };
         self.unless_broken(written)
@@ -114,45 +118,60 @@ impl Recorder {
 
     /// Writes the reports, prints the table and says how to exit.
     pub(super) fn conclude(
-        self,
+        mut self,
         state: &AuditState,
         finished: Result<(), EngineError>,
         how: Ending,
     ) -> Result<Exit, CliError> {
-        if let (Some(error), None) = (&self.disk_error, &self.run_dir) {
-            return Err(CliError::Runtime(error.to_string()));
-        }
-        let report = Report::new(state);
-        if let Some(report) = &report {
-            self.deliver(report, how)?;
-        }
+        // A journal that cannot even begin leaves nothing to tell.
+        let nothing_measured = self.disk_error.is_some() && state.predictions.is_none();
+        let report = Report::new(state).filter(|_| !nothing_measured);
+        let delivered = report.as_ref().map_or(Ok(()), |report| self.deliver(state, report, how));
         if let Some(error) = self.disk_error {
             return Err(error.into());
         }
+        delivered?;
         finished?;
         exit(report.as_ref().map_or(Conclusion::Interrupted, Conclusion::of), how)
     }
 
-    fn deliver(&self, report: &Report, how: Ending) -> Result<(), CliError> {
+    fn deliver(&mut self, state: &AuditState, report: &Report, how: Ending) -> Result<(), CliError> {
         let text = match how.format {
             OutputFormat::Text => table::text(report),
             OutputFormat::Json => json(report),
         };
         // Neither a full disk nor a terminal that has gone away may cost the user the other one.
         let printed = print(&text);
-        if let Some(run_dir) = &self.run_dir {
-            write_all(run_dir, report)?;
+        if let Some(run_dir) = &mut self.run_dir {
+            let reports = write_all(run_dir, report)?;
+            check(run_dir, state, report, reports)?;
+            if matches!(state.finished, Some((Outcome::Complete, _))) && self.disk_error.is_none() {
+                run_dir.replace_earlier()?;
+            }
         }
-        let folder = self.run_dir.as_ref().map(RunDir::path);
-        let evidence = folder.map(|folder| Evidence::read(report, folder)).unwrap_or_default();
+        let folder = self.path();
+        let evidence = folder.as_ref().map(|folder| Evidence::read(report, folder)).unwrap_or_default();
         for Output { file, format } in &self.outputs {
             write_file(file, &render(*format, report, &evidence)?)?;
         }
         printed?;
-        if let Some(folder) = folder.filter(|_| !how.quiet) {
-            say(&format!("results: {}", folder.display()));
+        if !how.quiet {
+            self.say_where();
         }
         Ok(())
+    }
+
+    /// Where the results are, and what else is there.
+    fn say_where(&self) {
+        let Some(run_dir) = &self.run_dir else { return };
+        say(&format!("results: {}", run_dir.path().display()));
+        if let Some(earlier) = run_dir.earlier() {
+            let earlier = earlier.display();
+            say(&format!(
+                "{earlier} keeps its earlier run until this one is complete: advmod audit --resume {earlier}"
+            ));
+        }
+        run_dir.foreign().iter().for_each(|line| say(line));
     }
 }
 
@@ -177,8 +196,25 @@ fn exit(conclusion: Conclusion, how: Ending) -> Result<Exit, CliError> {
     Ok(conclusion.exit().map_or(how.stopped, |(exit, _)| exit))
 }
 
-/// Writes the report in every format into the run's folder.
-fn write_all(run_dir: &RunDir, report: &Report) -> Result<(), WriteError> {
-    let evidence = Evidence::read(report, run_dir.path());
-    report::files(report, &evidence).try_for_each(|(name, bytes)| run_dir.write(name, &bytes))
+/// Writes the report in every format into the run's folder; the names of the files come back.
+fn write_all(run_dir: &RunDir, report: &Report) -> Result<Vec<&'static str>, WriteError> {
+    let evidence = Evidence::read(report, &run_dir.path());
+    report::files(report, &evidence).map(|(name, bytes)| run_dir.write(name, &bytes).map(|()| name)).collect()
+}
+
+/// That all is there which a run in this state has written.
+fn check(run_dir: &RunDir, state: &AuditState, report: &Report, reports: Vec<&'static str>) -> Result<(), WriteError> {
+    let clean = state.predictions.is_some().then_some(CLEAN_FILE);
+    let attacks = report.attacks.iter().zip(&state.attacks).filter(|(_, attack)| attack.seconds.is_some());
+    let images: Vec<String> = attacks.map(|(attack, _)| adversarial_file(&attack.attack.label)).collect();
+    run_dir.check(reports.into_iter().chain([JOURNAL_FILE]).chain(clean).chain(images.iter().map(String::as_str)))
+}
+
+impl From<FolderError> for CliError {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::Write(error) => error.into(),
+            FolderError::Taken(problem) => Self::Usage(problem),
+        }
+    }
 }

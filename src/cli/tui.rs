@@ -20,7 +20,6 @@ use crate::audit::event::AuditEvent;
 use crate::audit::follow::{self, Feed};
 use crate::audit::state::AuditState;
 use crate::report::table;
-use crate::store::JOURNAL_FILE;
 use crate::study::results::dynamics::DynamicsResult;
 use crate::study::results::{StudyResult as _, read};
 use crate::tui::runtime::{self, Ended, Opening};
@@ -66,7 +65,7 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     let mut prepared = prepare(&args.audit)?;
     prepared.run.pictures = true;
     let plan = prepared.run.job.written().clone();
-    let opening = Opening { folder: plan.out.clone(), plan: Some(plan), ..opening(Source::Live) };
+    let opening = Opening { folder: prepared.recorder.path(), plan: Some(plan), ..opening(Source::Live) };
     live(prepared, opening, sender, &feed, args, quiet)
 }
 
@@ -178,15 +177,15 @@ fn follow(folder: &Path, sender: Sender<Feed>) -> Result<(), CliError> {
     if !folder.is_dir() {
         return Err(CliError::at(folder, "not a folder; give one that a run writes with --out"));
     }
-    let path = folder.join(JOURNAL_FILE);
-    std::thread::spawn(move || follow::follow(&path, &sender));
+    let folder = folder.to_owned();
+    std::thread::spawn(move || follow::follow(&folder, &sender));
     Ok(())
 }
 
 /// The table and the exit code of a run that was only looked at.
 fn conclude_reading(ended: &Ended, args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
     if ended.audit.finished.is_some() {
-        return Recorder::new(None).conclude(&ended.audit, Ok(()), args.audit.ending(quiet, Exit::Interrupted));
+        return Recorder::default().conclude(&ended.audit, Ok(()), args.audit.ending(quiet, Exit::Interrupted));
     }
     if let Some(report) = Report::new(&ended.audit) {
         print(&table::text(&report))?;

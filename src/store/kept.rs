@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
 
-use super::part_file;
 use super::pixels::{PictureError, PixelFile};
+use super::{RunFolder, part_file};
 use crate::model::format::FormatError;
 
 /// Appends an attack's batches to a file, so that a killed run loses no batch.
@@ -18,15 +18,15 @@ pub(crate) struct Part {
 
 impl Part {
     /// Opens the file of an attack whose images have this shape; a record that a killed run left half written is cut off.
-    pub(crate) fn open(folder: &Path, label: &str, shape: [usize; 3]) -> Result<Self, FormatError> {
-        let path = part_file(folder, label);
+    pub(crate) fn open(folder: &RunFolder, label: &str, shape: [usize; 3]) -> Result<Self, FormatError> {
+        let name = part_file(label);
+        let path = folder.path(&name);
         let open = || {
-            let file = File::options().create(true).append(true).open(&path)?;
+            let mut file = folder.change(&name)?;
             let record = record_length(shape) as u64;
             let length = file.metadata()?.len();
-            if length % record != 0 {
-                file.set_len(length - length % record)?;
-            }
+            file.set_len(length - length % record)?;
+            file.seek(SeekFrom::End(0))?;
             Ok(file)
         };
         match open() {
@@ -56,10 +56,12 @@ pub(crate) struct Kept(BTreeMap<usize, Vec<f32>>);
 
 impl Kept {
     /// What there is of an attack, whatever of it can be read; `shape` is `[C, H, W]`.
-    pub(crate) fn read(folder: &Path, label: &str, shape: [usize; 3]) -> Self {
+    pub(crate) fn read(folder: &RunFolder, label: &str, shape: [usize; 3]) -> Self {
         let mut kept = BTreeMap::new();
         // A file that is not there, or not whole, holds nothing: its samples are attacked again.
-        let _ = read_part(&part_file(folder, label), shape, &mut kept);
+        if let Ok(Some(file)) = folder.file(&part_file(label)) {
+            let _ = read_part(file, shape, &mut kept);
+        }
         let whole = read_whole(folder, label, shape).unwrap_or_default();
         kept.extend(whole);
         Self(kept)
@@ -75,9 +77,9 @@ impl Kept {
     }
 }
 
-fn read_part(path: &Path, shape: [usize; 3], kept: &mut BTreeMap<usize, Vec<f32>>) -> io::Result<()> {
+fn read_part(file: File, shape: [usize; 3], kept: &mut BTreeMap<usize, Vec<f32>>) -> io::Result<()> {
     let mut record = vec![0; record_length(shape)];
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(file);
     loop {
         match file.read_exact(&mut record) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -90,8 +92,8 @@ fn read_part(path: &Path, shape: [usize; 3], kept: &mut BTreeMap<usize, Vec<f32>
 }
 
 /// All or nothing of the file.
-fn read_whole(folder: &Path, label: &str, shape: [usize; 3]) -> Result<BTreeMap<usize, Vec<f32>>, PictureError> {
-    let file = PixelFile::adversarial(folder, label)?;
+fn read_whole(folder: &RunFolder, label: &str, shape: [usize; 3]) -> Result<BTreeMap<usize, Vec<f32>>, PictureError> {
+    let file = PixelFile::adversarial_in(folder, label)?;
     let Some(mut file) = file.filter(|it| it.shape() == shape && it.is_exact()) else { return Ok(BTreeMap::new()) };
     let samples = file.samples().to_vec();
     samples.into_iter().enumerate().map(|(row, sample)| Ok((sample as usize, file.picture(row)?.pixels))).collect()
@@ -99,28 +101,29 @@ fn read_whole(folder: &Path, label: &str, shape: [usize; 3]) -> Result<BTreeMap<
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ADVERSARIAL_FOLDER, whole_file};
+    use super::super::{ADVERSARIAL_FOLDER, adversarial_file};
     use super::*;
 
     const SHAPE: [usize; 3] = [1, 2, 2];
 
     #[test]
     fn whole_records_come_back_and_half_ones_are_cut_off() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(ADVERSARIAL_FOLDER)).unwrap();
-        let path = part_file(folder.path(), "pgd");
+        let inside = tempfile::tempdir().unwrap();
+        let folder = RunFolder::open(inside.path()).unwrap();
+        folder.make_folder(ADVERSARIAL_FOLDER).unwrap();
+        let path = inside.path().join(part_file("pgd"));
         let pixels: Vec<[f32; 4]> = (0_u8..3).map(|it| [f32::from(it), 0.25, 0.5, 1.0]).collect();
         let append = || {
             let images = [4, 9, 2].into_iter().zip(&pixels).map(|(sample, pixels)| (sample, &pixels[..]));
-            Part::open(folder.path(), "pgd", SHAPE).unwrap().append(images).unwrap();
+            Part::open(&folder, "pgd", SHAPE).unwrap().append(images).unwrap();
         };
         append();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
-        let kept = Kept::read(folder.path(), "pgd", SHAPE);
+        let kept = Kept::read(&folder, "pgd", SHAPE);
         assert_eq!(kept.samples(), BTreeSet::from([4, 9]));
         append();
-        let kept = Kept::read(folder.path(), "pgd", SHAPE);
+        let kept = Kept::read(&folder, "pgd", SHAPE);
         assert_eq!(
             (kept.pixels(2), kept.pixels(9), kept.pixels(3)),
             (Some(&pixels[2][..]), Some(&pixels[1][..]), None)
@@ -129,9 +132,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_holds_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(ADVERSARIAL_FOLDER)).unwrap();
-        std::fs::write(whole_file(folder.path(), "pgd"), b"\xff\xff\xff\xff\xff\xff\xff\x7fno header").unwrap();
-        assert!(Kept::read(folder.path(), "pgd", SHAPE).samples().is_empty());
+        let inside = tempfile::tempdir().unwrap();
+        let folder = RunFolder::open(inside.path()).unwrap();
+        folder.make_folder(ADVERSARIAL_FOLDER).unwrap();
+        folder.write(&adversarial_file("pgd"), b"\xff\xff\xff\xff\xff\xff\xff\x7fno header").unwrap();
+        assert!(Kept::read(&folder, "pgd", SHAPE).samples().is_empty());
     }
 }

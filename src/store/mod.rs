@@ -1,13 +1,13 @@
 //! The folder of a run: what its files are called, and its images.
 
-use std::path::{Path, PathBuf};
-
 use advmod_attacks::catalog::ATTACKS;
 
+mod folder;
 mod kept;
 pub mod pixels;
 mod write;
 
+pub(crate) use folder::{RunFolder, busy};
 pub(crate) use kept::{Kept, Part};
 pub(crate) use write::{Columns, save_adversarial, save_clean};
 
@@ -26,6 +26,9 @@ pub(crate) const CLEAN_FILE: &str = "clean.safetensors";
 /// sample its place as u64 and its pixels as f32, little-endian, in the order in which they were judged.
 pub(crate) const ADVERSARIAL_FOLDER: &str = "adversarial";
 
+/// Where a run writes while an earlier one is still in its folder.
+pub(crate) const NEXT_FOLDER: &str = ".advmod-next";
+
 const WHOLE: &str = ".safetensors";
 const PART: &str = ".part";
 
@@ -38,13 +41,9 @@ pub(crate) fn adversarial_file(label: &str) -> String {
     format!("{ADVERSARIAL_FOLDER}/{label}{WHOLE}")
 }
 
-fn whole_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(adversarial_file(label))
-}
-
 /// Where an attack's pixels are before that.
-pub(crate) fn part_file(folder: &Path, label: &str) -> PathBuf {
-    folder.join(ADVERSARIAL_FOLDER).join(format!("{label}{PART}"))
+fn part_file(label: &str) -> String {
+    format!("{ADVERSARIAL_FOLDER}/{label}{PART}")
 }
 
 /// Whether a run writes files of this name among its adversarial images. They are named after the attacks; what else lies there is the

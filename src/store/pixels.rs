@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{CLEAN_FILE, PIXELS, SAMPLES, whole_file};
+use super::{CLEAN_FILE, PIXELS, RunFolder, SAMPLES, adversarial_file};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
@@ -62,27 +62,40 @@ pub struct PixelFile {
 impl PixelFile {
     /// The clean images of a run; none if it kept none.
     pub fn clean(folder: &Path) -> Result<Option<Self>, PictureError> {
-        Self::open(&folder.join(CLEAN_FILE))
+        Self::in_folder(folder, |folder| Self::open(folder, CLEAN_FILE))
+    }
+
+    fn in_folder(
+        path: &Path,
+        open: impl FnOnce(&RunFolder) -> Result<Option<Self>, PictureError>,
+    ) -> Result<Option<Self>, PictureError> {
+        match RunFolder::open(path) {
+            Ok(folder) => open(&folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(PictureError::Unreadable { path: path.display().to_string(), source }),
+        }
     }
 
     /// What an attack made of them; none if the run kept none of it.
     pub(crate) fn adversarial(folder: &Path, label: &str) -> Result<Option<Self>, PictureError> {
+        Self::in_folder(folder, |folder| Self::adversarial_in(folder, label))
+    }
+
+    pub(super) fn adversarial_in(folder: &RunFolder, label: &str) -> Result<Option<Self>, PictureError> {
         // A label is a plain name; what else a damaged journal holds must not lead out of the folder.
         let is_plain =
             !label.is_empty() && label.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
         if !is_plain {
             return Ok(None);
         }
-        Self::open(&whole_file(folder, label))
+        Self::open(folder, &adversarial_file(label))
     }
 
-    fn open(path: &Path) -> Result<Option<Self>, PictureError> {
+    fn open(folder: &RunFolder, file: &str) -> Result<Option<Self>, PictureError> {
+        let path = folder.path(file);
         let name = || path.display().to_string();
         let unreadable = |source| PictureError::Unreadable { path: name(), source };
-        let mut file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(unreadable)?,
-        };
+        let Some(mut file) = folder.file(file).map_err(unreadable)? else { return Ok(None) };
         let damaged = |what: &str| PictureError::Damaged { path: name(), what: what.to_owned() };
         let length = file.metadata().map_err(unreadable)?.len();
         let mut size = [0; 8];
@@ -118,7 +131,7 @@ impl PixelFile {
         let (dtype, start) = (pixels.dtype, data + pixels.data_offsets.0 as u64);
         Ok(Some(Self {
             file,
-            path: path.to_owned(),
+            path: path.clone(),
             shape: [channels, height, width],
             dtype,
             start,
@@ -201,7 +214,7 @@ mod tests {
             ("samples", TensorView::new(Dtype::I64, vec![samples.len()], &samples_bytes).unwrap()),
         ];
         std::fs::create_dir_all(folder.join(ADVERSARIAL_FOLDER)).unwrap();
-        let path = whole_file(folder, "pgd");
+        let path = folder.join(adversarial_file("pgd"));
         std::fs::write(path, safetensors::serialize(tensors, None).unwrap()).unwrap();
     }
 
@@ -222,7 +235,7 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         file(folder.path(), &[3, 8], &[0.5; 8], [2, 1, 2, 2]);
-        let path = whole_file(folder.path(), "pgd");
+        let path = folder.path().join(adversarial_file("pgd"));
         let good = std::fs::read(&path).unwrap();
         for cut in 0..good.len() {
             std::fs::write(&path, &good[..cut]).unwrap();

@@ -1,11 +1,9 @@
 //! Writes the pixels of a run, with their places in the data, labels and predictions.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use super::{CLEAN_FILE, PIXELS, SAMPLES, whole_file};
+use super::{CLEAN_FILE, PIXELS, RunFolder, SAMPLES, adversarial_file};
 use crate::data::Images;
-use crate::model::format::{Dtype, FormatError, RawTensor, write_safetensors};
+use crate::model::format::{Dtype, FormatError, RawTensor, safetensors_bytes};
+use std::collections::BTreeMap;
 
 /// Integers beside the pixels, one per image.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +17,15 @@ pub(crate) struct Columns<'a> {
 }
 
 /// Writes the clean images, as u8 `[N, C, H, W]`.
-pub(crate) fn save_clean(folder: &Path, images: &Images, columns: Columns<'_>) -> Result<(), FormatError> {
+pub(crate) fn save_clean(folder: &RunFolder, images: &Images, columns: Columns<'_>) -> Result<(), FormatError> {
     let pixels = RawTensor { dtype: Dtype::U8, shape: images.shape.to_vec(), bytes: images.pixels.clone() };
-    save(&folder.join(CLEAN_FILE), pixels, columns)
+    save(folder, CLEAN_FILE, pixels, columns)
 }
 
 /// Writes the pixels that an attack has made, in `[0, 1]`, as f32 `[N, C, H, W]`; `shape` is that of one image. Nothing of it is lost then
 /// with the file of its batches, which goes.
 pub(crate) fn save_adversarial(
-    folder: &Path,
+    folder: &RunFolder,
     label: &str,
     pixels: &[f32],
     shape: [usize; 3],
@@ -35,13 +33,13 @@ pub(crate) fn save_adversarial(
 ) -> Result<(), FormatError> {
     let shape = std::iter::once(columns.samples.len()).chain(shape).collect();
     let bytes = pixels.iter().flat_map(|value| value.to_le_bytes()).collect();
-    save(&whole_file(folder, label), RawTensor { dtype: Dtype::F32, shape, bytes }, columns)?;
+    save(folder, &adversarial_file(label), RawTensor { dtype: Dtype::F32, shape, bytes }, columns)?;
     // If it stays, nothing is lost either.
-    let _ = std::fs::remove_file(super::part_file(folder, label));
+    let _ = folder.remove(&super::part_file(label));
     Ok(())
 }
 
-fn save(path: &Path, pixels: RawTensor, columns: Columns<'_>) -> Result<(), FormatError> {
+fn save(folder: &RunFolder, name: &str, pixels: RawTensor, columns: Columns<'_>) -> Result<(), FormatError> {
     let Columns { samples, indices, labels, predictions } = columns;
     let columns = [(SAMPLES, samples), ("indices", indices), ("labels", labels), ("predictions", predictions)];
     let column = |(name, values): (&str, &[usize])| {
@@ -49,5 +47,7 @@ fn save(path: &Path, pixels: RawTensor, columns: Columns<'_>) -> Result<(), Form
         (name.to_owned(), RawTensor { dtype: Dtype::I64, shape: vec![values.len()], bytes })
     };
     let tensors: Vec<_> = std::iter::once((PIXELS.to_owned(), pixels)).chain(columns.into_iter().map(column)).collect();
-    write_safetensors(path, &tensors, &BTreeMap::new())
+    let path = folder.path(name);
+    let bytes = safetensors_bytes(&path, &tensors, &BTreeMap::new())?;
+    folder.write(name, &bytes).map_err(|source| FormatError::Write { path, source })
 }

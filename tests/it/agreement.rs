@@ -103,7 +103,7 @@ fn every_format_tells_alike_how_a_gate_came_out() {
         let file = folder.path().join("advmod.toml");
         std::fs::write(&file, format!("threads = 1\n[data]\nsamples = 50\n[[attack]]\nname = 'fgsm'\n{plan}")).unwrap();
         let out = folder.path().join("out");
-        let flags = ["audit", "--plan", file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let flags = ["audit", "--plan", file.to_str().unwrap(), "--force", "--out", out.to_str().unwrap()];
         let output = advmod(&flags).output().unwrap();
         assert_eq!(output.status.code(), Some(exit), "{name}");
 

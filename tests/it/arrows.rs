@@ -10,27 +10,28 @@ use crate::tidy::sources;
 
 /// What each room may use, of this crate: rooms, parts of them, or single types that are plain data.
 const ROOMS: &[(&str, &str)] = &[
-    ("cli", "tui report verdict audit study measure store modularity model data stats text atomic_file exit"),
+    ("cli", "tui report verdict audit study measure store modularity model data stats text atomic_file input exit"),
     (
         "tui",
-        "report verdict audit study::results measure::clean::ClassProbability model::info::ModelSummary store modularity stats text atomic_file",
+        "report verdict audit study::results measure::clean::ClassProbability model::info::ModelSummary store modularity stats text atomic_file input",
     ),
     (
         "report",
         "verdict audit study::results measure::clean::ClassProbability measure::ProgressOf model::info::ModelSummary store modularity stats text atomic_file",
     ),
     ("verdict", "audit measure::clean::ClassProbability model::info::ModelSummary store modularity stats text exit"),
-    ("audit", "measure store modularity model data stats text atomic_file"),
-    ("study", "measure store modularity model data stats text atomic_file"),
+    ("audit", "measure store modularity model data stats text atomic_file input"),
+    ("study", "measure store modularity model data stats text atomic_file input"),
     ("measure", "store modularity model data stats text"),
-    ("store", "modularity model data stats text atomic_file"),
+    ("store", "modularity model data stats text atomic_file input"),
     ("modularity", "stats text"),
-    ("model", "data stats text pickle atomic_file"),
-    ("data", "text pickle"),
+    ("model", "data stats text pickle atomic_file input"),
+    ("data", "text pickle input"),
     ("stats", ""),
     ("text", ""),
     ("pickle", "text"),
     ("atomic_file", ""),
+    ("input", ""),
     ("exit", ""),
 ];
 

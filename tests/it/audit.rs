@@ -226,8 +226,11 @@ fn a_run_that_cannot_start_leaves_earlier_results_alone() {
     let folder = tempfile::tempdir().unwrap();
     let before = run(folder.path(), "30", &[]);
     let out = folder.path().display().to_string();
-    advmod(&["audit", "--model", "no/such.pt", "--out", &out]).assert().code(3);
-    assert!(report(folder.path()) == before);
+    for (more, code) in [(&[][..], 2), (&["--force"], 3)] {
+        advmod(&[&["audit", "--model", "no/such.pt", "--out", &out], more].concat()).assert().code(code);
+        assert!(report(folder.path()) == before);
+        assert!(!folder.path().join(".advmod-next").exists());
+    }
     let new = folder.path().join("new");
     advmod(&["audit", "--model", "no/such.pt", "--out", &new.display().to_string()]).assert().code(3);
     assert!(!new.exists());

@@ -167,15 +167,16 @@ fn folders_that_cannot_be_written() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     refused(&["audit", "--out", &text(&file.join("inside"))], 3, &["file", "--out"]);
-    // A device that is always full takes the place of a full disk.
-    let full = folder.path().join("full");
-    std::fs::create_dir(&full).unwrap();
-    std::os::unix::fs::symlink("/dev/full", full.join("run.jsonl")).unwrap();
-    refused(
-        &["audit", "--samples", "20", "--attacks", "fgsm", "--out", &text(&full)],
-        3,
-        &["run.jsonl", "No space left", "--out"],
+    // Files that may not grow take the place of a full disk.
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 1; exec '{}' audit --samples 20 --attacks fgsm --out '{}'",
+        env!("CARGO_BIN_EXE_advmod"),
+        text(&folder.path().join("full"))
     );
+    let output = std::process::Command::new("sh").args(["-c", &limited]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(["run.jsonl", "too large", "--out"].iter().all(|word| said.contains(word)), "{said}");
 }
 
 #[test]

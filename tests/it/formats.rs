@@ -251,7 +251,7 @@ fn sarif_has_the_exit_code_of_the_process() {
     ] {
         let flags =
             ["audit", "--attack", "fgsm", "--attack", attack, "--gate", gate, "--samples", "40", "--threads", "1"];
-        let output = advmod(&flags).arg("--out").arg(&out).output().unwrap();
+        let output = advmod(&flags).arg("--force").arg("--out").arg(&out).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         let sarif = json(&out.join("report.sarif"));
         assert_eq!(sarif["runs"][0]["invocations"][0]["exitCode"], code, "{gate}");

@@ -120,7 +120,7 @@ fn gates_and_waivers_of_a_plan_file_are_in_every_report() {
         std::fs::write(&plan, text).unwrap();
     };
     let out = folder.path().join("out");
-    let flags = ["--plan", &plan.display().to_string(), "--out", &out.display().to_string()];
+    let flags = ["--plan", &plan.display().to_string(), "--force", "--out", &out.display().to_string()];
     write("9999-12-31");
     let (code, text, _) = exit(&flags);
     assert!(code == 0 && text.contains("1 waived") && text.contains("advmod.toml:5"), "{code} {text}");

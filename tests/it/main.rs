@@ -6,6 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `studies`: their results against their schemas, and rendered again.
 //! - `export`: images of a stored run.
+//! - `folders`: what a run leaves in its folder, and not outside.
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
@@ -33,6 +34,7 @@ mod dynamics;
 mod errors;
 mod export;
 mod flow;
+mod folders;
 mod formats;
 mod gates;
 mod names;

@@ -25,7 +25,7 @@ impl Audit<'_> {
         if is_done && sweep.is_none() {
             return Ok(());
         }
-        let kept = match self.folder.as_deref().filter(|_| !before.samples.is_empty()) {
+        let kept = match self.folder.as_ref().filter(|_| !before.samples.is_empty()) {
             Some(folder) => Kept::read(folder, &self.job.plan.attacks[attack].label, self.shape()),
             None => Kept::default(),
         };
@@ -57,7 +57,7 @@ impl Audit<'_> {
         let done_before = (1000 * (correct.len() - rest.len())) as u64;
         self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
         let part =
-            self.folder.as_deref().map(|folder| Part::open(folder, &self.job.plan.attacks[attack].label, self.shape()));
+            self.folder.as_ref().map(|folder| Part::open(folder, &self.job.plan.attacks[attack].label, self.shape()));
         let mut part = part.transpose()?;
         let mut not_written = None;
         let plan = &self.job.plan;

@@ -6,7 +6,6 @@ mod prepare;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use crate::measure::taps::{CurveSettings, TapNeighbors, TraceError, tap_neighbor
 use crate::model::Model;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
+use crate::store::RunFolder;
 
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,8 @@ pub enum EngineError {
 #[derive(Debug)]
 pub struct Run {
     pub(crate) job: Job,
-    /// Where pixels are written.
-    pub folder: Option<PathBuf>,
+    /// Where pixels are written: ready, and this run's alone.
+    pub(crate) folder: Option<RunFolder>,
     /// Whether somebody looks on: then pixels and growing curves come as events too.
     pub pictures: bool,
     /// What the results are compared with: the report that the plan names.
@@ -164,7 +164,7 @@ struct Audit<'a> {
     /// What each sweep's smaller sizes have broken, by the sweep's first attack.
     broken: BTreeMap<usize, Broken>,
     /// Where pixels are written.
-    folder: Option<PathBuf>,
+    folder: Option<RunFolder>,
     pictures: bool,
     control: &'a Control,
     sink: &'a mut Sink<'a>,

@@ -1,7 +1,6 @@
 //! From a job to an audit with everything loaded and checked, and what it says of itself before it begins.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::SystemTime;
 
 use advmod_attacks::victim::Victim as _;
@@ -23,7 +22,7 @@ use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
 use crate::model::load::Findings;
 use crate::model::{Model, ModelCost};
-use crate::store::Kept;
+use crate::store::{Kept, RunFolder};
 
 /// Model and images of a job, which go together.
 struct Loaded<'a> {
@@ -116,7 +115,7 @@ impl<'a> Audit<'a> {
         let loaded = Loaded::read(&run.job, model, dataset)?;
         let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
         let earlier = if let Some(earlier) = run.earlier.take() {
-            go_on(*earlier, &start, run.folder.as_deref(), sink)?
+            go_on(*earlier, &start, run.folder.as_ref(), sink)?
         } else {
             let _ = sink(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
             AuditState::default()
@@ -176,7 +175,7 @@ impl<'a> Audit<'a> {
 fn go_on(
     mut earlier: AuditState,
     now: &AuditStart,
-    folder: Option<&Path>,
+    folder: Option<&RunFolder>,
     sink: &mut Sink<'_>,
 ) -> Result<AuditState, EngineError> {
     let begun = earlier.start.as_ref().ok_or_else(|| EngineError::Unsuitable("the run has not begun".to_owned()))?;

@@ -71,7 +71,7 @@ impl Attacked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{ADVERSARIAL_FOLDER, Part};
+    use crate::store::{ADVERSARIAL_FOLDER, Part, RunFolder};
 
     fn result(sample: usize) -> SampleResult {
         SampleResult { sample, success: true, ..SampleResult::default() }
@@ -79,16 +79,17 @@ mod tests {
 
     #[test]
     fn kept_pixels_come_back_with_their_results() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(ADVERSARIAL_FOLDER)).unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let folder = RunFolder::open(inside.path()).unwrap();
+        folder.make_folder(ADVERSARIAL_FOLDER).unwrap();
         let shape = [1, 2, 2];
         let pixels = Tensor::rand([3, 1, 2, 2], (tch::Kind::Float, tch::Device::Cpu));
         let results = [result(4), result(9), result(2)];
         let batch = Judged { results: &results, pixels: &[pixels.narrow(0, 0, 1), pixels.narrow(0, 1, 2)] };
         let rows = batch.plain().unwrap();
         let images = results.iter().zip(&rows).map(|(result, row)| (result.sample, &row[..]));
-        Part::open(folder.path(), "pgd", shape).unwrap().append(images).unwrap();
-        let kept = Kept::read(folder.path(), "pgd", shape);
+        Part::open(&folder, "pgd", shape).unwrap().append(images).unwrap();
+        let kept = Kept::read(&folder, "pgd", shape);
         let attacked = Attacked::kept(&kept, &[result(2), result(3), result(9)], shape).unwrap();
         assert_eq!(attacked.samples, [2, 9]);
         assert_eq!(attacked.pixels, pixels.index_select(0, &Tensor::from_slice(&[2_i64, 1])));

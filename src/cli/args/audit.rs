@@ -30,7 +30,7 @@ pub(crate) struct GateArgs {
 }
 
 /// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 20] = [
+const PLAN_FLAGS: [&str; 21] = [
     "model",
     "ReadArgs",
     "SourceArgs",
@@ -52,6 +52,7 @@ const PLAN_FLAGS: [&str; 20] = [
     "threads",
     "plan",
     "out",
+    "force",
 ];
 
 #[derive(Args, Debug, Default)]
@@ -95,13 +96,17 @@ pub(crate) struct AuditArgs {
     /// adversarial/.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
+    /// Replace the run that is in the folder of --out, once this one is complete.
+    #[arg(long, help_heading = "Run")]
+    pub force: bool,
     /// A file for the report in one format, by its ending: .json, .md, .html, .sarif, .xml (JUnit), .txt, .toml (its plan), … Repeatable.
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Vec<PathBuf>,
 }
 
 /// What starts a run of its own, where another one is watched.
-const A_RUN: [&str; 10] = ["model", "data", "attacks", "attack", "gate", "plan", "out", "output", "baseline", "resume"];
+const A_RUN: [&str; 11] =
+    ["model", "data", "attacks", "attack", "gate", "plan", "out", "force", "output", "baseline", "resume"];
 
 #[derive(Args, Debug)]
 pub(crate) struct TuiArgs {

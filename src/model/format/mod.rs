@@ -28,6 +28,7 @@ use std::path::Path;
 use half::{bf16, f16};
 
 pub(crate) use self::error::FormatError;
+pub(crate) use self::safetensors::safetensors_bytes;
 pub use self::safetensors::write_safetensors;
 pub(crate) use self::torch_script::ScriptFile;
 use self::torch_zip::ArchiveKind;

@@ -82,12 +82,20 @@ pub fn write_safetensors(
     tensors: &[(String, RawTensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), FormatError> {
-    let unwritable = |reason| FormatError::Other {
+    let bytes = safetensors_bytes(path, tensors, metadata)?;
+    atomic_file::write(path, &bytes).map_err(|source| FormatError::Write { path: path.to_owned(), source })
+}
+
+/// What [`write_safetensors`] writes; `path` is what errors call it.
+pub(crate) fn safetensors_bytes(
+    path: &Path,
+    tensors: &[(String, RawTensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, FormatError> {
+    to_bytes(tensors, metadata).map_err(|reason| FormatError::Other {
         path: path.to_owned(),
         what: format!("cannot be written: {reason}; give every tensor the bytes that its shape asks for"),
-    };
-    let bytes = to_bytes(tensors, metadata).map_err(unwritable)?;
-    atomic_file::write(path, &bytes).map_err(|source| FormatError::Write { path: path.to_owned(), source })
+    })
 }
 
 fn to_bytes(tensors: &[(String, RawTensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
