@@ -36,6 +36,8 @@ pub mod atomic_file;
 
 pub mod input;
 
+pub mod confine;
+
 pub mod exit;
 
 /// The libtorch version that the `tch` dependency binds.

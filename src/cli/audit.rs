@@ -1,8 +1,8 @@
 //! `advmod audit`: the headless front-end of the engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::args::{AuditArgs, SplitArg};
+use super::args::{AuditArgs, Manner, SplitArg};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::recorder::{Ending, Recorder};
@@ -16,13 +16,16 @@ use crate::audit::resume;
 use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
+use crate::confine::Needs;
 use crate::report::file_names;
 use crate::report::lines::{self, Level};
 use crate::store::PLAN_FILE;
 use crate::verdict::change::baseline;
 
-pub(super) fn run(args: &AuditArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &AuditArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
     let Prepared { run, mut recorder } = prepare(args)?;
+    manner.confine(&needs(&run, args))?;
     setup::set_threads(Some(run.job.plan.threads))?;
     let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
@@ -82,6 +85,12 @@ pub(super) struct Prepared {
     pub(super) run: Run,
     /// Where its results go.
     pub(super) recorder: Recorder,
+}
+
+/// The files of a run. Plan, baseline and an earlier journal have been read.
+pub(super) fn needs(run: &Run, args: &AuditArgs) -> Needs {
+    let out = args.resume.as_ref().or(run.job.written().out.as_ref()).map(PathBuf::as_path);
+    Needs::default().reading(&run.job.model).reading_data(&run.job.data).writing(out).writing_files(&args.output)
 }
 
 /// The run of the flags, or the one that `--resume` names.

@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::args::{CurveArgs, SweepArgs};
+use super::args::{CurveArgs, Manner, SweepArgs};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
+use crate::confine::Needs;
 use crate::data::Selection;
 use crate::measure::fit::{CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::Model;
@@ -17,11 +18,13 @@ use crate::study::curve::{Network, SweepPlan, curves};
 use crate::study::results::curve::CurveResult;
 use crate::text::shell::quoted;
 
-pub(super) fn run(args: &CurveArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
     let how = &args.measure;
-    let (device, data) = measure::begin(&how.run, &args.source)?;
+    let _made = make_folder(args.out.as_deref())?;
+    let needs = Needs::default().reading(&args.model).writing(args.out.as_deref());
+    let (device, data) = measure::begin(&how.run, &args.source, needs, manner)?;
     let plan = plan(&args.sweep, how.repeats.unwrap_or(CURVE_REPEATS), how.run.seed.unwrap_or(0));
-    make_folder(args.out.as_deref())?;
     let mut work = Work::new(how.run.progress, quiet)?;
     let open = |network: &Network<'_>| -> Result<Model, CliError> {
         let options = setup::load_options(&how.read, setup::tap_selection(args.sweep.taps.as_deref()))?;

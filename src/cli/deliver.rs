@@ -145,11 +145,31 @@ impl Outcome {
     }
 }
 
-/// Makes the folder of `--out`, if there is one: before the work, which must not be for nothing.
-pub(super) fn make_folder(out: Option<&Path>) -> Result<(), CliError> {
-    let Some(folder) = out else { return Ok(()) };
+/// Makes the folder of `--out`, if there is one: before the work, which must not be for nothing. One that is new and stays empty goes again with
+/// what comes back.
+pub(super) fn make_folder(out: Option<&Path>) -> Result<Made<'_>, CliError> {
+    let Some(folder) = out else { return Ok(Made(None)) };
+    let is_new = !folder.exists();
     std::fs::create_dir_all(folder)
-        .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))
+        .map_err(|error| CliError::Runtime(format!("cannot make {}: {error}", folder.display())))?;
+    Ok(Made(is_new.then_some(folder)))
+}
+
+#[must_use]
+pub(super) struct Made<'a>(Option<&'a Path>);
+
+impl Made<'_> {
+    /// It stays, whatever comes into it.
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        // Where something is in it, this does nothing.
+        let _ = self.0.map(std::fs::remove_dir);
+    }
 }
 
 #[cfg(test)]

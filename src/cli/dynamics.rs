@@ -5,10 +5,11 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{DynamicsArgs, MeasureArgs, OutputFormat};
+use super::args::{DynamicsArgs, Manner, MeasureArgs, OutputFormat};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, print, setup};
+use crate::confine::Needs;
 use crate::data::Dataset;
 use crate::measure::fit::CHECKPOINT_REPEATS;
 use crate::model::load::{LoadOptions, load};
@@ -17,10 +18,13 @@ use crate::study::curve::CurvePlan;
 use crate::study::dynamics::{add, checkpoint, checkpoints};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 
-pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &DynamicsArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
     let how = &args.measure;
     let files = checkpoints(&args.folder).map_err(CliError::Runtime)?;
-    let (device, data) = measure::begin(&how.run, &args.data.source)?;
+    let _made = make_folder(args.out.as_deref())?;
+    let needs = Needs::default().reading([&args.folder]).writing(args.out.as_deref());
+    let (device, data) = measure::begin(&how.run, &args.data.source, needs, manner)?;
     let plan = CurvePlan {
         k: args.taps.k(),
         similarity: args.taps.similarity.unwrap_or_default(),
@@ -28,7 +32,6 @@ pub(super) fn run(args: &DynamicsArgs, quiet: bool) -> Result<Exit, CliError> {
         samples: args.data.selection(how.run.seed),
     };
     let options = setup::load_options(&how.read, setup::tap_selection(args.taps.taps.as_deref()))?;
-    make_folder(args.out.as_deref())?;
     let work = Work::new(how.run.progress, quiet)?;
     let mut measuring = Measuring { how, options, device, data: data.as_ref(), plan, work };
     let delivery = Delivery::new(args.out.as_deref(), how.run.format);

@@ -21,7 +21,7 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let runtime = |problem: String| CliError::at(&args.run, problem);
     let similarity = args.similarity.unwrap_or(report.plan.similarity);
     let model = model(&report).map_err(runtime)?;
-    make_folder(args.out.as_deref())?;
+    let _made = make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.progress, quiet)?;
     let mut outcome = Outcome::new("attacks", attacks.len());
     let mut flows: Vec<AttackFlow> = Vec::new();

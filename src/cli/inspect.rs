@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::args::{InspectArgs, OutputFormat};
+use super::args::{InspectArgs, Manner, OutputFormat};
 use super::{CliError, Exit, json, print, setup};
+use crate::confine::Needs;
 use crate::model::load::load;
 use crate::model::passes::count::Convention;
 use crate::model::program::TapSelection;
@@ -48,7 +49,8 @@ struct TapInspection {
     shape: Vec<i64>,
 }
 
-pub(super) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &InspectArgs, manner: Manner) -> Result<Exit, CliError> {
+    manner.confine(&Needs::default().reading(&args.model.model))?;
     let selection = TapSelection::parse(&args.taps);
     let options = setup::load_options(&args.model.read, selection)?;
     let model = load(args.model.model.as_deref(), &options, tch::Device::Cpu)?;

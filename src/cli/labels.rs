@@ -1,9 +1,10 @@
 //! `advmod labels`: images whose neighbours disagree with their label.
 
-use super::args::LabelsArgs;
+use super::args::{LabelsArgs, Manner};
 use super::deliver::{Delivery, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
+use crate::confine::Needs;
 use crate::data::Selection;
 use crate::model::load::load;
 use crate::model::program::TapSelection;
@@ -14,8 +15,11 @@ use crate::study::labels::rank;
 /// Most images that are compared where the flags do not say how many.
 const MOST: usize = 10_000;
 
-pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
-    let (device, data) = measure::begin(&args.run, &args.source)?;
+pub(super) fn run(args: &LabelsArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
+    let _made = make_folder(args.out.as_deref())?;
+    let needs = Needs::default().reading(&args.model.model).writing(args.out.as_deref());
+    let (device, data) = measure::begin(&args.run, &args.source, needs, manner)?;
     let mut options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.as_deref()))?;
     let mut model = load(args.model.model.as_deref(), &options, device)?;
     if let (None, Some(last)) = (&args.taps, model.tap_paths().last()) {
@@ -31,7 +35,6 @@ pub(super) fn run(args: &LabelsArgs, quiet: bool) -> Result<Exit, CliError> {
         (None, None) => Selection::Sample { n: MOST, seed },
     };
     let plan = CurvePlan { k: args.k, similarity: args.similarity, repeats: 1, samples };
-    make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
     let file = (args.model.model.as_deref(), &args.model.read);
     let doubt = work.question_normalization(&model, data.as_ref(), samples, file);

@@ -5,15 +5,23 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{ProgressMode, ReadArgs, RunArgs, SourceArgs};
+use super::args::{Manner, ProgressMode, ReadArgs, RunArgs, SourceArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, say, setup};
+use crate::confine::Needs;
 use crate::data::{Dataset, Selection, select};
 use crate::measure::doubt::doubt;
 use crate::model::Model;
 
-pub(super) fn begin(run: &RunArgs, source: &SourceArgs) -> Result<(Device, Box<dyn Dataset>), CliError> {
+/// Confines the process to the data and to what else is needed, and opens the data.
+pub(super) fn begin(
+    run: &RunArgs,
+    source: &SourceArgs,
+    needs: Needs,
+    manner: Manner,
+) -> Result<(Device, Box<dyn Dataset>), CliError> {
+    manner.confine(&needs.reading_data(&source.data))?;
     setup::set_threads(run.threads)?;
     let device = run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     Ok((device, setup::open_data(source)?))

@@ -7,6 +7,7 @@ mod audit;
 mod curve;
 mod deliver;
 mod diff;
+mod doctor;
 mod dynamics;
 mod export;
 mod export_help;
@@ -38,7 +39,7 @@ pub(crate) use crate::exit::Exit;
 use crate::text::heatmap::Look;
 use crate::text::json::pretty;
 use crate::text::names::harmless;
-use args::{Cli, Command};
+use args::{Cli, Command, Manner};
 pub(crate) use error::CliError;
 
 /// Parses the arguments, runs the command, prints at most one error, and says how the process should end.
@@ -48,22 +49,24 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     quiet_workers();
+    let manner @ Manner { quiet, .. } = cli.manner;
     let result = match &cli.command {
-        Command::Audit(args) => audit::run(args, cli.quiet),
-        Command::Tui(args) => tui::run(args, cli.quiet),
-        Command::Curve(args) => curve::run(args, cli.quiet),
-        Command::Similarity(args) => similarity::run(args, cli.quiet),
-        Command::Labels(args) => labels::run(args, cli.quiet),
-        Command::Dynamics(args) => dynamics::run(args, cli.quiet),
-        Command::Prune(args) => prune::run(args, cli.quiet),
-        Command::Train(args) => train::run(args, cli.quiet),
-        Command::Inspect(args) => inspect::run(args),
+        Command::Audit(args) => audit::run(args, manner),
+        Command::Tui(args) => tui::run(args, manner),
+        Command::Curve(args) => curve::run(args, manner),
+        Command::Similarity(args) => similarity::run(args, manner),
+        Command::Labels(args) => labels::run(args, manner),
+        Command::Dynamics(args) => dynamics::run(args, manner),
+        Command::Prune(args) => prune::run(args, manner),
+        Command::Train(args) => train::run(args, quiet),
+        Command::Inspect(args) => inspect::run(args, manner),
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
         Command::Diff(args) => diff::run(args),
-        Command::Flow(args) => flow::run(args, cli.quiet),
-        Command::Export(args) => export::run(args, cli.quiet),
+        Command::Flow(args) => flow::run(args, quiet),
+        Command::Export(args) => export::run(args, quiet),
+        Command::Doctor => doctor::run(),
         Command::Schema(args) => shell::schema(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),

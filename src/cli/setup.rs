@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::CliError;
-use super::args::{ReadArgs, SourceArgs, SplitArg};
+use super::args::{Manner, ReadArgs, SourceArgs, SplitArg};
+use super::{CliError, say};
 use crate::audit::job::Job;
 use crate::audit::plan::AuditPlan;
+use crate::confine::{Needs, confine};
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::measure::fit::check_threads;
 use crate::model::load::LoadOptions;
@@ -13,6 +14,22 @@ use crate::model::native;
 use crate::model::normalize::Normalization;
 use crate::model::program::TapSelection;
 use crate::verdict::Report;
+
+impl Manner {
+    /// Leaves the process nothing but these files, unless the user has said otherwise. What the kernel cannot do is said. Call before any thread is
+    /// started: before [`set_threads`].
+    pub(super) fn confine(self, needs: &Needs) -> Result<(), CliError> {
+        if self.no_sandbox {
+            return Ok(());
+        }
+        let found =
+            confine(needs).map_err(|error| CliError::Runtime(format!("cannot confine the process: {error}")))?;
+        if let Some(lack) = found.lack().filter(|_| !self.quiet) {
+            say(&format!("warning: the process is not confined to its files ({lack}); --no-sandbox silences this"));
+        }
+        Ok(())
+    }
+}
 
 /// `--threads` for libtorch and for our own parallel loops, and malloc's settings. Call once, before any work.
 pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {

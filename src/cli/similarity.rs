@@ -1,15 +1,19 @@
 //! `advmod similarity`: how alike a model's taps are.
 
-use super::args::{CkaArg, SimilarityArgs};
+use super::args::{CkaArg, Manner, SimilarityArgs};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
+use crate::confine::Needs;
 use crate::model::load::load;
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, linear_cka, paired_curve};
 
-pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> {
-    let (device, data) = measure::begin(&args.run, &args.data.source)?;
+pub(super) fn run(args: &SimilarityArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
+    let _made = make_folder(args.out.as_deref())?;
+    let needs = Needs::default().reading(&args.model.model).writing(args.out.as_deref());
+    let (device, data) = measure::begin(&args.run, &args.data.source, needs, manner)?;
     let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     let samples = args.data.selection(args.run.seed);
@@ -22,7 +26,6 @@ pub(super) fn run(args: &SimilarityArgs, quiet: bool) -> Result<Exit, CliError> 
     };
     // Before the curve, which takes its time.
     estimate.at_once(samples.n(), model.tap_paths().len()).map_err(CliError::Usage)?;
-    make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.run.progress, quiet)?;
     let file = (args.model.model.as_deref(), &args.model.read);
     let doubt = work.question_normalization(&model, data.as_ref(), samples, file);

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use signal_hook::consts::SIGINT;
 
-use super::args::TuiArgs;
-use super::audit::{Prepared, prepare};
+use super::args::{Manner, TuiArgs};
+use super::audit::{Prepared, needs, prepare};
 use super::interrupt::exit_of;
 use super::recorder::Recorder;
 use super::{CliError, Exit, print, say, setup};
@@ -33,7 +33,8 @@ struct Work {
     finished: Result<(), EngineError>,
 }
 
-pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &TuiArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() || is_dumb {
         let instead = match args.dynamics {
@@ -63,6 +64,8 @@ pub(super) fn run(args: &TuiArgs, quiet: bool) -> Result<Exit, CliError> {
         return conclude_reading(&ended, args, quiet);
     }
     let mut prepared = prepare(&args.audit)?;
+    // What a user saves from the screen goes to the current folder, or to the run's.
+    manner.confine(&needs(&prepared.run, &args.audit).writing([Path::new(".")]))?;
     prepared.run.pictures = true;
     let plan = prepared.run.job.written().clone();
     let opening = Opening { folder: prepared.recorder.path(), plan: Some(plan), ..opening(Source::Live) };

@@ -10,7 +10,10 @@ use crate::tidy::sources;
 
 /// What each room may use, of this crate: rooms, parts of them, or single types that are plain data.
 const ROOMS: &[(&str, &str)] = &[
-    ("cli", "tui report verdict audit study measure store modularity model data stats text atomic_file input exit"),
+    (
+        "cli",
+        "tui report verdict audit study measure store modularity model data stats text atomic_file input confine exit",
+    ),
     (
         "tui",
         "report verdict audit study::results measure::clean::ClassProbability model::info::ModelSummary store modularity stats text atomic_file input",
@@ -32,6 +35,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("pickle", "text"),
     ("atomic_file", ""),
     ("input", ""),
+    ("confine", ""),
     ("exit", ""),
 ];
 

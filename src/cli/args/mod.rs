@@ -28,12 +28,22 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Only errors on stderr: no progress, no warnings.
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub manner: Manner,
     /// More on stderr: the causes behind an error.
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+/// How every command goes about its work.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Only errors on stderr: no progress, no warnings.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Do not confine the process to its own files, without network and programs (Landlock and seccomp; Linux).
+    #[arg(long, global = true)]
+    pub no_sandbox: bool,
 }
 
 impl Cli {
@@ -83,6 +93,8 @@ pub(crate) enum Command {
     Flow(FlowArgs),
     /// Write the adversarial images of a stored run for other tools: arrays, or PNG files.
     Export(ExportArgs),
+    /// Show what advmod finds on this machine: libtorch, devices, and whether it can be confined to its files.
+    Doctor,
     /// Print the JSON Schema of report.json, or that of a study's JSON file.
     Schema(SchemaArgs),
     /// Print a completion script for a shell.

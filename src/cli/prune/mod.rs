@@ -5,10 +5,11 @@ mod plan;
 
 use tch::Device;
 
-use super::args::{OutputFormat, PruneArgs};
+use super::args::{Manner, OutputFormat, PruneArgs};
 use super::deliver::{Delivery, Outcome, warn};
 use super::measure::Work;
 use super::{CliError, Exit, print, say, setup};
+use crate::confine::Needs;
 use crate::data::Dataset;
 use crate::measure::fit::check_labels;
 use crate::model::Model;
@@ -22,9 +23,12 @@ use crate::study::train::{Parts, TrainPlan};
 use output::{Desk, Models};
 use plan::{Recipes, rules, survey_plan};
 
-pub(super) fn run(args: &PruneArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &PruneArgs, manner: Manner) -> Result<Exit, CliError> {
+    let Manner { quiet, .. } = manner;
     let rules = rules(args)?;
     let models = Models::new(args, &rules)?;
+    let needs = Needs::default().reading(&args.model.model).reading_data([&args.data]).writing(models.folder());
+    manner.confine(&needs.writing_files(args.out.as_ref().filter(|_| models.folder().is_none())))?;
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&args.data, "pruning")?;

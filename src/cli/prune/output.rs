@@ -24,7 +24,7 @@ impl Models {
     pub(super) fn new(args: &PruneArgs, rules: &[Rule]) -> Result<Self, CliError> {
         let Some(path) = &args.out else { return Ok(Self::None) };
         if path.extension().is_none_or(|extension| extension != "safetensors") {
-            make_folder(Some(path))?;
+            make_folder(Some(path))?.keep();
             return Ok(Self::In(path.clone()));
         }
         if rules.len() > 1 {
