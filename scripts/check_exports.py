@@ -54,7 +54,10 @@ FAMILIES = {
 def build(family):
     torch.manual_seed(0)
     options = {"aux_logits": True, "init_weights": False} if family in ("googlenet", "inception_v3") else {}
-    model = getattr(torchvision.models, family)(weights=None, num_classes=10, **options)
+    return randomized(getattr(torchvision.models, family)(weights=None, num_classes=10, **options))
+
+
+def randomized(model):
     for module in model.modules():
         # Weights that keep the signal from fading with depth, until rounding is all that the gradient holds.
         if isinstance(module, nn.Conv2d):
@@ -168,4 +171,5 @@ def main():
     sys.exit(failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

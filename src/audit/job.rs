@@ -166,6 +166,7 @@ impl AuditPlan {
                 input_size: self.model.input_size.map(i64::from),
                 taps: TapSelection::parse(&plan.taps),
                 random_init: None,
+                trust_torchscript: false,
             },
             data: self.data.path.clone(),
             open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop },

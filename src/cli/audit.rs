@@ -100,6 +100,7 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
         Some(folder) => go_on(folder)?,
     };
     run.folder = recorder.folder()?;
+    run.job.load.trust_torchscript = args.model.trust.trust_torchscript;
     Ok(Prepared { run, recorder: recorder.with_outputs(&args.output)? })
 }
 

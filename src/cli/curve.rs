@@ -27,7 +27,7 @@ pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
     let plan = plan(&args.sweep, how.repeats.unwrap_or(CURVE_REPEATS), how.run.seed.unwrap_or(0));
     let mut work = Work::new(how.run.progress, quiet)?;
     let open = |network: &Network<'_>| -> Result<Model, CliError> {
-        let options = setup::load_options(&how.read, setup::tap_selection(args.sweep.taps.as_deref()))?;
+        let options = setup::load_options(&how.read, how.trust, setup::tap_selection(args.sweep.taps.as_deref()))?;
         Ok(load(network.file, &LoadOptions { random_init: network.random_init, ..options }, device)?)
     };
     let networks = networks(args);

@@ -31,7 +31,7 @@ pub(super) fn run(args: &DynamicsArgs, manner: Manner) -> Result<Exit, CliError>
         repeats: how.repeats.unwrap_or(CHECKPOINT_REPEATS),
         samples: args.data.selection(how.run.seed),
     };
-    let options = setup::load_options(&how.read, setup::tap_selection(args.taps.taps.as_deref()))?;
+    let options = setup::load_options(&how.read, how.trust, setup::tap_selection(args.taps.taps.as_deref()))?;
     let work = Work::new(how.run.progress, quiet)?;
     let mut measuring = Measuring { how, options, device, data: data.as_ref(), plan, work };
     let delivery = Delivery::new(args.out.as_deref(), how.run.format);

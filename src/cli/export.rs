@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use advmod_attacks::config::did_you_mean;
 
-use super::args::ExportArgs;
+use super::args::{ExportArgs, TrustArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, report, say, setup};
@@ -37,7 +37,7 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     let attacks = attacks(&report, &args.attack)?;
     let interrupt = Interrupt::listen()?;
     let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
-        true => Some(judge(&report).map_err(|problem| {
+        true => Some(judge(&report, args.trust).map_err(|problem| {
             let why = "cannot ask the run's model about the rounded pixels";
             CliError::at(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
         })?),
@@ -109,8 +109,8 @@ pub(super) fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, 
 }
 
 /// The run's model, by the plan in its report.
-fn judge(report: &Report) -> Result<RoundedJudge, String> {
-    RoundedJudge::load(&setup::job_of(report)?, &report.model.sha256, report.data.shape)
+fn judge(report: &Report, trust: TrustArgs) -> Result<RoundedJudge, String> {
+    RoundedJudge::load(&setup::job_of(report, trust)?, &report.model.sha256, report.data.shape)
 }
 
 struct Shown {

@@ -13,7 +13,8 @@ torch.export (.pt2): any architecture, and everything that advmod can show. PyTo
 
   If torch.export wants a fixed batch size, leave out dynamic_shapes: advmod then runs other batches in pieces of that size.
 
-TorchScript (.pt): where torch.export fails. libtorch runs the file, so take only one that you trust.
+TorchScript (.pt): where torch.export fails. The file is read as data and translated, never run. Where its code cannot be followed,
+--trust-torchscript lets libtorch run it: only for files that you trust.
 
     torch.jit.trace(model.eval(), images).save("traced.pt")
     torch.jit.script(model.eval()).save("scripted.pt")

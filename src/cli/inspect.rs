@@ -27,9 +27,9 @@ struct Inspection {
     input_size_known: bool,
     normalization: crate::model::normalize::Normalization,
     parameters: u64,
-    /// Unknown for TorchScript.
+    /// Unknown where libtorch runs the file.
     macs: Option<u64>,
-    /// By each convention; empty for TorchScript.
+    /// By each convention; empty where libtorch runs the file.
     counts: Vec<Count>,
     taps: Vec<TapInspection>,
 }
@@ -52,7 +52,7 @@ struct TapInspection {
 pub(super) fn run(args: &InspectArgs, manner: Manner) -> Result<Exit, CliError> {
     manner.confine(&Needs::default().reading(&args.model.model))?;
     let selection = TapSelection::parse(&args.taps);
-    let options = setup::load_options(&args.model.read, selection)?;
+    let options = setup::load_options(&args.model.read, args.model.trust, selection)?;
     let model = load(args.model.model.as_deref(), &options, tch::Device::Cpu)?;
     let info = model.info();
     // Without a hint, 32×32 for small stems and 224×224 for the rest.
@@ -111,7 +111,10 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
     )?;
     writeln!(out, "parameters     {}", thousands(it.parameters))?;
     if it.counts.is_empty() {
-        writeln!(out, "MACs           unknown: libtorch runs TorchScript; export to .pt2 to count them")?;
+        writeln!(
+            out,
+            "MACs           unknown: libtorch runs the file; leave out --trust-torchscript, or export to .pt2, to count them"
+        )?;
     } else {
         writeln!(
             out,

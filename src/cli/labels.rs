@@ -20,7 +20,8 @@ pub(super) fn run(args: &LabelsArgs, manner: Manner) -> Result<Exit, CliError> {
     let _made = make_folder(args.out.as_deref())?;
     let needs = Needs::default().reading(&args.model.model).writing(args.out.as_deref());
     let (device, data) = measure::begin(&args.run, &args.source, needs, manner)?;
-    let mut options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.as_deref()))?;
+    let mut options =
+        setup::load_options(&args.model.read, args.model.trust, setup::tap_selection(args.taps.as_deref()))?;
     let mut model = load(args.model.model.as_deref(), &options, device)?;
     if let (None, Some(last)) = (&args.taps, model.tap_paths().last()) {
         options.taps = TapSelection::Globs(vec![last.clone()]);

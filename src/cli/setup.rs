@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::{Manner, ReadArgs, SourceArgs, SplitArg};
+use super::args::{Manner, ReadArgs, SourceArgs, SplitArg, TrustArgs};
 use super::{CliError, say};
 use crate::audit::job::Job;
 use crate::audit::plan::AuditPlan;
@@ -43,18 +43,26 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
 }
 
 /// The job that a stored run was, with its threads: what its model is asked again depends on nothing else.
-pub(super) fn job_of(report: &Report) -> Result<Job, String> {
+pub(super) fn job_of(report: &Report, trust: TrustArgs) -> Result<Job, String> {
     let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
     let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
-    let job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
+    let mut job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
+    job.load.trust_torchscript = trust.trust_torchscript;
     set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
     Ok(job)
 }
 
-pub(super) fn load_options(args: &ReadArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
+pub(super) fn load_options(args: &ReadArgs, trust: TrustArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
     let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
     let input_size = args.input_size.map(i64::from);
-    Ok(LoadOptions { architecture: args.arch.clone(), normalization, input_size, taps, random_init: None })
+    Ok(LoadOptions {
+        architecture: args.arch.clone(),
+        normalization,
+        input_size,
+        taps,
+        random_init: None,
+        trust_torchscript: trust.trust_torchscript,
+    })
 }
 
 pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {

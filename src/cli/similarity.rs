@@ -14,7 +14,8 @@ pub(super) fn run(args: &SimilarityArgs, manner: Manner) -> Result<Exit, CliErro
     let _made = make_folder(args.out.as_deref())?;
     let needs = Needs::default().reading(&args.model.model).writing(args.out.as_deref());
     let (device, data) = measure::begin(&args.run, &args.data.source, needs, manner)?;
-    let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
+    let options =
+        setup::load_options(&args.model.read, args.model.trust, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     let samples = args.data.selection(args.run.seed);
     let plan =

@@ -42,7 +42,7 @@ pub struct ModelSummary {
     pub classes: usize,
     /// Number of trainable parameters.
     pub parameters: u64,
-    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown for TorchScript.
+    /// Multiply-accumulates of convolutions, linear layers, matrix products and attention, for one image; unknown where libtorch runs the file (`--trust-torchscript`).
     pub macs: Option<u64>,
     /// Whether two forward passes of the same images differ.
     #[serde(default)]

@@ -7,8 +7,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
 use super::format::pt2::ExportedProgram;
-use super::format::{FormatError, ModelFile, ScriptFile, WeightFile, read_model, read_weights_from};
-use super::import::{ImportError, Imported, import};
+use super::format::{
+    FormatError, ModelFile, ScriptFile, WeightFile, read_file, read_model, read_weights_from, sha256_of,
+};
+use super::import::{ImportError, Imported, import, torchscript};
 use super::metadata::ModelMetadata;
 use super::normalize::Normalization;
 use super::program::TapSelection;
@@ -29,6 +31,8 @@ pub struct LoadOptions {
     pub taps: TapSelection,
     /// Seed of fresh weights in place of the file's, which then only tells the architecture (built-in ones).
     pub random_init: Option<u64>,
+    /// Whether libtorch may read and run a TorchScript file. It is only ever true because somebody typed it.
+    pub trust_torchscript: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -135,22 +139,42 @@ fn load_export(
     Model::new(info, program, &options.taps, device).map_err(content)
 }
 
+/// Translates a TorchScript module, or gives it to libtorch where it is trusted.
 fn load_script(file: &ScriptFile, path: &Path, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     check_own_architecture("TorchScript", options).map_err(content)?;
-    let script = Script::load(&file.bytes, options.input_size, device).map_err(content)?;
-    let info = ModelInfo {
+    let info = |class: &str, input_size: Option<[i64; 2]>| ModelInfo {
         name: names::of_file(path),
         sha256: file.sha256.clone(),
         format: "TorchScript".to_owned(),
-        architecture: script.class.clone(),
-        channels: script.channels,
-        classes: script.classes,
+        architecture: class.to_owned(),
+        channels: 0,
+        classes: 0,
         class_names: Vec::new(),
-        input_size: options.input_size.map(|size| [size; 2]).or(script.input_size),
+        input_size: options.input_size.map(|size| [size; 2]).or(input_size),
         normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
     };
-    Model::from_script(info, script, &options.taps, device).map_err(content)
+    if options.trust_torchscript {
+        let bytes = read_file(path)?;
+        if sha256_of(&bytes) != file.sha256 {
+            return Err(content("was changed while it was read".to_owned()));
+        }
+        let script = Script::load(&bytes, options.input_size, device).map_err(content)?;
+        let info = info(&script.class, script.input_size);
+        let info = ModelInfo { channels: script.channels, classes: script.classes, ..info };
+        return Model::from_script(info, script, &options.taps, device).map_err(content);
+    }
+    let Imported { program, class, input_size } = torchscript::import(file, options.input_size).map_err(|error| {
+        content(format!(
+            "is TorchScript, which is read as data and never run, and cannot be translated: {error}; either export the model with \
+             torch.export (advmod export-help), or let libtorch run the file with --trust-torchscript, which gives it all that you may do"
+        ))
+    })?;
+    let batch = program.fixed_batch.map_or(String::new(), |batch| format!(" (for batches of {batch})"));
+    let info = info(&class, input_size);
+    let format = format!("TorchScript{batch}");
+    let info = ModelInfo { format, channels: program.channels, classes: program.classes, ..info };
+    Model::new(info, program, &options.taps, device).map_err(content)
 }
 
 /// What a file that brings its own architecture cannot be given: another one, and new weights, for how its layers were initialized is not in it.

@@ -1,7 +1,8 @@
 //! The classifier under audit: from a file to a differentiable function with taps.
 //!
 //! Reading order: [`program`] and [`op`] (what a network is), [`builder`] and [`zoo`] (how one is made from weights), [`import`] (how one is
-//! made from an exported program), [`interpreter`] and [`apply`] (how it runs), [`script`] (TorchScript, which libtorch runs),
+//! made from an exported program or TorchScript), [`interpreter`] and [`apply`] (how it runs), [`script`] (trusted TorchScript, which libtorch
+//! runs),
 //! [`passes`] (what is derived from it), [`load`] (file to [`Model`]).
 
 pub mod op;
@@ -93,7 +94,7 @@ impl Model {
         Ok(Self { info, network, device })
     }
 
-    /// A TorchScript module, with these taps.
+    /// A TorchScript module that libtorch runs, with these taps.
     ///
     /// # Errors
     /// A sentence: a tap pattern that matches nothing, or a normalization for another number of channels.
@@ -121,7 +122,7 @@ impl Model {
         &self.info
     }
 
-    /// The network as it was loaded, without normalization. TorchScript has none: libtorch runs it.
+    /// The network as it was loaded, without normalization. None where libtorch runs the file.
     pub fn program(&self) -> Option<&Program> {
         match &self.network {
             Network::Program(it) => Some(&it.program),
@@ -205,9 +206,9 @@ impl Model {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ModelCost {
     pub parameters: u64,
-    /// As [`Cost::macs`](passes::count::Cost::macs); unknown for TorchScript.
+    /// As [`Cost::macs`](passes::count::Cost::macs); unknown where libtorch runs the file.
     pub macs: Option<u64>,
-    /// As [`Cost::by_convention`](passes::count::Cost::by_convention); unknown for TorchScript.
+    /// As [`Cost::by_convention`](passes::count::Cost::by_convention); unknown where libtorch runs the file.
     pub by_convention: Option<[u64; Convention::ALL.len()]>,
 }
 

@@ -15,6 +15,13 @@ use machine::Machine;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(u32);
 
+impl Id {
+    /// Its number among all values.
+    pub(crate) fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// One value. Containers hold the places of their members, so shared and huge structures cost nothing extra.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 pub(crate) use about::{AttacksArgs, CompletionsArgs, InspectArgs, ManArgs, SchemaArgs};
 pub(crate) use audit::{AuditArgs, TuiArgs};
 pub(crate) use prune::PruneArgs;
-pub(crate) use shared::{OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg};
+pub(crate) use shared::{OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TrustArgs};
 pub(crate) use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
 pub(crate) use study::{
     CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,

@@ -19,6 +19,9 @@ pub(crate) struct ModelArgs {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Whether its code may run.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 /// How to read model files.
@@ -34,6 +37,16 @@ pub(crate) struct ReadArgs {
     /// Image height and width that the model was trained at, where that differs from what its architecture suggests.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub input_size: Option<u32>,
+}
+
+/// What is done with a file that brings code.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct TrustArgs {
+    /// Let libtorch run a TorchScript file, which can then do all that you can: read and write your files, use the network. Otherwise such
+    /// a file is read as data and translated. It has to be typed: no plan, report or run folder can say it.
+    #[arg(long)]
+    pub trust_torchscript: bool,
 }
 
 /// Which data.

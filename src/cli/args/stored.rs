@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{OutputFormat, ProgressMode, comparison, positive};
+use super::shared::{OutputFormat, ProgressMode, TrustArgs, comparison, positive};
 use crate::modularity::Similarity;
 
 #[derive(Args, Debug)]
@@ -56,6 +56,9 @@ pub(crate) struct ExportArgs {
     /// Do not ask the model again what it says of the pixels that png has rounded.
     #[arg(long)]
     pub unjudged: bool,
+    /// Whether the model's code may run.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub progress: ProgressMode,
@@ -74,6 +77,9 @@ pub(crate) struct FlowArgs {
     pub k: usize,
     #[arg(long, value_name = "NAME", help = comparison("[default: the run's]"))]
     pub similarity: Option<Similarity>,
+    /// Whether the model's code may run.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Progress on stderr.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub progress: ProgressMode,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::shared::{
-    DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, comparison, comparisons, positive,
+    DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, TrustArgs, comparison, comparisons,
+    positive,
 };
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
@@ -15,6 +16,9 @@ use crate::modularity::Similarity;
 pub(crate) struct MeasureArgs {
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Whether their code may run.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Disjoint sets of samples to measure; fewer where the data does not hold so many [default: 5 for curve, 1 for dynamics].
     #[arg(long, value_name = "R", help_heading = "Curve", value_parser = positive)]
     pub repeats: Option<usize>,

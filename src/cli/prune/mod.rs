@@ -33,7 +33,8 @@ pub(super) fn run(args: &PruneArgs, manner: Manner) -> Result<Exit, CliError> {
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&args.data, "pruning")?;
     let parts = Parts { train: training.as_ref(), test: test.as_ref() };
-    let options = setup::load_options(&args.model.read, setup::tap_selection(args.taps.taps.as_deref()))?;
+    let options =
+        setup::load_options(&args.model.read, args.model.trust, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
     for data in [parts.train, parts.test] {
         fits(&model, data).map_err(CliError::Runtime)?;

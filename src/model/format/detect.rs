@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::{FormatError, Source};
 use super::{WeightFormat, legacy, pickled, safetensors};
 
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FormatError::Missing { path: path.to_owned() },
         _ => FormatError::Read { path: path.to_owned(), source },

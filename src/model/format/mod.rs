@@ -19,7 +19,7 @@ mod torch_zip;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,10 +27,11 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
+pub(crate) use self::detect::read_file;
 pub(crate) use self::error::FormatError;
 pub(crate) use self::safetensors::safetensors_bytes;
 pub use self::safetensors::write_safetensors;
-pub(crate) use self::torch_script::ScriptFile;
+pub(crate) use self::torch_script::{Item, ScriptFile};
 use self::torch_zip::ArchiveKind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,6 @@ pub(crate) fn read_weights_from(bytes: &[u8], path: &Path) -> Result<WeightFile,
 pub(crate) enum ModelFile {
     Weights(WeightFile),
     Export(pt2::ExportedProgram),
-    /// A module that only libtorch reads.
     Script(ScriptFile),
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn read_model_from(bytes: &[u8], path: &Path) -> Result<ModelFile, Fo
     }
 }
 
-fn sha256_of(bytes: &[u8]) -> String {
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
 }

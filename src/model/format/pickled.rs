@@ -19,8 +19,17 @@ const MOST_DIMENSIONS: usize = 64;
 
 /// Reads the pickle at the start of `bytes`, which are all or a part of the file's.
 pub(super) fn load<'a>(source: Source<'_>, bytes: &'a [u8]) -> Result<Pickle<'a>, FormatError> {
+    load_with(source, bytes, &is_allowed)
+}
+
+/// As [`load`], with another list of what may be named.
+pub(super) fn load_with<'a>(
+    source: Source<'_>,
+    bytes: &'a [u8],
+    is_allowed: &dyn Fn(&str, &str) -> bool,
+) -> Result<Pickle<'a>, FormatError> {
     let input = &bytes[..bytes.len().min(LONGEST)];
-    Pickle::read(input, &is_allowed).map_err(|error| match error {
+    Pickle::read(input, is_allowed).map_err(|error| match error {
         PickleError::Truncated(_) if input.len() < bytes.len() => {
             source.damaged(format!("its pickle has more than {LONGEST} bytes, which no state_dict has"))
         }

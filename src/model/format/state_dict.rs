@@ -42,7 +42,8 @@ pub(super) fn extract(
     Ok(tensors)
 }
 
-fn read(
+/// The elements of a tensor, which may have so many bytes.
+pub(super) fn read(
     source: Source<'_>,
     name: &str,
     view: View,

@@ -1,7 +1,7 @@
 //! The format of `torch.save` since 1.6: a zip archive of a pickle and one raw file per storage.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read as _};
 
 use zip::read::{ArchiveOffset, Config, ZipReadOptions};
@@ -25,6 +25,8 @@ pub(super) struct Archive<'a> {
     source: Source<'a>,
     zip: ZipArchive<Cursor<&'a [u8]>>,
     prefix: String,
+    /// Where the storages are.
+    folder: &'static str,
     storages: BTreeMap<String, Cow<'a, [u8]>>,
     /// Bytes that compressed entries may still unpack to. `torch.save` itself never compresses.
     allowance: u64,
@@ -34,7 +36,17 @@ impl<'a> Archive<'a> {
     fn open(source: Source<'a>) -> Result<Self, FormatError> {
         let zip = directory(source)?;
         let prefix = torch_prefix(source, &zip)?;
-        Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
+        Ok(Self::new(source, zip, prefix))
+    }
+
+    fn new(source: Source<'a>, zip: ZipArchive<Cursor<&'a [u8]>>, prefix: String) -> Self {
+        Self { source, zip, prefix, folder: "data", storages: BTreeMap::new(), allowance: source.expansion_limit() }
+    }
+
+    /// Looks for storages in another folder.
+    pub(super) fn storages_in(&mut self, folder: &'static str) {
+        self.folder = folder;
+        self.storages.clear();
     }
 
     /// The archive with the folder that `main` lies in, which is the only such entry.
@@ -46,16 +58,34 @@ impl<'a> Archive<'a> {
             return Err(source.damaged(format!("it has {} entries `{main}`, expected one", prefixes.len())));
         };
         let prefix = prefix.clone();
-        Ok(Self { source, zip, prefix, storages: BTreeMap::new(), allowance: source.expansion_limit() })
+        Ok(Self::new(source, zip, prefix))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.zip.index_for_name(&format!("{}{name}", self.prefix)).is_some()
     }
 
-    /// Names of the entries in the folder, without it.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.zip.file_names().flatten().filter_map(|name| Some(name.strip_prefix(&self.prefix)?.to_owned())).collect()
+    /// Names of all entries, without the folder that they are all in.
+    ///
+    /// # Errors
+    /// What others may read as another entry than we do: entries elsewhere, and names that differ only in case.
+    pub(super) fn names(&self) -> Result<Vec<String>, FormatError> {
+        let odd = |name: &str, what: &str| self.source.damaged(format!("its entry `{}` {what}", printable(name)));
+        let mut names = Vec::with_capacity(self.zip.len());
+        let mut spellings = BTreeSet::new();
+        for index in 0..self.zip.len() {
+            let name = self.zip.name_for_index(index).and_then(Result::ok);
+            let name = name.ok_or_else(|| self.source.damaged("an entry has a name that is not text"))?;
+            let inside = name.strip_prefix(&self.prefix).ok_or_else(|| odd(&name, "lies outside its folder"))?;
+            if inside.contains('\\') || inside.split('/').any(|part| matches!(part, "" | "." | "..")) {
+                return Err(odd(&name, "has no plain name"));
+            }
+            if !spellings.insert(inside.to_lowercase()) {
+                return Err(odd(&name, "is there twice, but for upper and lower case"));
+            }
+            names.push(inside.to_owned());
+        }
+        Ok(names)
     }
 
     /// An entry's bytes, checked against its CRC: a slice of the file, or unpacked if it was compressed.
@@ -89,7 +119,7 @@ impl<'a> Archive<'a> {
 impl Storages for Archive<'_> {
     fn storage(&mut self, key: &str) -> Result<&[u8], FormatError> {
         if !self.storages.contains_key(key) {
-            let bytes = self.entry(&format!("data/{key}"))?;
+            let bytes = self.entry(&format!("{}/{key}", self.folder))?;
             self.storages.insert(key.to_owned(), bytes);
         }
         Ok(&self.storages[key])

@@ -1,30 +1,75 @@
-//! [`Call`]: one node of the export, as the operators' translations see it.
+//! [`Call`]: one call of an operator, as the operators' translations see it.
 
-use advmod_attacks::victim::first_line;
-use tch::{TchError, Tensor};
+use std::cell::Cell;
+
+use tch::{Kind, TchError, Tensor};
 
 use super::ImportError;
-use super::translator::{Binding, Constant, Translator};
-use crate::model::format::pt2::{Argument, ExportNode, Integer};
+use super::graph::{Graph, Operand};
 use crate::model::program::{Op, Size, Unary, WeightId};
 
 /// No size, stride or padding is larger.
 const LARGEST: i64 = 1 << 20;
 
-pub(super) struct Call<'t, 'a> {
-    pub(super) t: &'t mut Translator<'a>,
-    pub(super) node: &'a ExportNode,
+/// What may be said of a result without changing its numbers.
+const WITHOUT_EFFECT: &str = "memory_format layout device pin_memory non_blocking copy requires_grad implicit p \
+     momentum cudnn_enabled cudnn_enable benchmark deterministic allow_tf32";
+
+#[derive(Clone, Debug)]
+pub(super) enum Argument {
+    None,
+    Tensor(Operand),
+    Tensors(Vec<Option<Operand>>),
+    Integer(Size),
+    Integers(Vec<Size>),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    /// A data type.
+    Kind(Kind),
+    /// Layout, device, …
+    Other,
 }
 
-impl<'a> Call<'_, 'a> {
+pub(super) struct Call<'c> {
+    pub(super) graph: &'c mut Graph,
+    /// By the names of the operator's schema.
+    arguments: &'c [(String, Argument)],
+    /// Which of them a translation has looked at.
+    used: Vec<Cell<bool>>,
+}
+
+/// What a translation makes: one tensor, but for operators that make several.
+pub(super) type Made = Result<Vec<Operand>, ImportError>;
+
+impl<'c> Call<'c> {
+    pub(super) fn new(graph: &'c mut Graph, arguments: &'c [(String, Argument)]) -> Self {
+        let used = arguments.iter().map(|_| Cell::new(false)).collect();
+        Self { graph, arguments, used }
+    }
+
+    /// That no argument was overlooked: it may say that something else is computed.
+    pub(super) fn all_used(&self) -> Result<(), ImportError> {
+        let unused =
+            self.arguments.iter().zip(&self.used).filter(|(_, used)| !used.get()).map(|(argument, _)| argument);
+        let harmless = |(name, argument): &&(String, Argument)| {
+            matches!(argument, Argument::None) || WITHOUT_EFFECT.split_whitespace().any(|it| it == name)
+        };
+        match unused.filter(|it| !harmless(it)).map(|(name, _)| name).next() {
+            Some(name) => Err(self.error(format!("has an argument `{name}`, which is not supported"))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn error(&self, reason: impl std::fmt::Display) -> ImportError {
-        self.t.error(reason)
+        self.graph.error(reason)
     }
 
     /// An argument that is there and is not None.
-    pub(super) fn argument(&self, name: &str) -> Option<&'a Argument> {
-        let found = self.node.arguments.iter().find(|(it, _)| it == name);
-        found.map(|(_, argument)| argument).filter(|argument| **argument != Argument::None)
+    pub(super) fn argument(&self, name: &str) -> Option<&'c Argument> {
+        let at = self.arguments.iter().position(|(it, _)| it == name)?;
+        self.used[at].set(true);
+        Some(&self.arguments[at].1).filter(|argument| !matches!(argument, Argument::None))
     }
 
     fn wrong(&self, name: &str, expected: &str) -> ImportError {
@@ -36,28 +81,34 @@ impl<'a> Call<'_, 'a> {
 
     pub(super) fn integer(&self, name: &str, default: Option<i64>) -> Result<i64, ImportError> {
         match (self.argument(name), default) {
-            (Some(Argument::Integer(it)), _) => match self.t.size(it)? {
-                Size::Fixed(number) => Ok(number),
-                Size::Batch(_) => Err(self.wrong(name, "a fixed number")),
-            },
+            (Some(Argument::Integer(Size::Fixed(number))), _) => Ok(*number),
             (None, Some(default)) => Ok(default),
-            _ => Err(self.wrong(name, "a number")),
+            _ => Err(self.wrong(name, "a fixed number")),
         }
     }
 
     pub(super) fn sizes(&self, name: &str) -> Result<Vec<Size>, ImportError> {
-        let Some(Argument::Integers(all)) = self.argument(name) else {
-            return Err(self.wrong(name, "a list of numbers"));
-        };
-        all.iter().map(|it: &Integer| self.t.size(it)).collect()
+        match self.argument(name) {
+            Some(Argument::Integers(all)) => Ok(all.clone()),
+            _ => Err(self.wrong(name, "a list of numbers")),
+        }
     }
 
     pub(super) fn integers(&self, name: &str) -> Result<Vec<i64>, ImportError> {
         let fixed = |size: Size| match size {
-            Size::Fixed(number) if number.abs() <= LARGEST => Ok(number),
+            Size::Fixed(number) if number.checked_abs().is_some_and(|it| it <= LARGEST) => Ok(number),
             _ => Err(self.wrong(name, "a list of sensible numbers")),
         };
         self.sizes(name)?.into_iter().map(fixed).collect()
+    }
+
+    /// Dimensions: a list of numbers, or one number; none where there is no such argument.
+    pub(super) fn dims(&self, name: &str) -> Result<Vec<i64>, ImportError> {
+        match self.argument(name) {
+            None => Ok(Vec::new()),
+            Some(Argument::Integer(_)) => Ok(vec![self.integer(name, None)?]),
+            Some(_) => self.integers(name),
+        }
     }
 
     /// Two numbers, or one that stands for both.
@@ -78,7 +129,8 @@ impl<'a> Call<'_, 'a> {
     pub(super) fn float(&self, name: &str, default: Option<f64>) -> Result<f64, ImportError> {
         match (self.argument(name), default) {
             (Some(Argument::Float(number)), _) => Ok(*number),
-            (Some(Argument::Integer(Integer::Literal(number))), _) => Ok(*number as f64),
+            (Some(Argument::Integer(Size::Fixed(number))), _) => Ok(*number as f64),
+            (Some(Argument::Bool(flag)), _) => Ok(f64::from(u8::from(*flag))),
             (None, Some(default)) => Ok(default),
             _ => Err(self.wrong(name, "a number")),
         }
@@ -92,7 +144,7 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
-    pub(super) fn text(&self, name: &str, default: &'static str) -> Result<&'a str, ImportError> {
+    pub(super) fn text(&self, name: &str, default: &'static str) -> Result<&'c str, ImportError> {
         match self.argument(name) {
             Some(Argument::Text(text)) => Ok(text),
             None => Ok(default),
@@ -100,31 +152,36 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
-    pub(super) fn tensor_name(&self, name: &str) -> Result<&'a str, ImportError> {
+    /// The data type that an argument names, if it does.
+    pub(super) fn kind(&self, name: &str) -> Result<Option<Kind>, ImportError> {
         match self.argument(name) {
-            Some(Argument::Tensor(tensor)) => Ok(tensor),
+            Some(Argument::Kind(kind)) => Ok(Some(*kind)),
+            None => Ok(None),
+            Some(_) => Err(self.wrong(name, "a data type that is read")),
+        }
+    }
+
+    pub(super) fn operand(&self, name: &str) -> Result<Operand, ImportError> {
+        match self.argument(name) {
+            Some(Argument::Tensor(operand)) => self.graph.read(operand).map(|()| operand.clone()),
             _ => Err(self.wrong(name, "a tensor")),
         }
     }
 
-    pub(super) fn operand(&self, name: &str) -> Result<Binding, ImportError> {
-        Ok(self.t.lookup(self.tensor_name(name)?)?.share())
-    }
-
-    pub(super) fn list(&self, name: &str) -> Result<Vec<Binding>, ImportError> {
-        let Some(Argument::Tensors(names)) = self.argument(name) else {
+    pub(super) fn list(&self, name: &str) -> Result<Vec<Operand>, ImportError> {
+        let Some(Argument::Tensors(all)) = self.argument(name) else {
             return Err(self.wrong(name, "a list of tensors"));
         };
-        let one = |it: &'a Option<String>| {
-            let it = it.as_deref().ok_or_else(|| self.wrong(name, "a list of tensors without gaps"))?;
-            Ok(self.t.lookup(it)?.share())
+        let one = |it: &Option<Operand>| {
+            let operand = it.clone().ok_or_else(|| self.wrong(name, "a list of tensors without gaps"))?;
+            self.graph.read(&operand).map(|()| operand)
         };
-        names.iter().map(one).collect()
+        all.iter().map(one).collect()
     }
 
     pub(super) fn weight(&mut self, name: &str) -> Result<WeightId, ImportError> {
-        let tensor = self.tensor_name(name)?;
-        self.t.weight(tensor)
+        let operand = self.operand(name)?;
+        self.graph.weight(&operand)
     }
 
     pub(super) fn optional_weight(&mut self, name: &str) -> Result<Option<WeightId>, ImportError> {
@@ -133,49 +190,33 @@ impl<'a> Call<'_, 'a> {
 
     /// The tensor of an argument that does not depend on the images.
     pub(super) fn constant(&self, name: &str) -> Result<Tensor, ImportError> {
-        self.t.constant(self.tensor_name(name)?)
+        self.graph.constant(&self.operand(name)?)
     }
 
-    /// Applies an operator to the named arguments and binds the node's output.
-    pub(super) fn emit(&mut self, op: Op, operands: &[&str]) -> Result<(), ImportError> {
+    /// Applies an operator to the named arguments.
+    pub(super) fn emit(&mut self, op: Op, operands: &[&str]) -> Made {
         let operands = operands.iter().map(|name| self.operand(name)).collect::<Result<Vec<_>, _>>()?;
         self.emit_on(op, &operands)
     }
 
-    pub(super) fn on_self(&mut self, op: Op) -> Result<(), ImportError> {
+    pub(super) fn on_self(&mut self, op: Op) -> Made {
         self.emit(op, &["self"])
     }
 
-    pub(super) fn unary(&mut self, function: Unary) -> Result<(), ImportError> {
+    pub(super) fn unary(&mut self, function: Unary) -> Made {
         self.on_self(Op::Unary(function))
     }
 
-    pub(super) fn emit_on(&mut self, op: Op, operands: &[Binding]) -> Result<(), ImportError> {
-        self.emit_output(0, op, operands)
+    pub(super) fn emit_on(&mut self, op: Op, operands: &[Operand]) -> Made {
+        Ok(vec![self.graph.emit(op, operands)?])
     }
 
-    /// As `emit`, for one of several outputs.
-    pub(super) fn emit_output(&mut self, index: usize, op: Op, operands: &[Binding]) -> Result<(), ImportError> {
-        let name = self.node.outputs.get(index).ok_or_else(|| self.error("has too few outputs"))?;
-        let binding = self.t.emit(op, operands, Some(name))?;
-        self.t.bind(name, binding);
-        Ok(())
+    pub(super) fn same(&mut self, name: &str) -> Made {
+        Ok(vec![self.operand(name)?])
     }
 
-    pub(super) fn same(&mut self, name: &str) -> Result<(), ImportError> {
-        let binding = self.operand(name)?;
-        self.bind(binding);
-        Ok(())
-    }
-
-    fn bind(&mut self, binding: Binding) {
-        self.t.bind(&self.node.outputs[0], binding);
-    }
-
-    /// Binds the node's output to what libtorch has made of constants.
-    pub(super) fn computed(&mut self, result: Result<Tensor, TchError>) -> Result<(), ImportError> {
-        let tensor = result.map_err(|error| self.error(first_line(&error)))?;
-        self.bind(Binding::Constant(Constant { tensor, weight: None }));
-        Ok(())
+    /// What libtorch has made of constants.
+    pub(super) fn computed(&mut self, result: Result<Tensor, TchError>) -> Made {
+        Ok(vec![self.graph.computed(result)?])
     }
 }

@@ -1,19 +1,28 @@
-//! From an exported program ([`pt2`](super::format::pt2)) to a [`Program`]: operator by operator, and nothing of it is Python.
+//! From files that bring their own architecture to a [`Program`]: operator by operator, and nothing of it is run. There are two doors,
+//! exported programs ([`pt2`](super::format::pt2)) and TorchScript, to one table of operators.
 //!
-//! Reading order: `operators` (the table: one line per operator), `translator` (names, constants, values that are changed in place),
-//! `trial` (one forward pass that checks every shape), `taps` (which values are outputs of modules, and which of them matter).
+//! Reading order: `operators` (the table: one line per operator) and `translations` (what they become), `graph` (the program as it grows:
+//! constants, values that are changed in place) and `shape`, the doors `translator` (exported programs) and `torchscript`, `trial` (one
+//! forward pass that checks every shape), `taps` (which values are outputs of modules, and which of them matter).
 
 mod call;
+mod graph;
 #[cfg(test)]
 mod hostile;
 mod operators;
+mod shape;
 mod taps;
+pub(crate) mod torchscript;
+mod translations;
 mod translator;
 mod trial;
 
+use graph::Graph;
+
+use super::blocks::Call;
 use super::format::pt2::{Dim, ExportedProgram};
-use super::program::Program;
-use crate::text::names::clipped;
+use super::program::{Program, Size, ValueId};
+use crate::text::names::{self, clipped};
 
 /// Why an exported program cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,23 +78,49 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
         return Err(graph("the image size that it was exported for is unknown or absurd"));
     };
 
-    let translated = translator::translate(export, pixels, output, symbol)?;
-    let mut program = Program {
-        output: translated.output,
-        nodes: translated.nodes,
-        weights: translated.weights,
-        channels: *channels,
-        classes: *classes,
-        fixed_batch,
-        ..Program::default()
-    };
-    let image = [fixed_batch.unwrap_or(1), *channels, rows, columns];
-    trial::run(&program, &translated.origins, export, symbol, image)?;
-    taps::assign(&mut program, export, &translated.made, symbol);
+    let first = fixed_batch.map_or(Size::Batch(1), Size::Fixed);
+    let image = vec![first, Size::Fixed(*channels), Size::Fixed(rows), Size::Fixed(columns)];
+    let translated = translator::translate(export, (pixels, output), symbol, image)?;
+    let program = finished(translated.graph, translated.output, &translated.calls, fixed_batch, [rows, columns])?;
     let root = export.nodes.iter().find_map(|node| node.modules.first()).map_or("module", |root| root.class.as_str());
     let class = clipped(root.rsplit('.').next().unwrap_or(root), 60);
     let fixed = matches!((height, width), (Dim::Fixed(_), Dim::Fixed(_)));
     Ok(Imported { program, class, input_size: fixed.then_some([rows, columns]) })
+}
+
+/// The program of a graph that is complete, after a trial of it.
+fn finished(
+    mut graph: Graph,
+    output: ValueId,
+    calls: &[Call],
+    fixed_batch: Option<i64>,
+    [rows, columns]: [i64; 2],
+) -> Result<Program, ImportError> {
+    let (image, logits) = (&graph.shapes[0], &graph.shapes[output.index()]);
+    let ([first, Size::Fixed(channels), ..], [images, Size::Fixed(classes)]) = (&image[..], &logits[..]) else {
+        return Err(ImportError(format!("its output is {}, expected logits [N, K]", shape::shown(logits))));
+    };
+    let (channels, classes) = (*channels, *classes);
+    if images != first || !(1..=4096).contains(&channels) || !(2..=1_000_000).contains(&classes) {
+        return Err(ImportError(format!(
+            "it takes {channels} channel(s) and returns {} for the images {}; expected at least 1 channel and 2 classes",
+            shape::shown(logits),
+            shape::shown(image)
+        )));
+    }
+    let (nodes, weights) = (std::mem::take(&mut graph.nodes), std::mem::take(&mut graph.weights));
+    let mut program = Program { nodes, output, weights, channels, classes, fixed_batch, ..Program::default() };
+    trial::run(&program, &graph, [fixed_batch.unwrap_or(2), channels, rows, columns])?;
+    taps::assign(&mut program, calls);
+    Ok(program)
+}
+
+/// Whether a value has one row, or several, for each image.
+fn holds_images(graph: &Graph, value: ValueId) -> bool {
+    match (graph.shapes[0].first(), graph.shapes[value.index()].first()) {
+        (Some(Size::Fixed(batch)), Some(Size::Fixed(rows))) => *batch > 0 && rows % batch == 0,
+        (_, rows) => matches!(rows, Some(Size::Batch(_))),
+    }
 }
 
 /// Letters of a name that messages show.
@@ -93,5 +128,5 @@ const SHOWN: usize = 120;
 
 /// A name in the file, for a message.
 fn shown(name: &str) -> String {
-    clipped(name, SHOWN)
+    clipped(&names::shown(name), SHOWN)
 }

@@ -1,390 +1,193 @@
 //! The operators that are understood: one line each in [`OPERATORS`].
 
-use std::collections::BTreeMap;
-
 use tch::Tensor;
 
-use super::call::Call;
-use super::translator::Binding;
-use super::{ImportError, shown};
-use crate::model::format::pt2::{Argument, Dim, ExportedProgram};
-use crate::model::program::{ConvGeometry, Op, Size, Unary, Windows};
+use super::call::{Argument, Call, Made};
+use super::translations::{
+    along, arithmetic, attention, avg_pool, batch_norm, clamp, compare, conv, copy, dropout, einsum, elu, fill,
+    fused_attention, group_norm, index, layer_norm, linear, masked_fill, max_pool, new_zeros, pad, pieces, reduce,
+    reverse_subtract, slice, to_kind, transpose, unbind, vector_norm, zero,
+};
+use crate::model::program::{Op, Unary};
 
-type Translation = fn(&mut Call<'_, '_>) -> Result<(), ImportError>;
+type Translation = fn(&mut Call<'_>) -> Made;
 
-/// ATen's names without `torch.ops.aten.`. An entry also stands for the operator that writes over its first argument (`relu_`).
-const OPERATORS: &[(&str, Translation)] = &[
-    ("_unsafe_view.default", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
-    ("abs.default", |c| c.unary(Unary::Abs)),
-    ("adaptive_avg_pool2d.default", |c| c.on_self(Op::AdaptiveAvgPool2d { output: c.pair("output_size", None)? })),
-    ("add.Scalar", |c| arithmetic(c, Op::Add)),
-    ("add.Tensor", |c| arithmetic(c, Op::Add)),
-    ("alias.default", |c| c.same("self")),
-    ("avg_pool2d.default", avg_pool),
-    ("batch_norm.default", batch_norm),
-    ("bmm.default", |c| c.emit(Op::MatMul, &["self", "mat2"])),
-    ("cat.default", |c| c.emit_on(Op::Cat { dim: c.integer("dim", Some(0))? }, &c.list("tensors")?)),
-    ("chunk.default", pieces),
-    ("clamp.default", |c| clamp(c, "min", "max")),
-    ("clamp_max.default", |c| clamp(c, "", "max")),
-    ("clamp_min.default", |c| clamp(c, "min", "")),
-    ("clone.default", copy),
-    ("contiguous.default", |c| c.on_self(Op::Identity)),
-    ("conv2d.default", conv),
-    ("conv2d.padding", conv),
-    ("detach.default", |c| c.same("self")),
-    ("div.Scalar", |c| arithmetic(c, Op::Div)),
-    ("div.Tensor", |c| arithmetic(c, Op::Div)),
-    ("dropout.default", |c| dropout(c, "input")),
-    ("einsum.default", einsum),
-    ("elu.default", elu),
-    ("eq.Scalar", |c| compare(c, Tensor::eq)),
-    ("exp.default", |c| c.unary(Unary::Exp)),
-    ("expand.default", |c| c.on_self(Op::Expand { size: c.sizes("size")? })),
-    ("expand_as.default", |c| c.emit(Op::ExpandAs, &["self", "other"])),
-    ("feature_dropout.default", |c| dropout(c, "input")),
-    ("fill.Tensor", fill),
-    ("flatten.using_ints", |c| {
+/// An operator: ATen's name with its overload, the names of its arguments (those after `*` are only given by name), and its translation.
+///
+/// An entry also stands for the operator that writes over its first argument (`relu_`).
+pub(super) struct Operator(&'static str, &'static str, Translation);
+
+const OPERATORS: &[Operator] = &[
+    Operator("_unsafe_view.default", "self size", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
+    Operator(
+        "_convolution.default",
+        "input weight bias stride padding dilation transposed output_padding groups benchmark deterministic cudnn_enabled allow_tf32",
+        conv,
+    ),
+    Operator(
+        "_native_multi_head_attention.default",
+        "query key value embed_dim num_head qkv_weight qkv_bias proj_weight proj_bias mask need_weights average_attn_weights mask_type",
+        fused_attention,
+    ),
+    Operator("abs.default", "self", |c| c.unary(Unary::Abs)),
+    Operator("adaptive_avg_pool2d.default", "self output_size", |c| {
+        c.on_self(Op::AdaptiveAvgPool2d { output: c.pair("output_size", None)? })
+    }),
+    Operator("add.Scalar", "self other alpha", |c| arithmetic(c, Op::Add)),
+    Operator("add.Tensor", "self other * alpha", |c| arithmetic(c, Op::Add)),
+    Operator("alias.default", "self", |c| c.same("self")),
+    Operator(
+        "avg_pool2d.default",
+        "self kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        avg_pool,
+    ),
+    Operator(
+        "batch_norm.default",
+        "input weight bias running_mean running_var training momentum eps cudnn_enabled",
+        batch_norm,
+    ),
+    Operator("bmm.default", "self mat2", |c| c.emit(Op::MatMul, &["self", "mat2"])),
+    Operator("cat.default", "tensors dim", |c| {
+        c.emit_on(Op::Cat { dim: c.integer("dim", Some(0))? }, &c.list("tensors")?)
+    }),
+    Operator("chunk.default", "self chunks dim", pieces),
+    Operator("clamp.default", "self min max", |c| clamp(c, "min", "max")),
+    Operator("clamp_max.default", "self max", |c| clamp(c, "", "max")),
+    Operator("clamp_min.default", "self min", |c| clamp(c, "min", "")),
+    Operator("clone.default", "self * memory_format", copy),
+    Operator("contiguous.default", "self * memory_format", |c| c.on_self(Op::Identity)),
+    Operator("conv2d.default", "input weight bias stride padding dilation groups", conv),
+    Operator("conv2d.padding", "input weight bias stride padding dilation groups", conv),
+    Operator("detach.default", "self", |c| c.same("self")),
+    Operator("div.Scalar", "self other", |c| arithmetic(c, Op::Div)),
+    Operator("div.Tensor", "self other * rounding_mode", |c| arithmetic(c, Op::Div)),
+    Operator("dropout.default", "input p train", dropout),
+    Operator("einsum.default", "equation tensors * path", einsum),
+    Operator("elu.default", "self alpha scale input_scale", elu),
+    Operator("eq.Scalar", "self other", |c| compare(c, Tensor::eq)),
+    Operator("exp.default", "self", |c| c.unary(Unary::Exp)),
+    Operator("expand.default", "self size * implicit", |c| c.on_self(Op::Expand { size: c.sizes("size")? })),
+    Operator("expand_as.default", "self other", |c| c.emit(Op::ExpandAs, &["self", "other"])),
+    Operator("feature_dropout.default", "input p train", dropout),
+    Operator("fill.Scalar", "self value", fill),
+    Operator("fill.Tensor", "self value", fill),
+    Operator("flatten.using_ints", "self start_dim end_dim", |c| {
         c.on_self(Op::Flatten { start: c.integer("start_dim", Some(0))?, end: c.integer("end_dim", Some(-1))? })
     }),
-    ("gelu.default", |c| c.unary(Unary::Gelu { tanh: c.text("approximate", "none")? == "tanh" })),
-    ("group_norm.default", group_norm),
-    ("hardsigmoid.default", |c| c.unary(Unary::Hardsigmoid)),
-    ("hardswish.default", |c| c.unary(Unary::Hardswish)),
-    ("hardtanh.default", |c| {
+    Operator("gelu.default", "self * approximate", |c| {
+        c.unary(Unary::Gelu { tanh: c.text("approximate", "none")? == "tanh" })
+    }),
+    Operator("group_norm.default", "input num_groups weight bias eps cudnn_enabled", group_norm),
+    Operator("hardsigmoid.default", "self", |c| c.unary(Unary::Hardsigmoid)),
+    Operator("hardswish.default", "self", |c| c.unary(Unary::Hardswish)),
+    Operator("hardtanh.default", "self min_val max_val", |c| {
         c.unary(Unary::Clamp { min: Some(c.float("min_val", Some(-1.0))?), max: Some(c.float("max_val", Some(1.0))?) })
     }),
-    ("index.Tensor", index),
-    ("layer_norm.default", layer_norm),
-    ("leaky_relu.default", |c| c.unary(Unary::LeakyRelu { slope: c.float("negative_slope", Some(0.01))? })),
-    ("lift_fresh_copy.default", copy),
-    ("linalg_vector_norm.default", vector_norm),
-    ("linear.default", linear),
-    ("log_softmax.int", |c| c.on_self(Op::LogSoftmax { dim: c.integer("dim", None)? })),
-    ("masked_fill.Scalar", masked_fill),
-    ("matmul.default", |c| c.emit(Op::MatMul, &["self", "other"])),
-    ("max_pool2d.default", |c| {
-        c.on_self(Op::MaxPool2d { windows: windows(c)?, dilation: c.pair("dilation", Some([1; 2]))? })
+    Operator("index.Tensor", "self indices", index),
+    Operator("layer_norm.default", "input normalized_shape weight bias eps cudnn_enable", layer_norm),
+    Operator("leaky_relu.default", "self negative_slope", |c| {
+        c.unary(Unary::LeakyRelu { slope: c.float("negative_slope", Some(0.01))? })
     }),
-    ("mean.dim", |c| c.on_self(Op::Mean { dims: c.integers("dim")?, keep: c.flag("keepdim", false)? })),
-    ("mish.default", |c| c.unary(Unary::Mish)),
-    ("mul.Scalar", |c| arithmetic(c, Op::Mul)),
-    ("mul.Tensor", |c| arithmetic(c, Op::Mul)),
-    ("ne.Scalar", |c| compare(c, Tensor::ne)),
-    ("neg.default", |c| c.unary(Unary::Neg)),
-    ("new_zeros.default", new_zeros),
-    ("pad.default", pad),
-    ("permute.default", |c| c.on_self(Op::Permute { dims: c.integers("dims")? })),
-    ("pow.Tensor_Scalar", |c| c.unary(Unary::Power(c.float("exponent", None)?))),
-    ("relu.default", |c| c.on_self(Op::Relu)),
-    ("relu6.default", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
-    ("reshape.default", |c| c.on_self(Op::Reshape { size: c.sizes("shape")? })),
-    ("roll.default", |c| c.on_self(Op::Roll { shifts: c.integers("shifts")?, dims: c.integers("dims")? })),
-    ("rsqrt.default", |c| c.unary(Unary::Rsqrt)),
-    ("rsub.Scalar", reverse_subtract),
-    ("scaled_dot_product_attention.default", attention),
-    ("select.int", |c| c.on_self(Op::Select { dim: c.integer("dim", None)?, index: c.integer("index", None)? })),
-    ("sigmoid.default", |c| c.unary(Unary::Sigmoid)),
-    ("silu.default", |c| c.unary(Unary::Silu)),
-    ("slice.Tensor", slice),
-    ("softmax.int", |c| c.on_self(Op::Softmax { dim: c.integer("dim", None)? })),
-    ("split.Tensor", pieces),
-    ("split_with_sizes.default", pieces),
-    ("sqrt.default", |c| c.unary(Unary::Sqrt)),
-    ("squeeze.dim", |c| c.on_self(Op::Squeeze { dim: c.integer("dim", None)? })),
-    ("sub.Scalar", |c| arithmetic(c, Op::Sub)),
-    ("sub.Tensor", |c| arithmetic(c, Op::Sub)),
-    ("sum.dim_IntList", |c| c.on_self(Op::Sum { dims: c.integers("dim")?, keep: c.flag("keepdim", false)? })),
-    ("swapaxes.default", |c| transpose(c, "axis0", "axis1")),
-    ("tanh.default", |c| c.unary(Unary::Tanh)),
-    ("to.dtype", to_kind),
-    ("transpose.int", |c| transpose(c, "dim0", "dim1")),
-    ("unbind.int", unbind),
-    ("unflatten.int", |c| c.on_self(Op::Unflatten { dim: c.integer("dim", None)?, size: c.sizes("sizes")? })),
-    ("unsqueeze.default", |c| c.on_self(Op::Unsqueeze { dim: c.integer("dim", None)? })),
-    ("view.default", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
-    ("zero.default", zero),
+    Operator("lift_fresh_copy.default", "self", copy),
+    Operator("linalg_vector_norm.default", "self ord dim keepdim * dtype", vector_norm),
+    Operator("linear.default", "input weight bias", linear),
+    Operator("log_softmax.int", "self dim dtype", |c| along(c, |dim| Op::LogSoftmax { dim })),
+    Operator("masked_fill.Scalar", "self mask value", masked_fill),
+    Operator("matmul.default", "self other", |c| c.emit(Op::MatMul, &["self", "other"])),
+    Operator("max_pool2d.default", "self kernel_size stride padding dilation ceil_mode", max_pool),
+    Operator("mean.dim", "self dim keepdim * dtype", |c| reduce(c, |dims, keep| Op::Mean { dims, keep })),
+    Operator("mish.default", "self", |c| c.unary(Unary::Mish)),
+    Operator("mul.Scalar", "self other", |c| arithmetic(c, Op::Mul)),
+    Operator("mul.Tensor", "self other", |c| arithmetic(c, Op::Mul)),
+    Operator("ne.Scalar", "self other", |c| compare(c, Tensor::ne)),
+    Operator("neg.default", "self", |c| c.unary(Unary::Neg)),
+    Operator("new_zeros.default", "self size * dtype layout device pin_memory", new_zeros),
+    Operator("pad.default", "self pad mode value", pad),
+    Operator("permute.default", "self dims", |c| c.on_self(Op::Permute { dims: c.integers("dims")? })),
+    Operator("pow.Tensor_Scalar", "self exponent", |c| c.unary(Unary::Power(c.float("exponent", None)?))),
+    Operator("relu.default", "self", |c| c.on_self(Op::Relu)),
+    Operator("relu6.default", "self", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
+    Operator("reshape.default", "self shape", |c| c.on_self(Op::Reshape { size: c.sizes("shape")? })),
+    Operator("roll.default", "self shifts dims", |c| {
+        c.on_self(Op::Roll { shifts: c.integers("shifts")?, dims: c.integers("dims")? })
+    }),
+    Operator("rsqrt.default", "self", |c| c.unary(Unary::Rsqrt)),
+    Operator("rsub.Scalar", "self other alpha", reverse_subtract),
+    Operator(
+        "scaled_dot_product_attention.default",
+        "query key value attn_mask dropout_p is_causal * scale enable_gqa",
+        attention,
+    ),
+    Operator("select.int", "self dim index", |c| {
+        c.on_self(Op::Select { dim: c.integer("dim", None)?, index: c.integer("index", None)? })
+    }),
+    Operator("sigmoid.default", "self", |c| c.unary(Unary::Sigmoid)),
+    Operator("silu.default", "self", |c| c.unary(Unary::Silu)),
+    Operator("slice.Tensor", "self dim start end step", slice),
+    Operator("softmax.int", "self dim dtype", |c| along(c, |dim| Op::Softmax { dim })),
+    Operator("split.Tensor", "self split_size dim", pieces),
+    Operator("split_with_sizes.default", "self split_sizes dim", pieces),
+    Operator("sqrt.default", "self", |c| c.unary(Unary::Sqrt)),
+    Operator("squeeze.dim", "self dim", |c| c.on_self(Op::Squeeze { dim: c.integer("dim", None)? })),
+    Operator("sub.Scalar", "self other alpha", |c| arithmetic(c, Op::Sub)),
+    Operator("sub.Tensor", "self other * alpha", |c| arithmetic(c, Op::Sub)),
+    Operator("sum.dim_IntList", "self dim keepdim * dtype", |c| reduce(c, |dims, keep| Op::Sum { dims, keep })),
+    Operator("swapaxes.default", "self axis0 axis1", |c| transpose(c, "axis0", "axis1")),
+    Operator("tanh.default", "self", |c| c.unary(Unary::Tanh)),
+    Operator("to.dtype", "self dtype non_blocking copy memory_format", to_kind),
+    Operator("transpose.int", "self dim0 dim1", |c| transpose(c, "dim0", "dim1")),
+    Operator("unbind.int", "self dim", unbind),
+    Operator("unflatten.int", "self dim sizes", |c| {
+        c.on_self(Op::Unflatten { dim: c.integer("dim", None)?, size: c.sizes("sizes")? })
+    }),
+    Operator("unsqueeze.default", "self dim", |c| c.on_self(Op::Unsqueeze { dim: c.integer("dim", None)? })),
+    Operator("view.default", "self size", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
+    Operator("zero.default", "self", zero),
 ];
 
-/// The translation of a target, and whether the target writes over its first argument.
-pub(super) fn find(target: &str) -> Option<(Translation, bool)> {
-    let name = target.strip_prefix("torch.ops.aten.")?;
-    let entry = |name: &str| OPERATORS.iter().find(|(it, _)| *it == name).map(|(_, translation)| *translation);
+/// The entry of an operator with its overload, and whether the operator writes over its first argument.
+pub(super) fn find(name: &str) -> Option<(&'static Operator, bool)> {
+    let entry = |name: &str| OPERATORS.iter().find(|operator| operator.0 == name);
     let (base, overload) = name.split_once('.')?;
     match (entry(name), base.strip_suffix('_')) {
-        (Some(translation), _) => Some((translation, false)),
+        (Some(operator), _) => Some((operator, false)),
         (None, Some(base)) => Some((entry(&format!("{base}.{overload}"))?, true)),
         (None, None) => None,
     }
 }
 
-/// That every operator of a graph has a translation.
-pub(super) fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
-    let mut unknown: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    let computing = export.nodes.iter().filter(|node| !node.outputs.is_empty());
-    for node in computing.filter(|node| find(&node.target).is_none()) {
-        let module = node.modules.last().map_or("", |module| module.path.as_str());
-        unknown.entry(&node.target).or_insert((0, module)).0 += 1;
+/// The first overload of an operator that takes so many arguments by their place and these by their name.
+pub(super) fn overload(name: &str, by_place: usize, by_name: &[&str]) -> Option<(&'static Operator, bool)> {
+    let fits = |operator: &&Operator, base: &str| {
+        operator.0.split('.').next() == Some(base)
+            && by_place <= operator.places().count()
+            && by_name.iter().all(|name| operator.1.split(' ').any(|it| it == *name))
+    };
+    let entry = |base: &str| OPERATORS.iter().find(|operator| fits(operator, base));
+    match (entry(name), name.strip_suffix('_')) {
+        (Some(operator), _) => Some((operator, false)),
+        (None, Some(base)) => Some((entry(base)?, true)),
+        (None, None) => None,
     }
-    let mut sorted: Vec<_> = unknown.into_iter().collect();
-    sorted.sort_by_key(|(_, (nodes, _))| std::cmp::Reverse(*nodes));
-    let Some((target, (nodes, module))) = sorted.first() else { return Ok(()) };
-    let name = |target: &str| shown(target.strip_prefix("torch.ops.").unwrap_or(target));
-    let others: Vec<String> = sorted.iter().skip(1).take(8).map(|(target, _)| name(target)).collect();
-    let others = if others.is_empty() { String::new() } else { format!("; so are {}", others.join(", ")) };
-    Err(ImportError(format!(
-        "the operator {} is not supported (module `{}`; used by {nodes} node(s){others}); write the model without it, or ask for it \
-         with this line",
-        name(target),
-        shown(module)
-    )))
 }
 
-type Done = Result<(), ImportError>;
-
-/// `self ∘ alpha · other`, where `other` may be a number.
-fn arithmetic(c: &mut Call<'_, '_>, op: Op) -> Done {
-    if c.argument("rounding_mode").is_some() {
-        return Err(c.error("rounds its result, which is not supported"));
+impl Operator {
+    /// Names of the arguments that can be given by their place.
+    pub(super) fn places(&self) -> impl Iterator<Item = &'static str> {
+        self.1.split(' ').take_while(|name| *name != "*")
     }
-    let alpha = c.float("alpha", Some(1.0))?;
-    if !matches!(c.argument("other"), Some(Argument::Tensor(_))) {
-        let other = c.float("other", None)? * alpha;
-        return c.unary(match op {
-            Op::Add => Unary::Shift(other),
-            Op::Sub => Unary::Shift(-other),
-            Op::Mul => Unary::Scale(other),
-            _ => Unary::Scale(1.0 / other),
+
+    /// Translates a call; `in_place` where the operator writes over its first argument.
+    pub(super) fn translate(&self, call: &mut Call<'_>, in_place: bool) -> Made {
+        let made = self.2(call)?;
+        call.all_used()?;
+        let (true, [result]) = (in_place, &made[..]) else { return Ok(made) };
+        let target = self.places().find_map(|name| match call.argument(name) {
+            Some(Argument::Tensor(target)) => Some(target.clone()),
+            _ => None,
         });
+        let target = target.ok_or_else(|| call.error("writes over nothing"))?;
+        call.graph.overwrite(&target, result)?;
+        Ok(vec![target])
     }
-    let mut other = c.operand("other")?;
-    if (alpha - 1.0).abs() > 0.0 {
-        other = c.t.emit(Op::Unary(Unary::Scale(alpha)), &[other], None)?;
-    }
-    let operands = [c.operand("self")?, other];
-    c.emit_on(op, &operands)
-}
-
-fn reverse_subtract(c: &mut Call<'_, '_>) -> Done {
-    let (other, alpha) = (c.float("other", None)?, c.float("alpha", Some(1.0))?);
-    let scaled = c.t.emit(Op::Unary(Unary::Scale(-alpha)), &[c.operand("self")?], None)?;
-    c.emit_on(Op::Unary(Unary::Shift(other)), &[scaled])
-}
-
-fn clamp(c: &mut Call<'_, '_>, min: &str, max: &str) -> Done {
-    let bound = |name: &str| c.argument(name).map(|_| c.float(name, None)).transpose();
-    let (min, max) = (bound(min)?, bound(max)?);
-    c.unary(Unary::Clamp { min, max })
-}
-
-fn elu(c: &mut Call<'_, '_>) -> Done {
-    let scales = [c.float("scale", Some(1.0))?, c.float("input_scale", Some(1.0))?];
-    if scales.iter().any(|scale| (scale - 1.0).abs() > 0.0) {
-        return Err(c.error("has scales, which is not supported"));
-    }
-    let alpha = c.float("alpha", Some(1.0))?;
-    c.unary(Unary::Elu { alpha })
-}
-
-fn conv(c: &mut Call<'_, '_>) -> Done {
-    let (weight, bias) = (c.weight("weight")?, c.optional_weight("bias")?);
-    let stride = c.pair("stride", Some([1; 2]))?;
-    let dilation = c.pair("dilation", Some([1; 2]))?;
-    let groups = c.integer("groups", Some(1))?;
-    let padding = match c.argument("padding") {
-        Some(Argument::Text(name)) if name == "valid" => [0; 2],
-        Some(Argument::Text(_)) => {
-            let kernel = c.constant("weight")?.size();
-            let [.., rows, columns] = *kernel.as_slice() else { return Err(c.error("has a kernel without two sides")) };
-            let both = [dilation[0].saturating_mul(rows - 1), dilation[1].saturating_mul(columns - 1)];
-            if both.iter().any(|side| side % 2 != 0) {
-                return Err(c.error("pads its two sides differently (padding=\"same\"), which is not supported"));
-            }
-            both.map(|side| side / 2)
-        }
-        _ => c.pair("padding", Some([0; 2]))?,
-    };
-    c.emit(Op::Conv2d { weight, bias, geometry: ConvGeometry { stride, padding, dilation, groups } }, &["input"])
-}
-
-fn linear(c: &mut Call<'_, '_>) -> Done {
-    let (weight, bias) = (c.weight("weight")?, c.optional_weight("bias")?);
-    c.emit(Op::Linear { weight, bias }, &["input"])
-}
-
-fn batch_norm(c: &mut Call<'_, '_>) -> Done {
-    if c.flag("training", false)? {
-        return Err(c.error("was exported in training mode; call model.eval() before the export"));
-    }
-    let size = c.constant("running_mean")?.size();
-    let (mean, variance) = (c.weight("running_mean")?, c.weight("running_var")?);
-    let weight = c.optional_weight("weight")?;
-    let bias = c.optional_weight("bias")?;
-    let weight = weight.unwrap_or_else(|| c.t.filled(1.0, &size));
-    let bias = bias.unwrap_or_else(|| c.t.filled(0.0, &size));
-    let eps = c.float("eps", None)?;
-    c.emit(Op::BatchNorm { weight, bias, mean, variance, eps }, &["input"])
-}
-
-fn layer_norm(c: &mut Call<'_, '_>) -> Done {
-    let (weight, bias) = (c.optional_weight("weight")?, c.optional_weight("bias")?);
-    let (shape, eps) = (c.integers("normalized_shape")?, c.float("eps", Some(1e-5))?);
-    c.emit(Op::LayerNorm { shape, weight, bias, eps }, &["input"])
-}
-
-fn group_norm(c: &mut Call<'_, '_>) -> Done {
-    let (weight, bias) = (c.optional_weight("weight")?, c.optional_weight("bias")?);
-    let (groups, eps) = (c.integer("num_groups", None)?, c.float("eps", Some(1e-5))?);
-    c.emit(Op::GroupNorm { groups, weight, bias, eps }, &["input"])
-}
-
-fn dropout(c: &mut Call<'_, '_>, name: &str) -> Done {
-    if c.flag("train", false)? {
-        return Err(c.error("was exported in training mode; call model.eval() before the export"));
-    }
-    // The operator that writes over its argument calls it `self`.
-    c.same(if c.argument(name).is_some() { name } else { "self" })
-}
-
-fn attention(c: &mut Call<'_, '_>) -> Done {
-    if c.float("dropout_p", Some(0.0))? > 0.0 || c.flag("enable_gqa", false)? {
-        return Err(c.error("drops scores or shares heads, which is not supported"));
-    }
-    let causal = c.flag("is_causal", false)?;
-    let scale = c.argument("scale").map(|_| c.float("scale", None)).transpose()?;
-    let mask = c.argument("attn_mask").map(|_| "attn_mask");
-    let operands: Vec<&str> = ["query", "key", "value"].into_iter().chain(mask).collect();
-    c.emit(Op::Attention { causal, scale }, &operands)
-}
-
-fn einsum(c: &mut Call<'_, '_>) -> Done {
-    let equation: String = c.text("equation", "")?.chars().filter(|letter| *letter != ' ').collect();
-    c.emit_on(Op::Einsum { equation }, &c.list("tensors")?)
-}
-
-fn windows(c: &Call<'_, '_>) -> Result<Windows, ImportError> {
-    let kernel = c.pair("kernel_size", None)?;
-    let stride = c.pair("stride", Some(kernel))?;
-    Ok(Windows { kernel, stride, padding: c.pair("padding", Some([0; 2]))?, ceil: c.flag("ceil_mode", false)? })
-}
-
-fn avg_pool(c: &mut Call<'_, '_>) -> Done {
-    if c.argument("divisor_override").is_some() {
-        return Err(c.error("has a divisor of its own, which is not supported"));
-    }
-    let (windows, count_padding) = (windows(c)?, c.flag("count_include_pad", true)?);
-    c.on_self(Op::AvgPool2d { windows, count_padding })
-}
-
-fn vector_norm(c: &mut Call<'_, '_>) -> Done {
-    let (order, dims, keep) = (c.float("ord", Some(2.0))?, c.integers("dim")?, c.flag("keepdim", false)?);
-    c.on_self(Op::VectorNorm { order, dims, keep })
-}
-
-fn transpose(c: &mut Call<'_, '_>, first: &str, second: &str) -> Done {
-    let (first, second) = (c.integer(first, None)?, c.integer(second, None)?);
-    c.on_self(Op::Transpose { first, second })
-}
-
-fn slice(c: &mut Call<'_, '_>) -> Done {
-    let (dim, start) = (c.integer("dim", Some(0))?, c.integer("start", Some(0))?);
-    let (end, step) = (c.integer("end", Some(i64::MAX))?, c.integer("step", Some(1))?);
-    c.on_self(Op::Slice { dim, start, end, step })
-}
-
-fn unbind(c: &mut Call<'_, '_>) -> Done {
-    let dim = c.integer("dim", Some(0))?;
-    let whole = c.operand("self")?;
-    (0..c.node.outputs.len())
-        .try_for_each(|idx| c.emit_output(idx, Op::Select { dim, index: idx as i64 }, &[whole.share()]))
-}
-
-/// `chunk` and `split`: the sizes of the pieces are those that the graph says they have.
-fn pieces(c: &mut Call<'_, '_>) -> Done {
-    let dim = c.integer("dim", Some(0))?;
-    let whole = c.operand("self")?;
-    let mut start = 0;
-    for (idx, name) in c.node.outputs.iter().enumerate() {
-        let shape = c.t.export.shapes.get(name).map(Vec::as_slice).unwrap_or_default();
-        let at = if dim < 0 { dim + shape.len() as i64 } else { dim };
-        let Some(Dim::Fixed(len)) = usize::try_from(at).ok().and_then(|at| shape.get(at)) else {
-            return Err(c.error("makes pieces of a size that is not fixed, which is not supported"));
-        };
-        let end = i64::saturating_add(start, *len);
-        c.emit_output(idx, Op::Slice { dim, start, end, step: 1 }, &[whole.share()])?;
-        start = end;
-    }
-    Ok(())
-}
-
-fn pad(c: &mut Call<'_, '_>) -> Done {
-    if c.text("mode", "constant")? != "constant" {
-        return Err(c.error("pads with anything but a constant, which is not supported"));
-    }
-    let (pad, value) = (c.integers("pad")?, c.float("value", Some(0.0))?);
-    c.on_self(Op::Pad { pad, value })
-}
-
-/// Weights and values are f32 here, whatever precision the model was exported in.
-fn to_kind(c: &mut Call<'_, '_>) -> Done {
-    match c.operand("self")? {
-        Binding::Value(_) => c.same("self"),
-        Binding::Constant(_) => Err(c.error("changes the type of a constant, which is not supported")),
-    }
-}
-
-fn copy(c: &mut Call<'_, '_>) -> Done {
-    if let Binding::Constant(it) = c.operand("self")? {
-        return c.computed(Ok(it.tensor.copy()));
-    }
-    c.on_self(Op::Identity)?;
-    c.t.set_apart(&c.node.outputs[0]);
-    Ok(())
-}
-
-fn compare(c: &mut Call<'_, '_>, test: fn(&Tensor, f64) -> Tensor) -> Done {
-    c.computed(Ok(test(&c.constant("self")?, c.float("other", None)?)))
-}
-
-fn new_zeros(c: &mut Call<'_, '_>) -> Done {
-    let size = c.sizes("size")?;
-    let fixed = |size: &Size| match size {
-        Size::Fixed(size) if (0..=1 << 20).contains(size) => Some(*size),
-        _ => None,
-    };
-    let size: Option<Vec<i64>> = size.iter().map(fixed).collect();
-    let small = size.filter(|size| {
-        size.iter().try_fold(1_i64, |all, size| all.checked_mul(*size)).is_some_and(|all| all <= 1 << 24)
-    });
-    let size = small.ok_or_else(|| c.error("makes a constant of a size that is too large or not fixed"))?;
-    c.computed(Tensor::f_zeros(size, (tch::Kind::Float, tch::Device::Cpu)))
-}
-
-fn fill(c: &mut Call<'_, '_>) -> Done {
-    // A slice shares its memory with the whole, which is what the operator is used for.
-    let mut tensor = c.constant("self")?;
-    let value = c.constant("value")?;
-    c.computed(tch::no_grad(|| tensor.f_fill_tensor_(&value)))
-}
-
-fn zero(c: &mut Call<'_, '_>) -> Done {
-    let mut tensor = c.constant("self")?;
-    c.computed(tch::no_grad(|| tensor.f_zero_()))
-}
-
-fn masked_fill(c: &mut Call<'_, '_>) -> Done {
-    let value = c.float("value", None)?;
-    c.computed(c.constant("self")?.f_masked_fill(&c.constant("mask")?, value))
-}
-
-fn index(c: &mut Call<'_, '_>) -> Done {
-    let table = c.constant("self")?;
-    let [Binding::Constant(rows)] = &c.list("indices")?[..] else {
-        return Err(c.error("is supported only with one constant list of rows"));
-    };
-    let row = table.size().iter().skip(1).product::<i64>();
-    if rows.tensor.numel() as i64 * row > 1 << 26 {
-        return Err(c.error("makes a constant that is too large"));
-    }
-    c.computed(table.f_index(&[Some(&rows.tensor)]))
 }

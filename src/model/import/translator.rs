@@ -1,359 +1,235 @@
-//! The graph's names: which value or constant each stands for while the nodes are translated in order.
+//! The nodes of an exported program, one after the other, with the names that they give to tensors.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tch::{Kind, Tensor};
+use tch::Kind;
 
-use super::call::Call;
-use super::trial::check_size;
+use super::call::{Argument, Call as OperatorCall};
+use super::graph::{Graph, Operand, Origin, tensor_of};
+use super::shape::shown as shown_shape;
 use super::{ImportError, operators, shown};
-use crate::model::apply::{Context, apply};
-use crate::model::format::pt2::{Argument, Dim, ExportNode, ExportedProgram, Integer};
-use crate::model::format::{Dtype, RawTensor};
-use crate::model::op::Mode;
-use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
-use crate::model::weights::not_finite;
-
-#[derive(Debug)]
-pub(super) enum Binding {
-    Value(ValueId),
-    Constant(Constant),
-}
-
-#[derive(Debug)]
-pub(super) struct Constant {
-    pub(super) tensor: Tensor,
-    /// Its place among the program's weights, if it has one.
-    pub(super) weight: Option<WeightId>,
-}
-
-impl Binding {
-    pub(super) fn share(&self) -> Self {
-        match self {
-            Self::Value(id) => Self::Value(*id),
-            Self::Constant(it) => Self::Constant(Constant { tensor: it.tensor.shallow_clone(), weight: it.weight }),
-        }
-    }
-}
-
-/// Where a value comes from, for messages and checks.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Origin {
-    /// Its name in the graph, unless it only exists in the program.
-    pub(super) name: Option<String>,
-    pub(super) target: String,
-    pub(super) module: String,
-}
-
-impl Origin {
-    pub(super) fn error(&self, reason: impl Display) -> ImportError {
-        ImportError(format!("{} in module `{}`: {reason}", self.target, self.module))
-    }
-}
+use crate::model::blocks::Call;
+use crate::model::format::pt2::{self, Dim, ExportNode, ExportedProgram, Integer};
+use crate::model::program::{Op, Size, ValueId};
 
 pub(super) struct Translated {
-    pub(super) nodes: Vec<Node>,
-    pub(super) weights: Vec<Weight>,
+    pub(super) graph: Graph,
     pub(super) output: ValueId,
-    pub(super) origins: Vec<Origin>,
-    /// Per node of the export: the value that its only output stands for.
-    pub(super) made: Vec<Option<ValueId>>,
+    /// The calls of modules, in the order in which they begin.
+    pub(super) calls: Vec<Call>,
 }
 
-pub(super) struct Translator<'a> {
-    pub(super) export: &'a ExportedProgram,
+struct Translator<'a> {
+    export: &'a ExportedProgram,
     symbol: Option<&'a str>,
-    names: BTreeMap<&'a str, Binding>,
-    /// The last node that reads a name.
-    last_read: BTreeMap<&'a str, usize>,
-    nodes: Vec<Node>,
-    weights: Vec<Weight>,
-    origins: Vec<Origin>,
-    /// Per value: the value whose memory it shares in PyTorch, itself if none.
-    bases: Vec<ValueId>,
-    pub(super) current: usize,
+    graph: Graph,
+    names: BTreeMap<&'a str, Operand>,
 }
 
+/// Translates all nodes; `image` is the shape of the pixels.
 pub(super) fn translate(
     export: &ExportedProgram,
-    pixels: &str,
-    output: &str,
+    (pixels, output): (&str, &str),
     symbol: Option<&str>,
+    image: Vec<Size>,
 ) -> Result<Translated, ImportError> {
-    operators::all_known(export)?;
-    let mut it = Translator {
-        export,
-        symbol,
-        names: BTreeMap::new(),
-        last_read: BTreeMap::new(),
-        nodes: Vec::new(),
-        weights: Vec::new(),
-        origins: Vec::new(),
-        bases: vec![ValueId(0)],
-        current: 0,
-    };
-    for (idx, node) in export.nodes.iter().enumerate() {
-        for name in tensors_of(node) {
-            it.last_read.insert(name, idx);
-        }
-    }
+    all_known(export)?;
+    let (graph, input) = Graph::new(image);
+    let mut it = Translator { export, symbol, graph, names: BTreeMap::new() };
     it.store_weights()?;
     let (pixels, _) = export.shapes.get_key_value(pixels).expect("the caller has read its shape");
-    it.names.insert(pixels, Binding::Value(ValueId(0)));
+    it.names.insert(pixels, input);
     let mut made = Vec::with_capacity(export.nodes.len());
-    for (idx, node) in export.nodes.iter().enumerate() {
-        it.current = idx;
+    for node in &export.nodes {
         it.node(node)?;
         made.push(match &node.outputs[..] {
-            [name] => it.value_of(name),
+            [name] => it.names.get(name.as_str()).and_then(Operand::value),
             _ => None,
         });
     }
-    let Some(output) = it.value_of(output) else {
+    let Some(output) = it.names.get(output).and_then(Operand::value) else {
         return Err(ImportError("its output does not depend on its input".to_owned()));
     };
-    Ok(Translated { nodes: it.nodes, weights: it.weights, output, origins: it.origins, made })
+    let calls = it.calls(&made);
+    Ok(Translated { graph: it.graph, output, calls })
+}
+
+/// That every operator of a graph has a translation.
+fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
+    let mut unknown: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    let computing = export.nodes.iter().filter(|node| !node.outputs.is_empty());
+    for node in computing.filter(|node| entry(node).is_none()) {
+        let module = node.modules.last().map_or("", |module| module.path.as_str());
+        unknown.entry(&node.target).or_insert((0, module)).0 += 1;
+    }
+    let mut sorted: Vec<_> = unknown.into_iter().collect();
+    sorted.sort_by_key(|(_, (nodes, _))| std::cmp::Reverse(*nodes));
+    let Some((target, (nodes, module))) = sorted.first() else { return Ok(()) };
+    let name = |target: &str| shown(target.strip_prefix("torch.ops.").unwrap_or(target));
+    let others: Vec<String> = sorted.iter().skip(1).take(8).map(|(target, _)| name(target)).collect();
+    let others = if others.is_empty() { String::new() } else { format!("; so are {}", others.join(", ")) };
+    Err(ImportError(format!(
+        "the operator {} is not supported (module `{}`; used by {nodes} node(s){others}); write the model without it, or ask for it \
+         with this line",
+        name(target),
+        shown(module)
+    )))
+}
+
+fn entry(node: &ExportNode) -> Option<(&'static operators::Operator, bool)> {
+    operators::find(node.target.strip_prefix("torch.ops.aten.")?)
 }
 
 fn tensors_of(node: &ExportNode) -> impl Iterator<Item = &str> {
     node.arguments.iter().flat_map(|(_, argument)| match argument {
-        Argument::Tensor(name) => vec![name.as_str()],
-        Argument::Tensors(names) => names.iter().flatten().map(String::as_str).collect(),
+        pt2::Argument::Tensor(name) => vec![name.as_str()],
+        pt2::Argument::Tensors(names) => names.iter().flatten().map(String::as_str).collect(),
         _ => Vec::new(),
     })
 }
 
 impl<'a> Translator<'a> {
     fn store_weights(&mut self) -> Result<(), ImportError> {
-        for (graph_name, stored) in &self.export.stored {
-            // Auxiliary heads, which evaluation does not run.
-            if !self.last_read.contains_key(graph_name.as_str()) {
-                continue;
-            }
-            let tensor = tensor_of(&stored.tensor);
-            if stored.parameter {
-                let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
-                if odd > 0 {
-                    return Err(ImportError(not_finite(&stored.name, odd)));
-                }
-            }
-            let weight = stored.parameter.then(|| self.add_weight(&stored.name, &tensor, true));
-            self.names.insert(graph_name, Binding::Constant(Constant { tensor, weight }));
+        let read: BTreeSet<&str> = self.export.nodes.iter().flat_map(tensors_of).collect();
+        // Others belong to auxiliary heads, which evaluation does not run.
+        for (name, stored) in self.export.stored.iter().filter(|(name, _)| read.contains(name.as_str())) {
+            let tensor = tensor_of(&stored.name, &stored.tensor, stored.parameter)?;
+            self.names.insert(name, self.graph.stored(&stored.name, tensor, stored.parameter));
         }
         Ok(())
-    }
-
-    fn add_weight(&mut self, name: &str, tensor: &Tensor, trainable: bool) -> WeightId {
-        self.weights.push(Weight { name: name.to_owned(), tensor: tensor.shallow_clone(), trainable });
-        WeightId(self.weights.len() as u32 - 1)
     }
 
     fn node(&mut self, node: &'a ExportNode) -> Result<(), ImportError> {
         // Integers are read from the graph's table; what makes nothing only checks something.
-        let Some(output) = node.outputs.first() else { return Ok(()) };
+        if node.outputs.is_empty() {
+            return Ok(());
+        }
+        let target = shown(node.target.strip_prefix("torch.ops.").unwrap_or(&node.target));
+        let module = node.modules.last().map_or(String::new(), |module| shown(&module.path));
+        self.graph.origin = Origin { target: target.into(), place: format!("module `{module}`").into() };
         for name in &node.outputs {
             if self.names.contains_key(name.as_str()) {
-                return Err(self.origin(None).error(format!("makes `{name}`, which is there already")));
+                return Err(self.graph.error(format!("makes `{name}`, which is there already")));
             }
         }
-        let (translate, in_place) = operators::find(&node.target).expect("all operators have been looked up");
-        translate(&mut Call { t: self, node })?;
-        if in_place {
-            self.rebind(node, output)?;
+        let arguments = node.arguments.iter().map(|(name, argument)| Ok((name.clone(), self.argument(argument)?)));
+        let arguments = arguments.collect::<Result<Vec<_>, ImportError>>()?;
+        let (operator, in_place) = entry(node).expect("all operators have been looked up");
+        let made = operator.translate(&mut OperatorCall::new(&mut self.graph, &arguments), in_place)?;
+        if made.len() != node.outputs.len() {
+            let (found, expected) = (made.len(), node.outputs.len());
+            return Err(self.graph.error(format!("makes {found} tensors, the file says {expected}")));
+        }
+        for (name, operand) in node.outputs.iter().zip(made) {
+            self.check_shape(node, name, &operand)?;
+            self.names.insert(name, operand);
         }
         Ok(())
     }
 
-    /// After `x.relu_()`, every name of x stands for the result.
-    fn rebind(&mut self, node: &'a ExportNode, output: &str) -> Result<(), ImportError> {
-        let Some(changed) = tensors_of(node).next() else { return Ok(()) };
-        if let (Some(Binding::Constant(old)), Some(Binding::Constant(new))) =
-            (self.names.get(changed), self.names.get(output))
-        {
-            if old.weight.is_some() {
-                return Err(self.error("changes a weight of the model, which is not supported"));
-            }
-            // Views of it are to see the change.
-            let written = tch::no_grad(|| old.tensor.shallow_clone().f_copy_(&new.tensor));
-            return written.map_err(|error| self.error(advmod_attacks::victim::first_line(&error)));
-        }
-        let (Some(old), Some(new)) = (self.value_of(changed), self.value_of(output)) else {
-            return Err(self.error("writes what depends on the images into a constant, which is not supported"));
+    /// Holds a result's shape against the one that the file says it has.
+    fn check_shape(&self, node: &ExportNode, name: &str, operand: &Operand) -> Result<(), ImportError> {
+        let Some(expected) = self.export.shapes.get(name) else { return Ok(()) };
+        let found = self.graph.shape(operand);
+        let known = |dim: &Dim| match dim {
+            Dim::Fixed(size) => Some(Size::Fixed(*size)),
+            Dim::Symbol { name, times, .. } if Some(name.as_str()) == self.symbol => Some(Size::Batch(*times)),
+            _ => None,
         };
-        let base = self.bases[old.index()];
-        for (name, binding) in &mut self.names {
-            let Binding::Value(value) = binding else { continue };
-            if *value == old {
-                *value = new;
-            } else if *value != new
-                && self.bases[value.index()] == base
-                && self.last_read.get(name).is_some_and(|&read| read > self.current)
-            {
-                return Err(self.origin(None).error(
-                    "changes a tensor in place while a view of it is still needed, which is not supported; write it without the \
-                     in-place operation",
-                ));
-            }
+        let fits = |(dim, found): (&Dim, &Size)| known(dim).is_none_or(|known| known == *found);
+        if expected.len() != found.len() || !expected.iter().zip(&found).all(fits) {
+            let expected: Vec<Size> = expected.iter().map(|dim| known(dim).unwrap_or(Size::Fixed(-1))).collect();
+            return Err(self.graph.error(format!(
+                "makes a tensor of shape {}, the file says {}; it is damaged or was changed by hand",
+                shown_shape(&found),
+                shown_shape(&expected)
+            )));
         }
-        // The memory is the same one.
-        self.bases[new.index()] = base;
+        if node.outputs.len() > 1 && expected.iter().any(|dim| known(dim).is_none()) {
+            return Err(self.graph.error("makes pieces of a size that is not fixed, which is not supported"));
+        }
         Ok(())
     }
 
-    pub(super) fn origin(&self, name: Option<&str>) -> Origin {
-        let node = &self.export.nodes[self.current];
-        let module = node.modules.last().map_or(String::new(), |module| shown(&module.path));
-        let target = shown(node.target.strip_prefix("torch.ops.").unwrap_or(&node.target));
-        Origin { name: name.map(str::to_owned), target, module }
+    fn argument(&self, argument: &pt2::Argument) -> Result<Argument, ImportError> {
+        Ok(match argument {
+            pt2::Argument::None => Argument::None,
+            pt2::Argument::Tensor(name) => Argument::Tensor(self.lookup(name)?),
+            pt2::Argument::Tensors(names) => {
+                let one = |name: &Option<String>| name.as_ref().map(|name| self.lookup(name)).transpose();
+                Argument::Tensors(names.iter().map(one).collect::<Result<_, _>>()?)
+            }
+            pt2::Argument::Integer(number) => Argument::Integer(self.size(number)?),
+            pt2::Argument::Integers(all) => {
+                Argument::Integers(all.iter().map(|number| self.size(number)).collect::<Result<_, _>>()?)
+            }
+            pt2::Argument::Float(number) => Argument::Float(*number),
+            pt2::Argument::Bool(flag) => Argument::Bool(*flag),
+            pt2::Argument::Text(text) => Argument::Text(text.clone()),
+            pt2::Argument::Kind(code) => kind_of(*code).map_or(Argument::Other, Argument::Kind),
+            pt2::Argument::Other(_) => Argument::Other,
+        })
     }
 
-    pub(super) fn error(&self, reason: impl Display) -> ImportError {
-        self.origin(None).error(reason)
-    }
-
-    pub(super) fn lookup(&self, name: &str) -> Result<&Binding, ImportError> {
+    fn lookup(&self, name: &str) -> Result<Operand, ImportError> {
         // A name that a later node makes is as unknown as one that none makes: there are no cycles.
-        self.names.get(name).ok_or_else(|| self.error(format!("reads `{name}`, which nothing before it has made")))
+        let unknown = || self.graph.error(format!("reads `{name}`, which nothing before it has made"));
+        self.names.get(name).cloned().ok_or_else(unknown)
     }
 
-    fn value_of(&self, name: &str) -> Option<ValueId> {
-        match self.names.get(name)? {
-            Binding::Value(id) => Some(*id),
-            Binding::Constant(_) => None,
-        }
-    }
-
-    pub(super) fn bind(&mut self, name: &'a str, binding: Binding) {
-        self.names.insert(name, binding);
-    }
-
-    /// Says that a value is a copy: it shares no memory with what it was made of.
-    pub(super) fn set_apart(&mut self, name: &str) {
-        if let Some(value) = self.value_of(name) {
-            self.bases[value.index()] = value;
-        }
-    }
-
-    pub(super) fn size(&self, integer: &Integer) -> Result<Size, ImportError> {
+    fn size(&self, integer: &Integer) -> Result<Size, ImportError> {
         match integer {
             Integer::Literal(size) => Ok(Size::Fixed(*size)),
             Integer::Named(name) => match self.export.integers.get(name) {
                 Some(Dim::Fixed(size)) => Ok(Size::Fixed(*size)),
                 Some(Dim::Symbol { name, times, .. }) if Some(name.as_str()) == self.symbol => Ok(Size::Batch(*times)),
-                Some(_) => Err(self.error(
+                Some(_) => Err(self.graph.error(
                     "has a size that depends on more than the number of images; export with the batch as the only dynamic size",
                 )),
-                None => Err(self.error(format!("names the integer `{name}`, which the graph does not have"))),
+                None => Err(self.graph.error(format!("names the integer `{name}`, which the graph does not have"))),
             },
         }
     }
 
-    /// A constant as a weight of the program.
-    pub(super) fn weight(&mut self, name: &str) -> Result<WeightId, ImportError> {
-        let Binding::Constant(constant) = self.lookup(name)? else {
-            return Err(self.error("has weights that depend on the images, which is not supported"));
-        };
-        if let Some(id) = constant.weight {
-            return Ok(id);
+    /// All calls in the order in which they begin; `made` is, per node, the value that its only output stands for.
+    fn calls(&self, made: &[Option<ValueId>]) -> Vec<Call> {
+        let mut calls: Vec<Call> = Vec::new();
+        let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
+        for (node, &value) in self.export.nodes.iter().zip(made).filter(|(node, _)| !node.outputs.is_empty()) {
+            let rows = value.is_some_and(|value| super::holds_images(&self.graph, value));
+            let op = value.and_then(|value| self.graph.nodes.get(value.index().checked_sub(1)?)).map(|node| &node.op);
+            let weighted = matches!(op, Some(Op::Conv2d { .. } | Op::Linear { .. }));
+            let mut parent = None;
+            for (depth, frame) in node.modules.iter().enumerate().skip(1) {
+                let idx = *by_key.entry(&frame.key).or_insert_with(|| {
+                    let (path, class) = (frame.path.clone(), frame.class.clone());
+                    calls.push(Call { path, class, parent, output: None, weighted: false, works: false });
+                    calls.len() - 1
+                });
+                let call = &mut calls[idx];
+                call.output = value.map(ValueId::index).filter(|&value| rows && value > 0);
+                call.weighted |= weighted;
+                call.works |= depth + 1 == node.modules.len();
+                parent = Some(idx);
+            }
         }
-        let tensor = constant.tensor.shallow_clone();
-        let id = self.add_weight(&format!("{name} (constant)"), &tensor, false);
-        if let Some(Binding::Constant(constant)) = self.names.get_mut(name) {
-            constant.weight = Some(id);
-        }
-        Ok(id)
-    }
-
-    /// A new weight that is not in the file.
-    pub(super) fn filled(&mut self, value: f64, size: &[i64]) -> WeightId {
-        let tensor = Tensor::full(size, value, (Kind::Float, tch::Device::Cpu));
-        self.add_weight("(constant)", &tensor, false)
-    }
-
-    pub(super) fn constant(&self, name: &str) -> Result<Tensor, ImportError> {
-        match self.lookup(name)? {
-            Binding::Constant(constant) => Ok(constant.tensor.shallow_clone()),
-            Binding::Value(_) => Err(self.error("is supported only where no image changes the result")),
-        }
-    }
-
-    /// Applies an operator: at once if nothing depends on the images, else in a new node.
-    pub(super) fn emit(&mut self, op: Op, operands: &[Binding], name: Option<&str>) -> Result<Binding, ImportError> {
-        let constants = operands.iter().map(|operand| match operand {
-            Binding::Constant(it) => Some(&it.tensor),
-            Binding::Value(_) => None,
-        });
-        let constants: Option<Vec<&Tensor>> = constants.collect();
-        if let (Some(tensors), false) = (constants, op.names_the_batch()) {
-            let weights = &self.weights;
-            let weight = |id: WeightId| &weights[id.0 as usize].tensor;
-            let context = Context { weight: &weight, mode: Mode::Evaluate, batch: 1, in_place: false, node: 0 };
-            check_size(&op, &tensors, &context).map_err(|reason| self.error(reason))?;
-            let result = tch::no_grad(|| apply(&op, &tensors, &context));
-            let tensor = result.map_err(|error| self.error(advmod_attacks::victim::first_line(&error)))?;
-            return Ok(Binding::Constant(Constant { tensor, weight: None }));
-        }
-        let mut inputs = Vec::with_capacity(operands.len());
-        for operand in operands {
-            inputs.push(match operand {
-                Binding::Value(id) => *id,
-                Binding::Constant(constant) => {
-                    let weight = match constant.weight {
-                        Some(id) => id,
-                        None => self.add_weight("(constant)", &constant.tensor, false),
-                    };
-                    self.push(Op::Constant { weight }, Vec::new(), None)
-                }
-            });
-        }
-        let shares = is_view(&op).then(|| inputs.first().map(|id| self.bases[id.index()])).flatten();
-        let output = self.push(op, inputs, name);
-        if let Some(base) = shares {
-            self.bases[output.index()] = base;
-        }
-        Ok(Binding::Value(output))
-    }
-
-    fn push(&mut self, op: Op, inputs: Vec<ValueId>, name: Option<&str>) -> ValueId {
-        let output = ValueId(self.nodes.len() as u32 + 1);
-        self.nodes.push(Node { op, inputs, output, path: String::new() });
-        self.origins.push(self.origin(name));
-        self.bases.push(output);
-        output
+        calls
     }
 }
 
-/// Whether PyTorch's result may share memory with the first input.
-fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Flatten { .. }
-            | Op::Reshape { .. }
-            | Op::Unflatten { .. }
-            | Op::Permute { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Unsqueeze { .. }
-            | Op::Squeeze { .. }
-            | Op::Expand { .. }
-            | Op::ExpandAs
-            | Op::Identity
-    )
-}
-
-/// Numbers become f32, except integers and truth values, which index and select.
-fn tensor_of(raw: &RawTensor) -> Tensor {
-    let shape: Vec<i64> = raw.shape.iter().map(|&size| size as i64).collect();
-    let tensor = match raw.dtype {
-        Dtype::I64 => {
-            let values: Vec<i64> = raw.bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
-            Tensor::from_slice(&values)
-        }
-        Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Int64),
-        Dtype::Bool => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Bool),
-        _ => Tensor::from_slice(&raw.to_f32()),
-    };
-    tensor.view(shape.as_slice())
+/// The numbers are those of `torch._export.serde.schema.ScalarType`.
+fn kind_of(code: i64) -> Option<Kind> {
+    Some(match code {
+        1 => Kind::Uint8,
+        2 => Kind::Int8,
+        3 => Kind::Int16,
+        4 => Kind::Int,
+        5 => Kind::Int64,
+        6 => Kind::Half,
+        7 => Kind::Float,
+        8 => Kind::Double,
+        12 => Kind::Bool,
+        13 => Kind::BFloat16,
+        _ => return None,
+    })
 }

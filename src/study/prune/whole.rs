@@ -38,7 +38,7 @@ impl Whole {
         let (name, class) = (&model.info().name, &model.info().architecture);
         let Some(program) = model.program() else {
             return Err(format!(
-                "{name} is TorchScript, whose layers cannot be taken out; export it to .pt2 (advmod export-help)"
+                "{name} is run by libtorch, so that no layer can be taken out; leave out --trust-torchscript, or export it to .pt2 (advmod export-help)"
             ));
         };
         let program = program.clone();

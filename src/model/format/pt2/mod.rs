@@ -93,7 +93,9 @@ pub(crate) enum Argument {
     Float(f64),
     Bool(bool),
     Text(String),
-    /// Data type, layout, device, …: how it is called.
+    /// A data type by its number.
+    Kind(i64),
+    /// Layout, device, …: how it is called.
     Other(String),
 }
 
@@ -255,6 +257,7 @@ fn argument(kind: &str, value: &Value) -> Option<Argument> {
         "as_sym_ints" => Argument::Integers(list(value)?.iter().map(integer).collect::<Option<_>>()?),
         "as_float" => Argument::Float(float(value)?),
         "as_bool" => Argument::Bool(value.as_bool()?),
+        "as_scalar_type" => Argument::Kind(value.as_i64()?),
         "as_string" => Argument::Text(value.as_str()?.to_owned()),
         _ => Argument::Other(kind.to_owned()),
     })

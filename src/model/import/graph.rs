@@ -1,0 +1,394 @@
+//! [`Graph`]: the program as it grows, and the tensors that whoever translates holds on to while it does.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::rc::Rc;
+
+use advmod_attacks::victim::first_line;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::ImportError;
+use super::shape::{self, Shape};
+use crate::model::apply::{Context, apply};
+use crate::model::format::{Dtype, RawTensor};
+use crate::model::op::Mode;
+use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
+use crate::model::weights::not_finite;
+
+/// Elements of one value per image: 1 GiB, a hundred times what the largest usual networks need.
+const MOST_ELEMENTS: f64 = 268_435_456.0;
+/// Operators that a program may have.
+const MOST_NODES: usize = 200_000;
+/// Multiply-adds that may be spent on what no image changes.
+const MOST_WORK: f64 = 1e9;
+/// Elements of all tensors that are made without an image.
+const MOST_CONSTANTS: f64 = 5e7;
+
+#[derive(Debug)]
+enum Content {
+    Value(ValueId),
+    Constant {
+        tensor: Tensor,
+        /// Its place among the program's weights, if it has one.
+        weight: Option<WeightId>,
+    },
+}
+
+/// A tensor of PyTorch: what it holds changes when it is written to. Clones are one tensor under several names.
+#[derive(Clone, Debug)]
+pub(super) struct Operand(Rc<Slot>);
+
+#[derive(Debug)]
+struct Slot {
+    content: RefCell<Content>,
+    memory: Rc<Memory>,
+    /// How often its memory had been written to when its content was last known.
+    seen: Cell<u32>,
+    /// What the file calls it, if it comes from there.
+    name: Option<String>,
+}
+
+/// What a tensor shares with its views.
+#[derive(Debug)]
+struct Memory {
+    writes: Cell<u32>,
+    /// Whether it belongs to the model.
+    stored: bool,
+}
+
+impl Operand {
+    fn new(content: Content, memory: Rc<Memory>, name: Option<String>) -> Self {
+        let seen = Cell::new(memory.writes.get());
+        Self(Rc::new(Slot { content: RefCell::new(content), memory, seen, name }))
+    }
+
+    fn fresh(content: Content) -> Self {
+        Self::new(content, Rc::new(Memory { writes: Cell::new(0), stored: false }), None)
+    }
+
+    fn constant(tensor: Tensor) -> Self {
+        Self::fresh(Content::Constant { tensor, weight: None })
+    }
+
+    /// The value that it stands for, unless no image changes it.
+    pub(super) fn value(&self) -> Option<ValueId> {
+        match *self.0.content.borrow() {
+            Content::Value(id) => Some(id),
+            Content::Constant { .. } => None,
+        }
+    }
+
+    /// The tensor, if no image changes it.
+    pub(super) fn known(&self) -> Option<Tensor> {
+        match &*self.0.content.borrow() {
+            Content::Value(_) => None,
+            Content::Constant { tensor, .. } => Some(tensor.shallow_clone()),
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn is_parameter(&self) -> bool {
+        self.0.memory.stored
+    }
+}
+
+/// Where a value comes from, for messages.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin {
+    /// `aten.conv2d.default`.
+    pub(super) target: Rc<str>,
+    /// ``module `layer1` ``.
+    pub(super) place: Rc<str>,
+}
+
+impl Origin {
+    pub(super) fn error(&self, reason: impl Display) -> ImportError {
+        ImportError(format!("{} in {}: {reason}", self.target, self.place))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) weights: Vec<Weight>,
+    pub(super) origins: Vec<Origin>,
+    /// Of each value.
+    pub(super) shapes: Vec<Shape>,
+    /// Of what is being translated.
+    pub(super) origin: Origin,
+    work: f64,
+    constants: f64,
+}
+
+impl Graph {
+    /// A graph of the images alone.
+    pub(super) fn new(image: Shape) -> (Self, Operand) {
+        (Self { shapes: vec![image], ..Self::default() }, Operand::fresh(Content::Value(ValueId(0))))
+    }
+
+    pub(super) fn error(&self, reason: impl Display) -> ImportError {
+        self.origin.error(reason)
+    }
+
+    fn failed(&self, error: &TchError) -> ImportError {
+        self.error(first_line(error))
+    }
+
+    /// Whether it has had its share of what may be computed.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.work > MOST_WORK || self.constants > MOST_CONSTANTS || self.nodes.len() >= MOST_NODES
+    }
+
+    /// A tensor out of the file, as [`tensor_of`] makes it.
+    pub(super) fn stored(&mut self, name: &str, tensor: Tensor, parameter: bool) -> Operand {
+        let weight = parameter.then(|| self.add_weight(name, &tensor, true));
+        let memory = Rc::new(Memory { writes: Cell::new(0), stored: true });
+        Operand::new(Content::Constant { tensor, weight }, memory, Some(name.to_owned()))
+    }
+
+    fn add_weight(&mut self, name: &str, tensor: &Tensor, trainable: bool) -> WeightId {
+        self.weights.push(Weight { name: name.to_owned(), tensor: tensor.shallow_clone(), trainable });
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// That what is known of a tensor is not out of date.
+    pub(super) fn read(&self, operand: &Operand) -> Result<(), ImportError> {
+        let slot = &operand.0;
+        if slot.seen.get() == slot.memory.writes.get() || operand.value().is_none() {
+            return Ok(());
+        }
+        Err(self.error(
+            "needs a view of a tensor that was changed in place after the view was made, which is not supported; write it without \
+             the in-place operation",
+        ))
+    }
+
+    pub(super) fn shape(&self, operand: &Operand) -> Shape {
+        match &*operand.0.content.borrow() {
+            Content::Value(id) => self.shapes[id.index()].clone(),
+            Content::Constant { tensor, .. } => tensor.size().into_iter().map(Size::Fixed).collect(),
+        }
+    }
+
+    /// A constant as a weight of the program.
+    pub(super) fn weight(&mut self, operand: &Operand) -> Result<WeightId, ImportError> {
+        let tensor = match &*operand.0.content.borrow() {
+            Content::Value(_) => {
+                return Err(self.error("has weights that depend on the images, which is not supported"));
+            }
+            Content::Constant { weight: Some(id), .. } => return Ok(*id),
+            Content::Constant { tensor, .. } => tensor.shallow_clone(),
+        };
+        if let Some(name) = operand.0.name.as_ref().filter(|_| operand.0.memory.stored) {
+            let id = self.add_weight(&format!("{name} (constant)"), &tensor, false);
+            *operand.0.content.borrow_mut() = Content::Constant { tensor, weight: Some(id) };
+            return Ok(id);
+        }
+        // A copy, because what was computed may still be changed in place.
+        self.spend(tensor.numel() as f64)?;
+        Ok(self.add_weight("(constant)", &tensor.copy(), false))
+    }
+
+    /// A new weight that is not in the file.
+    pub(super) fn filled(&mut self, value: f64, size: &[i64]) -> WeightId {
+        self.add_weight("(constant)", &Tensor::full(size, value, (Kind::Float, Device::Cpu)), false)
+    }
+
+    /// The tensor of an operand that no image changes.
+    pub(super) fn constant(&self, operand: &Operand) -> Result<Tensor, ImportError> {
+        operand.known().ok_or_else(|| self.error("is supported only where no image changes the result"))
+    }
+
+    /// What libtorch has made of constants.
+    pub(super) fn computed(&mut self, result: Result<Tensor, TchError>) -> Result<Operand, ImportError> {
+        let tensor = result.map_err(|error| self.failed(&error))?;
+        self.spend(tensor.numel() as f64)?;
+        Ok(Operand::constant(tensor))
+    }
+
+    /// Refuses to make a constant of so many elements, if these are too many.
+    pub(super) fn spend(&mut self, elements: f64) -> Result<(), ImportError> {
+        self.constants += elements;
+        self.work += elements;
+        match self.is_exhausted() {
+            true => Err(self.error("computes too much of what no image changes")),
+            false => Ok(()),
+        }
+    }
+
+    /// Applies an operator: at once if nothing depends on the images, else in a new node.
+    pub(super) fn emit(&mut self, op: Op, operands: &[Operand]) -> Result<Operand, ImportError> {
+        operands.iter().try_for_each(|operand| self.read(operand))?;
+        let shapes: Vec<Shape> = operands.iter().map(|operand| self.shape(operand)).collect();
+        let shapes: Vec<&[Size]> = shapes.iter().map(Vec::as_slice).collect();
+        let weight_shape = |id: WeightId| self.weights[id.0 as usize].tensor.size();
+        let shape = shape::infer(&op, &shapes, &weight_shape).map_err(|reason| self.error(reason))?;
+        let elements = |shape: &[Size]| shape.iter().map(|size| size.at(1) as f64).product::<f64>();
+        let made = elements(&shape).max(match op {
+            // A value on the way to the result.
+            Op::Attention { .. } => {
+                elements(shapes[0]) / shapes[0].last().map_or(1.0, |it| it.at(1).max(1) as f64)
+                    * shapes[1].iter().rev().nth(1).map_or(1.0, |it| it.at(1) as f64)
+            }
+            _ => 0.0,
+        });
+        if made > MOST_ELEMENTS {
+            return Err(self.error(format!(
+                "would make a tensor of {made:.0} elements per image, more than the {MOST_ELEMENTS:.0} that are allowed"
+            )));
+        }
+        let is_view = is_view(&op);
+        let known: Option<Vec<Tensor>> = operands.iter().map(Operand::known).collect();
+        let content = match known.filter(|_| !op.names_the_batch()) {
+            Some(tensors) => Content::Constant { tensor: self.folded(&op, &tensors, made)?, weight: None },
+            None => Content::Value(self.node(op, operands, shape)?),
+        };
+        Ok(match operands.first().filter(|_| is_view) {
+            Some(whole) => Operand::new(content, Rc::clone(&whole.0.memory), None),
+            None => Operand::fresh(content),
+        })
+    }
+
+    /// The result of an operator that no image changes.
+    fn folded(&mut self, op: &Op, tensors: &[Tensor], elements: f64) -> Result<Tensor, ImportError> {
+        let inner = match op {
+            Op::MatMul | Op::Linear { .. } | Op::Einsum { .. } | Op::Attention { .. } => {
+                tensors.iter().filter_map(|it| it.size().last().copied()).max().unwrap_or(1) as f64
+            }
+            Op::Conv2d { weight, .. } => {
+                self.weights[weight.0 as usize].tensor.size().iter().skip(1).product::<i64>() as f64
+            }
+            Op::MaxPool2d { windows, .. } | Op::AvgPool2d { windows, .. } => {
+                (windows.kernel[0] * windows.kernel[1]) as f64
+            }
+            _ => 1.0,
+        };
+        let read: f64 = tensors.iter().map(|tensor| tensor.numel() as f64).sum();
+        self.work += read + elements * inner;
+        self.spend(if is_view(op) { 0.0 } else { elements })?;
+        let weights = &self.weights;
+        let weight = |id: WeightId| &weights[id.0 as usize].tensor;
+        let context = Context { weight: &weight, mode: Mode::Evaluate, batch: 1, in_place: false, node: 0 };
+        let tensors: Vec<&Tensor> = tensors.iter().collect();
+        tch::no_grad(|| apply(op, &tensors, &context)).map_err(|error| self.failed(&error))
+    }
+
+    fn node(&mut self, op: Op, operands: &[Operand], shape: Shape) -> Result<ValueId, ImportError> {
+        let mut inputs = Vec::with_capacity(operands.len());
+        for operand in operands {
+            if let Some(id) = operand.value() {
+                inputs.push(id);
+                continue;
+            }
+            let tensor = self.constant(operand)?;
+            if tensor.kind() == Kind::Double && tensor.dim() > 0 {
+                return Err(self.error("computes in float64, which is not supported; export the model in float32"));
+            }
+            let weight = self.weight(operand)?;
+            let shape = tensor.size().into_iter().map(Size::Fixed).collect();
+            inputs.push(self.push(Op::Constant { weight }, Vec::new(), shape)?);
+        }
+        self.push(op, inputs, shape)
+    }
+
+    fn push(&mut self, op: Op, inputs: Vec<ValueId>, shape: Shape) -> Result<ValueId, ImportError> {
+        if self.nodes.len() >= MOST_NODES {
+            return Err(self.error(format!("is one of more than {MOST_NODES} operators")));
+        }
+        let output = ValueId(self.nodes.len() as u32 + 1);
+        self.nodes.push(Node { op, inputs, output, path: String::new() });
+        self.origins.push(self.origin.clone());
+        self.shapes.push(shape);
+        Ok(output)
+    }
+
+    /// A copy, which shares no memory.
+    pub(super) fn copy(&mut self, operand: &Operand) -> Result<Operand, ImportError> {
+        if let Some(tensor) = operand.known() {
+            self.spend(tensor.numel() as f64)?;
+            return Ok(Operand::constant(tensor.copy()));
+        }
+        let same = self.emit(Op::Identity, std::slice::from_ref(operand))?;
+        let content = Content::Value(same.value().expect("of a value"));
+        Ok(Operand::fresh(content))
+    }
+
+    /// What `target.relu_()` does: every name of the target stands for the result.
+    pub(super) fn overwrite(&mut self, target: &Operand, result: &Operand) -> Result<(), ImportError> {
+        if target.is_same(result) {
+            return Ok(());
+        }
+        self.read(target)?;
+        if target.0.memory.stored {
+            return Err(self.error("changes a tensor of the model, which is not supported"));
+        }
+        if self.shape(target) != self.shape(result) {
+            return Err(self.error("changes a tensor in place to one of another shape"));
+        }
+        match (target.known(), result.known()) {
+            // Views of it are to see the change.
+            (Some(mut old), Some(new)) => {
+                return tch::no_grad(|| old.f_copy_(&new)).map_err(|error| self.failed(&error));
+            }
+            (Some(_), None) => {
+                return Err(self.error("writes what depends on the images into a constant, which is not supported"));
+            }
+            _ => (),
+        }
+        let new = match &*result.0.content.borrow() {
+            Content::Value(id) => Content::Value(*id),
+            Content::Constant { tensor, weight } => {
+                Content::Constant { tensor: tensor.shallow_clone(), weight: *weight }
+            }
+        };
+        *target.0.content.borrow_mut() = new;
+        let memory = &target.0.memory;
+        memory.writes.set(memory.writes.get() + 1);
+        target.0.seen.set(memory.writes.get());
+        Ok(())
+    }
+}
+
+/// Whether PyTorch's result may share memory with the first input.
+fn is_view(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Flatten { .. }
+            | Op::Reshape { .. }
+            | Op::Unflatten { .. }
+            | Op::Permute { .. }
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Select { .. }
+            | Op::Unsqueeze { .. }
+            | Op::Squeeze { .. }
+            | Op::Expand { .. }
+            | Op::ExpandAs
+            | Op::Identity
+    )
+}
+
+/// A tensor of the file; the numbers of a parameter must be finite. Numbers become f32, except integers and truth values, which index
+/// and select.
+pub(super) fn tensor_of(name: &str, raw: &RawTensor, parameter: bool) -> Result<Tensor, ImportError> {
+    let shape: Vec<i64> = raw.shape.iter().map(|&size| size as i64).collect();
+    let tensor = match raw.dtype {
+        Dtype::I64 => {
+            let values: Vec<i64> = raw.bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+            Tensor::from_slice(&values)
+        }
+        Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Int64),
+        Dtype::Bool => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Bool),
+        _ => Tensor::from_slice(&raw.to_f32()),
+    };
+    if parameter {
+        let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+        if odd > 0 {
+            return Err(ImportError(not_finite(name, odd)));
+        }
+    }
+    Ok(tensor.view(shape.as_slice()))
+}
