@@ -1,4 +1,4 @@
-//! Exported programs against PyTorch.
+//! Exported programs and TorchScript against PyTorch.
 
 use std::collections::BTreeMap;
 
@@ -57,6 +57,27 @@ fn logits_and_input_gradients_are_pytorchs() {
         );
         assert!(logits_off < 1e-5, "{name}: logits are off by {logits_off}");
         assert!(gradient_off < 1e-5, "{name}: gradients are off by {gradient_off}");
+    }
+}
+
+#[test]
+fn torchscript_is_the_same_network_with_the_same_taps() {
+    for (name, golden) in golden() {
+        for kind in ["traced", "scripted"] {
+            let all = LoadOptions { taps: TapSelection::All, ..LoadOptions::default() };
+            let open = |file: String, options: &LoadOptions| model(Some(&root().join("fixtures").join(file)), options);
+            let script = open(format!("{name}-{kind}.pt"), &LoadOptions::default());
+            let (logits, gradient) = run(&script, &images(3));
+            let (logits_off, gradient_off) = (
+                relative(&logits, &Tensor::from_slice(&golden.logits)),
+                relative(&gradient, &Tensor::from_slice(&golden.gradient)),
+            );
+            assert!(logits_off < 1e-5, "{name} {kind}: logits are off by {logits_off}");
+            assert!(gradient_off < 1e-5, "{name} {kind}: gradients are off by {gradient_off}");
+            assert_eq!(script.tap_paths(), exported(&name).tap_paths(), "{name} {kind}");
+            let every = |file: String| open(file, &all).tap_paths();
+            assert_eq!(every(format!("{name}-{kind}.pt")), every(format!("{name}.pt2")), "{name} {kind}");
+        }
     }
 }
 

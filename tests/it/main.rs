@@ -44,4 +44,5 @@ mod studies;
 mod terminal;
 
 mod tidy;
+mod torchscript;
 mod train;
