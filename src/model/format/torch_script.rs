@@ -10,7 +10,7 @@ use super::{RawTensor, sha256_of, state_dict};
 use crate::pickle::{Id, Node, Pickle};
 
 /// Code that is read; that of the largest usual networks has a tenth of it.
-const MOST_CODE: usize = 4 << 20;
+const MOST_CODE: usize = 2 << 20;
 /// The longest pickle that is read; those of usual networks have some ten kilobytes. A byte may be a value.
 const MOST_OBJECTS: usize = 2 << 20;
 

@@ -18,7 +18,7 @@ use crate::model::weights::not_finite;
 /// Elements of one value per image: 1 GiB, a hundred times what the largest usual networks need.
 const MOST_ELEMENTS: f64 = 268_435_456.0;
 /// Operators that a program may have.
-const MOST_NODES: usize = 200_000;
+const MOST_NODES: usize = 50_000;
 /// Multiply-adds that may be spent on what no image changes.
 const MOST_WORK: f64 = 1e9;
 /// Elements of all tensors that are made without an image.

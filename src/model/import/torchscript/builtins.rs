@@ -163,6 +163,7 @@ impl<'a> Evaluator<'a> {
                 },
                 _ => return Ok(None),
             },
+            ("sum", [list @ Value::List(_)]) => self.sum(list)?,
             ("all" | "any", [Value::List(list)]) => {
                 let members = list.members.borrow();
                 let mut found = name == "all";
@@ -227,6 +228,15 @@ impl<'a> Evaluator<'a> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    fn sum(&mut self, list: &Value<'a>) -> Result<Value<'a>> {
+        let mut total = Value::fixed(0);
+        for member in list.members().unwrap_or_default() {
+            let sum = self.of_two("add", &total, &member, &[])?;
+            total = sum.ok_or_else(|| self.error(format!("it adds up {}", member.what())))?;
+        }
+        Ok(total)
     }
 
     /// `list[start:end:step]`.

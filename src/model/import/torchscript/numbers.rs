@@ -96,6 +96,7 @@ fn whole(name: &str, rounding: Option<&str>, a: Size, b: Size) -> Computed {
     let size = match (name, rounding) {
         ("add", _) => a.plus(b),
         ("sub", _) => b.negative().and_then(|b| a.plus(b)),
+        ("rsub", _) => a.negative().and_then(|a| b.plus(a)),
         ("mul", _) => a.times(b),
         ("floordiv" | "floor_divide", _) | ("div", Some("floor" | "trunc")) => match (a, b) {
             (Size::Fixed(a), Size::Fixed(b)) => {
@@ -132,6 +133,7 @@ fn real(name: &str, rounding: Option<&str>, a: f64, b: f64) -> Computed {
     Computed::Number(Number::Float(match (name, rounding) {
         ("add", _) => a + b,
         ("sub", _) => a - b,
+        ("rsub", _) => b - a,
         ("mul", _) => a * b,
         ("div" | "truediv" | "__truediv__", None) => a / b,
         ("floordiv" | "floor_divide", _) | ("div", Some("floor")) => (a / b).floor(),
