@@ -44,15 +44,12 @@ pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
     for path in [&mut plan.model.file, &mut plan.data.path, &mut plan.baseline, &mut plan.out] {
         *path = shown(path);
     }
-    // TOML has no larger integers.
-    let seed = plan.seed.take();
     let settings = toml::Table::try_from(&plan).unwrap_or_default();
     let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
     for (key, flag) in FLAGS {
         let values: Vec<String> = match *key {
             // One flag per sweep, so that the same samples are carried over again.
             "attack" => attacks.chunk_by(in_one_sweep).map(spec).collect(),
-            "seed" => seed.iter().map(u64::to_string).collect(),
             "gate" => plan.gate.iter().map(|gate| gate.expr.get_ref().clone()).collect(),
             key => match value(&settings, key) {
                 Some(toml::Value::Boolean(true)) => {

@@ -74,16 +74,19 @@ impl App {
         self.fields(item).get(self.ui.attacks.field).map(|field| field.name)
     }
 
-    /// The plan that an attack would be added to, without files of another place.
+    /// The plan that an attack would be added to.
     pub(super) fn basis(&self) -> AuditPlan {
         match (&self.plan, &self.audit.start) {
             (Some(plan), _) => plan.clone(),
-            // A journal does not say how its plan was written, but what it came to.
-            (None, Some(start)) => AuditPlan {
-                preset: Some(start.plan.preset.clone()),
-                eight_bit: Some(start.plan.eight_bit),
-                seed: Some(start.plan.seed),
-                ..AuditPlan::default()
+            // A journal holds the plan that makes its report again.
+            (None, Some(start)) => match start.plan_file.as_deref().map(toml::from_str) {
+                Some(Ok(plan)) => plan,
+                _ => AuditPlan {
+                    preset: Some(start.plan.preset.clone()),
+                    eight_bit: Some(start.plan.eight_bit),
+                    seed: Some(start.plan.seed),
+                    ..AuditPlan::default()
+                },
             },
             (None, None) => AuditPlan::default(),
         }

@@ -34,9 +34,9 @@ pub(crate) struct Changes {
 pub(crate) struct Change {
     /// Name of the metric as gates write it.
     pub metric: String,
-    /// Measurement in the earlier facts.
+    /// Measurement in the earlier report.
     pub before: Option<Measured>,
-    /// Measurement in this facts.
+    /// Measurement in this report.
     pub now: Option<Measured>,
     /// Measurement in this report minus that in the earlier one.
     pub difference: Option<Measured>,
