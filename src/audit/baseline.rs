@@ -19,6 +19,9 @@ pub struct Baseline {
     /// Place of each sample in the data.
     pub indices: Vec<usize>,
     pub labels: Vec<u32>,
+    /// As in [`DataSummary`](super::event::DataSummary::digests).
+    #[serde(default)]
+    pub digests: Vec<String>,
     /// Settings of its curves, which decide whether two modularities can be compared.
     pub curve: BTreeMap<String, String>,
     /// Without those of single classes.
@@ -47,6 +50,17 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
+    /// The same samples where each place is another, which stands at it in this list.
+    #[must_use]
+    pub(crate) fn moved(&self, places: &[usize]) -> Self {
+        let moved = |of: &[usize]| {
+            let mut of: Vec<usize> = of.iter().filter_map(|&place| places.get(place).copied()).collect();
+            of.sort_unstable();
+            of
+        };
+        Self { of: moved(&self.of), hits: moved(&self.hits) }
+    }
+
     /// Only the samples of one class.
     #[must_use]
     pub(crate) fn of_class(&self, labels: &[u32], class: u32) -> Self {

@@ -146,6 +146,9 @@ pub struct AuditStart {
     pub(crate) tool: Tool,
     /// The same plan as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
+    /// Folder in which the plan's relative paths begin; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// What the results are compared with.
     #[serde(default)]
     pub baseline: Option<Box<Baseline>>,
@@ -193,8 +196,11 @@ pub struct DataSummary {
     pub format: String,
     /// Part of the data that was used, such as `test`, where the data has parts.
     pub split: Option<String>,
-    /// SHA-256 of the data's content.
+    /// SHA-256 of the data's content; of a folder of images, that of the samples' files and labels.
     pub sha256: String,
+    /// Start of the SHA-256 of each sample's pixels, in sample order; empty in reports of earlier versions.
+    #[serde(default)]
+    pub digests: Vec<String>,
     /// Number of images that the data has.
     pub available: usize,
     /// Shape of an image: `[channels, height, width]`.

@@ -1,11 +1,12 @@
 //! `run.jsonl`: an audit's events, one JSON object per line, as they come.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 
-use crate::audit::event::AuditEvent;
+use crate::audit::event::{AuditEvent, AuditStart};
 use crate::audit::state::AuditState;
-use crate::store::busy;
+use crate::store::{JOURNAL_FILE, RunFolder, busy};
 
 /// Appends events. Each line is handed to the system at once, so that a killed run leaves every event before the last line.
 #[derive(Debug)]
@@ -59,6 +60,17 @@ fn lock(file: &File) -> io::Result<()> {
         TryLockError::WouldBlock => busy(),
         TryLockError::Error(error) => error,
     })
+}
+
+/// How the run in a folder began, as far as its journal can be read.
+pub(crate) fn started(folder: &Path) -> Option<AuditStart> {
+    let journal = RunFolder::open(folder).ok()?.file(JOURNAL_FILE).ok()??;
+    let mut line = String::new();
+    BufReader::new(journal).read_line(&mut line).ok()?;
+    match serde_json::from_str(&line).ok()? {
+        AuditEvent::Started { start, .. } => Some(*start),
+        _ => None,
+    }
 }
 
 /// The state that a journal's events add up to, and how many lines could not be read.

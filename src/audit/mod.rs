@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub mod control;
 pub mod engine;
 pub mod event;
+pub(crate) mod fits;
 pub mod follow;
 pub mod gate;
 pub(crate) mod job;

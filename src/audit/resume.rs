@@ -1,8 +1,8 @@
 //! Going on with a run that was interrupted: the same plan, checked against what is there now.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::event::AuditStart;
+use super::event::{AuditStart, DataSummary, ModelSummary};
 use super::job::Job;
 use super::plan::AuditPlan;
 use super::plan_file::with_attacks;
@@ -12,18 +12,58 @@ use super::state::AuditState;
 /// The job that an earlier run in this folder has begun, or why it cannot go on.
 pub(crate) fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     let start = earlier.start.as_ref().ok_or("the run in it has not begun; run its command again")?;
-    let plan_file = start.plan_file.as_ref().ok_or("a path of its plan is not text; run its command again")?;
-    let unreadable = |error: String| format!("its plan cannot be read: {error}");
-    let text = with_attacks(Some(plan_file), &AuditPlan::default(), &start.plan.attacks).map_err(unreadable)?;
-    let mut plan: AuditPlan = toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
-    plan.out = Some(folder.to_owned());
-    // What was not said was decided by the machine.
-    (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.clone()));
-    // Where gates stand in their file is not in the text.
-    for (gate, resolved) in plan.gate.iter_mut().zip(&start.plan.gates) {
-        gate.place.clone_from(&resolved.place);
+    let run = Stored {
+        plan_file: start.plan_file.as_deref(),
+        plan: &start.plan,
+        model: &start.model,
+        data: &start.data,
+        places: [start.base.as_deref().map(Path::new), Some(folder)],
+    };
+    run.job(|plan| {
+        plan.out = Some(folder.to_owned());
+        // What was not said was decided by the machine.
+        (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.clone()));
+    })
+}
+
+/// A run as its folder tells of it. Whoever wrote that may be a stranger: the job that it makes opens nothing but what the run was of.
+pub(crate) struct Stored<'a> {
+    pub plan_file: Option<&'a str>,
+    pub plan: &'a ResolvedPlan,
+    pub model: &'a ModelSummary,
+    pub data: &'a DataSummary,
+    /// Folders in which relative paths of the plan may begin.
+    pub places: [Option<&'a Path>; 2],
+}
+
+impl Stored<'_> {
+    /// Its job, with the hashes that model and data must have; `settle` sees the plan before it is resolved.
+    pub(crate) fn job(&self, settle: impl FnOnce(&mut AuditPlan)) -> Result<Job, String> {
+        let plan_file = self.plan_file.ok_or("a path of its plan is not text; run its command again")?;
+        let unreadable = |error: String| format!("its plan cannot be read: {error}");
+        let text = with_attacks(Some(plan_file), &AuditPlan::default(), &self.plan.attacks).map_err(unreadable)?;
+        let mut plan: AuditPlan = toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
+        // Where gates stand in their file is not in the text.
+        for (gate, resolved) in plan.gate.iter_mut().zip(&self.plan.gates) {
+            gate.place.clone_from(&resolved.place);
+        }
+        settle(&mut plan);
+        let mut job = plan.resolve().map_err(unreadable)?;
+        if job.plan.on(self.plan.device.clone(), self.plan.command.clone()) != *self.plan {
+            return Err("its plan does not say what its settings say; start a new run".to_owned());
+        }
+        job.load.sha256 = Some(self.model.sha256.clone());
+        job.open.sha256 = Some(self.data.sha256.clone());
+        job.model = job.model.map(|path| self.locate(path));
+        job.data = job.data.map(|path| self.locate(path));
+        Ok(job)
     }
-    plan.resolve().map_err(unreadable)
+
+    /// Where a file of the plan is, from wherever it is asked for.
+    fn locate(&self, path: PathBuf) -> PathBuf {
+        let candidates = self.places.iter().flatten().map(|place| place.join(&path));
+        candidates.into_iter().find(|candidate| candidate.exists()).unwrap_or(path)
+    }
 }
 
 /// Whether what is there now is what the earlier run began with, or what has changed.
@@ -68,6 +108,34 @@ mod tests {
         let start = earlier().start.unwrap();
         assert_eq!((&job.plan.attacks, &job.plan.gates), (&start.plan.attacks, &start.plan.gates));
         assert_eq!((job.plan.threads, job.plan.batch, job.plan.seed), (1, 16, 0));
+    }
+
+    #[test]
+    fn a_plan_that_is_not_that_of_its_settings_is_refused() {
+        let mut forged = earlier();
+        let text = forged.start.as_mut().unwrap().plan_file.as_mut().unwrap();
+        *text = text.replace("seed = 0", "seed = 1");
+        assert!(job(&forged, Path::new("run")).unwrap_err().contains("does not say what its settings say"));
+    }
+
+    #[test]
+    fn files_are_those_of_the_run_wherever_it_is_looked_at() {
+        let [begun, run] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        std::fs::write(begun.path().join("model.pt"), "").unwrap();
+        std::fs::write(run.path().join("images.npz"), "").unwrap();
+        let mut state = earlier();
+        let start = state.start.as_mut().unwrap();
+        start.base = Some(begun.path().to_str().unwrap().to_owned());
+        let text = start.plan_file.take().unwrap();
+        start.plan_file = Some(format!(
+            "{}\n[model]\nfile = \"model.pt\"\n",
+            text.replace("[data]", "[data]\npath = \"images.npz\"")
+        ));
+        let job = job(&state, run.path()).unwrap();
+        assert_eq!(job.model, Some(begun.path().join("model.pt")));
+        assert_eq!(job.data, Some(run.path().join("images.npz")));
+        let start = state.start.unwrap();
+        assert_eq!((job.load.sha256, job.open.sha256), (Some(start.model.sha256), Some(start.data.sha256)));
     }
 
     #[test]

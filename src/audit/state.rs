@@ -50,6 +50,9 @@ pub(crate) struct StageState {
 impl AuditState {
     /// Takes in one event. Events that do not fit (an attack that the plan does not have) are ignored: a journal may be damaged.
     pub fn apply(&mut self, event: &AuditEvent) {
+        if !self.fits(event) {
+            return;
+        }
         match event {
             AuditEvent::Started { start, .. } => {
                 self.attacks = vec![AttackState::default(); start.plan.attacks.len()];

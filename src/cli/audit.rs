@@ -24,10 +24,10 @@ use crate::verdict::change::baseline;
 
 pub(super) fn run(args: &AuditArgs, manner: Manner) -> Result<Exit, CliError> {
     let Manner { quiet, .. } = manner;
+    let interrupt = Interrupt::listen()?;
     let Prepared { run, mut recorder } = prepare(args)?;
     manner.confine(&needs(&run, args))?;
     setup::set_threads(Some(run.job.plan.threads))?;
-    let interrupt = Interrupt::listen()?;
     let mut front_end = Headless {
         state: AuditState::default(),
         progress: Progress::new(args.run.progress, quiet),
@@ -40,6 +40,7 @@ pub(super) fn run(args: &AuditArgs, manner: Manner) -> Result<Exit, CliError> {
         front_end.take(&event);
         recorder.take(&event)
     });
+    interrupt.conclude();
     front_end.progress.finish();
     recorder.conclude(&front_end.state, finished, args.ending(quiet, interrupt.exit()))
 }
@@ -63,6 +64,7 @@ impl Headless {
             self.interrupt_shown = true;
         }
         match event {
+            AuditEvent::Started { .. } | AuditEvent::Resumed { .. } => self.interrupt.begin(),
             AuditEvent::StageStarted { stage, total } => {
                 self.progress.begin(&lines::stage_name(&self.state, *stage), *total);
             }

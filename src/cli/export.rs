@@ -37,7 +37,7 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     let attacks = attacks(&report, &args.attack)?;
     let interrupt = Interrupt::listen()?;
     let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
-        true => Some(judge(&report, args.trust).map_err(|problem| {
+        true => Some(judge(&report, &folder, args.trust).map_err(|problem| {
             let why = "cannot ask the run's model about the rounded pixels";
             CliError::at(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
         })?),
@@ -53,6 +53,7 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     };
     let mut export = Export::open(&report, &folder, &attacks, judge, &mut progress)
         .map_err(|error| CliError::at(&args.run, error))?;
+    interrupt.begin();
     let output = new_folder(&args.output)?;
     let written = (format.write)(&mut export, output.path());
     let (notes, images) = (std::mem::take(&mut export.notes), export.len());
@@ -109,8 +110,8 @@ pub(super) fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, 
 }
 
 /// The run's model, by the plan in its report.
-fn judge(report: &Report, trust: TrustArgs) -> Result<RoundedJudge, String> {
-    RoundedJudge::load(&setup::job_of(report, trust)?, &report.model.sha256, report.data.shape)
+fn judge(report: &Report, folder: &Path, trust: TrustArgs) -> Result<RoundedJudge, String> {
+    RoundedJudge::load(&setup::job_of(report, folder, trust)?, report.data.shape)
 }
 
 struct Shown {

@@ -20,7 +20,7 @@ pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
     let attacks = export::attacks(&report, &args.attack)?;
     let runtime = |problem: String| CliError::at(&args.run, problem);
     let similarity = args.similarity.unwrap_or(report.plan.similarity);
-    let model = model(&report, args.trust).map_err(runtime)?;
+    let model = model(&report, &folder, args.trust).map_err(runtime)?;
     let _made = make_folder(args.out.as_deref())?;
     let mut work = Work::new(args.progress, quiet)?;
     let mut outcome = Outcome::new("attacks", attacks.len());
@@ -72,10 +72,10 @@ fn too_few(n: usize, k: usize) -> Option<String> {
 }
 
 /// The run's model, by the plan in its report.
-fn model(report: &Report, trust: TrustArgs) -> Result<FlowModel, String> {
-    let job = setup::job_of(report, trust)?;
+fn model(report: &Report, folder: &Path, trust: TrustArgs) -> Result<FlowModel, String> {
+    let job = setup::job_of(report, folder, trust)?;
     let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
-    FlowModel::new(model, &report.model.sha256, report.data.shape)
+    Ok(FlowModel::new(model, report.data.shape))
 }
 
 /// The names of all classes of the model, or else their labels.

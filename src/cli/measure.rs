@@ -61,6 +61,10 @@ impl Work {
             self.task = Some((name.to_owned(), total));
         }
         self.progress.update(done, note);
+        if done > 0 {
+            // A part of the work is worth something only to those who have some of it.
+            self.interrupt.begin();
+        }
         self.go_on()
     }
 

@@ -8,8 +8,9 @@ use super::{CliError, Exit, print, stored_study};
 use crate::atomic_file::write_file;
 use crate::audit::event::SCHEMA_VERSION;
 use crate::audit::journal;
+use crate::input;
 use crate::report::{Evidence, FORMATS, Format, table};
-use crate::store::{JOURNAL_FILE, REPORT_FILE};
+use crate::store::{JOURNAL_FILE, REPORT_FILE, RunFolder};
 use crate::verdict::Report;
 
 /// GitHub refuses step summaries above 1 MiB.
@@ -74,17 +75,20 @@ pub(super) fn by_ending(file: &Path) -> Result<Option<&'static Format>, CliError
 /// A report.json, a run.jsonl, or the folder of a run; with the folder that it lies in.
 pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
     let runtime = |problem: String| CliError::at(path, problem);
-    let file = match path.is_dir() {
-        true => [REPORT_FILE, JOURNAL_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file()),
-        false => Some(path.to_owned()),
+    let unreadable = |error: std::io::Error| runtime(error.to_string());
+    let (folder, file, bytes) = if path.is_dir() {
+        let run = RunFolder::open(path).map_err(unreadable)?;
+        let mut found = [REPORT_FILE, JOURNAL_FILE]
+            .into_iter()
+            .filter_map(|name| Some(run.read(name).transpose()?.map(|bytes| (path.to_owned(), run.path(name), bytes))));
+        let missing = || runtime("has no report.json and no run.jsonl; give the --out of an audit".to_owned());
+        found.next().ok_or_else(missing)?.map_err(unreadable)?
+    } else {
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        (folder, path.to_owned(), input::read(path).map_err(unreadable)?)
     };
-    let file =
-        file.ok_or_else(|| runtime("has no report.json and no run.jsonl; give the --out of an audit".to_owned()))?;
-    if !std::fs::metadata(&file).map_err(|error| runtime(error.to_string()))?.is_file() {
-        return Err(runtime("not a regular file; expected report.json, run.jsonl or the folder of a run".to_owned()));
-    }
-    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-    let text = std::fs::read_to_string(&file).map_err(|error| runtime(error.to_string()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| runtime("is no text; expected a report or a journal".to_owned()))?;
     if file.extension().is_some_and(|extension| extension == "jsonl") {
         let (state, _) = journal::replay(&text);
         let report = Report::new(&state).ok_or_else(|| runtime("the run in it has not begun".to_owned()))?;

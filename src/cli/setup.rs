@@ -5,7 +5,8 @@ use std::path::Path;
 use super::args::{Manner, ReadArgs, SourceArgs, SplitArg, TrustArgs};
 use super::{CliError, say};
 use crate::audit::job::Job;
-use crate::audit::plan::AuditPlan;
+use crate::audit::journal::started;
+use crate::audit::resume::Stored;
 use crate::confine::{Needs, confine};
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::measure::fit::check_threads;
@@ -43,10 +44,16 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
 }
 
 /// The job that a stored run was, with its threads: what its model is asked again depends on nothing else.
-pub(super) fn job_of(report: &Report, trust: TrustArgs) -> Result<Job, String> {
-    let text = report.plan_file.as_ref().ok_or("the report has no plan (a path in it has no text)")?;
-    let plan: AuditPlan = toml::from_str(text).map_err(|error| format!("its plan: {}", error.message()))?;
-    let mut job = plan.resolve().map_err(|error| format!("its plan: {error}"))?;
+pub(super) fn job_of(report: &Report, folder: &Path, trust: TrustArgs) -> Result<Job, String> {
+    let base = started(folder).and_then(|start| start.base);
+    let run = Stored {
+        plan_file: report.plan_file.as_deref(),
+        plan: &report.plan,
+        model: &report.model,
+        data: &report.data,
+        places: [base.as_deref().map(Path::new), Some(folder)],
+    };
+    let mut job = run.job(|_| ())?;
     job.load.trust_torchscript = trust.trust_torchscript;
     set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
     Ok(job)
@@ -55,14 +62,8 @@ pub(super) fn job_of(report: &Report, trust: TrustArgs) -> Result<Job, String> {
 pub(super) fn load_options(args: &ReadArgs, trust: TrustArgs, taps: TapSelection) -> Result<LoadOptions, CliError> {
     let normalization = args.normalize.as_deref().map(Normalization::parse).transpose().map_err(CliError::Usage)?;
     let input_size = args.input_size.map(i64::from);
-    Ok(LoadOptions {
-        architecture: args.arch.clone(),
-        normalization,
-        input_size,
-        taps,
-        random_init: None,
-        trust_torchscript: trust.trust_torchscript,
-    })
+    let (architecture, trust_torchscript) = (args.arch.clone(), trust.trust_torchscript);
+    Ok(LoadOptions { architecture, normalization, input_size, taps, trust_torchscript, ..LoadOptions::default() })
 }
 
 pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
@@ -90,6 +91,6 @@ pub(super) fn open_data(args: &SourceArgs) -> Result<Box<dyn Dataset>, CliError>
         Some(SplitArg::Train) => Split::Train,
         Some(SplitArg::Test) | None => Split::Test,
     };
-    let options = OpenOptions { split, resize: args.resize, crop: args.crop };
+    let options = OpenOptions { split, resize: args.resize, crop: args.crop, sha256: None };
     Ok(crate::data::open(args.data.as_deref(), &options)?)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::ReportArgs;
 use super::{CliError, Exit, look, print, print_coloured};
 use crate::atomic_file::write_file;
+use crate::input;
 use crate::report::study::{STUDIES, Study, TEXT, TextOptions};
 use crate::store::{JOURNAL_FILE, REPORT_FILE};
 use crate::study::results::study_of;
@@ -18,7 +19,7 @@ pub(super) struct StoredStudy {
 /// The study of a file, or of a folder without an audit's run; none where there is something else, or nothing.
 pub(super) fn find(path: &Path) -> Result<Option<StoredStudy>, CliError> {
     let Some(file) = file_of(path)? else { return Ok(None) };
-    let Ok(json) = std::fs::read(&file) else { return Ok(None) };
+    let Ok(json) = input::read(&file) else { return Ok(None) };
     let Some(name) = study_of(&json) else { return Ok(None) };
     let study = STUDIES.iter().find(|study| study.name == name).ok_or_else(|| {
         let known = STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");

@@ -38,7 +38,16 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
         },
     };
     plan.check().map_err(CliError::Usage)?;
-    setup::set_threads(args.threads)?;
+    let before = interrupted.as_ref().map(|it| it.standing.threads);
+    setup::set_threads(args.threads.or(before))?;
+    if let (Some(now), Some(before)) = (args.threads, before)
+        && now != before
+        && !quiet
+    {
+        say(&format!(
+            "warning: the training began with --threads {before}; with {now} its weights end differently in their last digits"
+        ));
+    }
     let device = args.device.resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&plan.data, "training")?;
     let parts = Parts { train: training.as_ref(), test: test.as_ref() };
@@ -111,6 +120,7 @@ impl Shown<'_> {
         let epochs = self.plan.epochs;
         match *event {
             TrainEvent::Step { epoch, step, steps, loss, accuracy } => {
+                self.interrupt.begin();
                 if epoch != self.current {
                     self.progress.begin(&format!("epoch {epoch}/{epochs}"), steps as u64);
                     self.current = epoch;

@@ -11,7 +11,7 @@ use signal_hook::consts::SIGINT;
 
 use super::args::{Manner, TuiArgs};
 use super::audit::{Prepared, needs, prepare};
-use super::interrupt::exit_of;
+use super::interrupt::{end_by, exit_of, wait_for};
 use super::recorder::Recorder;
 use super::{CliError, Exit, print, say, setup};
 use crate::audit::control::Control;
@@ -99,7 +99,14 @@ fn live(
     control.close();
     if let Ok(Ended { killed: true, signal, .. }) = &shown {
         // The worker is in the middle of something and is not waited for.
-        signal_hook::low_level::exit(128 + signal.unwrap_or(SIGINT));
+        end_by(signal.unwrap_or(SIGINT));
+    }
+    if let Ok(Ended { signal: Some(signal), audit, .. }) = &shown {
+        if audit.start.is_none() {
+            // There is nothing yet to wait for.
+            end_by(*signal);
+        }
+        wait_for(&worker, *signal);
     }
     let Work { recorder, state, finished } =
         worker.join().map_err(|_| CliError::Runtime("the audit broke off; please report this".to_owned()))?;

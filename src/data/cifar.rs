@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::memory::{InMemory, sha256};
-use super::{CIFAR10, Images, OpenOptions, Opened, Split, content, only_other_split, read_file};
+use super::memory::{InMemory, identified};
+use super::{CIFAR10, DataError, Images, OpenOptions, Opened, Split, content, only_other_split, read_file};
+use crate::input;
 
 pub(super) const IMAGE: usize = 3 * 32 * 32;
 /// Lies beside the batches of CIFAR-100: one class name per line.
@@ -30,14 +31,14 @@ pub(super) struct Layout {
     /// Whether a file is one of CIFAR-100: its names are too common to go by alone.
     pub(super) is_hundred: fn(&Path) -> bool,
     /// Reads files of CIFAR-10, or the one of CIFAR-100 (if true), of a part.
-    pub(super) read: fn(&Path, &[PathBuf], bool, Option<Split>) -> Opened,
+    pub(super) read: fn(&Path, &OpenOptions, &[PathBuf], bool, Option<Split>) -> Opened,
 }
 
 impl Layout {
     /// A folder (or its parent) with files of either.
     pub(super) fn open(&self, path: &Path, options: &OpenOptions) -> Option<Opened> {
         if let Some((files, is_hundred)) = self.files(path, options.split) {
-            return Some((self.read)(path, &files, is_hundred, Some(options.split)));
+            return Some((self.read)(path, options, &files, is_hundred, Some(options.split)));
         }
         self.files(path, options.split.other()).map(|_| Err(only_other_split(path, options.split)))
     }
@@ -71,14 +72,15 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     let length = std::fs::metadata(path).ok()?.len() as usize;
     let fits = |label_bytes: usize| length >= IMAGE && length.is_multiple_of(IMAGE + label_bytes);
     // A length that fits both has a multiple of 3073 × 3074 bytes; more than 3,000 images of either.
-    (fits(1) || fits(2)).then(|| read(path, &[path.to_owned()], !fits(1), None))
+    (fits(1) || fits(2)).then(|| read(path, options, &[path.to_owned()], !fits(1), None))
 }
 
-fn read(path: &Path, files: &[PathBuf], is_hundred: bool, split: Option<Split>) -> Opened {
-    let (mut pixels, mut labels, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+fn read(path: &Path, options: &OpenOptions, files: &[PathBuf], is_hundred: bool, split: Option<Split>) -> Opened {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let (label_bytes, classes) = if is_hundred { (2, 100) } else { (1, 10) };
-    for file in files {
-        let bytes = read_file(file)?;
+    let contents = files.iter().map(|file| read_file(file)).collect::<Result<Vec<_>, DataError>>()?;
+    let digest = identified(path, options, contents.iter().map(Vec::as_slice))?;
+    for (file, bytes) in files.iter().zip(&contents) {
         let record = label_bytes + IMAGE;
         let records = bytes.chunks_exact(record);
         if !records.remainder().is_empty() || bytes.is_empty() {
@@ -95,11 +97,9 @@ fn read(path: &Path, files: &[PathBuf], is_hundred: bool, split: Option<Split>) 
             labels.push(label.into());
             pixels.extend_from_slice(&record[label_bytes..]);
         }
-        contents.push(bytes);
     }
-    let digest = sha256(contents.iter().map(Vec::as_slice));
     let fine =
-        files.first().map(|file| file.with_file_name(FINE_NAMES)).and_then(|file| std::fs::read_to_string(file).ok());
+        files.first().map(|file| file.with_file_name(FINE_NAMES)).and_then(|file| input::read_to_string(&file).ok());
     let fine: Vec<&str> = fine.iter().flat_map(|text| text.lines()).filter(|name| !name.is_empty()).collect();
     let names: &[&str] = match (is_hundred, fine.len()) {
         (false, _) => &CIFAR10,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cifar::{IMAGE, Layout};
-use super::memory::{InMemory, sha256};
+use super::memory::{InMemory, identified};
 use super::{CIFAR10, DataError, Images, OpenOptions, Opened, Split, content, first_bytes, read_file};
 use crate::pickle::{Id, Node, Pickle};
 
@@ -11,16 +11,16 @@ const LAYOUT: Layout = Layout {
     folders: ["", "cifar-10-batches-py", "cifar-100-python"],
     suffix: "",
     is_hundred: is_pickle,
-    read: |path, files, is_hundred, split| {
+    read: |path, options, files, is_hundred, split| {
         let meta = files[0].with_file_name(if is_hundred { "meta" } else { "batches.meta" });
-        read(path, files, Some(&meta), split)
+        read(path, options, files, Some(&meta), split)
     },
 };
 
 /// A batch file, or a folder (or its parent) with those of CIFAR-10 or CIFAR-100.
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     match path.is_file() {
-        true => is_pickle(path).then(|| read(path, &[path.to_owned()], None, None)),
+        true => is_pickle(path).then(|| read(path, options, &[path.to_owned()], None, None)),
         false => LAYOUT.open(path, options),
     }
 }
@@ -29,12 +29,13 @@ fn is_pickle(path: &Path) -> bool {
     matches!(first_bytes(path, 2)[..], [0x80, 2..=5])
 }
 
-fn read(path: &Path, files: &[PathBuf], meta: Option<&Path>, split: Option<Split>) -> Opened {
-    let (mut pixels, mut labels, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+fn read(path: &Path, options: &OpenOptions, files: &[PathBuf], meta: Option<&Path>, split: Option<Split>) -> Opened {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let mut fine = false;
-    for file in files {
-        let bytes = read_file(file)?;
-        let pickle = unpickle(file, &bytes)?;
+    let contents = files.iter().map(|file| read_file(file)).collect::<Result<Vec<_>, DataError>>()?;
+    let digest = identified(path, options, contents.iter().map(Vec::as_slice))?;
+    for (file, bytes) in files.iter().zip(&contents) {
+        let pickle = unpickle(file, bytes)?;
         let root = pickle.root();
         let (key, found) = ["fine_labels", "labels"]
             .iter()
@@ -53,10 +54,7 @@ fn read(path: &Path, files: &[PathBuf], meta: Option<&Path>, split: Option<Split
         }
         labels.extend(found);
         pixels.extend_from_slice(&data);
-        drop(pickle);
-        contents.push(bytes);
     }
-    let digest = sha256(contents.iter().map(Vec::as_slice));
     let named = meta.filter(|meta| meta.is_file()).map(class_names).transpose()?.unwrap_or_default();
     let named: Vec<&str> = named.iter().map(String::as_str).collect();
     let classes: &[&str] = if named.is_empty() && !fine { &CIFAR10 } else { &named };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::idx::{gunzip, parse};
-use super::memory::{InMemory, sha256};
+use super::memory::{InMemory, identified};
 use super::{FASHION_MNIST, OpenOptions, Opened, Split, content, not_rescaled};
 
 const IMAGES: &[u8] = include_bytes!("../../fixtures/fashion-mnist-1000-images.idx3.gz");
@@ -19,7 +19,7 @@ pub(super) fn open(options: &OpenOptions) -> Opened {
     }
     let unpack = |bytes| gunzip(bytes).map_err(|error| content(path, format!("the binary is damaged: {error}")));
     let (images, labels) = (unpack(IMAGES)?, unpack(LABELS)?);
-    let digest = sha256([images.as_slice(), &labels]);
+    let digest = identified(path, options, [images.as_slice(), &labels])?;
     let parsed = parse(path, &images, path, &labels)?;
     InMemory::open(path, "idx", Some(Split::Test), &FASHION_MNIST, parsed, digest)
 }

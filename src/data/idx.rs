@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
-use super::memory::{InMemory, sha256};
+use super::memory::{InMemory, identified};
 use super::{
     DataError, FASHION_MNIST, Images, OpenOptions, Opened, Split, content, first_bytes, name_of, only_other_split,
     read_file,
@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
             _ => return None,
         }
     };
-    Some(read(path, &images, split))
+    Some(read(path, options, &images, split))
 }
 
 /// The part that a file's usual name tells.
@@ -46,10 +46,10 @@ fn split_of(images: &Path) -> Option<Split> {
     if is("train") { Some(Split::Train) } else { (is("t10k") || is("test")).then_some(Split::Test) }
 }
 
-fn read(path: &Path, images: &Path, split: Option<Split>) -> Opened {
+fn read(path: &Path, options: &OpenOptions, images: &Path, split: Option<Split>) -> Opened {
     let labels = labels_beside(images)?;
     let (image_bytes, label_bytes) = (unpacked(images)?, unpacked(&labels)?);
-    let digest = sha256([image_bytes.as_slice(), &label_bytes]);
+    let digest = identified(path, options, [image_bytes.as_slice(), &label_bytes])?;
     let parsed = parse(images, &image_bytes, &labels, &label_bytes)?;
     let fashion = images.canonicalize().unwrap_or_default().to_string_lossy().to_ascii_lowercase().contains("fashion");
     let ten = parsed.labels.iter().all(|&label| label < 10);

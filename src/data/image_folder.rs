@@ -1,18 +1,20 @@
 //! A folder with one folder per class, each full of PNG or JPEG images.
 
-use std::fmt::Write as _;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
 
-use super::memory::sha256;
 use super::{
     DataError, Dataset, DatasetInfo, Images, OpenOptions, Opened, Split, content, first_bytes, name_of,
-    only_other_split, unreadable,
+    only_other_split, read_file, unreadable,
 };
+use crate::input;
 
 /// Most pixels of an image; a damaged header can claim 2^62.
 const LARGEST: u64 = 1 << 26;
@@ -24,6 +26,9 @@ struct ImageFolder {
     files: Vec<PathBuf>,
     labels: Vec<u32>,
     options: OpenOptions,
+    path: PathBuf,
+    /// sha256 of the files that have been hashed, by their places.
+    digests: Mutex<BTreeMap<usize, [u8; 32]>>,
 }
 
 /// Class folders in the folder itself, or in its `train`, `test` or `val` folder.
@@ -37,7 +42,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     }
     let split = part.is_some().then_some(options.split);
     let root = part.unwrap_or_else(|| path.to_owned());
-    Some(list(path, &root).and_then(|listing| index(path, &root, split, listing, *options)))
+    Some(list(path, &root).and_then(|listing| index(path, split, listing, options)))
 }
 
 /// The folder of a part. It holds folders; one that holds images is a class that happens to have its name, say `train`.
@@ -92,14 +97,8 @@ fn looks_like_an_image(file: &Path) -> bool {
 }
 
 /// Reads every header: sizes and color tell whether the images belong together, before hours of work depend on it.
-fn index(
-    path: &Path,
-    root: &Path,
-    split: Option<Split>,
-    (classes, files, labels): Listing,
-    options: OpenOptions,
-) -> Opened {
-    let headers = in_order(&files, |file| header(file, &options))?;
+fn index(path: &Path, split: Option<Split>, (classes, files, labels): Listing, options: &OpenOptions) -> Opened {
+    let headers = in_order(&files, |file| header(file, options))?;
     let [height, width, _] = headers[0];
     if let Some(at) = headers.iter().position(|&[h, w, _]| (h, w) != (height, width)) {
         let problem = format!(
@@ -111,12 +110,6 @@ fn index(
         return Err(content(&files[at], problem));
     }
     let channels = if headers.iter().all(|&[_, _, channels]| channels == 1) { 1 } else { 3 };
-    let mut listing = String::new();
-    for file in &files {
-        let size = std::fs::metadata(file).map_err(|source| unreadable(file, source))?.len();
-        // Writing to a string cannot fail.
-        let _ = writeln!(listing, "{} {size}", file.strip_prefix(root).unwrap_or(file).display());
-    }
     let info = DatasetInfo {
         name: name_of(path),
         format: "image-folder",
@@ -126,9 +119,9 @@ fn index(
         channels,
         height,
         width,
-        sha256: sha256([listing.as_bytes()]),
     };
-    Ok(Box::new(ImageFolder { info, files, labels, options }))
+    let (options, path) = (options.clone(), path.to_owned());
+    Ok(Box::new(ImageFolder { info, files, labels, options, path, digests: Mutex::default() }))
 }
 
 /// Applies `work` to all items in parallel; of several errors the first one's is told, whichever came first.
@@ -143,7 +136,8 @@ fn in_order<T: Sync, R: Send>(
 fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     use image::ImageDecoder as _;
     check_whole(file)?;
-    let decoder = reader(file)?.into_decoder().map_err(|error| undecodable(file, &error))?;
+    let opened = std::io::BufReader::new(input::open(file).map_err(|source| unreadable(file, source))?);
+    let decoder = guessed(file, opened)?.into_decoder().map_err(|error| undecodable(file, &error))?;
     let (width, height) = decoder.dimensions();
     let grey = !decoder.color_type().has_color();
     let (width, height) = resized(width, height, options);
@@ -158,9 +152,8 @@ fn header(file: &Path, options: &OpenOptions) -> Result<[usize; 3], DataError> {
     Ok([height as usize, width as usize, if grey { 1 } else { 3 }])
 }
 
-fn reader(file: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, DataError> {
-    let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
-    reader.map_err(|source| unreadable(file, source))
+fn guessed<R: std::io::BufRead + std::io::Seek>(file: &Path, content: R) -> Result<ImageReader<R>, DataError> {
+    ImageReader::new(content).with_guessed_format().map_err(|source| unreadable(file, source))
 }
 
 /// Refuses what is no regular file, and a JPEG without its end marker: decoders fill the missing part with grey.
@@ -174,7 +167,7 @@ fn check_whole(file: &Path) -> Result<(), DataError> {
         return Ok(());
     }
     let mut end = Vec::new();
-    let mut opened = std::fs::File::open(file).map_err(|source| unreadable(file, source))?;
+    let mut opened = input::open(file).map_err(|source| unreadable(file, source))?;
     // Some cameras append a little after the end marker.
     let tail = SeekFrom::Start(length.saturating_sub(4096));
     opened.seek(tail).and_then(|_| opened.read_to_end(&mut end)).map_err(|source| unreadable(file, source))?;
@@ -204,10 +197,20 @@ fn margin(length: u32, side: u32) -> u32 {
 }
 
 impl ImageFolder {
+    fn hashed(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, [u8; 32]>> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The image's bytes, channel after channel.
     fn decode(&self, place: usize) -> Result<Vec<u8>, DataError> {
         let file = &self.files[place];
-        let mut decoded = reader(file)?.decode().map_err(|error| undecodable(file, &error))?;
+        let bytes = read_file(file)?;
+        let changed = || content(file, "the file has changed since it was opened");
+        if self.hashed().get(&place).is_some_and(|digest| *digest != digest_of(&bytes)) {
+            return Err(changed());
+        }
+        let decoder = guessed(file, Cursor::new(bytes))?;
+        let mut decoded = decoder.decode().map_err(|error| undecodable(file, &error))?;
         let (width, height) = resized(decoded.width(), decoded.height(), &self.options);
         if (width, height) != (decoded.width(), decoded.height()) {
             decoded = decoded.resize_exact(width, height, FilterType::Triangle);
@@ -217,10 +220,14 @@ impl ImageFolder {
             decoded = decoded.crop_imm(margin(width, side), margin(height, side), side, side);
         }
         if (decoded.height() as usize, decoded.width() as usize) != (self.info.height, self.info.width) {
-            return Err(content(file, "the file has changed since it was opened"));
+            return Err(changed());
         }
         Ok(planes(&decoded, self.info.channels))
     }
+}
+
+fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 fn planes(image: &DynamicImage, channels: usize) -> Vec<u8> {
@@ -238,6 +245,20 @@ impl Dataset for ImageFolder {
 
     fn labels(&self) -> &[u32] {
         &self.labels
+    }
+
+    fn sha256(&self, places: &[usize]) -> Result<String, DataError> {
+        let digests = in_order(places, |&place| {
+            let known = self.hashed().get(&place).copied();
+            known.map_or_else(|| read_file(&self.files[place]).map(|bytes| digest_of(&bytes)), Ok)
+        })?;
+        let mut all = Sha256::new();
+        for (&place, digest) in places.iter().zip(&digests) {
+            all.update(self.labels[place].to_le_bytes());
+            all.update(digest);
+        }
+        self.hashed().extend(places.iter().copied().zip(digests));
+        self.options.expect(&self.path, data_encoding::HEXLOWER.encode(&all.finalize()))
     }
 
     fn read(&self, places: &[usize]) -> Result<Images, DataError> {
@@ -359,6 +380,45 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
         let message = open_with(folder.path(), None, None).unwrap_err();
         assert!(message.contains("a.jpg") && message.contains("truncated"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_is_what_its_images_hold() {
+        let [first, second, third] = [[1, 2, 3], [1, 2, 3], [1, 2, 4]]
+            .map(|color| folder(&[("cat/a.png", 2, 2, color), ("dog/b.png", 2, 2, [9; 3])]));
+        let sha256 = |folder: &Path, places: &[usize]| open_with(folder, None, None).unwrap().sha256(places).unwrap();
+        let whole = sha256(first.path(), &[0, 1]);
+        assert_eq!(whole, sha256(second.path(), &[0, 1]));
+        // Same names and sizes, another image; the same images otherwise.
+        assert_ne!(whole, sha256(third.path(), &[0, 1]));
+        assert_eq!(sha256(first.path(), &[1]), sha256(third.path(), &[1]));
+        let options = OpenOptions { sha256: Some(whole.clone()), ..OpenOptions::default() };
+        let expecting = |folder: &Path| open_any(Some(folder), &options).unwrap().sha256(&[0, 1]);
+        assert_eq!(expecting(second.path()).unwrap(), whole);
+        assert!(expecting(third.path()).unwrap_err().to_string().contains("the data have changed"));
+        // Between the hash and the reading, too.
+        let data = open_with(first.path(), None, None).unwrap();
+        data.sha256(&[0]).unwrap();
+        std::fs::copy(third.path().join("cat/a.png"), first.path().join("cat/a.png")).unwrap();
+        assert!(data.read(&[0]).unwrap_err().to_string().contains("has changed since"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_no_image_and_nothing_waits_for_it() {
+        let folder = folder(&[("cat/a.png", 1, 1, [1; 3])]);
+        let pipe = |name: &str| {
+            let path = folder.path().join("cat").join(name);
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
+        };
+        pipe("nameless");
+        assert_eq!(open_with(folder.path(), None, None).unwrap().info().n, 1);
+        let image = pipe("b.png");
+        assert!(open_with(folder.path(), None, None).unwrap_err().contains("b.png: not a regular file"));
+        std::fs::remove_file(&image).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &image).unwrap();
+        assert!(open_with(folder.path(), None, None).unwrap_err().contains("b.png: not a regular file"));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{DataError, Dataset, DatasetInfo, Images, Opened, Split, content, name_of};
+use super::{DataError, Dataset, DatasetInfo, Images, OpenOptions, Opened, Split, content, name_of};
 
 #[derive(Debug)]
 pub(super) struct InMemory {
     info: DatasetInfo,
     images: Images,
+    sha256: String,
 }
 
 impl InMemory {
@@ -38,8 +39,8 @@ impl InMemory {
             return Err(content(path, format!("{problem}; the labels are damaged or belong to other images")));
         }
         let classes = classes.iter().map(|&name| name.to_owned()).collect();
-        let info = DatasetInfo { name: name_of(path), format, split, classes, n, channels, height, width, sha256 };
-        Ok(Box::new(Self { info, images }))
+        let info = DatasetInfo { name: name_of(path), format, split, classes, n, channels, height, width };
+        Ok(Box::new(Self { info, images, sha256 }))
     }
 }
 
@@ -52,14 +53,22 @@ impl Dataset for InMemory {
         &self.images.labels
     }
 
+    fn sha256(&self, _: &[usize]) -> Result<String, DataError> {
+        Ok(self.sha256.clone())
+    }
+
     fn read(&self, places: &[usize]) -> Result<Images, DataError> {
         Ok(self.images.subset(places))
     }
 }
 
-/// The sha256 of several byte strings in a row, hexadecimal.
-pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// The sha256 of several byte strings in a row, hexadecimal; to be asked before anything else is made of them.
+pub(super) fn identified<'a>(
+    path: &Path,
+    options: &OpenOptions,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<String, DataError> {
     let mut hasher = Sha256::new();
     parts.into_iter().for_each(|part| hasher.update(part));
-    HEXLOWER.encode(&hasher.finalize())
+    options.expect(path, HEXLOWER.encode(&hasher.finalize()))
 }

@@ -14,6 +14,10 @@ mod select;
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+use crate::input;
 use crate::text::names;
 
 pub use select::Selection;
@@ -32,6 +36,12 @@ impl Images {
     /// Bytes of one image.
     pub fn image_size(&self) -> usize {
         self.shape[1..].iter().product()
+    }
+
+    /// The first 16 hexadecimal digits of the sha256 of each image's pixels.
+    pub(crate) fn digests(&self) -> Vec<String> {
+        let images = self.pixels.chunks_exact(self.image_size().max(1));
+        images.map(|pixels| HEXLOWER.encode(&Sha256::digest(pixels)[..8])).collect()
     }
 
     /// A copy of the images at these places, in this order.
@@ -61,8 +71,6 @@ pub struct DatasetInfo {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
-    /// Of the files that were read, hexadecimal; of an image folder's relative names and sizes.
-    pub sha256: String,
 }
 
 pub trait Dataset: Send + Sync + std::fmt::Debug {
@@ -70,6 +78,13 @@ pub trait Dataset: Send + Sync + std::fmt::Debug {
 
     /// All labels, in file order.
     fn labels(&self) -> &[u32];
+
+    /// The sha256, hexadecimal, of what these images come from: the whole of a data set's files, or, in a folder of images, theirs and their
+    /// labels.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more; data that are not those which the options expect.
+    fn sha256(&self, places: &[usize]) -> Result<String, DataError>;
 
     /// The images at these places, in this order.
     ///
@@ -96,13 +111,24 @@ impl Split {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     pub split: Split,
     /// Scale each image's shorter side to this (image folders).
     pub resize: Option<u32>,
     /// Then cut the central square of this side (image folders).
     pub crop: Option<u32>,
+    /// What [`Dataset::sha256`] must be: other data are refused before anything in them is looked at.
+    pub sha256: Option<String>,
+}
+
+impl OpenOptions {
+    fn expect(&self, path: &Path, now: String) -> Result<String, DataError> {
+        match &self.sha256 {
+            Some(was) if *was != now => Err(DataError::Changed { path: path.to_owned(), was: was.clone(), now }),
+            _ => Ok(now),
+        }
+    }
 }
 
 type Opened = Result<Box<dyn Dataset>, DataError>;
@@ -142,6 +168,9 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
     let rescaled = options.resize.is_some() || options.crop.is_some();
     let Some(path) = path else { return embedded::open(options) };
     let metadata = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    if !metadata.is_dir() {
+        input::regular(&metadata).map_err(|source| unreadable(path, source))?;
+    }
     if metadata.is_file() && metadata.len() == 0 {
         return Err(content(path, "the file is empty; download or make it again"));
     }
@@ -170,6 +199,11 @@ pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Datase
 pub enum DataError {
     #[error("cannot read {path}: {source}; check the path and its permissions")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path}: the data have changed: their sha256 was {was} when the run began, is {now}; bring them back as they were, or start the run \
+         anew in another folder"
+    )]
+    Changed { path: PathBuf, was: String, now: String },
     #[error("{path}: {problem}")]
     Content {
         path: PathBuf,
@@ -199,14 +233,14 @@ fn only_other_split(path: &Path, wanted: Split) -> DataError {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|source| unreadable(path, source))
+    input::read(path).map_err(|source| unreadable(path, source))
 }
 
 /// The first bytes of a file; none if it cannot be read.
 fn first_bytes(path: &Path, n: u64) -> Vec<u8> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
+    if let Ok(file) = input::open(path) {
         let _ = file.take(n).read_to_end(&mut bytes);
     }
     bytes

@@ -8,7 +8,7 @@ use std::path::Path;
 use npyz::npz::NpzArchive;
 use npyz::{DType, TypeChar};
 
-use super::memory::{InMemory, sha256};
+use super::memory::{InMemory, identified};
 use super::{DataError, Images, OpenOptions, Opened, content, first_bytes, read_file};
 
 /// Names of the two arrays, in order of preference.
@@ -16,13 +16,14 @@ const NAMES: [(&str, &str); 3] = [("x", "y"), ("x_test", "y_test"), ("images", "
 
 type Archive<'a> = NpzArchive<Cursor<&'a [u8]>>;
 
-pub(super) fn open(path: &Path, _: &OpenOptions) -> Option<Opened> {
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Option<Opened> {
     let is_zip = path.is_file() && first_bytes(path, 4).starts_with(b"PK");
-    is_zip.then(|| read(path))
+    is_zip.then(|| read(path, options))
 }
 
-fn read(path: &Path) -> Opened {
+fn read(path: &Path, options: &OpenOptions) -> Opened {
     let bytes = read_file(path)?;
+    let digest = identified(path, options, [bytes.as_slice()])?;
     let damaged =
         |error: std::io::Error| content(path, format!("cannot be read as .npz ({error}); it is damaged or truncated"));
     let mut archive = NpzArchive::new(Cursor::new(bytes.as_slice())).map_err(damaged)?;
@@ -33,7 +34,6 @@ fn read(path: &Path) -> Opened {
         .ok_or_else(|| content(path, format!("its arrays are {}; expected x and y", names.join(", "))))?;
     let (shape, pixels) = images(path, &mut archive, x, bytes.len())?;
     let labels = labels(path, &mut archive, y, bytes.len())?;
-    let digest = sha256([bytes.as_slice()]);
     InMemory::open(path, "npz", None, &[], Images { pixels, shape, labels }, digest)
 }
 

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::builder::WeightError;
 use super::format::pt2::ExportedProgram;
 use super::format::{
-    FormatError, ModelFile, ScriptFile, WeightFile, read_file, read_model, read_weights_from, sha256_of,
+    FormatError, ModelFile, ScriptFile, WeightFile, expect, read_file, read_model, read_weights_from, sha256_of,
 };
 use super::import::{ImportError, Imported, import, torchscript};
 use super::metadata::ModelMetadata;
@@ -29,6 +29,8 @@ pub struct LoadOptions {
     pub input_size: Option<i64>,
     /// Where curves are measured.
     pub taps: TapSelection,
+    /// What the file's sha256 must be: another file is refused before anything of it is read.
+    pub sha256: Option<String>,
     /// Seed of fresh weights in place of the file's, which then only tells the architecture (built-in ones).
     pub random_init: Option<u64>,
     /// Whether libtorch may read and run a TorchScript file. It is only ever true because somebody typed it.
@@ -51,13 +53,16 @@ pub enum ModelError {
 
 /// Loads a model file, or the embedded model for `None`.
 pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
-    let (file, name) = match path {
-        Some(path) => match read_model(path)? {
+    let (file, name) = if let Some(path) = path {
+        match read_model(path, options.sha256.as_deref())? {
             ModelFile::Weights(file) => (file, names::of_file(path)),
             ModelFile::Export(export) => return load_export(&export, path, options, device),
             ModelFile::Script(script) => return load_script(&script, path, options, device),
-        },
-        None => (read_weights_from(embedded::BYTES, Path::new(embedded::NAME))?, embedded::NAME.to_owned()),
+        }
+    } else {
+        let embedded = Path::new(embedded::NAME);
+        expect(embedded::BYTES, embedded, options.sha256.as_deref())?;
+        (read_weights_from(embedded::BYTES, embedded)?, embedded::NAME.to_owned())
     };
     let path = path.unwrap_or(Path::new(embedded::NAME));
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };

@@ -138,6 +138,40 @@ mod tests {
         }
     }
 
+    /// What a journal comes to in every format, if its run has begun.
+    fn render_journal(text: &str) {
+        let (state, _) = crate::audit::journal::replay(text);
+        let Some(report) = Report::new(&state) else { return };
+        for format in FORMATS {
+            (format.render)(&report, &Evidence::default());
+        }
+        table::text(&report);
+        let earlier = crate::verdict::change::baseline(&report.facts(), "earlier");
+        crate::verdict::change::changes(&report.facts(), &earlier);
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_or_edited_breaks_nothing() {
+        let lines: Vec<&str> = crate::verdict::testing::JOURNAL.lines().collect();
+        for at in 0..lines.len() {
+            let without = [&lines[..at], &lines[at + 1..]].concat();
+            render_journal(&without.join("\n"));
+            render_journal(&[&without[..], &lines[at..=at]].concat().join("\n"));
+            render_journal(&lines[..at].join("\n"));
+            render_journal(&lines[at..].join("\n"));
+        }
+        // Numbers that nobody measured, in every kind of place.
+        let text = lines.join("\n");
+        let mut starts: Vec<usize> = Vec::new();
+        let is_digit = |at: usize| text.as_bytes()[at].is_ascii_digit();
+        starts.extend((1..text.len()).filter(|&at| is_digit(at) && !text.as_bytes()[at - 1].is_ascii_alphanumeric()));
+        for (count, &start) in starts.iter().enumerate().step_by(67) {
+            let end = (start..text.len()).find(|&at| !is_digit(at)).unwrap_or(text.len());
+            let number = ["0", "7", "1000000", "4294967295", "18446744073709551615", "1e300"][count % 6];
+            render_journal(&format!("{}{number}{}", &text[..start], &text[end..]));
+        }
+    }
+
     #[test]
     fn each_format_says_how_the_gates_came_out() {
         let report = named("m");

@@ -57,7 +57,7 @@ pub(crate) fn rank(
     ranking.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.index.cmp(&b.index)));
     Ok(LabelsResult {
         of: Subject::new(model.info(), info),
-        data_sha256: info.sha256.clone(),
+        data_sha256: data.sha256(&indices).map_err(|error| error.to_string())?,
         classes: info.classes.clone(),
         n: ranking.len(),
         k: plan.k,

@@ -91,7 +91,8 @@ impl Timing {
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
-        let AuditStart { tool, plan_file, baseline, plan, model, data, taps, started } = state.start.clone()?;
+        let AuditStart { tool, plan_file, base: _, baseline, plan, model, data, taps, started } =
+            state.start.clone()?;
         let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
         let clean = CleanResult::of(state);
         let attacks: Vec<AttackResult> = (plan.attacks.iter().zip(&state.attacks))

@@ -173,7 +173,7 @@ fn another_model_is_not_asked() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&copy, bytes).unwrap();
     let (code, text) = export(&out, "png", &png, &[]);
-    assert!(code == 3 && text.contains("another model than the run's") && text.contains("--unjudged"), "{text}");
+    assert!(code == 3 && text.contains("the model has changed") && text.contains("--unjudged"), "{text}");
     std::fs::remove_file(&copy).unwrap();
     let (code, text) = export(&out, "png", &png, &[]);
     assert!(code == 3 && text.contains("model.safetensors") && text.contains("--unjudged"), "{text}");

@@ -7,6 +7,7 @@
 //! - `studies`: their results against their schemas, and rendered again.
 //! - `export`: images of a stored run.
 //! - `folders`: what a run leaves in its folder, and not outside.
+//! - `signals`: special files, and who is asked to end.
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `readme`: its commands.
@@ -40,6 +41,7 @@ mod gates;
 mod names;
 mod prune;
 mod readme;
+mod signals;
 mod studies;
 mod terminal;
 

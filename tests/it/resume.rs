@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::support::advmod;
+use crate::support::{advmod, make_data_set};
 
 /// About five seconds of fast and slow attacks, and a sweep, whose larger size takes over what the smaller one broke.
 const PLAN: &[&str] = &[
@@ -176,4 +176,88 @@ fn a_run_that_cannot_go_on_says_why_and_stays_as_it_is() {
     assert!(code == 3 && error.contains("run.jsonl") && error.lines().count() == 1, "{code} {error}");
     let with_flag = advmod(&["audit", "--resume", out.to_str().unwrap(), "--seed", "3"]).output().unwrap();
     assert_eq!(with_flag.status.code(), Some(2));
+}
+
+#[test]
+fn a_run_goes_on_from_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |name: &str| folder.path().join(name);
+    std::fs::copy("fixtures/resnet20-fashion-mnist.safetensors", here("model.safetensors")).unwrap();
+    make_data_set(&here("fashion-mnist"));
+    let flags =
+        ["audit", "--attacks", "fgsm", "--samples", "20", "--model", "model.safetensors", "--data", "fashion-mnist"];
+    let begin =
+        |out: &str| advmod(&[&flags[..], &["--out", out]].concat()).current_dir(folder.path()).assert().success();
+    begin("out");
+    let expected = results(&here("out"));
+    let cut = || {
+        let journal = std::fs::read_to_string(here("out/run.jsonl")).unwrap();
+        let kept: Vec<&str> = journal.lines().take_while(|line| !line.contains("batch_attacked")).collect();
+        std::fs::write(here("out/run.jsonl"), kept.join("\n") + "\n").unwrap();
+        std::fs::remove_file(here("out/report.json")).unwrap();
+    };
+    cut();
+    let (code, _, error) = resumed(&here("out"));
+    assert_eq!(code, 0, "{error}");
+    assert_same(&here("out"), &expected, 0);
+    // Asked about again from elsewhere, too.
+    let out = here("out").display().to_string();
+    let flow = advmod(&["flow", &out, "--k", "3"]).output().unwrap();
+    assert_eq!(flow.status.code(), Some(0), "{}", String::from_utf8_lossy(&flow.stderr));
+    // What lies beside a run that was moved away with it is found there.
+    std::fs::create_dir(here("moved")).unwrap();
+    cut();
+    std::fs::rename(here("model.safetensors"), here("out/model.safetensors")).unwrap();
+    std::fs::rename(here("fashion-mnist"), here("out/fashion-mnist")).unwrap();
+    std::fs::rename(here("out"), here("moved/out")).unwrap();
+    let (code, _, error) = resumed(&here("moved/out"));
+    assert_eq!(code, 0, "{error}");
+    assert_same(&here("moved/out"), &expected, 0);
+}
+
+#[test]
+fn what_a_run_names_is_hashed_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let model = path("model.safetensors");
+    std::fs::copy("fixtures/resnet20-fashion-mnist.safetensors", &model).unwrap();
+    let images = folder.path().join("images");
+    let draw = |shade: u8| {
+        for (class, number) in (0..10_u8).flat_map(|class| [(class, 0), (class, 1)]) {
+            let class = images.join(class.to_string());
+            std::fs::create_dir_all(&class).unwrap();
+            let picture = image::GrayImage::from_pixel(28, 28, image::Luma([shade + number]));
+            picture.save(class.join(format!("{number}.png"))).unwrap();
+        }
+    };
+    draw(100);
+    let out = path("out");
+    let flags = ["audit", "--attacks", "fgsm", "--first", "20", "--model", &model, "--data", images.to_str().unwrap()];
+    let output = advmod(&[&flags[..], &["--out", &out]].concat()).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = |arguments: &[&str]| {
+        let output = advmod(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let good = std::fs::read(&model).unwrap();
+    // No model at all: whoever read it would say so.
+    std::fs::write(&model, "hello").unwrap();
+    let new = path("new");
+    for arguments in
+        [&["audit", "--resume", &out][..], &["flow", &out], &["export", &out, "--format", "png", "--output", &new]]
+    {
+        let (code, error) = run(arguments);
+        assert!(code == 3 && error.contains("the model has changed") && error.lines().count() == 1, "{error}");
+    }
+    std::fs::write(&model, good).unwrap();
+    // Names and sizes of the files are the same.
+    draw(200);
+    let (code, error) = run(&["audit", "--resume", &out]);
+    assert!(code == 3 && error.contains("the data have changed"), "{error}");
+    draw(100);
+    assert_ne!(run(&["audit", "--resume", &out]).0, 3);
+    let journal = std::fs::read_to_string(folder.path().join("out/run.jsonl")).unwrap();
+    std::fs::write(folder.path().join("out/run.jsonl"), journal.replacen("seed = 0", "seed = 1", 1)).unwrap();
+    let (code, error) = run(&["audit", "--resume", &out]);
+    assert!(code == 3 && error.contains("does not say what its settings say"), "{error}");
 }

@@ -172,7 +172,7 @@ fn the_state_of_a_training_is_not_taken_for_what_it_is_not() {
 
     let whole = read_weights(&state).unwrap();
     for (is, becomes, word) in [
-        ("\"version\":1", "\"version\":2", "another version"),
+        ("\"version\":2", "\"version\":1", "another version"),
         ("\"batch\":64", "\"batch\":0", "--batch 0: must be at least 1"),
         ("\"epoch\":1,", "\"epoch\":2,", "epoch 2 of 1"),
         ("\"seed\":7", "\"seed\":-7", "invalid value"),
@@ -307,10 +307,14 @@ fn resume_takes_the_recipe_from_the_folder_and_measures_what_was_not() {
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let (model, dynamics) = (read("model.safetensors"), read("epochs/dynamics.json"));
     std::fs::remove_file(path("epochs/dynamics.json")).unwrap();
-    let again = advmod(&["train", "--resume", &epochs, "--out", &path("again.safetensors"), "--threads", "1"]);
-    let output = { again }.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("2 of 2 epochs are done"), "{said}");
+    // The threads are those that it began with, and others are said.
+    for (threads, warns) in [(&["--threads", "2"][..], true), (&[], false)] {
+        let again = ["train", "--resume", &epochs, "--out", &path("again.safetensors")];
+        let output = advmod(&[&again[..], threads].concat()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains("2 of 2 epochs are done"), "{said}");
+        assert_eq!(said.contains("began with --threads 1"), warns, "{said}");
+    }
     assert_eq!(read("again.safetensors"), model);
     assert_eq!(read("epochs/dynamics.json"), dynamics);
     for (flags, word) in [(&["--resume", &epochs, "--lr", "0.1"][..], "--lr"), (&["--resume", &data], "epoch was done")]

@@ -1,6 +1,7 @@
 //! The one loop: loads, measures, attacks, and tells what happens as events.
 
 mod attacks;
+mod chosen;
 mod clean;
 mod prepare;
 
@@ -29,6 +30,9 @@ use crate::model::Model;
 use crate::model::format::FormatError;
 use crate::model::load::{ModelError, load};
 use crate::store::RunFolder;
+use chosen::Chosen;
+
+const OUT_OF_MEMORY: &str = "out of memory; give fewer images (--samples), a smaller --batch, or fewer --threads";
 
 /// Why an audit cannot go on. A failed attack is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +96,14 @@ pub fn run_on_worker(job: Run, control: &Control, take: &mut Sink<'_>) -> Result
         }
         worker.join().unwrap_or_else(|panic| {
             let line = panic_line(panic.as_ref());
-            Err(EngineError::Unsuitable(format!("the audit broke off: {line}; please report this")))
+            let lower = line.to_lowercase();
+            // As libtorch says it, on the processor and on a GPU.
+            Err(EngineError::Unsuitable(
+                match ["allocate memory", "out of memory"].iter().any(|it| lower.contains(it)) {
+                    true => OUT_OF_MEMORY.to_owned(),
+                    false => format!("the audit broke off: {line}; please report this"),
+                },
+            ))
         })
     })
 }
@@ -101,9 +112,11 @@ pub fn run_on_worker(job: Run, control: &Control, take: &mut Sink<'_>) -> Result
 fn run(run: Run, control: &Control, sink: &mut Sink<'_>) -> Result<(), EngineError> {
     let begun = Instant::now();
     let device = run.job.device.resolve().map_err(EngineError::Unsuitable)?;
-    let model = load(run.job.model.as_deref(), &run.job.load, device)?;
+    // The data first, and no image of them yet: those of a stored run are compared with what it says before a file of it is loaded.
     let dataset = data::open(run.job.data.as_deref(), &run.job.open)?;
-    let mut audit = Audit::prepare(run, &model, dataset.as_ref(), control, sink)?;
+    let chosen = Chosen::new(&run.job, dataset.as_ref())?;
+    let model = load(run.job.model.as_deref(), &run.job.load, device)?;
+    let mut audit = Audit::prepare(run, &model, chosen, control, sink)?;
     let mut worked = begun.elapsed();
     loop {
         let begun = Instant::now();

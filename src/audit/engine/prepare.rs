@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use advmod_attacks::victim::Victim as _;
 
+use super::chosen::Chosen;
 use super::{Audit, EngineError, Run};
 use crate::audit::control::{Control, Waiting};
 use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
@@ -14,7 +15,7 @@ use crate::audit::plan_file::Again;
 use crate::audit::preview::check_target;
 use crate::audit::resume;
 use crate::audit::state::AuditState;
-use crate::data::{self, Dataset, Images};
+use crate::data::Images;
 use crate::measure::company;
 use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
@@ -29,27 +30,25 @@ struct Loaded<'a> {
     model: &'a Model,
     findings: Findings,
     cost: ModelCost,
-    dataset: &'a dyn Dataset,
+    chosen: Chosen<'a>,
     class_names: &'a [String],
     images: Images,
-    /// Place of each sample in the data.
-    indices: Vec<usize>,
     /// As [`company::influence`] finds it; nothing is said of a model that is random anyway.
     batch_influence: Option<f64>,
 }
 
 impl<'a> Loaded<'a> {
-    fn read(job: &Job, model: &'a Model, dataset: &'a dyn Dataset) -> Result<Self, EngineError> {
+    fn read(job: &Job, model: &'a Model, chosen: Chosen<'a>) -> Result<Self, EngineError> {
+        let Chosen { dataset, indices, .. } = &chosen;
         let (info, model_info) = (dataset.info(), model.info());
         let about_data = |problem: String| EngineError::Unsuitable(format!("{}: {problem}", info.name));
         let findings = model.check(info.channels, info.height, info.width).map_err(about_data)?;
-        let indices = data::select(&job.selection, info.n)?;
-        check_labels(model, dataset, &indices).map_err(EngineError::Unsuitable)?;
+        check_labels(model, *dataset, indices).map_err(EngineError::Unsuitable)?;
         let classes = model_info.classes as usize;
         job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
         let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
         check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
-        let images = dataset.read(&indices)?;
+        let images = dataset.read(indices)?;
         let failed = |error: String| EngineError::Unsuitable(format!("libtorch: {error}"));
         let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
         let places: Vec<usize> = (0..indices.len()).collect();
@@ -58,17 +57,18 @@ impl<'a> Loaded<'a> {
             true => None,
             false => company::influence(model, &source).map_err(|error| failed(error.to_string()))?,
         };
-        Ok(Self { model, findings, cost, dataset, class_names, images, indices, batch_influence })
+        Ok(Self { model, findings, cost, chosen, class_names, images, batch_influence })
     }
 
     /// What a run says of itself at this moment.
     fn start(&self, run: &Run) -> Result<AuditStart, String> {
-        let (info, model) = (self.dataset.info(), self.model.info());
+        let (info, model) = (self.chosen.dataset.info(), self.model.info());
         let (mean, std) = model.normalization.for_channels(model.channels)?;
         let Again { command, plan_file } = Again::of(&run.job);
         Ok(AuditStart {
             tool: Tool::this(),
             plan_file,
+            base: base_of(&run.job),
             baseline: run.baseline.clone(),
             plan: run.job.plan.on(device_name(self.model.device()), command),
             model: ModelSummary {
@@ -90,11 +90,12 @@ impl<'a> Loaded<'a> {
                 name: info.name.clone(),
                 format: info.format.to_owned(),
                 split: info.split.map(|split| split.name().to_owned()),
-                sha256: info.sha256.clone(),
+                sha256: self.chosen.sha256.clone(),
+                digests: self.images.digests(),
                 available: info.n,
                 shape: [info.channels, info.height, info.width],
                 classes: self.class_names.to_vec(),
-                indices: self.indices.clone(),
+                indices: self.chosen.indices.clone(),
                 labels: self.images.labels.clone(),
             },
             taps: self.model.tap_paths(),
@@ -108,11 +109,11 @@ impl<'a> Audit<'a> {
     pub(super) fn prepare(
         mut run: Run,
         model: &'a Model,
-        dataset: &dyn Dataset,
+        chosen: Chosen<'_>,
         control: &'a Control,
         sink: &'a mut Sink<'a>,
     ) -> Result<Self, EngineError> {
-        let loaded = Loaded::read(&run.job, model, dataset)?;
+        let loaded = Loaded::read(&run.job, model, chosen)?;
         let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
         let earlier = if let Some(earlier) = run.earlier.take() {
             go_on(*earlier, &start, run.folder.as_ref(), sink)?
@@ -122,7 +123,7 @@ impl<'a> Audit<'a> {
         };
         let plan = &run.job.plan;
         control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-        let Loaded { findings, images, indices, batch_influence, .. } = loaded;
+        let Loaded { findings, images, chosen: Chosen { indices, .. }, batch_influence, .. } = loaded;
         let classes = model.info().classes as usize;
         let mut audit = Self {
             model,
@@ -169,6 +170,13 @@ impl<'a> Audit<'a> {
             ));
         }
     }
+}
+
+/// Where the relative paths of a job begin, if it has any.
+fn base_of(job: &Job) -> Option<String> {
+    let is_relative = [&job.model, &job.data].into_iter().flatten().any(|path| path.is_relative());
+    let folder = std::env::current_dir().ok().filter(|_| is_relative)?;
+    folder.to_str().map(str::to_owned)
 }
 
 /// Checks that an earlier run can go on, says so, and hands over what of it stands.

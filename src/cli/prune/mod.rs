@@ -148,9 +148,9 @@ impl Job<'_> {
     /// Every proposal becomes a row of the result, as far as nothing goes wrong with it.
     fn judge(&self, proposals: &[Proposal], result: &mut PruneResult, mut desk: Desk<'_>) -> Result<Outcome, CliError> {
         let Self { whole, parts, recipes, device, .. } = self;
-        let images = parts.read()?;
+        let (hashes, images) = (parts.hashes()?, parts.read()?);
         let trainings = Trainings {
-            data: parts.data(&images),
+            data: parts.data(&images, &hashes),
             tuning: &recipes.tuning,
             scratch: recipes.scratch.as_ref(),
             device: *device,

@@ -1,25 +1,22 @@
 //! What a file is, by its first bytes.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::error::{FormatError, Source};
 use super::{WeightFormat, legacy, pickled, safetensors};
+use crate::input;
 
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FormatError::Missing { path: path.to_owned() },
+        io::ErrorKind::InvalidInput => {
+            let what = format!("is {source}; name the weight file itself");
+            FormatError::Other { path: path.to_owned(), what }
+        }
         _ => FormatError::Read { path: path.to_owned(), source },
     };
-    // Asked before opening, because opening a pipe waits for its writer.
-    if !fs::metadata(path).map_err(error)?.is_file() {
-        let what = "is not a regular file; name the weight file itself".to_owned();
-        return Err(FormatError::Other { path: path.to_owned(), what });
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(error)?;
-    Ok(bytes)
+    input::read(path).map_err(error)
 }
 
 /// The format, or the error that says what the file is instead.
@@ -132,7 +129,7 @@ mod tests {
     fn content_decides_and_not_the_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        fs::write(&path, torch_zip(&dict(vec![("w", vector("0", 1))]), &[("0", floats(&[1.0]))])).unwrap();
+        std::fs::write(&path, torch_zip(&dict(vec![("w", vector("0", 1))]), &[("0", floats(&[1.0]))])).unwrap();
         let file = read_weights(&path).unwrap();
         assert_eq!((file.format, file.tensors.len()), (WeightFormat::TorchZip, 1));
     }

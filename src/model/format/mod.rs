@@ -149,9 +149,23 @@ pub(crate) enum ModelFile {
     Script(ScriptFile),
 }
 
-/// Reads a weight file or an exported program.
-pub(crate) fn read_model(path: &Path) -> Result<ModelFile, FormatError> {
-    read_model_from(&detect::read_file(path)?, path)
+/// Reads a weight file or an exported program; where its sha256 is known, only that one.
+pub(crate) fn read_model(path: &Path, sha256: Option<&str>) -> Result<ModelFile, FormatError> {
+    let bytes = detect::read_file(path)?;
+    expect(&bytes, path, sha256)?;
+    read_model_from(&bytes, path)
+}
+
+/// Refuses bytes that have another sha256 than the one expected; `path` is what errors call them.
+pub(crate) fn expect(bytes: &[u8], path: &Path, sha256: Option<&str>) -> Result<(), FormatError> {
+    let Some(was) = sha256 else { return Ok(()) };
+    let is = sha256_of(bytes);
+    match is == was {
+        true => Ok(()),
+        false => Err(error::Source { path, bytes }.other(format!(
+            "the model has changed: its sha256 was {was} in the run, is {is}; bring back the run's, or start a new run"
+        ))),
+    }
 }
 
 /// As [`read_model`], from bytes; `path` is what errors call them.

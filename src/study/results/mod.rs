@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::data::DatasetInfo;
+use crate::input;
 use crate::model::info::ModelInfo;
 use crate::text::json::pretty;
 
@@ -96,7 +97,7 @@ pub(crate) fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
 
 /// Reads a result's file, as [`parse`].
 pub(crate) fn read<R: StudyResult>(path: &Path) -> Result<R, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = input::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 

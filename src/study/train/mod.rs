@@ -91,12 +91,14 @@ impl<'a> Parts<'a> {
     }
 
     /// What [`read`](Self::read) gave, with what it is part of.
-    pub(crate) fn data(self, [train, test]: &'a [Images; 2]) -> TrainData<'a> {
-        TrainData { train, test, info: self.test.info(), hashes: self.hashes() }
+    pub(crate) fn data(self, [train, test]: &'a [Images; 2], hashes: &'a [String; 2]) -> TrainData<'a> {
+        TrainData { train, test, info: self.test.info(), hashes }
     }
 
-    fn hashes(self) -> [&'a str; 2] {
-        [self.train, self.test].map(|data| data.info().sha256.as_str())
+    /// sha256 of the training and of the test images.
+    pub(crate) fn hashes(self) -> Result<[String; 2], DataError> {
+        let of = |data: &dyn Dataset| data.sha256(&(0..data.info().n).collect::<Vec<_>>());
+        Ok([of(self.train)?, of(self.test)?])
     }
 }
 
@@ -117,8 +119,9 @@ pub fn train(
     ready(architecture, parts, plan, interrupted)?;
     let output = plan.output.as_path();
     atomic_file::check(output).map_err(|source| FormatError::Write { path: output.to_owned(), source })?;
+    let hashes = parts.hashes()?;
     let images = parts.read()?;
-    let data = parts.data(&images);
+    let data = parts.data(&images, &hashes);
     let program = fresh(architecture, plan.seed)?;
     let trained = fit(&architecture.name(), program, data, plan, device, interrupted, report)?;
     let test_accuracy = share(&trained.correct(data.test)?);
@@ -140,7 +143,7 @@ pub(crate) struct TrainData<'a> {
     /// Of the test images.
     pub info: &'a DatasetInfo,
     /// sha256 of the data that the training and the test images are part of.
-    pub hashes: [&'a str; 2],
+    pub hashes: &'a [String; 2],
 }
 
 /// Trains a program from the weights that it has, or on from an `interrupted` training, and measures on the test images after each epoch.

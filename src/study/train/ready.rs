@@ -53,7 +53,9 @@ pub(crate) fn ready(
             first_line(&error)
         )));
     }
-    if interrupted.is_some_and(|it| it.standing.images != parts.hashes()) {
+    if let Some(interrupted) = interrupted
+        && interrupted.standing.images != parts.hashes()?
+    {
         return Err(TrainError::Unsuitable(format!(
             "{}: not the images that the training began with; give --data",
             info.name

@@ -31,14 +31,16 @@ pub struct Standing {
     pub test_accuracy: f64,
     /// sha256 of the training and of the test images.
     pub images: [String; 2],
+    /// Processor threads, on whose number the last digits of the weights depend.
+    pub threads: usize,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Standing {
-    pub(super) fn new(name: &str, plan: &TrainPlan, epoch: usize, test_accuracy: f64, images: [&str; 2]) -> Self {
-        let (architecture, images) = (name.to_owned(), images.map(str::to_owned));
-        Self { version: VERSION, architecture, plan: plan.clone(), epoch, test_accuracy, images }
+    pub(super) fn new(name: &str, plan: &TrainPlan, epoch: usize, test_accuracy: f64, images: &[String; 2]) -> Self {
+        let (architecture, images, threads) = (name.to_owned(), images.clone(), tch::get_num_threads() as usize);
+        Self { version: VERSION, architecture, plan: plan.clone(), epoch, test_accuracy, images, threads }
     }
 }
 
@@ -75,6 +77,9 @@ impl Interrupted {
         }
         let standing: Standing = serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
         standing.plan.check().map_err(|error| damaged(&error))?;
+        if standing.threads == 0 {
+            return Err(damaged("0 threads"));
+        }
         if standing.epoch == 0 || standing.epoch > standing.plan.epochs {
             return Err(damaged(&format!("epoch {} of {}", standing.epoch, standing.plan.epochs)));
         }

@@ -7,6 +7,7 @@ use super::super::app::App;
 use super::super::state::attacks::{PLAN_FILE, PlanDraft};
 use crate::atomic_file::write_file;
 use crate::audit::plan_file;
+use crate::input;
 
 /// What the plan file would be with the run's attacks, or why there cannot be one.
 pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
@@ -25,7 +26,7 @@ fn present(name: &str) -> Result<Option<String>, String> {
         Ok(found) if !found.is_file() || found.len() > 1 << 20 => {
             Err("there is something there that is no plan; move it away".to_owned())
         }
-        Ok(_) => std::fs::read_to_string(name).map(Some).map_err(|error| error.to_string()),
+        Ok(_) => input::read_to_string(Path::new(name)).map(Some).map_err(|error| error.to_string()),
     }
 }
 

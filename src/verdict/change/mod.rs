@@ -100,6 +100,7 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
         data_sha256: facts.data.sha256.clone(),
         indices: facts.data.indices.clone(),
         labels: facts.data.labels.clone(),
+        digests: facts.data.digests.clone(),
         curve: curve_settings(facts),
         metrics: metrics.collect(),
     }
@@ -190,8 +191,30 @@ pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
 }
 
 fn has_same_samples(facts: &Facts, baseline: &Baseline) -> bool {
-    let data = &facts.data;
-    data.sha256 == baseline.data_sha256 && data.indices == baseline.indices && data.labels == baseline.labels
+    counterparts(facts, baseline).is_some()
+}
+
+/// Where each sample of the baseline is in this report, if both have the same ones: the same pixels under the same labels, in whichever order
+/// and file. Samples that are alike keep their order.
+fn counterparts(facts: &Facts, baseline: &Baseline) -> Option<Vec<usize>> {
+    let data = facts.data;
+    if data.digests.is_empty() || baseline.digests.is_empty() {
+        let is_same =
+            data.sha256 == baseline.data_sha256 && data.indices == baseline.indices && data.labels == baseline.labels;
+        return is_same.then(|| (0..data.labels.len()).collect());
+    }
+    let order = |digests: &[String], labels: &[u32]| {
+        let mut samples: Vec<_> = digests.iter().cloned().zip(labels.iter().copied()).zip(0_usize..).collect();
+        samples.sort_unstable();
+        samples
+    };
+    let before = order(&baseline.digests, &baseline.labels);
+    let now = order(&data.digests, &data.labels);
+    let mut places = vec![0; before.len()];
+    for ((sample, place), (other, now)) in before.iter().zip(&now) {
+        *places.get_mut(*place).filter(|_| sample == other)? = *now;
+    }
+    (before.len() == now.len()).then_some(places)
 }
 
 fn state(quantity: Quantity, difference: Measured) -> ChangeState {
@@ -277,10 +300,13 @@ impl<'a> Pair<'a> {
         if before.of.is_empty() {
             return Err("the baseline has no image of this class".to_owned());
         }
-        if has_same_samples(facts, baseline) && before.of == now.of {
-            let is_same = before.hits == now.hits;
-            let paired = if is_same { Some(NO_DIFFERENCE) } else { paired(now, &before) };
-            return paired.ok_or_else(|| "nothing was counted".to_owned());
+        if let Some(places) = counterparts(facts, baseline) {
+            let before = before.moved(&places);
+            if before.of == now.of {
+                let is_same = before.hits == now.hits;
+                let paired = if is_same { Some(NO_DIFFERENCE) } else { paired(now, &before) };
+                return paired.ok_or_else(|| "nothing was counted".to_owned());
+            }
         }
         let share = |counted: &Counted| Measured::from(Rate::new(counted.hits.len(), counted.of.len()));
         Ok(share(now).minus(share(&before)))

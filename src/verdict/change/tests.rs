@@ -99,3 +99,31 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
         matches!(worse(&now, &earlier, "asr.cw"), Err(Missing::NotMeasurable(why)) if why.contains("does not have"))
     );
 }
+
+#[test]
+fn samples_are_paired_by_what_is_in_them() {
+    let mut before = recorded();
+    let n = before.data.labels.len();
+    before.data.digests = (0..n).map(|at| format!("{at:016x}")).collect();
+    // The same images from another file, and in the other order.
+    let mut now = before.clone();
+    now.data.sha256 = "other".to_owned();
+    now.data.digests.reverse();
+    now.data.labels.reverse();
+    now.clean.predictions.reverse();
+    for attack in &mut now.attacks {
+        attack.samples.iter_mut().for_each(|it| it.sample = n - 1 - it.sample);
+        attack.samples.reverse();
+    }
+    let found = changes(&now.facts(), &baseline(&before.facts(), "before"));
+    assert!(found.same_samples);
+    let rates = found.changes.iter().filter(|it| it.metric.starts_with("asr") || it.metric.starts_with("accuracy"));
+    assert!(rates.clone().count() > 4 && rates.clone().all(|it| it.state == ChangeState::Same), "{found:?}");
+    // Another image, or another label, and they are not the same any more, though the file is called the same.
+    let mut other = before.clone();
+    other.data.digests[3] = "f".to_owned();
+    assert!(!changes(&other.facts(), &baseline(&before.facts(), "before")).same_samples);
+    other.data.digests = before.data.digests.clone();
+    other.data.labels[3] += 1;
+    assert!(!changes(&other.facts(), &baseline(&before.facts(), "before")).same_samples);
+}
