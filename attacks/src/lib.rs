@@ -20,6 +20,7 @@ mod best;
 mod candidates;
 pub mod catalog;
 pub mod config;
+pub mod controls;
 pub mod error;
 pub mod execute;
 pub mod loss;

@@ -55,14 +55,17 @@ pub struct SampleOutcome {
     pub backwards: u64,
     /// Forwards until the goal was first met, where the attack knows.
     pub forwards_to_success: Option<u64>,
-    /// Gradients that were exactly zero everywhere.
+    /// Gradients that were zero everywhere, or not finite somewhere.
     pub zero_gradients: u64,
+    /// Gradients of the margin that stood in for those of a loss that was flat.
+    pub fallbacks: u64,
 }
 
 /// How the victim classifies one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// The class of the largest logit, the first of equals.
+    /// The class of the largest logit. Of equals one that is not the label, the first of these: a label is right only where it stands alone,
+    /// whatever its number.
     pub prediction: i64,
     /// `max_{i≠label} Z_i − Z_label`: positive where misclassified.
     pub margin: f64,
@@ -78,14 +81,12 @@ pub const LIKELIEST: usize = 3;
 impl Verdict {
     /// The verdict of finite `logits` (at least two) on an image of class `label`.
     pub(crate) fn new(logits: &[f32], label: i64) -> Self {
-        let label = label as usize;
-        let best_other = (0..logits.len()).filter(|&class| class != label).map(|class| logits[class]);
-        let best_other = best_other.fold(f32::NEG_INFINITY, f32::max);
+        let best_other = best_other(logits, label);
         let likeliest = likeliest(logits);
-        let (prediction, p) = likeliest[0];
-        let largest = logits[prediction as usize];
+        let (first, p) = likeliest[0];
+        let (label, largest) = (label as usize, logits[first as usize]);
         Self {
-            prediction,
+            prediction: prediction(logits, label as i64),
             margin: f64::from(best_other) - f64::from(logits[label]),
             probability: p * (f64::from(logits[label]) - f64::from(largest)).exp(),
             likeliest,
@@ -93,11 +94,31 @@ impl Verdict {
     }
 }
 
+/// The largest of `logits` but that of one class.
+fn best_other(logits: &[f32], class: i64) -> f32 {
+    let others = logits.iter().enumerate().filter(|(other, _)| *other as i64 != class);
+    others.map(|(_, &logit)| logit).fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Whether a class stands alone at the top of finite `logits`.
+pub(crate) fn is_alone(logits: &[f32], class: i64) -> bool {
+    logits.get(class as usize).is_some_and(|&logit| logit > best_other(logits, class))
+}
+
+/// How finite `logits` classify an image of class `label`; of equals it is not the label. See [`Verdict::prediction`].
+pub fn prediction(logits: &[f32], label: i64) -> i64 {
+    let top = best_other(logits, label);
+    let mut others = (0_i64..).zip(logits).filter(|(class, logit)| *class != label && **logit >= top);
+    if is_alone(logits, label) { label } else { others.next().map_or(label, |(class, _)| class) }
+}
+
 /// The [`LIKELIEST`] classes of finite `logits`, the likeliest first and the first of equals before the others, with their softmax
 /// probabilities.
 pub fn likeliest(logits: &[f32]) -> Vec<(i64, f64)> {
     let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    // Finite numbers compare; −0 and +0 are equal.
+    let order = |a: usize, b: usize| logits[b].partial_cmp(&logits[a]).unwrap_or(std::cmp::Ordering::Equal);
+    classes.sort_by(|&a, &b| order(a, b).then(a.cmp(&b)));
     let largest = classes.first().map_or(0.0, |&class| f64::from(logits[class]));
     let weight = |class: usize| (f64::from(logits[class]) - largest).exp();
     let total: f64 = (0..logits.len()).map(weight).sum();
@@ -107,6 +128,21 @@ pub fn likeliest(logits: &[f32]) -> Vec<(i64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equals_are_wrong_whatever_the_class_number() {
+        for label in 0..3 {
+            let at = |class: i64| Verdict::new(&[1.0, 1.0, 1.0], class).prediction;
+            assert_ne!(at(label), label);
+            let mut alone = [-0.0_f32; 3];
+            assert_ne!(Verdict::new(&alone, label).prediction, label);
+            alone[label as usize] = 0.0;
+            assert_ne!(Verdict::new(&alone, label).prediction, label, "+0 is not more than -0");
+            alone[label as usize] = 1e-30;
+            assert_eq!(Verdict::new(&alone, label).prediction, label);
+            assert!(is_alone(&alone, label) && !is_alone(&alone, (label + 1) % 3));
+        }
+    }
 
     #[test]
     fn a_verdict_is_right_with_negative_logits_and_ties() {

@@ -20,6 +20,7 @@ fn batches_of_1_and_7_and_256_give_the_same_bits() {
         "cw:search_steps=2,steps=6",
         "one-pixel:population=6,generations=2",
         "local-search:rounds=2,candidates=8",
+        "square:queries=8",
     ] {
         let config = config(text);
         let whole = attack_all(&victim, &config, &pixels, &labels).unwrap();

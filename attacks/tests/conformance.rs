@@ -29,6 +29,7 @@ const VARIANTS: &[&str] = &[
     "one-pixel:search=random,pixels_tried=20",
     "one-pixel:until=confidence,pixels=2,population=10",
     "local-search:exclude=2,adaptive=true,p=0.2,accept=round",
+    "square:p=0.05,rescale=true,queries=40",
 ];
 
 /// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
@@ -116,6 +117,8 @@ fn where_nothing_succeeds_the_cost_is_what_was_foretold() {
         "one-pixel:search=random,pixels_tried=70",
         "local-search:rounds=3,candidates=4,t=4",
         "local-search:rounds=3,candidates=400,d=10",
+        "square:queries=7",
+        "square:queries=7,norm=l2",
     ] {
         let config = config_of(text);
         let most = config.attack.most_passes(&scale(&victim, &config));

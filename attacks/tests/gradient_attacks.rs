@@ -94,8 +94,98 @@ fn where_the_gradient_is_zero_nothing_moves_and_it_is_counted() {
             let outcome = attack_all(&victim, &config(&format!("{attack}norm={norm}")), &pixels, &labels).unwrap();
             assert!(same_bits(&outcome.adversarial, &pixels), "{attack} {norm}");
             let sample = &outcome.samples[1];
-            assert!(0 < sample.backwards && sample.zero_gradients == sample.backwards, "{attack} {norm}");
+            // Each time the margin was tried in place of the cross-entropy, in vain.
+            assert!(0 < sample.fallbacks && sample.zero_gradients == sample.fallbacks, "{attack} {norm}");
+            assert_eq!(sample.backwards, 2 * sample.fallbacks, "{attack} {norm}");
         }
+    }
+}
+
+/// Logits × 10⁴ leave the cross-entropy without a gradient in f32, and change no class; half of the rows stay as they were.
+#[test]
+fn where_cross_entropy_is_flat_the_margin_is_climbed_for_that_sample_alone() {
+    one_thread();
+    let plain = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(2, [12, 3, 6, 9]);
+    let labels = predictions(&plain, &pixels).unwrap();
+    let is_sure = |sample: usize| sample.is_multiple_of(2);
+    // The first pixel tells the rows apart, whatever batch they are in.
+    let mark: Vec<f32> = (0..12).map(|sample| if is_sure(sample) { 0.0 } else { 1.0 }).collect();
+    let factor = |pixels: &Tensor| {
+        let marked = pixels.select(1, 0).select(1, 0).select(1, 0).lt(0.5).unsqueeze(1).to_kind(Kind::Float);
+        marked * 9999.0 + 1.0
+    };
+    pixels.select(1, 0).select(1, 0).select(1, 0).copy_(&Tensor::from_slice(&mark));
+    let labels = predictions(&plain, &pixels).unwrap_or(labels);
+    let sure = Sure { inner: ConvVictim::seeded(1, 3, 5), factor };
+    for text in ["fgsm:eps=6/255", "pgd:eps=6/255,steps=6", "pgd:eps=0.2,norm=l2,steps=6"] {
+        let found = attack_all(&sure, &config(text), &pixels, &labels).unwrap();
+        let [ordinary, margin] = [text.to_owned(), format!("{text},loss=margin")].map(|text| {
+            let text = if text.starts_with("fgsm") { text.replace(",loss=margin", "") } else { text };
+            attack_all(&plain, &config(&text), &pixels, &labels).unwrap()
+        });
+        for (row, sample) in (0_i64..).zip(&found.samples) {
+            if is_sure(row as usize) {
+                assert!(sample.fallbacks > 0 && sample.zero_gradients == 0, "{text} sample {row}");
+                // The margin's direction is the same whatever its scale, but for rounding; FGSM has no such variant to compare with.
+                let off = (found.adversarial.get(row) - margin.adversarial.get(row)).abs().max().double_value(&[]);
+                assert!(text.starts_with("fgsm") || off < 1e-3, "{text} sample {row}: {off}");
+            } else {
+                assert_eq!(sample.fallbacks, 0, "{text} sample {row}");
+                assert!(same_bits(&found.adversarial.get(row), &ordinary.adversarial.get(row)), "{text} sample {row}");
+            }
+        }
+    }
+}
+
+/// A victim whose logits are multiplied by a factor that depends on the image.
+struct Sure<F> {
+    inner: ConvVictim,
+    factor: F,
+}
+
+impl<F: Fn(&Tensor) -> Tensor> Victim for Sure<F> {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        Ok(self.inner.logits(pixels)? * (self.factor)(&pixels.detach()))
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.inner.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+}
+
+/// What is not finite counts as 0, and the sample goes on with the rest of its gradient.
+#[test]
+fn gradients_that_are_not_finite_are_counted_and_stop_nobody() {
+    one_thread();
+    // √ at 0 has an infinite derivative: the images' black pixels spoil the gradient there.
+    let victim = Rooted(ConvVictim::seeded(1, 3, 5));
+    let pixels = images(2, [4, 3, 6, 9]) * 0.5 + 0.25;
+    let _ = pixels.get(1).select(1, 0).fill_(0.0);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let found = attack_all(&victim, &config("pgd:steps=3,random_start=false"), &pixels, &labels).unwrap();
+    let counts: Vec<bool> = found.samples.iter().map(|it| it.zero_gradients > 0).collect();
+    assert_eq!(counts, [false, true, false, false]);
+    assert!(found.samples[1].linf > 0.0, "the other pixels have moved");
+}
+
+struct Rooted(ConvVictim);
+
+impl Victim for Rooted {
+    fn logits(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        self.0.logits(&pixels.sqrt())
+    }
+
+    fn n_classes(&self) -> i64 {
+        self.0.n_classes()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 }
 

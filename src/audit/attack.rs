@@ -97,6 +97,13 @@ impl ResolvedAttack {
         Some(Budget { norm: self.norm, eps: self.epsilon? })
     }
 
+    /// The budget within which what it leaves would be evidence: of an untargeted attack that follows gradients more than once, in a norm
+    /// that has a ball.
+    pub(crate) fn proven_budget(&self) -> Option<Budget> {
+        let iterates = self.spec.is_some_and(|spec| spec.kind.repeats_steps());
+        self.budget().filter(|budget| iterates && !self.is_targeted() && budget.norm != Norm::L0)
+    }
+
     /// Whether it looks for changes within the budget alone, or for the smallest ones.
     pub(crate) fn tries(&self, budget: &Budget) -> bool {
         // Two ways to write one size differ in their last bits.

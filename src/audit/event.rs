@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use advmod_attacks::threat::Norm;
+use advmod_attacks::threat::{Epsilon, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,12 @@ pub enum AuditEvent {
         /// Wall time of the attack alone, without judging and measuring.
         seconds: f64,
     },
+    /// A control of the attacks was made.
+    ControlMeasured {
+        control: Box<ControlResult>,
+        /// Wall time.
+        seconds: f64,
+    },
     /// An attack broke off; the audit goes on with the next.
     AttackFailed { attack: usize, error: String },
     /// An attack was called off while it waited or ran; what it had handed over stands.
@@ -125,6 +131,10 @@ pub enum Stage {
     },
     AttackCurve {
         attack: usize,
+    },
+    /// Controlling the attacks; steps are images, or thousandths of them.
+    Control {
+        control: ControlKind,
     },
 }
 
@@ -260,6 +270,74 @@ pub struct Pictures {
     pub pixels: Vec<f32>,
 }
 
+/// What a control of the attacks looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlKind {
+    /// Whether the margin rises along its gradient as the gradient says.
+    Gradient,
+    /// Whether noise as large as the budget breaks what the attacks left.
+    Noise,
+    /// Whether a search without gradients breaks what the attacks left within the same budget.
+    BlackBox,
+    /// Whether gradient steps break every image once the budget is large.
+    LargeEps,
+}
+
+impl ControlKind {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gradient => "control: gradient",
+            Self::Noise => "control: noise",
+            Self::BlackBox => "control: black-box search",
+            Self::LargeEps => "control: large ε",
+        }
+    }
+}
+
+/// One control of the attacks, on images that these left (the gradient's: on these first).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ControlResult {
+    /// What the control looks at.
+    pub kind: ControlKind,
+    /// How changes are measured: `linf` or `l2`.
+    #[schemars(with = "String")]
+    pub norm: Norm,
+    /// Largest change ε, such as `8/255`; of the gradient's control, its step.
+    #[schemars(with = "String")]
+    pub eps: Epsilon,
+    /// What the control did to each sample; empty for the gradient's.
+    pub samples: Vec<SampleResult>,
+    /// How each sample's margin rises along its gradient; of the gradient's control alone.
+    pub rises: Vec<RiseResult>,
+    /// Why the control could not be made.
+    pub error: Option<String>,
+}
+
+impl ControlResult {
+    pub(crate) fn new(kind: ControlKind, budget: Budget) -> Self {
+        let Budget { norm, eps } = budget;
+        Self { kind, norm, eps, samples: Vec::new(), rises: Vec::new(), error: None }
+    }
+
+    /// Whether it is the control of this kind for this budget.
+    pub(crate) fn is_of(&self, kind: ControlKind, budget: &Budget) -> bool {
+        self.kind == kind && self.norm == budget.norm && self.eps.value().total_cmp(&budget.eps.value()).is_eq()
+    }
+}
+
+/// How the margin (the largest other logit minus that of the true class) of one sample rises by a small step up its gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RiseResult {
+    /// Place of the sample in the list of samples.
+    pub sample: usize,
+    /// Rise that the gradient foretells: its product with the step.
+    pub predicted: f64,
+    /// Rise of the model's answer.
+    pub observed: f64,
+}
+
 /// Results of an attack whose pixels are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostSamples {
@@ -292,9 +370,12 @@ pub struct SampleResult {
     pub forwards: u64,
     /// Gradients of this sample that the attack used.
     pub backwards: u64,
-    /// Gradients of this sample that were exactly zero everywhere.
+    /// Gradients of this sample that were zero everywhere, or not finite somewhere.
     #[serde(default)]
     pub zero_gradients: u64,
+    /// Gradients of the margin that stood in because the attack's own loss was flat.
+    #[serde(default)]
+    pub fallbacks: u64,
     /// How far the attack's own pixels were outside its budget or `[0, 1]`, in the norm's unit, before they were projected back.
     #[serde(default)]
     pub overshoot: f64,

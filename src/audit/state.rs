@@ -1,7 +1,8 @@
 //! The audit so far: a fold over events that every front-end and every report shares.
 
 use super::event::{
-    AttackCurves, AuditEvent, AuditStart, CleanCurves, GrowingCurves, LostSamples, Outcome, SampleResult, Stage,
+    AttackCurves, AuditEvent, AuditStart, CleanCurves, ControlResult, GrowingCurves, LostSamples, Outcome,
+    SampleResult, Stage,
 };
 use crate::measure::clean::ClassProbability;
 
@@ -17,6 +18,10 @@ pub struct AuditState {
     pub clean_curves: Option<CleanCurves>,
     /// One per attack of the plan, in its order.
     pub attacks: Vec<AttackState>,
+    /// In the order in which they were made.
+    pub(crate) controls: Vec<ControlResult>,
+    /// Spent on them.
+    pub(crate) control_seconds: f64,
     pub(crate) stage: Option<StageState>,
     /// In order of appearance.
     pub warnings: Vec<String>,
@@ -100,6 +105,10 @@ impl AuditState {
                 self.change(*attack, |it| (it.curves, it.growing) = (Some((**curves).clone()), None));
             }
             AuditEvent::AttackFinished { attack, seconds } => self.change(*attack, |it| it.seconds = Some(*seconds)),
+            AuditEvent::ControlMeasured { control, seconds } => {
+                self.controls.push((**control).clone());
+                self.control_seconds += seconds;
+            }
             AuditEvent::AttackFailed { attack, error } => self.change(*attack, |it| it.error = Some(error.clone())),
             AuditEvent::AttackCancelled { attack } => self.change(*attack, |it| it.cancelled = true),
             AuditEvent::AttacksAdded { attacks, command, plan_file } => {
@@ -109,6 +118,8 @@ impl AuditState {
                     start.plan_file.clone_from(plan_file);
                     self.attacks.resize_with(start.plan.attacks.len(), AttackState::default);
                     self.finished = None;
+                    // They are made anew, of what the longer plan leaves.
+                    self.controls.clear();
                 }
             }
             AuditEvent::Pictures(_) | AuditEvent::AttackRefused { .. } => (),

@@ -1,6 +1,6 @@
 //! What the model says about the clean images.
 
-use advmod_attacks::outcome::likeliest;
+use advmod_attacks::outcome::{likeliest, prediction};
 use advmod_attacks::query::padded_logits;
 use advmod_attacks::victim::{Victim, VictimError};
 use schemars::JsonSchema;
@@ -19,10 +19,12 @@ pub struct ClassProbability {
     pub p: f64,
 }
 
-/// The class of each sample and its likeliest classes, from batches of at most `batch`.
+/// The class of each sample and its likeliest classes, from batches of at most `batch`. Of classes with equal logits it is one that is not the
+/// sample's label, where labels are given: what is right by its number alone is not right.
 pub(crate) fn predict(
     victim: &dyn Victim,
     source: &dyn PixelSource,
+    labels: Option<&[usize]>,
     batch: usize,
     progress: &mut Progress<'_>,
 ) -> Result<(Vec<u32>, Vec<Vec<ClassProbability>>), TraceError> {
@@ -37,12 +39,18 @@ pub(crate) fn predict(
             let message = format!("the logits of sample {} are not finite", start + row);
             return Err(TraceError::Victim(VictimError::from_message(message)));
         }
-        found.extend(logits.iter().map(|logits| probabilities(&likeliest(logits))));
+        found.extend(logits.iter().enumerate().map(|(row, logits)| {
+            let likeliest = likeliest(logits);
+            let first = likeliest.first().map_or(0, |it| it.0);
+            let label = labels.and_then(|labels| labels.get(start + row)).copied();
+            let class = label.map_or(first, |label| prediction(logits, label as i64));
+            (class as u32, probabilities(&likeliest))
+        }));
         if progress((start + length) as u64).is_break() {
             return Err(TraceError::Stopped);
         }
     }
-    Ok((found.iter().map(|likeliest| likeliest.first().map_or(0, |it| it.class)).collect(), found))
+    Ok(found.into_iter().unzip())
 }
 
 pub(crate) fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {

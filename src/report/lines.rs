@@ -66,6 +66,18 @@ pub(crate) fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             let name = attack_name(state, *attack);
             (Level::Info, format!("{name}: broke {broken} of {} in {seconds:.1} s{carried}", samples.len()))
         }
+        AuditEvent::ControlMeasured { control, seconds } => {
+            let name = control.kind.name();
+            match (&control.error, control.rises.len()) {
+                (Some(error), _) => (Level::Warning, format!("{name} failed: {error}")),
+                (None, 0) => {
+                    let (broken, of) = (control.samples.iter().filter(|it| it.success).count(), control.samples.len());
+                    let budget = format!("{} ε {}", control.norm.sign(), control.eps);
+                    (Level::Info, format!("{name} within {budget}: broke {broken} of {of} in {seconds:.1} s"))
+                }
+                (None, n) => (Level::Info, format!("{name} of {n} images in {seconds:.1} s")),
+            }
+        }
         AuditEvent::AttackCancelled { attack } => {
             let samples = state.attacks.get(*attack)?.samples.len();
             (Level::Warning, format!("{}: called off after {samples} images", attack_name(state, *attack)))
@@ -94,5 +106,6 @@ pub(crate) fn stage_name(state: &AuditState, stage: Stage) -> String {
         Stage::CleanCurve => "clean curve".to_owned(),
         Stage::Attack { attack } => attack_name(state, attack),
         Stage::AttackCurve { attack } => format!("{} curve", attack_name(state, attack)),
+        Stage::Control { control } => control.name().to_owned(),
     }
 }

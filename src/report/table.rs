@@ -125,9 +125,9 @@ pub(super) fn distance_lines(report: &Report) -> Vec<String> {
         let shown = |size: f64| if it.norm == Norm::L0 { format!("{size:.0}") } else { format!("{size:.3}") };
         let (name, norm) = (&it.attack, it.norm.sign());
         match (it.half, it.most) {
-            (None, _) => format!("smallest changes by {name}: it breaks less than half of the attacked images"),
+            (None, _) => format!("smallest changes by {name}: it breaks fewer than half of the attacked images"),
             (Some(half), None) => format!(
-                "smallest changes by {name}: {norm} {} for half of the attacked images; it breaks less than nine of ten",
+                "smallest changes by {name}: {norm} {} for half of the attacked images; it breaks fewer than nine of ten",
                 shown(half)
             ),
             (Some(half), Some(most)) => format!(

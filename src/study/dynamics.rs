@@ -64,7 +64,7 @@ pub(crate) fn checkpoint(
         let source = ImagePixels { images: &images, places: &places, device };
         let total = set.len() as u64;
         let mut told = |done| progress(done, total);
-        let (predictions, _) = predict(model, &source, 128, &mut told).map_err(|error| error.to_string())?;
+        let (predictions, _) = predict(model, &source, None, 128, &mut told).map_err(|error| error.to_string())?;
         correct += predictions.iter().zip(&images.labels).filter(|(found, label)| found == label).count();
         of += set.len();
     }

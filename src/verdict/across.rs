@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{AttackResult, AttackStatus, Facts};
 use super::metric::read;
 use crate::audit::attack::Budget;
+use crate::audit::event::ControlResult;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::Rate;
 
@@ -21,7 +22,7 @@ pub struct BudgetResult {
     #[schemars(with = "String")]
     pub eps: Epsilon,
     /// Labels of the attacks that look for changes within the budget (of this norm with this or a smaller ε, or for the smallest change),
-    /// and of others that broke an image inside it.
+    /// and of others that broke an image inside it, controls among them.
     pub attacks: Vec<String>,
     /// Samples that are misclassified inside the budget, of those that any attack attacked; absent unless the attacks that look there are
     /// complete.
@@ -40,6 +41,9 @@ pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
     let result = |budget: Budget| {
         let breaks = |it: &AttackResult| it.samples.iter().any(|sample| facts.breaks_within(sample, &budget));
         let counts = facts.attacks.iter().filter(|it| it.attack.tries(&budget) || breaks(it));
+        let counts = counts.map(|it| it.attack.label.clone());
+        let breaks = |it: &&ControlResult| it.samples.iter().any(|sample| facts.breaks_within(sample, &budget));
+        let controls = facts.controls.iter().filter(breaks).map(|it| it.kind.name().to_owned());
         let rate = |quantity| {
             let metric = Metric { is_regression: false, quantity, subject: Subject::Within(budget), class: None };
             let counted = read(facts, &metric).into_iter().next()?.found.ok()?.counted?;
@@ -48,7 +52,7 @@ pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
         BudgetResult {
             norm: budget.norm,
             eps: budget.eps,
-            attacks: counts.map(|it| it.attack.label.clone()).collect(),
+            attacks: counts.chain(controls).collect(),
             success_rate: rate(Quantity::SuccessRate),
             adversarial_accuracy: rate(Quantity::Accuracy),
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::attack::{Budget, ResolvedAttack};
-use crate::audit::event::{AttackCurves, CleanCurves, DataSummary, ModelSummary, SampleResult};
+use crate::audit::event::{AttackCurves, CleanCurves, ControlResult, DataSummary, ModelSummary, SampleResult};
 use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::{AttackState, AuditState};
 use crate::measure::clean::ClassProbability;
@@ -22,6 +22,7 @@ pub struct Facts<'a> {
     pub taps: &'a [String],
     pub(crate) clean: &'a CleanResult,
     pub(crate) attacks: &'a [AttackResult],
+    pub(crate) controls: &'a [ControlResult],
     /// UTC, RFC 3339.
     pub started: &'a str,
 }
@@ -40,9 +41,10 @@ impl Facts<'_> {
         budgets
     }
 
-    /// Every adversarial image of the audit.
+    /// Every adversarial image of the audit, those of the controls among them.
     pub(super) fn adversarial(&self) -> impl Iterator<Item = &SampleResult> + Clone {
-        self.attacks.iter().flat_map(|it| &it.samples)
+        let controls = self.controls.iter().flat_map(|it| &it.samples);
+        self.attacks.iter().flat_map(|it| &it.samples).chain(controls)
     }
 
     /// Whether the model misclassifies an adversarial image that lies inside a budget, whatever made it.

@@ -10,7 +10,7 @@ use super::facts::{AttackResult, CleanResult, Facts};
 use super::findings::{Finding, findings};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
-use crate::audit::event::{AuditStart, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, Tool};
+use crate::audit::event::{AuditStart, ControlResult, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, Tool};
 use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::AuditState;
 
@@ -39,6 +39,8 @@ pub struct Report {
     pub(crate) classes: Vec<ClassResult>,
     /// Results attack by attack, in the plan's order.
     pub attacks: Vec<AttackResult>,
+    /// Controls of the attacks, in the order in which they were made. What they break counts as broken.
+    pub(crate) controls: Vec<ControlResult>,
     /// The worst case within each budget (norm and ε) that was tried, in the plan's order.
     pub budgets: Vec<BudgetResult>,
     /// How large a change it takes, for each attack that looks for the smallest one without a bound.
@@ -75,6 +77,8 @@ pub(crate) struct Timing {
     pub resumed: usize,
     /// Wall-clock seconds of each attack alone (without judging and measuring), in the plan's order; absent where it did not finish.
     pub attack_seconds: Vec<Option<f64>>,
+    /// Wall-clock seconds of all controls together.
+    pub control_seconds: f64,
 }
 
 impl Timing {
@@ -108,6 +112,7 @@ impl Report {
             taps: &taps,
             clean: &clean,
             attacks: &attacks,
+            controls: &state.controls,
             started: &started,
         };
         let baseline = baseline.as_deref();
@@ -133,12 +138,14 @@ impl Report {
             taps,
             clean,
             attacks,
+            controls: state.controls.clone(),
             warnings,
             timing: Timing {
                 started,
                 seconds,
                 resumed: state.resumed,
                 attack_seconds: state.attacks.iter().map(|attack| attack.seconds).collect(),
+                control_seconds: state.control_seconds,
             },
         })
     }
@@ -152,6 +159,7 @@ impl Report {
             taps: &self.taps,
             clean: &self.clean,
             attacks: &self.attacks,
+            controls: &self.controls,
             started: &self.timing.started,
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::advmod;
 
-const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=3", "--threads", "1"];
+const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=10", "--threads", "1"];
 
 fn report(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
@@ -108,10 +108,10 @@ fn adversarial_pixels_on_disk_are_within_the_budget_of_the_images() {
 fn a_plan_file_gives_what_the_flags_give_and_flags_win() {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.toml");
-    let text = "seed = 3\n[data]\nfirst = 60\n[[attack]]\nname = \"pgd\"\nsteps = 2\neps = \"4/255\"\n";
+    let text = "seed = 3\n[data]\nfirst = 60\n[[attack]]\nname = \"pgd\"\nsteps = 12\neps = \"4/255\"\n";
     std::fs::write(&plan, text).unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-    let flags = ["audit", "--seed", "3", "--first", "60", "--attack", "pgd:steps=2,eps=4/255", "--out"];
+    let flags = ["audit", "--seed", "3", "--first", "60", "--attack", "pgd:steps=12,eps=4/255", "--out"];
     advmod(&[&flags[..], &[&a.display().to_string()]].concat()).assert().success();
     let flags = ["audit", "--plan", &plan.display().to_string(), "--out", &b.display().to_string()];
     advmod(&flags).assert().success();
@@ -190,7 +190,7 @@ fn what_a_smaller_size_broke_counts_at_every_larger_one() {
 fn the_worst_case_of_a_budget_and_the_queries_are_in_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();
-    let more = ["--first", "60", "--attack", "pgd:steps=4,stop=first,norm=l2,eps=0.3", "--out", &out];
+    let more = ["--first", "60", "--attack", "pgd:steps=10,stop=first,norm=l2,eps=0.4", "--out", &out];
     let output = advmod(&[FAST, &more].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     let report = typed(&report(folder.path()));

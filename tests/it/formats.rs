@@ -243,9 +243,9 @@ fn sarif_has_the_exit_code_of_the_process() {
     let out = folder.path().join("out");
     let weak = "pgd:steps=1,step=0.0001,random_start=false";
     for (attack, gate, code) in [
-        ("pgd:steps=3", "asr.pgd >= 10 %", 0),
-        ("pgd:steps=3", "asr.pgd <= 10 %", 1),
-        ("pgd:steps=3", "accuracy.clean >= 0.9", 4),
+        ("pgd:steps=10", "asr.pgd >= 10 %", 0),
+        ("pgd:steps=10", "asr.pgd <= 10 %", 1),
+        ("pgd:steps=10", "accuracy.clean >= 0.9", 4),
         // What one step breaks and this does not makes the attacks invalid.
         (weak, "accuracy.clean >= 0.5", 4),
     ] {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::advmod;
 
-const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=3", "--threads", "1", "--samples", "40"];
+const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=10", "--threads", "1", "--samples", "40"];
 
 fn exit(more: &[&str]) -> (i32, String, String) {
     let output = advmod(&[FAST, more].concat()).output().unwrap();
@@ -69,10 +69,10 @@ fn a_gate_on_a_budget_counts_what_all_its_attacks_break() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
     let gates = ["asr.linf:8/255 >= 10 %", "accuracy.linf:8/255.class.* <= 1", "asr.l2:0.5 >= 0"];
-    let flags = [&["--attack", "pgd:norm=l2,steps=3", "--out", &out][..], &gates.map(|gate| ["--gate", gate]).concat()]
-        .concat();
+    let flags =
+        [&["--attack", "pgd:norm=l2,steps=10", "--out", &out][..], &gates.map(|gate| ["--gate", gate]).concat()]
+            .concat();
     let (code, text, _) = exit(&flags);
-    // Three steps are few: a bound from above would be inconclusive, and is in the class gates.
     assert!(code == 0 && text.contains("worst case  L∞ ε 8/255  "), "{code} {text}");
     let report: Value = serde_json::from_str(&std::fs::read_to_string(format!("{out}/report.json")).unwrap()).unwrap();
     let budgets = report["budgets"].as_array().unwrap();

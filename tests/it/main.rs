@@ -38,6 +38,7 @@ mod flow;
 mod folders;
 mod formats;
 mod gates;
+mod masked;
 mod names;
 mod prune;
 mod readme;

@@ -126,7 +126,7 @@ fn resumed(folder: &Path) -> (i32, String, String) {
 fn what_is_missing_is_made_again_and_a_complete_run_only_told_again() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let flags = ["audit", "--attacks", "fgsm", "--attack", "pgd:steps=3", "--samples", "64", "--threads", "1"];
+    let flags = ["audit", "--attacks", "fgsm", "--attack", "pgd:steps=10", "--samples", "64", "--threads", "1"];
     let output = advmod(&[&flags[..], &["--out", out.to_str().unwrap()]].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     let expected = results(&out);

@@ -40,7 +40,7 @@ fn measured(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let small = ["--threads", "1", "--taps", "conv1,layer3.2"];
     let run = path("run");
-    let audit = ["audit", "--samples", "60", "--attack", "fgsm", "--attack", "pgd:steps=3", "--out", &run];
+    let audit = ["audit", "--samples", "60", "--attack", "fgsm", "--attack", "pgd:steps=10", "--out", &run];
     advmod(&[&audit[..], &small].concat()).assert().success();
     // One attack that nothing is known of.
     std::fs::remove_file(folder.join("run/adversarial/pgd.safetensors")).unwrap();

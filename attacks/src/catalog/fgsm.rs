@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use crate::attack::{Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, Passes, Preset, Scale, read_params};
 use crate::error::{AttackError, ParamError};
-use crate::loss::cross_entropy;
+use crate::loss::{cross_entropy, margin};
 use crate::query::Query;
 use crate::threat::{Ball, Norm};
 use crate::victim::Access;
@@ -43,24 +43,26 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// One step of size ε in the steepest direction.
 ///
 /// x' = clip( x + ε · sign ∇_x L(f(x), y), 0, 1 ), L the cross-entropy; for L2 the gradient divided by its length in place of
-/// its sign. Targeted: −L of the target. Where the gradient is zero the image stays as it is.
+/// its sign. Targeted: −L of the target. Where the gradient is zero or not finite, L is the margin; where that is flat too,
+/// the image stays as it is.
 ///
 /// # Source
 /// The paper's section 4. L2: the "fast gradient method" of later work.
 /// # Cost
-/// One forward and one backward per sample.
+/// One forward and one backward per sample, two where the cross-entropy is flat.
 #[derive(Debug)]
 struct Fgsm;
 
 impl BudgetAttack for Fgsm {
     fn most_passes(&self, _: &Scale) -> Passes {
-        Passes { forwards: 1, backwards: 1 }
+        Passes { forwards: 1, backwards: 2 }
     }
 
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
         query.step(0, 1)?;
         let loss = |logits: &Tensor| cross_entropy(logits, batch.classes, batch.goal);
-        let at = query.value_and_grad(batch.ids, batch.pixels, &loss)?;
+        let margin = |logits: &Tensor| margin(logits, batch.classes, batch.goal);
+        let at = query.climb(batch.ids, batch.pixels, &loss, &margin)?;
         let stepped = batch.pixels + ball.direction(at.gradient) * ball.epsilon().value();
         Ok(ball.project(batch.pixels, &stepped))
     }

@@ -6,6 +6,7 @@ mod jsma;
 mod local_search;
 mod one_pixel;
 mod pgd;
+mod square;
 #[cfg(feature = "toy")]
 mod toy;
 
@@ -19,9 +20,16 @@ pub static ATTACKS: &[&AttackSpec] = &[
     &cw::SPEC,
     &one_pixel::SPEC,
     &local_search::SPEC,
+    &square::SPEC,
     #[cfg(feature = "toy")]
     &toy::SPEC,
 ];
+
+/// The iterated attack that controls use.
+pub(crate) static ITERATED: &AttackSpec = &pgd::SPEC;
+
+/// The search within a budget that controls use.
+pub(crate) static SEARCH: &AttackSpec = &square::SPEC;
 
 #[cfg(test)]
 mod tests {
@@ -85,8 +93,12 @@ mod tests {
     fn kinds_go_with_what_the_attacks_are() {
         for spec in ATTACKS {
             let built = (spec.build)(&(spec.defaults)()).unwrap();
-            let is_bounded = matches!(spec.kind, AttackKind::OneStep | AttackKind::Iterated(_));
-            assert_eq!(is_bounded, matches!(built, Attack::Budget(_)), "{}", spec.id);
+            let is_budget = matches!(built, Attack::Budget(_));
+            match spec.kind {
+                AttackKind::OneStep | AttackKind::Iterated(_) => assert!(is_budget, "{}", spec.id),
+                AttackKind::Minimizing => assert!(!is_budget, "{}", spec.id),
+                AttackKind::Search => (),
+            }
             assert_eq!(spec.kind == AttackKind::Search, spec.access == Access::Logits, "{}", spec.id);
             let steps = spec.kind.steps().into_iter().flat_map(|steps| [Some(steps.count), steps.length]).flatten();
             for name in steps {

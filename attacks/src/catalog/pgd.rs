@@ -56,7 +56,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
             name: "loss",
             default: "ce",
             range: "ce, margin",
-            help: "What to climb: cross-entropy, or the logit margin, whose gradient survives overconfidence",
+            help: "What to climb: cross-entropy (the logit margin at each step where that is flat), or the logit margin throughout",
         },
         ParamDoc {
             name: "stop",
@@ -95,7 +95,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 ///
 /// `x_{k+1} = clip( x_0 + Π_ε( x_k + α · d(∇_x L(f(x_k), y)) − x_0 ), 0, 1 )`, with d = sign and Π a clamp for L∞, and both
 /// divisions by the length for L2. Starts at a random point of the ball or at the original. L is the cross-entropy or the
-/// margin, turned round for a target. Where the gradient is zero the iterate stays.
+/// margin, turned round for a target. Where the gradient of the cross-entropy is zero or not finite (a model that is sure of
+/// itself) that step climbs the margin for that sample; where it is flat too the iterate stays.
 ///
 /// # Source
 /// The paper's section 2.1. Without a random start, one restart and `iterate=last` it takes the steps of torchattacks' `PGD`.
@@ -103,7 +104,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// By default the iterate with the largest margin is returned rather than the last; the start counts as an iterate.
 /// L2 starts are uniform in the ball.
 /// # Cost
-/// Per restart and sample: one forward and one backward per step; one forward more where the last iterate is compared.
+/// Per restart and sample: one forward and one backward per step, two where the cross-entropy is flat; one forward more where
+/// the last iterate is compared.
 #[derive(Debug)]
 struct Pgd {
     params: Params,
@@ -170,7 +172,7 @@ impl From<Share> for String {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Loss {
     Ce,
@@ -223,7 +225,8 @@ impl BudgetAttack for Pgd {
         let Params { steps, restarts, iterate, .. } = self.params;
         let backwards = u64::from(restarts) * u64::from(steps);
         let compared = if iterate == Iterate::Last && restarts == 1 { 0 } else { u64::from(restarts) };
-        Passes { forwards: backwards + compared, backwards }
+        let flat = if self.params.loss == Loss::Ce { 2 } else { 1 };
+        Passes { forwards: backwards + compared, backwards: flat * backwards }
     }
 
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
@@ -240,7 +243,11 @@ impl BudgetAttack for Pgd {
             for step in 0..steps {
                 query.step(restart * steps + step, restarts * steps)?;
                 let loss = |logits: &Tensor| self.loss(logits, &open.classes, batch);
-                let mut at = query.value_and_grad(&open.ids, &pixels, &loss)?;
+                let margin = |logits: &Tensor| margin(logits, &open.classes, batch.goal);
+                let mut at = match self.params.loss {
+                    Loss::Ce => query.climb(&open.ids, &pixels, &loss, &margin)?,
+                    Loss::Margin => query.value_and_grad(&open.ids, &pixels, &loss)?,
+                };
                 if iterate == Iterate::Best {
                     best.offer(query, &open, &pixels, &at.logits, u64::from(restart * (steps + 1) + step) + 1)?;
                     if stop == Stop::First

@@ -11,7 +11,7 @@ use tch::Tensor;
 use crate::attack::{Attack, Batch};
 use crate::config::AttackConfig;
 use crate::error::AttackError;
-use crate::outcome::{Cost, Outcome, SampleOutcome, Verdict};
+use crate::outcome::{Cost, Outcome, SampleOutcome, Verdict, is_alone};
 use crate::query::{Meter, Progress, Query, padded_logits, padding};
 use crate::rows;
 use crate::threat::{Ball, Norm};
@@ -93,7 +93,7 @@ pub fn execute(
             let outcome = &mut outcomes[i];
             let verdict = Verdict::new(&logits[k], outcome.label);
             outcome.success = match outcome.target {
-                Some(target) => verdict.prediction == target,
+                Some(target) => is_alone(&logits[k], target),
                 None => verdict.prediction != outcome.label,
             } && is_near_enough(config, &distances[k]);
             outcome.overshoot = overshoot[k];
@@ -199,6 +199,7 @@ fn untouched(id: u32, label: i64, target: Option<i64>, attacked: bool, verdict: 
         backwards: 0,
         forwards_to_success: None,
         zero_gradients: 0,
+        fallbacks: 0,
     }
 }
 
@@ -207,6 +208,7 @@ fn record_cost(outcome: &mut SampleOutcome, meter: Meter, cost: &mut Cost) {
     outcome.backwards = meter.backwards;
     outcome.forwards_to_success = meter.forwards_to_success;
     outcome.zero_gradients = meter.zero_gradients;
+    outcome.fallbacks = meter.fallbacks;
     cost.forwards += meter.forwards;
     cost.backwards += meter.backwards;
 }

@@ -47,8 +47,10 @@ pub struct Meter {
     /// Images run through the victim.
     pub forwards: u64,
     pub backwards: u64,
-    /// Gradients that were exactly zero everywhere: a sign of saturation or masking.
+    /// Gradients that were zero everywhere, or not finite somewhere: a sign of masking.
     pub zero_gradients: u64,
+    /// Gradients of the margin that were taken because those of another loss were zero or not finite.
+    pub fallbacks: u64,
     /// Forwards until the goal was first met, where the attack told.
     pub forwards_to_success: Option<u64>,
 }
@@ -151,34 +153,66 @@ impl<'a> Query<'a> {
         pixels: &Tensor,
         losses: &[&dyn Fn(&Tensor) -> Tensor],
     ) -> Result<(Tensor, Vec<(Tensor, Tensor)>), AttackError> {
+        let graph = self.graph(ids, pixels, losses.len())?;
+        let mut parts = Vec::with_capacity(losses.len());
+        for (i, loss) in losses.iter().enumerate() {
+            let (loss, gradient) = graph.differentiate(loss, i + 1 < losses.len())?;
+            self.inspect_gradient(ids, &gradient)?;
+            parts.push((loss, gradient));
+        }
+        let logits = graph.logits.detach();
+        self.watch.add("the logits are", self.step, &logits)?;
+        Ok((logits, parts))
+    }
+
+    /// As [`value_and_grad`](Query::value_and_grad), for a loss that goes flat where the victim is sure of itself, as
+    /// cross-entropy does in f32.
+    ///
+    /// Where a row's gradient is zero or not finite and its goal is not met, the gradient of its `margin` (positive where the
+    /// goal is met) stands in, at the cost of one more backward. The scale of a margin does not matter to attacks that step
+    /// by the direction of a gradient alone. What is not finite after that counts as 0.
+    pub fn climb(
+        &mut self,
+        ids: &[u32],
+        pixels: &Tensor,
+        loss: &dyn Fn(&Tensor) -> Tensor,
+        margin: &dyn Fn(&Tensor) -> Tensor,
+    ) -> Result<Differentiated, AttackError> {
+        let graph = self.graph(ids, pixels, 1)?;
+        let logits = graph.logits.detach();
+        self.watch.add("the logits are", self.step, &logits)?;
+        let (loss, mut gradient) = graph.differentiate(loss, true)?;
+        let is_open = margin(&logits).gt(0.0).logical_not(); // [N]
+        let is_flat = is_useless(&gradient).logical_and(&is_open);
+        // Also elsewhere than on the CPU this waits for the answer: another backward depends on it.
+        let flat = Vec::<bool>::try_from(&is_flat).map_err(VictimError::from)?;
+        if flat.contains(&true) {
+            let (_, steeper) = graph.differentiate(margin, false)?;
+            gradient = steeper.where_self(&rows::broadcast(&is_flat, &gradient), &gradient);
+            for (id, _) in ids.iter().zip(flat).filter(|(_, is_flat)| *is_flat) {
+                let meter = &mut self.meters[self.slots[id]];
+                (meter.backwards, meter.fallbacks) = (meter.backwards + 1, meter.fallbacks + 1);
+            }
+        }
+        self.count_zeros(ids, &is_useless(&gradient));
+        let _ = gradient.nan_to_num_(0.0, 0.0, 0.0);
+        Ok(Differentiated { logits, loss, gradient })
+    }
+
+    /// One forward that can be differentiated so many times.
+    fn graph(&mut self, ids: &[u32], pixels: &Tensor, backwards: usize) -> Result<Graph, AttackError> {
         if self.access < Access::Gradients {
             return Err(AttackError::InvalidInput("this attack declared that it needs no gradients".to_owned()));
         }
         self.meter(ids, pixels, |meter| {
             meter.forwards += 1;
-            meter.backwards += losses.len() as u64;
+            meter.backwards += backwards as u64;
         })?;
         self.padding += padding(ids.len());
         // A new variable on the same memory: the caller's tensor never requires gradients.
         let leaf = pixels.detach().set_requires_grad(true);
         let logits = tch::with_grad(|| padded_logits(self.victim, &leaf))?;
-        let mut parts = Vec::with_capacity(losses.len());
-        for (i, loss) in losses.iter().enumerate() {
-            let loss = tch::with_grad(|| loss(&logits)); // [N]
-            if !loss.requires_grad() {
-                return Err(not_differentiable());
-            }
-            let is_last = i + 1 == losses.len();
-            // A vector is differentiated as its sum. Returns the gradient and writes to no `.grad`.
-            let gradients = Tensor::f_run_backward(&[&loss], &[&leaf], !is_last, false).map_err(VictimError::from)?;
-            let gradient = gradients.into_iter().next().filter(Tensor::defined).ok_or_else(not_differentiable)?;
-            let gradient = gradient.detach().contiguous();
-            self.inspect_gradient(ids, &gradient)?;
-            parts.push((loss.detach(), gradient));
-        }
-        let logits = logits.detach();
-        self.watch.add("the logits are", self.step, &logits)?;
-        Ok((logits, parts))
+        Ok(Graph { leaf, logits })
     }
 
     /// Uniform numbers in `[-half_width, half_width)`, shaped like `like`, drawn per row from its sample's own stream.
@@ -265,13 +299,16 @@ impl<'a> Query<'a> {
     /// Notes which gradients are zero and whether one is not finite, without waiting for the device.
     fn inspect_gradient(&mut self, ids: &[u32], gradient: &Tensor) -> Result<(), AttackError> {
         let largest = rows::max_abs(gradient); // [N]
+        self.count_zeros(ids, &largest.eq(0.0));
+        self.watch.add("a gradient is", self.step, &largest)
+    }
+
+    fn count_zeros(&mut self, ids: &[u32], is_zero: &Tensor) {
         if self.latest_slots.0 != ids {
             let slots: Vec<i64> = ids.iter().map(|id| self.slots[id] as i64).collect();
-            self.latest_slots = (ids.to_vec(), rows::upload(&slots, gradient.device()));
+            self.latest_slots = (ids.to_vec(), rows::upload(&slots, is_zero.device()));
         }
-        let is_zero = largest.eq(0.0).to_kind(Kind::Int64);
-        let _ = self.zero_gradients.index_add_(0, &self.latest_slots.1, &is_zero);
-        self.watch.add("a gradient is", self.step, &largest)
+        let _ = self.zero_gradients.index_add_(0, &self.latest_slots.1, &is_zero.to_kind(Kind::Int64));
     }
 
     fn draw(&mut self, ids: &[u32], like: &Tensor, number: impl Fn(&mut ChaCha8Rng) -> f32) -> Tensor {
@@ -283,6 +320,37 @@ impl<'a> Query<'a> {
         }
         rows::upload(&numbers, like.device()).reshape(like.size())
     }
+}
+
+/// Logits that know how they came from the pixels.
+struct Graph {
+    leaf: Tensor,
+    logits: Tensor,
+}
+
+impl Graph {
+    /// A loss per row `[N]` and its gradient in the pixels; the losses are summed, so no row feels another.
+    fn differentiate(
+        &self,
+        loss: &dyn Fn(&Tensor) -> Tensor,
+        keep_graph: bool,
+    ) -> Result<(Tensor, Tensor), AttackError> {
+        let loss = tch::with_grad(|| loss(&self.logits)); // [N]
+        if !loss.requires_grad() {
+            return Err(not_differentiable());
+        }
+        // A vector is differentiated as its sum. Returns the gradient and writes to no `.grad`.
+        let gradients =
+            Tensor::f_run_backward(&[&loss], &[&self.leaf], keep_graph, false).map_err(VictimError::from)?;
+        let gradient = gradients.into_iter().next().filter(Tensor::defined).ok_or_else(not_differentiable)?;
+        Ok((loss.detach(), gradient.detach().contiguous()))
+    }
+}
+
+/// Which rows have a gradient that is zero everywhere or not finite somewhere, `[N]`.
+fn is_useless(gradient: &Tensor) -> Tensor {
+    let largest = rows::max_abs(gradient); // [N]
+    largest.isfinite().logical_not().logical_or(&largest.eq(0.0))
 }
 
 fn not_differentiable() -> AttackError {

@@ -23,6 +23,7 @@ impl Audit<'_> {
         let is_done = before.seconds.is_some() && before.curves.is_some();
         let sweep = self.job.plan.attacks[attack].sweep;
         if is_done && sweep.is_none() {
+            self.results.insert(attack, before.samples);
             return Ok(());
         }
         let kept = match self.folder.as_ref().filter(|_| !before.samples.is_empty()) {
@@ -37,6 +38,7 @@ impl Audit<'_> {
                 None => return Ok(()),
             },
         };
+        self.results.insert(attack, attacked.results.clone());
         self.attack_warnings(attack, &attacked);
         if let Some(first) = sweep {
             // The pixels of broken samples are kept no longer than a larger size may need them.
@@ -125,7 +127,15 @@ impl Audit<'_> {
         let n = attacked.results.iter().filter(|it| it.zero_gradients > 0).count();
         if n > 0 {
             self.warn(&format!(
-                "{label}: {n} of {of} samples had a gradient of exactly zero; the model is overconfident or masks gradients"
+                "{label}: {n} of {of} samples had a gradient that was zero or not finite; the model masks gradients"
+            ));
+        }
+        // Where the margin was flat too, it did not help.
+        let n = attacked.results.iter().filter(|it| it.fallbacks > it.zero_gradients).count();
+        if n > 0 {
+            self.warn(&format!(
+                "{label}: the cross-entropy of {n} of {of} samples was flat at some step, because the model is very sure of itself; there \
+                 the logit margin was climbed instead"
             ));
         }
         let overshoots = || attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0);

@@ -72,7 +72,8 @@ impl Audit<'_> {
         let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let (predictions, likeliest) = clean::predict(self.model, &source, self.job.plan.batch, &mut progress)?;
+        let (predictions, likeliest) =
+            clean::predict(self.model, &source, Some(&self.labels), self.job.plan.batch, &mut progress)?;
         self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
         Ok(predictions)
     }

@@ -3,6 +3,7 @@
 mod attacks;
 mod chosen;
 mod clean;
+mod controls;
 mod prepare;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use crossbeam_channel::unbounded;
 
 use super::baseline::Baseline;
 use super::control::{Control, Next, Waiting};
-use super::event::{AuditEvent, Outcome, Sink, Stage};
+use super::event::{AuditEvent, ControlResult, Outcome, SampleResult, Sink, Stage};
 use super::job::Job;
 use super::plan::AttackPlan;
 use super::plan_file::Again;
@@ -174,6 +175,10 @@ struct Audit<'a> {
     correct: Option<Vec<usize>>,
     /// What an earlier run of the plan has done and this one need not do.
     earlier: AuditState,
+    /// What each attack did, by its place in the plan.
+    results: BTreeMap<usize, Vec<SampleResult>>,
+    /// Controls that were made, also before an interruption.
+    controlled: Vec<ControlResult>,
     /// What each sweep's smaller sizes have broken, by the sweep's first attack.
     broken: BTreeMap<usize, Broken>,
     /// Where pixels are written.
@@ -213,7 +218,7 @@ impl Audit<'_> {
             // Between attacks too: a pause must not end with a stage that has no steps.
             self.control.wait_while_paused(&|| false);
             match self.control.next() {
-                Next::Nothing => return Ok(()),
+                Next::Nothing => return self.controls(),
                 Next::Cancelled(attack) => self.cancel(attack)?,
                 Next::Add(planned) => self.add(&planned)?,
                 Next::Run(attack) => self.attack(attack)?,
@@ -227,6 +232,7 @@ impl Audit<'_> {
         let added = self.job.add(planned, |config| check_target(config, self.settings.classes));
         match added {
             Ok(()) => {
+                self.controlled.clear();
                 let attacks = self.job.plan.attacks[first..].to_vec();
                 self.control.enqueue((first..).zip(&attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
                 let Again { command, plan_file } = Again::of(&self.job);

@@ -1,6 +1,6 @@
 //! From a job to an audit with everything loaded and checked, and what it says of itself before it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use advmod_attacks::victim::Victim as _;
@@ -17,7 +17,7 @@ use crate::audit::resume;
 use crate::audit::state::AuditState;
 use crate::data::Images;
 use crate::measure::company;
-use crate::measure::fit::check_labels;
+use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
@@ -35,20 +35,31 @@ struct Loaded<'a> {
     images: Images,
     /// As [`company::influence`] finds it; nothing is said of a model that is random anyway.
     batch_influence: Option<f64>,
+    /// Chosen images that were left out because they are the same as others, labels included.
+    copies: usize,
 }
 
 impl<'a> Loaded<'a> {
-    fn read(job: &Job, model: &'a Model, chosen: Chosen<'a>) -> Result<Self, EngineError> {
-        let Chosen { dataset, indices, .. } = &chosen;
+    fn read(job: &Job, model: &'a Model, mut chosen: Chosen<'a>) -> Result<Self, EngineError> {
+        let (dataset, indices) = (chosen.dataset, &chosen.indices);
         let (info, model_info) = (dataset.info(), model.info());
         let about_data = |problem: String| EngineError::Unsuitable(format!("{}: {problem}", info.name));
         let findings = model.check(info.channels, info.height, info.width).map_err(about_data)?;
-        check_labels(model, *dataset, indices).map_err(EngineError::Unsuitable)?;
+        check_labels(model, dataset, indices).map_err(EngineError::Unsuitable)?;
         let classes = model_info.classes as usize;
         job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
         let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
         check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
-        let images = dataset.read(indices)?;
+        let mut images = dataset.read(indices)?;
+        let distinct = distinct(&images);
+        let copies = indices.len() - distinct.len();
+        if copies > 0 {
+            images = images.subset(&distinct);
+            chosen.indices = distinct.iter().map(|&at| chosen.indices[at]).collect();
+        }
+        let indices = &chosen.indices;
+        enough_for_k(indices.len(), job.plan.k)
+            .map_err(|problem| about_data(format!("{copies} of the chosen images are copies of others; {problem}")))?;
         let failed = |error: String| EngineError::Unsuitable(format!("libtorch: {error}"));
         let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
         let places: Vec<usize> = (0..indices.len()).collect();
@@ -57,7 +68,7 @@ impl<'a> Loaded<'a> {
             true => None,
             false => company::influence(model, &source).map_err(|error| failed(error.to_string()))?,
         };
-        Ok(Self { model, findings, cost, chosen, class_names, images, batch_influence })
+        Ok(Self { model, findings, cost, chosen, class_names, images, batch_influence, copies })
     }
 
     /// What a run says of itself at this moment.
@@ -115,7 +126,7 @@ impl<'a> Audit<'a> {
     ) -> Result<Self, EngineError> {
         let loaded = Loaded::read(&run.job, model, chosen)?;
         let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
-        let earlier = if let Some(earlier) = run.earlier.take() {
+        let mut earlier = if let Some(earlier) = run.earlier.take() {
             go_on(*earlier, &start, run.folder.as_ref(), sink)?
         } else {
             let _ = sink(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
@@ -123,7 +134,7 @@ impl<'a> Audit<'a> {
         };
         let plan = &run.job.plan;
         control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-        let Loaded { findings, images, chosen: Chosen { indices, .. }, batch_influence, .. } = loaded;
+        let Loaded { findings, images, chosen: Chosen { indices, .. }, batch_influence, copies, .. } = loaded;
         let classes = model.info().classes as usize;
         let mut audit = Self {
             model,
@@ -134,7 +145,9 @@ impl<'a> Audit<'a> {
             settings: CurveSettings { k: plan.k, similarity: plan.similarity, classes },
             job: run.job,
             correct: None,
+            controlled: std::mem::take(&mut earlier.controls),
             earlier,
+            results: BTreeMap::new(),
             broken: BTreeMap::new(),
             folder: run.folder,
             pictures: run.pictures,
@@ -143,6 +156,12 @@ impl<'a> Audit<'a> {
             failures: 0,
             cancelled: false,
         };
+        if copies > 0 {
+            audit.warn(&format!(
+                "{copies} of {} images are copies of others and were left out: they say nothing new, and would make every interval too narrow",
+                copies + audit.indices.len()
+            ));
+        }
         audit.warn_of_model(&findings, batch_influence);
         Ok(audit)
     }
@@ -177,6 +196,14 @@ fn base_of(job: &Job) -> Option<String> {
     let is_relative = [&job.model, &job.data].into_iter().flatten().any(|path| path.is_relative());
     let folder = std::env::current_dir().ok().filter(|_| is_relative)?;
     folder.to_str().map(str::to_owned)
+}
+
+/// Places of images that are not the same as an earlier one, with the same label.
+fn distinct(images: &Images) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    let size = images.image_size().max(1);
+    let all = images.pixels.chunks(size).zip(&images.labels).enumerate();
+    all.filter(|(_, image)| seen.insert(*image)).map(|(at, _)| at).collect()
 }
 
 /// Checks that an earlier run can go on, says so, and hands over what of it stands.

@@ -303,6 +303,7 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
         forwards: sample.forwards,
         backwards: sample.backwards,
         zero_gradients: sample.zero_gradients,
+        fallbacks: sample.fallbacks,
         overshoot: sample.overshoot,
         // After rounding to 8 bits a success that the attack saw may be none.
         forwards_to_success: sample.forwards_to_success.filter(|_| sample.success),

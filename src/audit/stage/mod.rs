@@ -3,6 +3,7 @@
 pub(crate) mod attack;
 pub(crate) mod attacked;
 pub(crate) mod carry;
+pub(crate) mod control;
 pub(crate) mod curve;
 pub(crate) mod growth;
 pub(crate) mod rounded;

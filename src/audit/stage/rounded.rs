@@ -32,7 +32,7 @@ impl RoundedJudge {
         let pixels = Tensor::f_from_slice(&pixels).and_then(|it| it.f_view([-1, channels, height, width]));
         let pixels = pixels.map_err(|error| first_line(&error))?;
         let source = KeptPixels { pixels: &pixels, device: self.model.device() };
-        let found = predict(&self.model, &source, self.batch, &mut |_| ControlFlow::Continue(()));
+        let found = predict(&self.model, &source, None, self.batch, &mut |_| ControlFlow::Continue(()));
         found.map(|(classes, _)| classes).map_err(|error| error.to_string())
     }
 }

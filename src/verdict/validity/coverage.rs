@@ -6,7 +6,8 @@ use advmod_attacks::attack::{AttackKind, AttackSpec};
 use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::Access;
 
-use super::check::{self, Found, names};
+use super::check::{self, Found, ValidityState, names};
+use super::controls;
 use crate::verdict::facts::{AttackResult, AttackStatus, Facts};
 
 pub(super) fn complete(facts: &Facts) -> Found {
@@ -20,8 +21,20 @@ pub(super) fn complete(facts: &Facts) -> Found {
     }
 }
 
+/// An iterated attack that breaks nothing, at any of its sizes, is the surest sign of one that does not work; unless a large ε breaks all.
 pub(super) fn iterated(facts: &Facts) -> Found {
-    match check::complete(facts, |it| it.kind.repeats_steps()).next() {
+    let iterated = || check::complete(facts, |it| it.kind.repeats_steps());
+    let breaks = |it: &AttackResult| it.success_rate.count > 0;
+    let in_vain = |it: &&AttackResult| {
+        let of_name =
+            iterated().filter(|other| other.attack.name == it.attack.name && other.attack.norm == it.attack.norm);
+        it.success_rate.of > 0 && !of_name.into_iter().any(breaks)
+    };
+    let is_proven = controls::large_eps(facts).state == ValidityState::Ok;
+    match iterated().find(in_vain).filter(|_| !is_proven).or_else(|| iterated().next()) {
+        Some(it) if in_vain(&it) && !is_proven => {
+            Found::suspicious(format!("{} breaks none of {} images", it.attack.label, it.success_rate.of))
+        }
         Some(it) => Found::ok(it.attack.label.clone()),
         None if facts.attacks.is_empty() => Found::not_run("no attack ran"),
         None => Found::suspicious(format!("add {}: one step says little", names(is_iterated))),
@@ -44,8 +57,12 @@ pub(super) fn iterations(facts: &Facts) -> Found {
             if weaker.attack.budget() != stronger.attack.budget() {
                 continue;
             }
-            pairs += 1;
             let (a, b) = (broken(weaker), broken(stronger));
+            // None of none says nothing.
+            if a.is_empty() && b.is_empty() {
+                continue;
+            }
+            pairs += 1;
             let missed = a.difference(&b).count();
             let names = format!("{} and {}", weaker.attack.label, stronger.attack.label);
             // An image or two can go either way by the random start.
@@ -61,30 +78,57 @@ pub(super) fn iterations(facts: &Facts) -> Found {
     match pairs {
         0 => {
             let (weak, strong) = (names(is_one_step), names(is_iterated));
-            Found::not_run(format!("needs {weak} and {strong} at the same norm and ε"))
+            Found::not_run(format!("needs {weak} and {strong} at the same norm and ε, and images that either breaks"))
         }
         n => Found::ok(format!("{n} pair{}", if n == 1 { "" } else { "s" })),
     }
 }
 
-/// Attacks without gradients that do better than those with them are the mark of masked gradients.
+/// Attacks without gradients that do better than those with them are the mark of masked gradients. Compared within each budget, and where
+/// both are without a bound, within their norm.
 pub(super) fn masking(facts: &Facts) -> Found {
     let with = |access: Access| check::complete(facts, move |it| it.access == access);
-    let union = |access| with(access).flat_map(broken).collect::<BTreeSet<usize>>();
-    let norms = |access| with(access).map(|it| it.attack.norm).collect::<BTreeSet<Norm>>();
-    if [Access::Gradients, Access::Logits].into_iter().any(|access| with(access).next().is_none()) {
-        let black_box = names(|it| it.access == Access::Logits);
-        return Found::not_run(format!("needs {black_box} beside an attack with gradients"));
-    }
-    let (white, black) = (union(Access::Gradients), union(Access::Logits));
-    // Two norms are two budgets: only within one is the comparison plain.
-    let is_plain = norms(Access::Gradients) == norms(Access::Logits);
-    match black.difference(&white).count() {
-        0 => Found::ok(format!("{} and {} broken", black.len(), white.len())),
-        n if black.len() > white.len() + 1.max(white.len() / 50) && is_plain => {
-            Found::failed(format!("black-box attacks break more ({n} images alone): gradients are masked"))
+    let (mut compared, mut doubt) = (Vec::new(), None);
+    for budget in facts.budgets() {
+        let inside = |access| {
+            let tried = with(access).filter(|it| it.attack.tries(&budget)).flat_map(|it| &it.samples);
+            tried.filter(|it| facts.breaks_within(it, &budget)).map(|it| it.sample).collect::<BTreeSet<usize>>()
+        };
+        let has = |access| with(access).any(|it| it.attack.tries(&budget));
+        if has(Access::Gradients) && has(Access::Logits) {
+            compared.push((budget.summary(), inside(Access::Gradients), inside(Access::Logits), true));
         }
-        n => Found::suspicious(format!("{n} images are broken by black-box attacks alone")),
+    }
+    for norm in [Norm::L0, Norm::L2, Norm::Linf] {
+        let is_meant = |it: &&AttackResult| it.attack.norm == norm && it.attack.epsilon.is_none();
+        let union = |access| with(access).filter(is_meant).flat_map(broken).collect::<BTreeSet<usize>>();
+        let has = |access| with(access).any(|it| is_meant(&it));
+        if has(Access::Gradients) && has(Access::Logits) {
+            compared.push((norm.sign().to_owned(), union(Access::Gradients), union(Access::Logits), false));
+        }
+    }
+    compared.retain(|(_, white, black, _)| !white.is_empty() || !black.is_empty());
+    for (within, white, black, is_bounded) in &compared {
+        let alone = black.difference(white).count();
+        if black.len() > white.len() + 1.max(white.len() / 50) {
+            return Found::failed(format!(
+                "within {within} black-box attacks break more ({alone} images alone): gradients are masked"
+            ));
+        }
+        // Without a bound the attacks may go to different lengths.
+        if alone > 0 && (*is_bounded || black.len() > white.len()) {
+            doubt.get_or_insert(format!("within {within} {alone} images are broken by black-box attacks alone"));
+        }
+    }
+    let counts =
+        compared.iter().map(|(within, white, black, _)| format!("{within}: {} and {}", black.len(), white.len()));
+    match (doubt, compared.is_empty()) {
+        (Some(text), _) => Found::suspicious(text),
+        (None, false) => Found::ok(format!("{} broken", counts.collect::<Vec<_>>().join("; "))),
+        (None, true) => {
+            let black_box = names(|it| it.access == Access::Logits);
+            Found::not_run(format!("needs {black_box} beside an attack with gradients, of the same norm"))
+        }
     }
 }
 

@@ -55,9 +55,13 @@ pub(super) fn convergence(facts: &Facts) -> Found {
             return Found::suspicious(format!("{label}: {text}"));
         }
         let (late, of) = last_tenth(attack);
+        // None of none says nothing.
+        if of == 0 {
+            continue;
+        }
         seen = Some(format!("{label}: {late} of {of} broke in the last tenth of the steps"));
     }
-    seen.map_or_else(|| Found::not_run(format!("needs {}", names(is_timed))), Found::ok)
+    seen.map_or_else(|| Found::not_run(format!("needs {}, and images that it breaks", names(is_timed))), Found::ok)
 }
 
 /// Samples that first broke in the last tenth of the steps, of those that broke.

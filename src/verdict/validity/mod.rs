@@ -6,6 +6,7 @@
 //! Carlini et al., "On Evaluating Adversarial Robustness", arXiv:1902.06705, 2019.
 
 mod check;
+mod controls;
 mod coverage;
 mod effort;
 mod sweeps;
@@ -13,6 +14,7 @@ mod target;
 
 use super::across::Sweep;
 use super::facts::{AttackResult, AttackStatus, Facts};
+use crate::audit::event::ControlKind;
 use check::Found;
 pub use check::ValidityVerdict;
 pub(crate) use check::{AttackValidity, Validity, ValidityCheck, ValidityState};
@@ -55,16 +57,24 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("the model answers alike when asked twice", target::deterministic(facts)),
         ("an image's logits do not depend on the other images of its batch", target::batch(facts)),
         ("the model gives logits, not probabilities", target::logits(facts)),
-        ("clean accuracy is above chance", target::clean_accuracy(facts)),
-        ("an iterated attack runs, not one step alone", coverage::iterated(facts)),
+        ("the images are of several classes", target::several_classes(facts)),
+        ("clean accuracy is above chance and above always giving one class", target::clean_accuracy(facts)),
+        ("an iterated attack runs and breaks something", coverage::iterated(facts)),
         ("iterations break at least what one step breaks", coverage::iterations(facts)),
         ("black-box attacks break nothing that white-box attacks miss", coverage::masking(facts)),
         ("gradients are not zero", target::gradients(facts)),
+        ("the margin rises along its gradient as the gradient says", controls::gradient(facts)),
+        ("noise of the same size breaks nothing that the attacks left", controls::breaks(facts, ControlKind::Noise)),
+        (
+            "a black-box search of the same size breaks nothing that the attacks left",
+            controls::breaks(facts, ControlKind::BlackBox),
+        ),
+        ("a large ε breaks every image", controls::large_eps(facts)),
         ("the steps can cross the budget", effort::reach(facts)),
         ("more steps would hardly break more", effort::convergence(facts)),
         ("attacks that leave images spend what the standard preset does", effort::effort(facts)),
         ("success grows with ε", sweeps::growth(facts, sweeps)),
-        ("a large enough ε breaks every image", sweeps::saturation(facts, sweeps)),
+        ("a sweep ends where every image breaks", sweeps::saturation(facts, sweeps)),
     ];
     all.map(|(check, Found { state, text })| ValidityCheck { check: check.to_owned(), state, found: text }).into()
 }
@@ -76,11 +86,7 @@ fn alone(facts: &Facts, attack: &AttackResult) -> AttackValidity {
         AttackStatus::Incomplete => against.push(Found::suspicious("it was stopped before its end")),
         AttackStatus::Failed => against.push(Found::failed("it broke off")),
     }
-    let attacked = attack.success_rate.of;
-    let zero = target::zero_gradients(attack);
-    if zero > 0 {
-        against.push(Found::suspicious(format!("{zero} of {attacked} gradients are exactly zero")));
-    }
+    against.extend(target::zero_gradients(attack));
     let doubts = [effort::short_steps(attack), effort::late(attack), effort::weak(facts, attack)];
     against.extend(doubts.into_iter().flatten().map(Found::suspicious));
     let state = against.iter().map(|it| it.state).max().unwrap_or(ValidityState::Ok);

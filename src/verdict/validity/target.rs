@@ -1,5 +1,7 @@
 //! Whether the model under attack is what the attacks take it for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::check::Found;
 use crate::verdict::facts::{AttackResult, Facts};
 
@@ -29,31 +31,63 @@ pub(super) fn logits(facts: &Facts) -> Found {
     }
 }
 
+/// On one class alone the model that always answers with it is right everywhere, and no attack can break it.
+pub(super) fn several_classes(facts: &Facts) -> Found {
+    let labels = &facts.data.labels;
+    let classes: BTreeSet<u32> = labels.iter().copied().collect();
+    match classes.len() {
+        0 => Found::not_run("there are no images"),
+        1 => Found::failed(format!("all {} images are of class {}", labels.len(), labels[0])),
+        n => Found::ok(format!("{n} classes")),
+    }
+}
+
 pub(super) fn clean_accuracy(facts: &Facts) -> Found {
     let chance = 1.0 / facts.model.classes.max(1) as f64;
     let Some(rate) = facts.clean.accuracy else { return Found::not_run("the clean images were not classified") };
-    let shown = format!("{:.1} %", 100.0 * rate.value.unwrap_or_default());
-    match rate.low > chance {
-        true => Found::ok(shown),
-        false => Found::failed(format!("{shown}: check --normalize and the labels")),
+    let value = rate.value.unwrap_or_default();
+    let shown = format!("{:.1} %", 100.0 * value);
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for &label in &facts.data.labels {
+        *counts.entry(label).or_default() += 1;
+    }
+    let largest = counts.values().max().map_or(0.0, |&n| n as f64 / facts.data.labels.len() as f64);
+    let constant =
+        facts.clean.predictions.first().filter(|first| facts.clean.predictions.iter().all(|it| it == *first));
+    let largest_shown = format!("{:.1} % of the images are of one class", 100.0 * largest);
+    match constant {
+        Some(class) => Found::failed(format!("{shown}: the model takes every image for class {class}")),
+        None if rate.low <= chance => Found::failed(format!("{shown}: check --normalize and the labels")),
+        None if value <= largest => Found::failed(format!("{shown}, but {largest_shown}")),
+        None if rate.low <= largest => {
+            Found::suspicious(format!("{shown} is hardly more than chance: {largest_shown}"))
+        }
+        None => Found::ok(shown),
     }
 }
 
 pub(super) fn gradients(facts: &Facts) -> Found {
-    let mut samples = facts.attacks.iter().flat_map(|it| &it.samples);
-    match facts.attacks.iter().find(|it| zero_gradients(it) > 0) {
-        Some(it) => Found::suspicious(format!(
-            "{}: {} of {} samples had a gradient of exactly zero: the model is overconfident or masks gradients",
-            it.attack.label,
-            zero_gradients(it),
-            it.samples.len()
-        )),
-        None if samples.any(|it| it.backwards > 0) => Found::ok("none was"),
+    let mut found: Vec<Found> = Vec::new();
+    for attack in facts.attacks {
+        let about = |text: String| format!("{}: {text}", attack.attack.label);
+        found.extend(zero_gradients(attack).map(|it| Found { text: about(it.text), ..it }));
+    }
+    let is_differentiated = facts.attacks.iter().flat_map(|it| &it.samples).any(|it| it.backwards > 0);
+    match found.into_iter().rev().max_by_key(|it| it.state) {
+        Some(found) => found,
+        None if is_differentiated => Found::ok("of the images that were left"),
         None => Found::not_run("needs an attack with gradients"),
     }
 }
 
-/// How many samples had a gradient of exactly zero.
-pub(super) fn zero_gradients(attack: &AttackResult) -> usize {
-    attack.samples.iter().filter(|sample| sample.zero_gradients > 0).count()
+/// That images which an attack left had gradients that were zero or not finite, if so.
+pub(super) fn zero_gradients(attack: &AttackResult) -> Option<Found> {
+    let left = || attack.samples.iter().filter(|it| !it.success && it.backwards > 0);
+    let (zero, of) = (left().filter(|it| it.zero_gradients > 0).count(), left().count());
+    let text = format!("{zero} of {of} images that it left had gradients that were zero or not finite");
+    match zero {
+        0 => None,
+        _ if zero * 20 > of => Some(Found::failed(format!("{text}: gradients are masked"))),
+        _ => Some(Found::suspicious(text)),
+    }
 }

@@ -1,0 +1,153 @@
+//! Networks whose gradients are masked, made from the embedded one, whose accuracy is near 0 within the budget: no gate that claims
+//! robustness passes on any of them. TorchScript keeps a network's own gradients, `detach` among them.
+
+use std::path::Path;
+
+use advmod::model::load::LoadOptions;
+use advmod_attacks::victim::Victim as _;
+use serde_json::Value;
+use tch::{CModule, Kind, Tensor};
+
+use crate::support::{advmod, first, model};
+
+/// What is made of pixels and the logits of the embedded network at other pixels.
+type Mask = fn(&dyn Fn(&Tensor) -> Tensor, &Tensor) -> Tensor;
+
+/// A network with a mask: its name, what it is, and what the attacks' validity comes to.
+const MASKS: [(&str, Mask, &str); 8] = [
+    ("negated gradient", |logits, pixels| logits(pixels).detach() * 2.0 - logits(pixels), "failed"),
+    (
+        "decoy gradient",
+        |logits, pixels| {
+            let decoy = (pixels.flatten(1, -1) * 3.0).sin().narrow(1, 300, 10) * 5.0;
+            logits(pixels).detach() + &decoy - decoy.detach()
+        },
+        "failed",
+    ),
+    ("rounded input", |logits, pixels| logits(&((pixels * 63.0).round() / 63.0)), "failed"),
+    ("logits × 30", |logits, pixels| logits(pixels) * 30.0, ""),
+    ("logits × 10⁴", |logits, pixels| logits(pixels) * 1e4, ""),
+    ("sigmoid end", |logits, pixels| logits(pixels).sigmoid(), ""),
+    ("softmax end", |logits, pixels| logits(pixels).softmax(-1, Kind::Float), ""),
+    ("nothing", |logits, pixels| logits(pixels), "valid"),
+];
+
+fn save(mask: Mask, file: &Path) {
+    let network = model(None, &LoadOptions::default());
+    let images = first(None, 2);
+    let values: Vec<f32> = images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
+    let example = Tensor::from_slice(&values).reshape([2, 1, 28, 28]);
+    let logits = |pixels: &Tensor| network.logits(pixels).unwrap();
+    let mut forward = |inputs: &[Tensor]| vec![mask(&logits, &inputs[0])];
+    CModule::create_by_tracing("Masked", "forward", &[example], &mut forward).unwrap().save(file).unwrap();
+}
+
+fn audit(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    let out = folder.join("out");
+    let flags = ["audit", "--samples", "16", "--threads", "1", "--attacks", "pgd", "--out", out.to_str().unwrap()];
+    let output = advmod(&[&flags, more].concat()).output().unwrap();
+    let text = std::fs::read_to_string(out.join("report.json"));
+    let text = text.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), serde_json::from_str(&text).unwrap())
+}
+
+const CLAIMS: [&str; 6] =
+    ["--gate", "accuracy.linf:8/255 >= 10 %", "--gate", "asr.pgd <= 50 %", "--gate", "accuracy.worst >= 10 %"];
+
+#[test]
+fn no_gate_passes_on_a_masked_network() {
+    for (name, mask, validity) in MASKS {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("masked.pt");
+        save(mask, &file);
+        let file = file.display().to_string();
+        let (code, report) = audit(folder.path(), &[&["--model", &file, "--input-size", "28"], &CLAIMS[..]].concat());
+        let found = &report["validity"];
+        let results: Vec<&Value> = report["gates"].as_array().unwrap().iter().map(|it| &it["result"]).collect();
+        assert!(report["clean"]["accuracy"]["count"].as_u64().unwrap() > 12, "{name} is right on clean images");
+        assert!(results.iter().all(|result| *result != "pass"), "{name}: {results:?} {found}");
+        assert!(matches!(code, Some(1 | 4)), "{name}: {code:?}");
+        assert!(validity.is_empty() || found["verdict"] == validity, "{name}: {found}");
+        // What a control breaks counts as broken.
+        let accuracy = report["budgets"][0]["adversarial_accuracy"]["value"].as_f64().unwrap();
+        assert!(accuracy < 0.5, "{name}: accuracy {accuracy} within the budget");
+    }
+}
+
+/// The same network, unmasked and asked for what it holds, passes: the controls raise no false alarm.
+#[test]
+fn a_true_claim_passes_on_a_plain_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--attack", "pgd:eps=0.25/255", "--gate", "accuracy.linf:0.25/255 >= 50 %"];
+    let (code, report) = audit(folder.path(), &small);
+    assert_eq!((code, &report["validity"]["verdict"]), (Some(0), &"valid".into()), "{}", report["validity"]);
+    let kinds: Vec<&str> =
+        report["controls"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert!(["gradient", "noise", "black_box"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+}
+
+/// On one class alone a network that always answers with it would be right everywhere, under any attack.
+#[test]
+fn images_of_one_class_prove_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = first(None, 400);
+    let places: Vec<usize> = (0..400).filter(|&at| images.labels[at] == 8).collect();
+    let chosen = images.subset(&places);
+    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
+        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
+    };
+    let n = places.len() as u32;
+    std::fs::write(
+        folder.path().join("t10k-images-idx3-ubyte"),
+        [header(&[0, 0, 8, 3], &[n, 28, 28]), chosen.pixels].concat(),
+    )
+    .unwrap();
+    let labels = chosen.labels.iter().map(|&label| label as u8).collect();
+    std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), [header(&[0, 0, 8, 1], &[n]), labels].concat())
+        .unwrap();
+    let data = folder.path().display().to_string();
+    let (code, report) = audit(
+        folder.path(),
+        &[
+            "--data",
+            &data,
+            "--attack",
+            "fgsm:eps=0.1/255",
+            "--gate",
+            "accuracy.linf:0.1/255 >= 10 %",
+            "--accept-limited",
+        ],
+    );
+    assert_eq!((code, &report["validity"]["verdict"]), (Some(4), &"failed".into()), "{}", report["validity"]);
+    assert!(report["validity"]["reason"].as_str().unwrap().contains("are of class 8"), "{}", report["validity"]);
+}
+
+/// Copies say nothing new: only distinct images count.
+#[test]
+fn copies_of_images_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = first(None, 12);
+    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
+        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
+    };
+    let pixels = images.pixels.repeat(5);
+    let labels: Vec<u8> = images.labels.repeat(5).iter().map(|&label| label as u8).collect();
+    std::fs::write(
+        folder.path().join("t10k-images-idx3-ubyte"),
+        [header(&[0, 0, 8, 3], &[60, 28, 28]), pixels].concat(),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), [header(&[0, 0, 8, 1], &[60]), labels].concat())
+        .unwrap();
+    let data = folder.path().display().to_string();
+    let out = folder.path().join("out");
+    let flags = ["audit", "--data", &data, "--first", "60", "--threads", "1", "--attacks", "fgsm", "--out"];
+    advmod(&[&flags[..], &[out.to_str().unwrap()]].concat()).assert().success();
+    let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["clean"]["accuracy"]["of"], 12);
+    assert!(
+        report["warnings"][0].as_str().unwrap().starts_with("48 of 60 images are copies"),
+        "{}",
+        report["warnings"]
+    );
+}
