@@ -61,7 +61,9 @@ fn no_gate_passes_on_a_masked_network() {
         let file = folder.path().join("masked.pt");
         save(mask, &file);
         let file = file.display().to_string();
-        let (code, report) = audit(folder.path(), &[&["--model", &file, "--input-size", "28"], &CLAIMS[..]].concat());
+        // What libtorch traces here has operators that its own exports do not.
+        let model = ["--model", &file, "--input-size", "28", "--trust-torchscript"];
+        let (code, report) = audit(folder.path(), &[&model, &CLAIMS[..]].concat());
         let found = &report["validity"];
         let results: Vec<&Value> = report["gates"].as_array().unwrap().iter().map(|it| &it["result"]).collect();
         assert!(report["clean"]["accuracy"]["count"].as_u64().unwrap() > 12, "{name} is right on clean images");
