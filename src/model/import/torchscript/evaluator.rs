@@ -80,6 +80,9 @@ impl<'a> Evaluator<'a> {
 
     /// The value that `forward` makes of the images.
     pub(super) fn forward(&mut self, images: Operand) -> Result<ValueId> {
+        if self.class_of(self.file.data.root)?.has_hooks() {
+            return Err(ImportError("it has forward hooks, which are not followed; call them in forward".to_owned()));
+        }
         let root = Value::Object(self.file.data.root, "".into());
         let made = self.method(&root, "forward", (vec![Value::Tensor(images)], Vec::new()), None)?;
         // Auxiliary outputs come after the logits.

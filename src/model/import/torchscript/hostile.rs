@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tests::{network, translated};
+use super::tests::{network, network_with, translated};
 use crate::model::format::testing::{Py, script_zip, text};
 
 fn refused(bytes: &[u8]) -> String {
@@ -113,4 +113,16 @@ fn objects_that_hold_themselves_and_classes_without_code_are_refused() {
         zip::CompressionMethod::Stored,
     );
     assert!(refused(&zip).contains("inside each other without an end"));
+}
+
+#[test]
+fn what_another_reader_would_read_otherwise_is_refused() {
+    let plain = "return torch.linear(torch.flatten(x, 1), self.weight, self.bias)";
+    for hooks in ["__forward_pre_hooks__", "__forward_hooks__"] {
+        let hooked = network_with(&format!("{hooks} = [\"pre\", ]"), plain, &[]);
+        assert!(refused(&hooked).contains("forward hooks"), "{hooks}");
+        translated(&network_with(&format!("{hooks} = []"), plain, &[]), Some(2)).unwrap();
+    }
+    let twice = "def f(x: Tensor) -> Tensor:\n  return x\n".repeat(2);
+    assert!(refused(&network("return __torch__.g.f(x, )", &[("__torch__/g.py", &twice)])).contains("defined twice"));
 }

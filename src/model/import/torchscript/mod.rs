@@ -127,7 +127,7 @@ fn check_logits(graph: &Graph, output: ValueId) -> Result<(), ImportError> {
 
 fn translate(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportError> {
     let files = source::parse(&file.code)?;
-    let library = Library::new(&files);
+    let library = Library::new(&files)?;
     let mut attempts = Attempts {
         library: &library,
         file,

@@ -15,6 +15,8 @@ use crate::model::import::{ImportError, shown};
 const DEEPEST: usize = 1000;
 /// Blocks inside blocks.
 const MOST_INDENTS: usize = 64;
+/// Brackets inside brackets.
+const MOST_BRACKETS: usize = 256;
 
 /// A file of code.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ fn check_depth(text: &str) -> Result<(), (usize, &'static str)> {
                 *open.last_mut().expect("never empty") += 1;
             }
         }
-        if total > DEEPEST || indents > MOST_INDENTS {
+        if total > DEEPEST || indents > MOST_INDENTS || open.len() > MOST_BRACKETS {
             return Err((line, "is nested deeper than any network's code"));
         }
     }
@@ -117,6 +119,12 @@ impl<'a> Class<'a> {
     pub(super) fn field(&self, name: &str) -> Option<&'a Expr> {
         self.fields.iter().find(|(it, _)| *it == name)?.1
     }
+
+    /// Whether functions of the module's user run before or after it. Those of the modules inside it stand in the code that calls them.
+    pub(super) fn has_hooks(&self) -> bool {
+        let hooks = ["__forward_pre_hooks__", "__forward_hooks__"].map(|name| self.field(name)?.as_list_expr());
+        hooks.into_iter().flatten().any(|list| !list.elts.is_empty())
+    }
 }
 
 /// All classes and functions by their names.
@@ -127,25 +135,32 @@ pub(super) struct Library<'a> {
 }
 
 impl<'a> Library<'a> {
-    pub(super) fn new(files: &'a [File<'a>]) -> Self {
+    pub(super) fn new(files: &'a [File<'a>]) -> Result<Self, ImportError> {
         let mut library = Self::default();
+        let twice =
+            |name: &str| ImportError(format!("`{}` is defined twice, so that readers would differ", shown(name)));
         for file in files {
-            let module = file.name.trim_end_matches(".py").replace('/', ".");
+            let module = file.name.strip_suffix(".py").unwrap_or(file.name).replace('/', ".");
             for statement in &file.tree.body {
                 match statement {
                     Stmt::ClassDef(code) => {
                         let name = format!("{module}.{}", code.name.as_str());
-                        library.classes.insert(name.clone(), class(name, file, code));
+                        if library.classes.insert(name.clone(), class(name.clone(), file, code)).is_some() {
+                            return Err(twice(&name));
+                        }
                     }
                     Stmt::FunctionDef(code) => {
-                        library.functions.insert(format!("{module}.{}", code.name.as_str()), Function { file, code });
+                        let name = format!("{module}.{}", code.name.as_str());
+                        if library.functions.insert(name.clone(), Function { file, code }).is_some() {
+                            return Err(twice(&name));
+                        }
                     }
                     // Nothing else that a file may hold is ever run.
                     _ => (),
                 }
             }
         }
-        library
+        Ok(library)
     }
 }
 
@@ -189,7 +204,8 @@ mod tests {
         check_depth(&"x = f(g(a, h(b)))\n".repeat(10_000)).unwrap();
         let blocks: Vec<String> = (0..100).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect();
         let blocks = blocks.concat() + &" ".repeat(100) + "x\n";
-        let deep: [String; 7] = [
+        let deep: [String; 8] = [
+            format!("x = {}0{}\n", "[0, ".repeat(5000), "]".repeat(5000)),
             format!("x = {}1{}\n", "(".repeat(5000), ")".repeat(5000)),
             format!("x = {}1\n", "-".repeat(5000)),
             format!("x = {}\n", "not ".repeat(5000)),

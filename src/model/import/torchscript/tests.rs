@@ -12,9 +12,15 @@ use crate::model::op::Mode;
 
 /// Two logits of images 1×2×2: `weight` [2, 4] and `bias` [2] are attributes, `body` is what `forward` does with `x`.
 pub(super) fn network(body: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let mut code = "class Net(Module):\n  __parameters__ = [\"weight\", \"bias\", ]\n  __buffers__ = []\n  weight : Tensor\n  bias : Tensor\n  \
-                    training : bool\n  sizes : List[int]\n  padding : Final[int] = 1\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n"
-        .to_owned();
+    network_with("__buffers__ = []", body, more)
+}
+
+/// One whose class says more of itself.
+pub(super) fn network_with(field: &str, body: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let mut code = format!(
+        "class Net(Module):\n  __parameters__ = [\"weight\", \"bias\", ]\n  {field}\n  weight : Tensor\n  bias : Tensor\n  training : bool\n  \
+         sizes : List[int]\n  padding : Final[int] = 1\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n"
+    );
     code.extend(body.lines().map(|line| format!("    {line}\n")));
     let files = [&[("__torch__.py", code.as_str())], more].concat();
     let fields = vec![
