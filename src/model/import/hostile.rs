@@ -81,6 +81,16 @@ fn the_archives_are_good_before_they_are_damaged() {
 }
 
 #[test]
+fn dropout_in_place_does_nothing() {
+    let bytes = changed(RESNET, MODEL, |model| {
+        for node in nodes(model).iter_mut().filter(|node| node["target"] == "torch.ops.aten.relu_.default") {
+            node["target"] = json!("torch.ops.aten.dropout_.default");
+        }
+    });
+    open(&bytes).unwrap();
+}
+
+#[test]
 fn an_archive_cut_anywhere_is_an_error() {
     for length in (0..RESNET.len()).step_by(61) {
         assert!(open(&RESNET[..length]).is_err(), "{length}");

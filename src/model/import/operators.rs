@@ -182,7 +182,8 @@ impl Operator {
         let made = self.2(call)?;
         call.all_used()?;
         let (true, [result]) = (in_place, &made[..]) else { return Ok(made) };
-        let target = self.places().find_map(|name| match call.argument(name) {
+        // What `dropout` calls its input is `self` in exports of `dropout_`.
+        let target = self.places().chain(["self"]).find_map(|name| match call.argument(name) {
             Some(Argument::Tensor(target)) => Some(target.clone()),
             _ => None,
         });
