@@ -1,4 +1,4 @@
-//! From the code and objects of a TorchScript archive to a [`Program`]: a partial evaluation of `forward`.
+//! From the code and objects of a TorchScript archive to a `Program`: a partial evaluation of `forward`.
 //!
 //! Reading order: `source` (code as a tree, with its classes and functions), `value` (what expressions come to), `evaluator` (statements and
 //! expressions) and `calls`, `stored` (attributes and constants), `builtins` and `numbers` (functions over what is known, sizes among them)
