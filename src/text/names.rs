@@ -41,7 +41,7 @@ pub(crate) fn tail(text: &str, most: usize) -> String {
 }
 
 /// Widest column; what is longer sticks out of it.
-const COLUMN: usize = 1000;
+pub(super) const COLUMN: usize = 1000;
 
 /// Width of a column of these names, at least `least`.
 pub(crate) fn column<'a>(names: impl IntoIterator<Item = &'a String>, least: usize) -> usize {
