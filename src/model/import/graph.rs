@@ -19,6 +19,8 @@ use crate::model::weights::not_finite;
 const MOST_ELEMENTS: f64 = 268_435_456.0;
 /// Operators that a program may have.
 const MOST_NODES: usize = 50_000;
+/// Dimensions of one value: what PyTorch can index.
+const MOST_DIMENSIONS: usize = 64;
 /// Multiply-adds that may be spent on what no image changes.
 const MOST_WORK: f64 = 1e9;
 /// Elements of all tensors that are made without an image.
@@ -226,6 +228,11 @@ impl Graph {
         let shapes: Vec<&[Size]> = shapes.iter().map(Vec::as_slice).collect();
         let weight_shape = |id: WeightId| self.weights[id.0 as usize].tensor.size();
         let shape = shape::infer(&op, &shapes, &weight_shape).map_err(|reason| self.error(reason))?;
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(
+                self.error(format!("has {} dimensions, more than the {MOST_DIMENSIONS} that are allowed", shape.len()))
+            );
+        }
         let elements = |shape: &[Size]| shape.iter().map(|size| size.at(1) as f64).product::<f64>();
         let made = elements(&shape).max(match op {
             // A value on the way to the result.

@@ -165,6 +165,19 @@ pub(super) fn infer(op: &Op, inputs: &[&[Size]], weight: &dyn Fn(WeightId) -> Ve
 fn rearranged(op: &Op, first: &[Size], inputs: &[&[Size]]) -> Result<Shape, String> {
     let rank = first.len();
     let mut shape = first.to_vec();
+    if rank == 0
+        && matches!(
+            op,
+            Op::Unflatten { .. }
+                | Op::Transpose { .. }
+                | Op::Slice { .. }
+                | Op::Select { .. }
+                | Op::Squeeze { .. }
+                | Op::Cat { .. }
+        )
+    {
+        return Err("takes apart a value that has no dimensions".to_owned());
+    }
     match op {
         Op::Flatten { start, end } => {
             let (start, end) = (position(*start, rank)?, position(*end, rank)?);

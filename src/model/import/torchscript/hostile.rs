@@ -126,3 +126,18 @@ fn what_another_reader_would_read_otherwise_is_refused() {
     let twice = "def f(x: Tensor) -> Tensor:\n  return x\n".repeat(2);
     assert!(refused(&network("return __torch__.g.f(x, )", &[("__torch__/g.py", &twice)])).contains("defined twice"));
 }
+
+#[test]
+fn values_without_dimensions_or_with_too_many_are_refused() {
+    for operator in [
+        "torch.select(y, 0, 0)",
+        "torch.squeeze(y, 0)",
+        "torch.transpose(y, 0, 1)",
+        "torch.slice(y, 0, 0, 1)",
+        "torch.cat([y, y])",
+    ] {
+        let message = refusal(&format!("y = torch.mean(x)\nreturn {operator}"));
+        assert!(!message.contains("broke the reader"), "{operator}: {message}");
+    }
+    assert!(refusal("y = x\nwhile True:\n  y = torch.unsqueeze(y, 0)\nreturn y").contains("dimensions"));
+}

@@ -46,7 +46,8 @@ pub(crate) fn import(file: &ScriptFile, side: Option<i64>) -> Result<Imported, I
         let thread = std::thread::Builder::new().name("torchscript".to_owned()).stack_size(STACK);
         let running = thread.spawn_scoped(scope, || translate(file, side));
         let running = running.map_err(|error| ImportError(format!("no thread can be started ({error})")))?;
-        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        // Code that finds a fault of the reader is one more that cannot be translated.
+        running.join().unwrap_or_else(|_| Err(ImportError("its code broke the reader; please report this".to_owned())))
     })
 }
 
