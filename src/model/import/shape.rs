@@ -161,23 +161,22 @@ pub(super) fn infer(op: &Op, inputs: &[&[Size]], weight: &dyn Fn(WeightId) -> Ve
     }
 }
 
+/// A value without dimensions counts as one of one dimension for some operators, not for those that take values apart.
+fn takes_apart(op: &Op, rank: usize) -> Result<(), String> {
+    use Op::{Cat, Select, Slice, Squeeze, Transpose, Unflatten};
+    let needs =
+        matches!(op, Cat { .. } | Select { .. } | Slice { .. } | Squeeze { .. } | Transpose { .. } | Unflatten { .. });
+    match needs && rank == 0 {
+        true => Err("takes apart a value that has no dimensions".to_owned()),
+        false => Ok(()),
+    }
+}
+
 /// Of operators that compute nothing, and of those that keep the shape.
 fn rearranged(op: &Op, first: &[Size], inputs: &[&[Size]]) -> Result<Shape, String> {
     let rank = first.len();
     let mut shape = first.to_vec();
-    if rank == 0
-        && matches!(
-            op,
-            Op::Unflatten { .. }
-                | Op::Transpose { .. }
-                | Op::Slice { .. }
-                | Op::Select { .. }
-                | Op::Squeeze { .. }
-                | Op::Cat { .. }
-        )
-    {
-        return Err("takes apart a value that has no dimensions".to_owned());
-    }
+    takes_apart(op, rank)?;
     match op {
         Op::Flatten { start, end } => {
             let (start, end) = (position(*start, rank)?, position(*end, rank)?);
