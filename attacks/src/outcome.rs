@@ -55,8 +55,10 @@ pub struct SampleOutcome {
     pub backwards: u64,
     /// Forwards until the goal was first met, where the attack knows.
     pub forwards_to_success: Option<u64>,
-    /// Gradients that were zero everywhere, or not finite somewhere.
+    /// Gradients that were zero everywhere.
     pub zero_gradients: u64,
+    /// Gradients that were not finite somewhere; there they counted as 0.
+    pub nonfinite_gradients: u64,
     /// Gradients of the margin that stood in for those of a loss that was flat.
     pub fallbacks: u64,
 }
@@ -67,11 +69,14 @@ pub struct Verdict {
     /// The class of the largest logit. Of equals one that is not the label, the first of these: a label is right only where it stands alone,
     /// whatever its number.
     pub prediction: i64,
-    /// `max_{i≠label} Z_i − Z_label`: positive where misclassified.
+    /// Whether the logits are finite. Where they are not, the image is misclassified.
+    pub is_finite: bool,
+    /// `max_{i≠label} Z_i − Z_label`: positive where misclassified, infinite where the logits are not finite.
     pub margin: f64,
     /// Softmax probability of the label.
     pub probability: f64,
-    /// The [`LIKELIEST`] classes of the largest softmax probabilities with these, the largest first; all where there are fewer.
+    /// The [`LIKELIEST`] classes of the largest softmax probabilities with these, the largest first; all where there are fewer, none where the
+    /// logits are not finite.
     pub likeliest: Vec<(i64, f64)>,
 }
 
@@ -79,14 +84,25 @@ pub struct Verdict {
 pub const LIKELIEST: usize = 3;
 
 impl Verdict {
-    /// The verdict of finite `logits` (at least two) on an image of class `label`.
+    /// The verdict of `logits` (at least two) on an image of class `label`.
     pub(crate) fn new(logits: &[f32], label: i64) -> Self {
+        let prediction = prediction(logits, label);
+        if !is_finite(logits) {
+            return Self {
+                prediction,
+                is_finite: false,
+                margin: f64::INFINITY,
+                probability: 0.0,
+                likeliest: Vec::new(),
+            };
+        }
         let best_other = best_other(logits, label);
         let likeliest = likeliest(logits);
         let (first, p) = likeliest[0];
         let (label, largest) = (label as usize, logits[first as usize]);
         Self {
-            prediction: prediction(logits, label as i64),
+            prediction,
+            is_finite: true,
             margin: f64::from(best_other) - f64::from(logits[label]),
             probability: p * (f64::from(logits[label]) - f64::from(largest)).exp(),
             likeliest,
@@ -100,21 +116,32 @@ fn best_other(logits: &[f32], class: i64) -> f32 {
     others.map(|(_, &logit)| logit).fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Whether a class stands alone at the top of finite `logits`.
+/// Whether a class stands alone at the top of `logits`, which are finite.
 pub(crate) fn is_alone(logits: &[f32], class: i64) -> bool {
-    logits.get(class as usize).is_some_and(|&logit| logit > best_other(logits, class))
+    is_finite(logits) && logits.get(class as usize).is_some_and(|&logit| logit > best_other(logits, class))
 }
 
-/// How finite `logits` classify an image of class `label`; of equals it is not the label. See [`Verdict::prediction`].
+pub fn is_finite(logits: &[f32]) -> bool {
+    logits.iter().all(|logit| logit.is_finite())
+}
+
+/// How `logits` classify an image of class `label`; of equals it is not the label, and neither is it where they are not finite. See
+/// [`Verdict::prediction`].
 pub fn prediction(logits: &[f32], label: i64) -> i64 {
-    let top = best_other(logits, label);
-    let mut others = (0_i64..).zip(logits).filter(|(class, logit)| *class != label && **logit >= top);
-    if is_alone(logits, label) { label } else { others.next().map_or(label, |(class, _)| class) }
+    if is_alone(logits, label) {
+        return label;
+    }
+    let (is_finite, top) = (is_finite(logits), best_other(logits, label));
+    let mut others = (0_i64..).zip(logits).filter(|(class, logit)| *class != label && (!is_finite || **logit >= top));
+    others.next().map_or(label, |(class, _)| class)
 }
 
-/// The [`LIKELIEST`] classes of finite `logits`, the likeliest first and the first of equals before the others, with their softmax
-/// probabilities.
+/// The [`LIKELIEST`] classes of `logits`, the likeliest first and the first of equals before the others, with their softmax probabilities;
+/// none where the logits are not finite.
 pub fn likeliest(logits: &[f32]) -> Vec<(i64, f64)> {
+    if !is_finite(logits) {
+        return Vec::new();
+    }
     let mut classes: Vec<usize> = (0..logits.len()).collect();
     // Finite numbers compare; −0 and +0 are equal.
     let order = |a: usize, b: usize| logits[b].partial_cmp(&logits[a]).unwrap_or(std::cmp::Ordering::Equal);
@@ -141,6 +168,18 @@ mod tests {
             alone[label as usize] = 1e-30;
             assert_eq!(Verdict::new(&alone, label).prediction, label);
             assert!(is_alone(&alone, label) && !is_alone(&alone, (label + 1) % 3));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_wrong() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for label in 0..2 {
+                let verdict = Verdict::new(&[3.0, bad], label);
+                assert_ne!(verdict.prediction, label);
+                assert!(!verdict.is_finite && verdict.likeliest.is_empty() && verdict.margin > 0.0);
+                assert!(!is_alone(&[3.0, bad], label));
+            }
         }
     }
 

@@ -44,6 +44,9 @@ pub enum AuditEvent {
     CleanMeasured {
         /// One per sample, in sample order.
         predictions: Vec<u32>,
+        /// Samples whose logits are not finite: they count as wrong.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nonfinite: Vec<usize>,
         #[serde(default)]
         likeliest: Vec<Vec<ClassProbability>>,
     },
@@ -370,9 +373,15 @@ pub struct SampleResult {
     pub forwards: u64,
     /// Gradients of this sample that the attack used.
     pub backwards: u64,
-    /// Gradients of this sample that were zero everywhere, or not finite somewhere.
+    /// Gradients of this sample that were zero everywhere.
     #[serde(default)]
     pub zero_gradients: u64,
+    /// Gradients of this sample that were not finite somewhere; there they counted as 0.
+    #[serde(default)]
+    pub nonfinite_gradients: u64,
+    /// Whether the logits of the adversarial pixels are not finite, which counts as wrong: `prediction` then is a class that is not the label.
+    #[serde(default)]
+    pub nonfinite_logits: bool,
     /// Gradients of the margin that stood in because the attack's own loss was flat.
     #[serde(default)]
     pub fallbacks: u64,

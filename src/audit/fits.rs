@@ -31,9 +31,10 @@ impl AuditState {
         let all = |likeliest: &[ClassProbability]| likeliest.iter().all(|it| has(it.class));
         let is_curve = |curve: &Curve| curve.taps.iter().map(|it| &it.tap).eq(&start.taps);
         match event {
-            AuditEvent::CleanMeasured { predictions, likeliest } => {
+            AuditEvent::CleanMeasured { predictions, nonfinite, likeliest } => {
                 predictions.len() == n
                     && predictions.iter().all(|&class| has(class))
+                    && nonfinite.iter().all(|&sample| sample < n && predictions[sample] != start.data.labels[sample])
                     && (likeliest.is_empty() || likeliest.len() == n)
                     && likeliest.iter().all(|it| all(it))
             }

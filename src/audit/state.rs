@@ -13,6 +13,8 @@ pub struct AuditState {
     pub start: Option<AuditStart>,
     /// Class that the model gives each clean sample.
     pub predictions: Option<Vec<u32>>,
+    /// Clean samples whose logits are not finite.
+    pub(crate) nonfinite: Vec<usize>,
     /// The likeliest classes of each clean sample.
     pub(crate) likeliest: Vec<Vec<ClassProbability>>,
     pub clean_curves: Option<CleanCurves>,
@@ -84,7 +86,8 @@ impl AuditState {
                     state.done = state.done.max((*done).min(state.total));
                 }
             }
-            AuditEvent::CleanMeasured { predictions, likeliest } => {
+            AuditEvent::CleanMeasured { predictions, nonfinite, likeliest } => {
+                self.nonfinite.clone_from(nonfinite);
                 (self.predictions, self.likeliest) = (Some(predictions.clone()), likeliest.clone());
             }
             AuditEvent::CleanCurvesMeasured { curves } => self.clean_curves = Some(curves.clone()),

@@ -1,8 +1,8 @@
 //! What the model says about the clean images.
 
-use advmod_attacks::outcome::{likeliest, prediction};
+use advmod_attacks::outcome::{is_finite, likeliest, prediction};
 use advmod_attacks::query::padded_logits;
-use advmod_attacks::victim::{Victim, VictimError};
+use advmod_attacks::victim::Victim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,38 +19,49 @@ pub struct ClassProbability {
     pub p: f64,
 }
 
-/// The class of each sample and its likeliest classes, from batches of at most `batch`. Of classes with equal logits it is one that is not the
-/// sample's label, where labels are given: what is right by its number alone is not right.
+/// What the model says about samples, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Predicted {
+    pub classes: Vec<u32>,
+    /// The likeliest classes of each; none where its logits are not finite.
+    pub likeliest: Vec<Vec<ClassProbability>>,
+    /// Samples whose logits are not finite.
+    pub nonfinite: Vec<usize>,
+}
+
+/// The class of each sample and its likeliest classes, from batches of at most `batch`. Of classes with equal logits, or logits that are not
+/// finite, it is one that is not the sample's label, where labels are given: what is right by its number alone is not right.
 pub(crate) fn predict(
     victim: &dyn Victim,
     source: &dyn PixelSource,
     labels: Option<&[usize]>,
     batch: usize,
     progress: &mut Progress<'_>,
-) -> Result<(Vec<u32>, Vec<Vec<ClassProbability>>), TraceError> {
+) -> Result<Predicted, TraceError> {
     let _guard = tch::no_grad_guard();
-    let mut found = Vec::with_capacity(source.len());
+    let mut found = Predicted::default();
     for start in (0..source.len()).step_by(batch) {
         let length = batch.min(source.len() - start);
         let pixels = source.pixels(start..start + length)?;
         let logits = padded_logits(victim, &pixels).map_err(TraceError::Victim)?;
         let logits = Vec::<Vec<f32>>::try_from(logits)?;
-        if let Some(row) = logits.iter().position(|logits| !logits.iter().all(|logit| logit.is_finite())) {
-            let message = format!("the logits of sample {} are not finite", start + row);
-            return Err(TraceError::Victim(VictimError::from_message(message)));
-        }
-        found.extend(logits.iter().enumerate().map(|(row, logits)| {
+        for (sample, logits) in (start..).zip(&logits) {
+            if !is_finite(logits) {
+                found.nonfinite.push(sample);
+            }
             let likeliest = likeliest(logits);
-            let first = likeliest.first().map_or(0, |it| it.0);
-            let label = labels.and_then(|labels| labels.get(start + row)).copied();
-            let class = label.map_or(first, |label| prediction(logits, label as i64));
-            (class as u32, probabilities(&likeliest))
-        }));
+            let class = match labels.and_then(|labels| labels.get(sample)) {
+                Some(&label) => prediction(logits, label as i64),
+                None => likeliest.first().map_or(0, |it| it.0),
+            };
+            found.classes.push(class as u32);
+            found.likeliest.push(probabilities(&likeliest));
+        }
         if progress((start + length) as u64).is_break() {
             return Err(TraceError::Stopped);
         }
     }
-    Ok(found.into_iter().unzip())
+    Ok(found)
 }
 
 pub(crate) fn probabilities(likeliest: &[(i64, f64)]) -> Vec<ClassProbability> {

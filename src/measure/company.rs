@@ -29,7 +29,8 @@ pub(crate) fn influence(victim: &dyn Victim, source: &dyn PixelSource) -> Result
     let beside_negatives = padded_logits(victim, &Tensor::f_cat(&[&images, &images.f_neg()?.f_add_scalar(1.0)?], 0)?)?;
     let backwards = padded_logits(victim, &pixels.f_flip([0])?)?.f_flip([0])?;
     let alone = padded_logits(victim, &images.f_narrow(0, asked - 1, 1)?)?;
-    let largest = |difference: Result<Tensor, TchError>| f64::try_from(difference?.f_abs()?.f_max()?);
+    // Logits that are not finite say nothing of this.
+    let largest = |of: Result<Tensor, TchError>| f64::try_from(of?.f_nan_to_num(0.0, 0.0, 0.0)?.f_abs()?.f_max()?);
     let mut most = largest(whole.f_narrow(0, asked - 1, 1)?.f_sub(&alone))?;
     for other in [beside_negatives, backwards] {
         most = most.max(largest(whole.f_sub(&other.f_narrow(0, 0, asked)?))?);

@@ -64,8 +64,9 @@ pub(crate) fn checkpoint(
         let source = ImagePixels { images: &images, places: &places, device };
         let total = set.len() as u64;
         let mut told = |done| progress(done, total);
-        let (predictions, _) = predict(model, &source, None, 128, &mut told).map_err(|error| error.to_string())?;
-        correct += predictions.iter().zip(&images.labels).filter(|(found, label)| found == label).count();
+        let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+        let found = predict(model, &source, Some(&labels), 128, &mut told).map_err(|error| error.to_string())?;
+        correct += found.classes.iter().zip(&images.labels).filter(|(found, label)| found == label).count();
         of += set.len();
     }
     let (name, sha256) = (model.info().name.clone(), model.info().sha256.clone());

@@ -13,6 +13,14 @@ pub(crate) fn thousands(number: u64, separator: char) -> String {
     text
 }
 
+/// The first of many numbers, and how many more there are: `3, 7, 8 and 12 more`.
+pub(crate) fn listed(numbers: &[usize]) -> String {
+    const MOST: usize = 10;
+    let first: Vec<String> = numbers.iter().take(MOST).map(ToString::to_string).collect();
+    let more = numbers.len().saturating_sub(MOST);
+    format!("{}{}", first.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
+}
+
 /// What there is, or a dash.
 pub(crate) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), show)

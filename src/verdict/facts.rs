@@ -60,6 +60,9 @@ pub struct CleanResult {
     pub accuracy: Option<Rate>,
     /// Class that the model gives each sample, in sample order.
     pub predictions: Vec<u32>,
+    /// Samples whose logits are not finite; they count as wrong.
+    #[serde(default)]
+    pub nonfinite: Vec<usize>,
     /// The likeliest classes of each sample, where they are known.
     #[serde(default)]
     pub likeliest: Vec<Vec<ClassProbability>>,
@@ -74,6 +77,7 @@ impl CleanResult {
         Self {
             accuracy: state.clean_accuracy().map(|(correct, n)| Rate::new(correct, n)),
             predictions: state.predictions.clone().unwrap_or_default(),
+            nonfinite: state.nonfinite.clone(),
             likeliest: state.likeliest.clone(),
             peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),
             curves: state.clean_curves.clone(),

@@ -10,6 +10,7 @@
 //! - `signals`: special files, and who is asked to end.
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
+//! - `masked`, `unusual`: networks whose gradients are masked, and whose outputs are no logits, random or not finite.
 //! - `readme`: its commands.
 //! - `tidy`, `arrows`: what ARCHITECTURE.md promises.
 
@@ -49,3 +50,4 @@ mod terminal;
 mod tidy;
 mod torchscript;
 mod train;
+mod unusual;

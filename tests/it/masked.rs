@@ -8,10 +8,10 @@ use advmod_attacks::victim::Victim as _;
 use serde_json::Value;
 use tch::{CModule, Kind, Tensor};
 
-use crate::support::{advmod, first, model};
+use crate::support::{advmod, first, model, write_idx};
 
 /// What is made of pixels and the logits of the embedded network at other pixels.
-type Mask = fn(&dyn Fn(&Tensor) -> Tensor, &Tensor) -> Tensor;
+pub type Mask = fn(&dyn Fn(&Tensor) -> Tensor, &Tensor) -> Tensor;
 
 /// A network with a mask: its name, what it is, and what the attacks' validity comes to.
 const MASKS: [(&str, Mask, &str); 8] = [
@@ -32,7 +32,7 @@ const MASKS: [(&str, Mask, &str); 8] = [
     ("nothing", |logits, pixels| logits(pixels), "valid"),
 ];
 
-fn save(mask: Mask, file: &Path) {
+pub fn save(mask: Mask, file: &Path) {
     let network = model(None, &LoadOptions::default());
     let images = first(None, 2);
     let values: Vec<f32> = images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
@@ -42,7 +42,7 @@ fn save(mask: Mask, file: &Path) {
     CModule::create_by_tracing("Masked", "forward", &[example], &mut forward).unwrap().save(file).unwrap();
 }
 
-fn audit(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
+pub fn audit(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
     let out = folder.join("out");
     let flags = ["audit", "--samples", "16", "--threads", "1", "--attacks", "pgd", "--out", out.to_str().unwrap()];
     let output = advmod(&[&flags, more].concat()).output().unwrap();
@@ -95,18 +95,7 @@ fn images_of_one_class_prove_nothing() {
     let images = first(None, 400);
     let places: Vec<usize> = (0..400).filter(|&at| images.labels[at] == 8).collect();
     let chosen = images.subset(&places);
-    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
-        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
-    };
-    let n = places.len() as u32;
-    std::fs::write(
-        folder.path().join("t10k-images-idx3-ubyte"),
-        [header(&[0, 0, 8, 3], &[n, 28, 28]), chosen.pixels].concat(),
-    )
-    .unwrap();
-    let labels = chosen.labels.iter().map(|&label| label as u8).collect();
-    std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), [header(&[0, 0, 8, 1], &[n]), labels].concat())
-        .unwrap();
+    write_idx(folder.path(), &chosen.pixels, &chosen.labels);
     let data = folder.path().display().to_string();
     let (code, report) = audit(
         folder.path(),
@@ -129,18 +118,7 @@ fn images_of_one_class_prove_nothing() {
 fn copies_of_images_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let images = first(None, 12);
-    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
-        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
-    };
-    let pixels = images.pixels.repeat(5);
-    let labels: Vec<u8> = images.labels.repeat(5).iter().map(|&label| label as u8).collect();
-    std::fs::write(
-        folder.path().join("t10k-images-idx3-ubyte"),
-        [header(&[0, 0, 8, 3], &[60, 28, 28]), pixels].concat(),
-    )
-    .unwrap();
-    std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), [header(&[0, 0, 8, 1], &[60]), labels].concat())
-        .unwrap();
+    write_idx(folder.path(), &images.pixels.repeat(5), &images.labels.repeat(5));
     let data = folder.path().display().to_string();
     let out = folder.path().join("out");
     let flags = ["audit", "--data", &data, "--first", "60", "--threads", "1", "--attacks", "fgsm", "--out"];

@@ -32,6 +32,18 @@ pub fn make_data_set(folder: &Path) {
     }
 }
 
+/// Grey images of 28×28 with their labels as a data set, in an existing folder.
+pub fn write_idx(folder: &Path, pixels: &[u8], labels: &[u32]) {
+    let header = |kind: &[u8], sizes: &[u32]| -> Vec<u8> {
+        kind.iter().copied().chain(sizes.iter().flat_map(|size| size.to_be_bytes())).collect()
+    };
+    let n = labels.len() as u32;
+    let labels = labels.iter().map(|&label| label as u8).collect();
+    let write = |name: &str, parts: [Vec<u8>; 2]| std::fs::write(folder.join(name), parts.concat()).unwrap();
+    write("t10k-images-idx3-ubyte", [header(&[0, 0, 8, 3], &[n, 28, 28]), pixels.to_vec()]);
+    write("t10k-labels-idx1-ubyte", [header(&[0, 0, 8, 1], &[n]), labels]);
+}
+
 /// The built program.
 pub fn advmod(arguments: &[&str]) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_advmod"));

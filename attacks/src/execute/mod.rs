@@ -45,7 +45,7 @@ pub struct Options {
 /// samples are cut into batches.
 ///
 /// # Errors
-/// Input that is no batch of images with labels, a victim that fails, numbers that are not finite, cancellation.
+/// Input that is no batch of images with labels, a victim that fails, pixels of the attack that are not finite, cancellation.
 pub fn execute(
     victim: &dyn Victim,
     config: &AttackConfig,
@@ -58,7 +58,7 @@ pub fn execute(
     let labels = input::check(victim, samples, options)?;
     let mut cost = Cost::default();
 
-    let clean_logits = judge(victim, samples.pixels, 0, &mut cost)?;
+    let clean_logits = judge(victim, samples.pixels, &mut cost)?;
     let mut outcomes: Vec<SampleOutcome> = Vec::with_capacity(labels.len());
     for ((&id, &label), logits) in samples.ids.iter().zip(&labels).zip(&clean_logits) {
         let target = input::target(config.goal, logits, label, options.seed, id)?;
@@ -86,7 +86,7 @@ pub fn execute(
         let overshoot = measure::overshoot(config, &original, &run.pixels)?;
         cost.padding += run.padding;
 
-        let logits = judge(victim, &result, run.last_step, &mut cost)?;
+        let logits = judge(victim, &result, &mut cost)?;
         let distances = measure::distances(&original, &result)?;
         let mut is_kept = vec![true; attacked.len()];
         for (k, &i) in attacked.iter().enumerate() {
@@ -116,7 +116,6 @@ struct Run {
     pixels: Tensor,
     meters: Vec<Meter>,
     padding: u64,
-    last_step: u32,
 }
 
 fn run(
@@ -138,7 +137,7 @@ fn run(
         return Err(AttackError::InvalidInput(message));
     }
     if bool::try_from(pixels.isfinite().all()).map_err(VictimError::from)? {
-        Ok(Run { pixels, meters, padding, last_step })
+        Ok(Run { pixels, meters, padding })
     } else {
         Err(AttackError::NonFinite { what: "the attack's pixels are", step: last_step })
     }
@@ -170,16 +169,11 @@ fn is_near_enough(config: &AttackConfig, distances: &Distances) -> bool {
 }
 
 /// Logits of `pixels` as plain numbers, one row per image.
-fn judge(victim: &dyn Victim, pixels: &Tensor, step: u32, cost: &mut Cost) -> Result<Vec<Vec<f32>>, AttackError> {
+fn judge(victim: &dyn Victim, pixels: &Tensor, cost: &mut Cost) -> Result<Vec<Vec<f32>>, AttackError> {
     let n = pixels.size()[0] as usize;
     cost.judge_forwards += n as u64;
     cost.padding += padding(n);
-    let logits = Vec::<Vec<f32>>::try_from(padded_logits(victim, pixels)?).map_err(VictimError::from)?;
-    if logits.iter().flatten().all(|logit| logit.is_finite()) {
-        Ok(logits)
-    } else {
-        Err(AttackError::NonFinite { what: "the judged logits are", step })
-    }
+    Ok(Vec::<Vec<f32>>::try_from(padded_logits(victim, pixels)?).map_err(VictimError::from)?)
 }
 
 fn untouched(id: u32, label: i64, target: Option<i64>, attacked: bool, verdict: Verdict) -> SampleOutcome {
@@ -199,6 +193,7 @@ fn untouched(id: u32, label: i64, target: Option<i64>, attacked: bool, verdict: 
         backwards: 0,
         forwards_to_success: None,
         zero_gradients: 0,
+        nonfinite_gradients: 0,
         fallbacks: 0,
     }
 }
@@ -208,6 +203,7 @@ fn record_cost(outcome: &mut SampleOutcome, meter: Meter, cost: &mut Cost) {
     outcome.backwards = meter.backwards;
     outcome.forwards_to_success = meter.forwards_to_success;
     outcome.zero_gradients = meter.zero_gradients;
+    outcome.nonfinite_gradients = meter.nonfinite_gradients;
     outcome.fallbacks = meter.fallbacks;
     cost.forwards += meter.forwards;
     cost.backwards += meter.backwards;

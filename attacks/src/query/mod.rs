@@ -3,7 +3,6 @@
 //! `requires_grad`, `detach` and padding exist here only. Rows are named by sample ids: a row belongs to the sample of that
 //! id, several rows may belong to one sample (candidates), and samples that are done may be left out.
 
-mod finite;
 mod padding;
 mod stream;
 
@@ -17,7 +16,6 @@ use tch::{Kind, Tensor};
 use crate::error::AttackError;
 use crate::rows;
 use crate::victim::{Access, Victim, VictimError};
-use finite::Watch;
 use stream::Streams;
 
 pub(crate) use padding::padding;
@@ -47,9 +45,11 @@ pub struct Meter {
     /// Images run through the victim.
     pub forwards: u64,
     pub backwards: u64,
-    /// Gradients that were zero everywhere, or not finite somewhere: a sign of masking.
+    /// Gradients that were zero everywhere: a sign of masking.
     pub zero_gradients: u64,
-    /// Gradients of the margin that were taken because those of another loss were zero or not finite.
+    /// Gradients that were not finite somewhere; there they counted as 0.
+    pub nonfinite_gradients: u64,
+    /// Gradients of the margin that were taken because those of another loss were zero.
     pub fallbacks: u64,
     /// Forwards until the goal was first met, where the attack told.
     pub forwards_to_success: Option<u64>,
@@ -72,14 +72,14 @@ pub struct Query<'a> {
     access: Access,
     slots: HashMap<u32, usize>,
     meters: Vec<Meter>,
-    zero_gradients: Tensor,
+    /// Gradients of each sample that were zero everywhere, and those that were not finite somewhere.
+    gradients: [Tensor; 2],
     latest_slots: (Vec<u32>, Tensor),
     streams: Streams,
     step: u32,
     n_steps: u32,
     n_broken: Option<usize>,
     padding: u64,
-    watch: Watch,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
 
@@ -96,19 +96,19 @@ impl<'a> Query<'a> {
         let slots: HashMap<u32, usize> = ids.iter().enumerate().map(|(slot, &id)| (id, slot)).collect();
         debug_assert_eq!(slots.len(), ids.len(), "ids are distinct");
         let device = victim.device();
+        let none = || Tensor::zeros([ids.len() as i64], (Kind::Int64, device));
         Query {
             victim,
             access,
             slots,
             meters: vec![Meter::default(); ids.len()],
-            zero_gradients: Tensor::zeros([ids.len() as i64], (Kind::Int64, device)),
+            gradients: [none(), none()],
             latest_slots: (Vec::new(), Tensor::zeros([0], (Kind::Int64, device))),
             streams: Streams::new(seed, attack_id),
             step: 0,
             n_steps: 1,
             n_broken: None,
             padding: 0,
-            watch: Watch::default(),
             progress,
         }
     }
@@ -123,12 +123,12 @@ impl<'a> Query<'a> {
     }
 
     /// Logits `[N, K]` of `pixels`, whose rows belong to the samples `ids`. One forward per row, no gradients.
+    ///
+    /// A row that is not finite comes back as zeros, here and below: no class stands alone in it, so the label is not right.
     pub fn logits(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
         self.meter(ids, pixels, |meter| meter.forwards += 1)?;
         self.padding += padding(ids.len());
-        let logits = tch::no_grad(|| padded_logits(self.victim, pixels))?;
-        self.watch.add("the logits are", self.step, &logits)?;
-        Ok(logits)
+        tch::no_grad(|| Ok(finite(&padded_logits(self.victim, pixels)?)))
     }
 
     /// A loss per row and its gradient in the pixels. One forward and one backward per row.
@@ -146,7 +146,7 @@ impl<'a> Query<'a> {
     }
 
     /// Several losses of the same logits: one forward and, per loss, one backward. Returns the logits `[N, K]` and per loss
-    /// its value `[N]` and its gradient in the pixels.
+    /// its value `[N]` and its gradient in the pixels. What is not finite in a gradient counts as 0.
     pub fn values_and_grads(
         &mut self,
         ids: &[u32],
@@ -157,20 +157,19 @@ impl<'a> Query<'a> {
         let mut parts = Vec::with_capacity(losses.len());
         for (i, loss) in losses.iter().enumerate() {
             let (loss, gradient) = graph.differentiate(loss, i + 1 < losses.len())?;
-            self.inspect_gradient(ids, &gradient)?;
+            let gradient = self.finite_gradient(ids, &gradient);
+            self.count(ZERO, ids, &is_zero(&gradient));
             parts.push((loss, gradient));
         }
-        let logits = graph.logits.detach();
-        self.watch.add("the logits are", self.step, &logits)?;
-        Ok((logits, parts))
+        Ok((graph.logits.detach(), parts))
     }
 
     /// As [`value_and_grad`](Query::value_and_grad), for a loss that goes flat where the victim is sure of itself, as
     /// cross-entropy does in f32.
     ///
-    /// Where a row's gradient is zero or not finite and its goal is not met, the gradient of its `margin` (positive where the
-    /// goal is met) stands in, at the cost of one more backward. The scale of a margin does not matter to attacks that step
-    /// by the direction of a gradient alone. What is not finite after that counts as 0.
+    /// Where a row's gradient is zero and its goal is not met, the gradient of its `margin` (positive where the goal is met)
+    /// stands in, at the cost of one more backward. The scale of a margin does not matter to attacks that step by the
+    /// direction of a gradient alone. What is not finite in either counts as 0.
     pub fn climb(
         &mut self,
         ids: &[u32],
@@ -180,22 +179,21 @@ impl<'a> Query<'a> {
     ) -> Result<Differentiated, AttackError> {
         let graph = self.graph(ids, pixels, 1)?;
         let logits = graph.logits.detach();
-        self.watch.add("the logits are", self.step, &logits)?;
-        let (loss, mut gradient) = graph.differentiate(loss, true)?;
+        let (loss, gradient) = graph.differentiate(loss, true)?;
+        let mut gradient = self.finite_gradient(ids, &gradient);
         let is_open = margin(&logits).gt(0.0).logical_not(); // [N]
-        let is_flat = is_useless(&gradient).logical_and(&is_open);
+        let is_flat = is_zero(&gradient).logical_and(&is_open);
         // Also elsewhere than on the CPU this waits for the answer: another backward depends on it.
         let flat = Vec::<bool>::try_from(&is_flat).map_err(VictimError::from)?;
         if flat.contains(&true) {
             let (_, steeper) = graph.differentiate(margin, false)?;
-            gradient = steeper.where_self(&rows::broadcast(&is_flat, &gradient), &gradient);
+            gradient = steeper.nan_to_num(0.0, 0.0, 0.0).where_self(&rows::broadcast(&is_flat, &gradient), &gradient);
             for (id, _) in ids.iter().zip(flat).filter(|(_, is_flat)| *is_flat) {
                 let meter = &mut self.meters[self.slots[id]];
                 (meter.backwards, meter.fallbacks) = (meter.backwards + 1, meter.fallbacks + 1);
             }
         }
-        self.count_zeros(ids, &is_useless(&gradient));
-        let _ = gradient.nan_to_num_(0.0, 0.0, 0.0);
+        self.count(ZERO, ids, &is_zero(&gradient));
         Ok(Differentiated { logits, loss, gradient })
     }
 
@@ -211,7 +209,7 @@ impl<'a> Query<'a> {
         self.padding += padding(ids.len());
         // A new variable on the same memory: the caller's tensor never requires gradients.
         let leaf = pixels.detach().set_requires_grad(true);
-        let logits = tch::with_grad(|| padded_logits(self.victim, &leaf))?;
+        let logits = tch::with_grad(|| padded_logits(self.victim, &leaf).map(|logits| finite(&logits)))?;
         Ok(Graph { leaf, logits })
     }
 
@@ -273,10 +271,10 @@ impl<'a> Query<'a> {
 
     /// Ends the run: what each sample cost, in the order of the ids, the padding rows that were run, and the last step.
     pub(crate) fn finish(mut self) -> Result<(Vec<Meter>, u64, u32), AttackError> {
-        self.watch.settle()?;
-        let zero_gradients = Vec::<i64>::try_from(&self.zero_gradients).map_err(VictimError::from)?;
-        for (meter, zeros) in self.meters.iter_mut().zip(zero_gradients) {
-            meter.zero_gradients = zeros as u64;
+        let [zero, not_finite] = [ZERO, NOT_FINITE].map(|at| Vec::<i64>::try_from(&self.gradients[at]));
+        let (zero, not_finite) = (zero.map_err(VictimError::from)?, not_finite.map_err(VictimError::from)?);
+        for ((meter, zero), not_finite) in self.meters.iter_mut().zip(zero).zip(not_finite) {
+            (meter.zero_gradients, meter.nonfinite_gradients) = (zero as u64, not_finite as u64);
         }
         Ok((self.meters, self.padding, self.step))
     }
@@ -296,19 +294,19 @@ impl<'a> Query<'a> {
         Ok(())
     }
 
-    /// Notes which gradients are zero and whether one is not finite, without waiting for the device.
-    fn inspect_gradient(&mut self, ids: &[u32], gradient: &Tensor) -> Result<(), AttackError> {
-        let largest = rows::max_abs(gradient); // [N]
-        self.count_zeros(ids, &largest.eq(0.0));
-        self.watch.add("a gradient is", self.step, &largest)
+    /// The gradient with 0 for what is not finite, which is counted.
+    fn finite_gradient(&mut self, ids: &[u32], gradient: &Tensor) -> Tensor {
+        self.count(NOT_FINITE, ids, &rows::max_abs(gradient).isfinite().logical_not());
+        gradient.nan_to_num(0.0, 0.0, 0.0)
     }
 
-    fn count_zeros(&mut self, ids: &[u32], is_zero: &Tensor) {
+    /// Counts rows, without waiting for the device.
+    fn count(&mut self, what: usize, ids: &[u32], is_meant: &Tensor) {
         if self.latest_slots.0 != ids {
             let slots: Vec<i64> = ids.iter().map(|id| self.slots[id] as i64).collect();
-            self.latest_slots = (ids.to_vec(), rows::upload(&slots, is_zero.device()));
+            self.latest_slots = (ids.to_vec(), rows::upload(&slots, is_meant.device()));
         }
-        let _ = self.zero_gradients.index_add_(0, &self.latest_slots.1, &is_zero.to_kind(Kind::Int64));
+        let _ = self.gradients[what].index_add_(0, &self.latest_slots.1, &is_meant.to_kind(Kind::Int64));
     }
 
     fn draw(&mut self, ids: &[u32], like: &Tensor, number: impl Fn(&mut ChaCha8Rng) -> f32) -> Tensor {
@@ -347,11 +345,19 @@ impl Graph {
     }
 }
 
-/// Which rows have a gradient that is zero everywhere or not finite somewhere, `[N]`.
-fn is_useless(gradient: &Tensor) -> Tensor {
-    let largest = rows::max_abs(gradient); // [N]
-    largest.isfinite().logical_not().logical_or(&largest.eq(0.0))
+/// Which rows have a gradient that is zero everywhere, `[N]`.
+fn is_zero(gradient: &Tensor) -> Tensor {
+    rows::max_abs(gradient).eq(0.0)
 }
+
+/// Logits with zeros in each row that is not finite; see [`Query::logits`].
+fn finite(logits: &Tensor) -> Tensor {
+    logits.masked_fill(&logits.isfinite().logical_not().any_dim(1, true), 0.0)
+}
+
+/// What is counted of gradients.
+const ZERO: usize = 0;
+const NOT_FINITE: usize = 1;
 
 fn not_differentiable() -> AttackError {
     let message = "its logits are not differentiable in its pixels; use an attack that needs logits only";

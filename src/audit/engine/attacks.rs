@@ -127,7 +127,14 @@ impl Audit<'_> {
         let n = attacked.results.iter().filter(|it| it.zero_gradients > 0).count();
         if n > 0 {
             self.warn(&format!(
-                "{label}: {n} of {of} samples had a gradient that was zero or not finite; the model masks gradients"
+                "{label}: {n} of {of} samples had a gradient that was zero everywhere; the model masks gradients"
+            ));
+        }
+        let n = attacked.results.iter().filter(|it| it.nonfinite_gradients > 0).count();
+        if n > 0 {
+            self.warn(&format!(
+                "{label}: {n} of {of} samples had a gradient that was not finite somewhere; such entries counted as 0, so the attack did not \
+                 change these pixels"
             ));
         }
         // Where the margin was flat too, it did not help.

@@ -11,6 +11,7 @@ use crate::measure::pixels::ImagePixels;
 use crate::measure::{clean, taps};
 use crate::modularity::{Curve, Groups, class_note, curve_notes};
 use crate::store::{Columns, save_clean};
+use crate::text::numbers::listed;
 
 impl Audit<'_> {
     /// Says when the clean accuracy speaks for another normalization. Only what a flag decides is questioned.
@@ -72,10 +73,19 @@ impl Audit<'_> {
         let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let (predictions, likeliest) =
+        let clean::Predicted { classes, likeliest, nonfinite } =
             clean::predict(self.model, &source, Some(&self.labels), self.job.plan.batch, &mut progress)?;
-        self.emit(AuditEvent::CleanMeasured { predictions: predictions.clone(), likeliest })?;
-        Ok(predictions)
+        if !nonfinite.is_empty() {
+            let images: Vec<usize> = nonfinite.iter().map(|&sample| self.indices[sample]).collect();
+            self.warn(&format!(
+                "the logits of {} of {} clean images are not finite (image {}): these count as wrong and are not attacked",
+                images.len(),
+                everything.len(),
+                listed(&images)
+            ));
+        }
+        self.emit(AuditEvent::CleanMeasured { predictions: classes.clone(), nonfinite, likeliest })?;
+        Ok(classes)
     }
 
     /// Measures both clean curves; the one under the true labels comes back.

@@ -303,6 +303,8 @@ fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
         forwards: sample.forwards,
         backwards: sample.backwards,
         zero_gradients: sample.zero_gradients,
+        nonfinite_gradients: sample.nonfinite_gradients,
+        nonfinite_logits: !sample.adversarial.is_finite,
         fallbacks: sample.fallbacks,
         overshoot: sample.overshoot,
         // After rounding to 8 bits a success that the attack saw may be none.

@@ -42,6 +42,7 @@ impl Broken {
             forwards: own.forwards,
             backwards: own.backwards,
             zero_gradients: own.zero_gradients,
+            nonfinite_gradients: own.nonfinite_gradients,
             fallbacks: own.fallbacks,
             overshoot: own.overshoot,
             forwards_to_success: None,

@@ -33,6 +33,6 @@ impl RoundedJudge {
         let pixels = pixels.map_err(|error| first_line(&error))?;
         let source = KeptPixels { pixels: &pixels, device: self.model.device() };
         let found = predict(&self.model, &source, None, self.batch, &mut |_| ControlFlow::Continue(()));
-        found.map(|(classes, _)| classes).map_err(|error| error.to_string())
+        found.map(|found| found.classes).map_err(|error| error.to_string())
     }
 }

@@ -50,8 +50,8 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair) -> Option<Value>
         Some(class_name) => clip(class_name, 40),
         None => format!("class {class}"),
     };
-    let with = |it: Option<u32>, likeliest: Option<&Vec<ClassProbability>>| {
-        let Some(it) = it else { return "–".to_owned() };
+    let with = |it: Option<u32>, likeliest: Option<&Vec<ClassProbability>>, is_nonfinite: bool| {
+        let Some(it) = it.filter(|_| !is_nonfinite) else { return "–".to_owned() };
         let p = likeliest.and_then(|all| all.iter().find(|likely| likely.class == it)).map(|likely| likely.p);
         p.map_or_else(|| class(it), |p| format!("{} {:.1}\u{a0}%", class(it), 100.0 * p))
     };
@@ -66,8 +66,8 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair) -> Option<Value>
         index => report.data.indices.get(pair.sample).copied(),
         is_broken => result.success,
         truth => truth.map_or_else(|| "–".to_owned(), class),
-        clean => with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample)),
-        adversarial => with(Some(result.prediction), Some(&result.likeliest)),
+        clean => with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample), false),
+        adversarial => with(Some(result.prediction), Some(&result.likeliest), result.nonfinite_logits),
         target => result.target.map(class),
         distances => format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),
         width => pair.clean.shape[2],

@@ -62,7 +62,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("an iterated attack runs and breaks something", coverage::iterated(facts)),
         ("iterations break at least what one step breaks", coverage::iterations(facts)),
         ("black-box attacks break nothing that white-box attacks miss", coverage::masking(facts)),
-        ("gradients are not zero", target::gradients(facts)),
+        ("gradients are finite and not zero", target::gradients(facts)),
         ("the margin rises along its gradient as the gradient says", controls::gradient(facts)),
         ("noise of the same size breaks nothing that the attacks left", controls::breaks(facts, ControlKind::Noise)),
         (

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Found;
+use crate::audit::event::SampleResult;
 use crate::verdict::facts::{AttackResult, Facts};
 
 pub(super) fn deterministic(facts: &Facts) -> Found {
@@ -72,10 +73,14 @@ pub(super) fn gradients(facts: &Facts) -> Found {
         let about = |text: String| format!("{}: {text}", attack.attack.label);
         found.extend(zero_gradients(attack).map(|it| Found { text: about(it.text), ..it }));
     }
-    let is_differentiated = facts.attacks.iter().flat_map(|it| &it.samples).any(|it| it.backwards > 0);
+    let made = || facts.attacks.iter().flat_map(|it| &it.samples);
+    let nonfinite: u64 = made().map(|it| it.nonfinite_gradients).sum();
     match found.into_iter().rev().max_by_key(|it| it.state) {
         Some(found) => found,
-        None if is_differentiated => Found::ok("of the images that were left"),
+        None if nonfinite > 0 => Found::ok(format!(
+            "of the images that were left; {nonfinite} of other images were not finite somewhere, where they counted as 0"
+        )),
+        None if made().any(|it| it.backwards > 0) => Found::ok("of the images that were left"),
         None => Found::not_run("needs an attack with gradients"),
     }
 }
@@ -83,8 +88,10 @@ pub(super) fn gradients(facts: &Facts) -> Found {
 /// That images which an attack left had gradients that were zero or not finite, if so.
 pub(super) fn zero_gradients(attack: &AttackResult) -> Option<Found> {
     let left = || attack.samples.iter().filter(|it| !it.success && it.backwards > 0);
-    let (zero, of) = (left().filter(|it| it.zero_gradients > 0).count(), left().count());
-    let text = format!("{zero} of {of} images that it left had gradients that were zero or not finite");
+    let is_bad = |it: &&SampleResult| it.zero_gradients + it.nonfinite_gradients > 0;
+    let (zero, of) = (left().filter(is_bad).count(), left().count());
+    let text =
+        format!("{zero} of {of} images that it left had gradients that were zero everywhere or not finite somewhere");
     match zero {
         0 => None,
         _ if zero * 20 > of => Some(Found::failed(format!("{text}: gradients are masked"))),

@@ -235,13 +235,13 @@ fn every_check_of_iterated_attacks_applies_to_an_attack_that_is_added() {
     let found = check(&lazy, "standard preset");
     assert!(found.state == ValidityState::Suspicious && found.found.starts_with("toy-1: "), "{found:?}");
     // Of images that are broken, a gradient of zero says nothing; of those that are left, one of twenty is enough.
-    assert_eq!(state(&toy(&|it| it.samples[0].zero_gradients = 2), "gradients are not"), ValidityState::Ok);
+    assert_eq!(state(&toy(&|it| it.samples[0].zero_gradients = 2), "gradients are finite"), ValidityState::Ok);
     for (left, expected) in [(1, ValidityState::Failed), (20, ValidityState::Suspicious)] {
         let zero = toy(&|it| {
             it.samples[..left].iter_mut().for_each(|it| it.success = false);
             it.samples[0].zero_gradients = 2;
         });
-        let found = check(&zero, "gradients are not");
+        let found = check(&zero, "gradients are finite");
         assert!(found.state == expected && found.found.starts_with("toy-1: 1 of "), "{found:?}");
     }
     let mut masked = plain.clone();
