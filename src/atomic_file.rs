@@ -31,8 +31,8 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 pub(crate) const PREFIX: &str = ".advmod-";
 pub(crate) const SUFFIX: &str = ".tmp";
 
-fn folder_of(path: &Path) -> &Path {
-    // The folder of a bare file name is the current one.
+/// The folder that a file lies in: of a bare file name, the current one.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -159,7 +159,7 @@ impl AuditPlan {
         };
         Ok(Job {
             attacks: configured.into_iter().map(|it| it.config).collect(),
-            model: self.model.file.clone(),
+            model: self.located(self.model.file.as_ref()),
             load: LoadOptions {
                 architecture: self.model.arch.clone(),
                 normalization,
@@ -169,7 +169,7 @@ impl AuditPlan {
                 random_init: None,
                 trust_torchscript: false,
             },
-            data: self.data.path.clone(),
+            data: self.located(self.data.path.as_ref()),
             open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop, sha256: None },
             selection,
             device,

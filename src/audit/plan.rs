@@ -7,8 +7,11 @@ use advmod_attacks::config::parse_spec_string;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{GatePlan, WaiverPlan};
+use super::journal;
+use crate::atomic_file::folder_of;
 use crate::input;
 use crate::modularity::Similarity;
+use crate::store::PLAN_FILE;
 
 /// What is written here stands over what is written there.
 trait Over {
@@ -96,6 +99,9 @@ settings! {
         /// Whether gates that claim robustness may pass on a report that is `limited`.
         pub accept_limited: Option<bool>,
         pub out: Option<PathBuf>,
+        /// Folder in which relative paths begin; absent where that is the current one.
+        #[serde(skip)]
+        pub base: Option<PathBuf>,
     }
 
     /// `[model]` of a plan file.
@@ -152,12 +158,45 @@ impl AuditPlan {
             syntax(&format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
         })?;
         plan.gate.iter_mut().for_each(|gate| gate.locate(path, &text));
+        // One that a run has left, which tells where it began.
+        if path.file_name().is_some_and(|name| name == PLAN_FILE) {
+            let start = journal::started(folder_of(path));
+            plan.base = start.and_then(|start| start.base).map(PathBuf::from);
+        }
         Ok(plan)
+    }
+
+    fn paths(&self) -> [Option<&PathBuf>; 3] {
+        [&self.model.file, &self.data.path, &self.baseline].map(Option::as_ref)
+    }
+
+    /// Whether it names a file by a path that begins in [`base`](Self::base), or in the current folder.
+    pub(super) fn has_relative_paths(&self) -> bool {
+        self.paths().into_iter().flatten().any(|path| path.is_relative())
+    }
+
+    /// Where one of its files is.
+    pub(crate) fn located(&self, path: Option<&PathBuf>) -> Option<PathBuf> {
+        path.map(|path| locate(self.base.as_deref(), path))
+    }
+
+    /// The same plan for the current folder.
+    #[must_use]
+    pub(crate) fn anchored(mut self) -> Self {
+        let base = self.base.take();
+        for path in [&mut self.model.file, &mut self.data.path, &mut self.baseline].into_iter().flatten() {
+            *path = locate(base.as_deref(), path);
+        }
+        self
     }
 
     /// This plan's settings where it has them, else the other's.
     #[must_use]
     pub(crate) fn over(self, mut other: Self) -> Self {
+        // Paths of two places in one plan.
+        if self.paths().into_iter().flatten().next().is_some() {
+            other = other.anchored();
+        }
         // They exclude each other.
         if self.data.first.is_some() {
             other.data.samples = None;
@@ -167,6 +206,12 @@ impl AuditPlan {
         }
         Over::over(self, other)
     }
+}
+
+/// Where a file is: in the first of these folders that has it, else where its path leads from the current one.
+pub(super) fn locate<'a>(places: impl IntoIterator<Item = &'a Path>, path: &Path) -> PathBuf {
+    let mut candidates = places.into_iter().map(|place| place.join(path));
+    candidates.find(|candidate| candidate.exists()).unwrap_or_else(|| path.to_owned())
 }
 
 impl AttackPlan {

@@ -1,10 +1,10 @@
 //! Going on with a run that was interrupted: the same plan, checked against what is there now.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::event::{AuditStart, DataSummary, ModelSummary};
 use super::job::Job;
-use super::plan::AuditPlan;
+use super::plan::{AuditPlan, locate};
 use super::plan_file::with_attacks;
 use super::resolved::ResolvedPlan;
 use super::state::AuditState;
@@ -54,15 +54,10 @@ impl Stored<'_> {
         }
         job.load.sha256 = Some(self.model.sha256.clone());
         job.open.sha256 = Some(self.data.sha256.clone());
-        job.model = job.model.map(|path| self.locate(path));
-        job.data = job.data.map(|path| self.locate(path));
+        for path in [&mut job.model, &mut job.data].into_iter().flatten() {
+            *path = locate(self.places.into_iter().flatten(), path);
+        }
         Ok(job)
-    }
-
-    /// Where a file of the plan is, from wherever it is asked for.
-    fn locate(&self, path: PathBuf) -> PathBuf {
-        let candidates = self.places.iter().flatten().map(|place| place.join(&path));
-        candidates.into_iter().find(|candidate| candidate.exists()).unwrap_or(path)
     }
 }
 

@@ -103,15 +103,17 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
     };
     run.folder = recorder.folder()?;
     run.job.load.trust_torchscript = args.model.trust.trust_torchscript;
+    run.exit_zero = args.gates.exit_zero;
     Ok(Prepared { run, recorder: recorder.with_outputs(&args.output)? })
 }
 
 fn begin(plan: AuditPlan, force: bool) -> Result<(Run, Recorder), CliError> {
-    let (out, file) = (plan.out.clone(), plan.baseline.clone());
+    let out = plan.out.clone();
     let mut run = Run::from(plan.resolve().map_err(CliError::Usage)?);
-    if let Some(file) = &file {
-        let (report, _) = report::read(file)?;
-        run.baseline = Some(Box::new(baseline(&report.facts(), &file.display().to_string())));
+    let plan = run.job.written();
+    if let (Some(file), Some(name)) = (plan.located(plan.baseline.as_ref()), &plan.baseline) {
+        let (report, _) = report::read(&file)?;
+        run.baseline = Some(Box::new(baseline(&report.facts(), &name.display().to_string())));
     }
     Ok((run, Recorder::new(out.as_deref(), force)?))
 }
@@ -169,6 +171,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         batch: args.batch,
         threads: run.threads,
         out: args.out.clone(),
+        base: None,
     };
     let Some(file) = &args.plan else { return Ok(flags) };
     let plan = flags.over(AuditPlan::read(file).map_err(CliError::Usage)?);
@@ -233,6 +236,7 @@ mod tests {
             baseline: path("b"),
             accept_limited: Some(true),
             out: None,
+            base: None,
         };
         let drawn = DataPlan { samples: Some(7), first: None, ..plan.data.clone() };
         for plan in [AuditPlan { data: drawn, ..plan.clone() }, plan] {

@@ -67,7 +67,7 @@ pub(super) fn run(args: &TuiArgs, manner: Manner) -> Result<Exit, CliError> {
     // What a user saves from the screen goes to the current folder, or to the run's.
     manner.confine(&needs(&prepared.run, &args.audit).writing([Path::new(".")]))?;
     prepared.run.pictures = true;
-    let plan = prepared.run.job.written().clone();
+    let plan = prepared.run.job.written().clone().anchored();
     let opening = Opening { folder: prepared.recorder.path(), plan: Some(plan), ..opening(Source::Live) };
     live(prepared, opening, sender, &feed, args, quiet)
 }

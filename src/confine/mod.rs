@@ -11,6 +11,8 @@ mod files;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::atomic_file::folder_of;
+
 /// The files of a command.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
@@ -83,11 +85,6 @@ fn linked(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
             _ => (),
         }
     }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    // The folder of a bare file name is the current one.
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// How far the kernel went along.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::advmod;
+use crate::support::{advmod, make_data_set, root};
 
 /// Runs in a folder; the exit code.
 fn run(folder: &Path, arguments: &[&str]) -> i32 {
@@ -92,6 +92,39 @@ fn a_baseline_is_read_again() {
     );
     let found = twice(folder.path(), "baseline", &plan, 0);
     assert_eq!(found["changes"]["file"], "base", "{}", found["changes"]);
+}
+
+/// Model, data and baseline by relative paths, and the plan beside the report run from elsewhere.
+#[test]
+fn the_plan_beside_a_report_runs_from_any_folder() {
+    let [folder, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let began = folder.path().join("began");
+    std::fs::create_dir(&began).unwrap();
+    make_data_set(&began.join("images"));
+    std::fs::copy(root().join("fixtures/resnet20-fashion-mnist.safetensors"), began.join("net.safetensors")).unwrap();
+    let base = ["audit", "--quiet", "--samples", "40", "--attacks", "fgsm", "--threads", "1", "--out", "base"];
+    assert_eq!(run(&began, &base), 0);
+    let flags = ["--model", "net.safetensors", "--data", "images", "--baseline", "base", "--out", "run"];
+    assert_eq!(run(&began, &[&base[..8], &flags].concat()), 0);
+    let found = report(&began.join("run"));
+    assert!(found["plan_file"].as_str().unwrap().contains("file = \"net.safetensors\""), "{found}");
+    let plan = began.join("run/report.plan.toml");
+    let again = |more: &[&str]| {
+        run(elsewhere.path(), &[&["audit", "--quiet", "--plan", plan.to_str().unwrap()], more].concat())
+    };
+    assert_eq!(again(&["--out", "again"]), 0);
+    assert_eq!(report(&elsewhere.path().join("again")), found);
+    // What the second run left runs again too; another model's path begins in the current folder, the others where they did.
+    let second = elsewhere.path().join("again/report.plan.toml");
+    let other = ["--plan", second.to_str().unwrap(), "--model", "began/net.safetensors", "--out", "3"];
+    assert_eq!(run(folder.path(), &[&["audit", "--quiet"], &other[..]].concat()), 0);
+    let third = report(&folder.path().join("3"));
+    assert_eq!(third["changes"]["file"], began.join("base").to_str().unwrap());
+    assert_eq!((&third["attacks"], &third["data"]), (&found["attacks"], &found["data"]));
+    // Without the folder it began in the paths are as written, and missing here.
+    std::fs::rename(&began, folder.path().join("gone")).unwrap();
+    let moved = folder.path().join("gone/run/report.plan.toml");
+    assert_eq!(run(elsewhere.path(), &["audit", "--plan", moved.to_str().unwrap()]), 3);
 }
 
 #[test]

@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("pickle", "text"),
     ("atomic_file", ""),
     ("input", ""),
-    ("confine", ""),
+    ("confine", "atomic_file"),
     ("exit", ""),
 ];
 

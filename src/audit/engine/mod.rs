@@ -59,6 +59,8 @@ pub struct Run {
     pub(crate) folder: Option<RunFolder>,
     /// Whether somebody looks on: then pixels and growing curves come as events too.
     pub pictures: bool,
+    /// Whether a failed gate does not count for the exit code: the report says so.
+    pub(crate) exit_zero: bool,
     /// What the results are compared with: the report that the plan names.
     pub(crate) baseline: Option<Box<Baseline>>,
     /// What an earlier, interrupted run of the same plan has done already; its pixels are in the folder.
@@ -67,7 +69,7 @@ pub struct Run {
 
 impl From<Job> for Run {
     fn from(job: Job) -> Self {
-        Self { job, folder: None, pictures: false, baseline: None, earlier: None }
+        Self { job, folder: None, pictures: false, exit_zero: false, baseline: None, earlier: None }
     }
 }
 

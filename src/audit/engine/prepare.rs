@@ -193,8 +193,8 @@ impl<'a> Audit<'a> {
 
 /// Where the relative paths of a job begin, if it has any.
 fn base_of(job: &Job) -> Option<String> {
-    let is_relative = [&job.model, &job.data].into_iter().flatten().any(|path| path.is_relative());
-    let folder = std::env::current_dir().ok().filter(|_| is_relative)?;
+    let plan = job.written();
+    let folder = plan.base.clone().or_else(|| std::env::current_dir().ok()).filter(|_| plan.has_relative_paths())?;
     folder.to_str().map(str::to_owned)
 }
 
