@@ -7,6 +7,7 @@ use advmod_attacks::threat::{Epsilon, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::allowed::Allowed;
 use super::attack::{Budget, ResolvedAttack};
 use super::baseline::Baseline;
 use super::resolved::ResolvedPlan;
@@ -32,6 +33,8 @@ pub enum AuditEvent {
     Resumed {
         /// Results that have no pixels any more: they are made again.
         lost: Vec<LostSamples>,
+        #[serde(default)]
+        allowed: Allowed,
     },
     /// A stage has begun; `total` steps are expected.
     StageStarted {
@@ -165,6 +168,8 @@ pub struct AuditStart {
     /// What the results are compared with.
     #[serde(default)]
     pub baseline: Option<Box<Baseline>>,
+    #[serde(default)]
+    pub(crate) allowed: Allowed,
     /// Every setting, defaults filled in.
     pub plan: ResolvedPlan,
     pub(crate) model: ModelSummary,

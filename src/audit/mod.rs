@@ -2,6 +2,7 @@
 //!
 //! Front-ends see plans, events and the state that they add up to, never a model or a tensor.
 
+pub(crate) mod allowed;
 pub(crate) mod attack;
 pub mod baseline;
 pub(crate) mod command;

@@ -65,7 +65,10 @@ impl AuditState {
                 self.attacks = vec![AttackState::default(); start.plan.attacks.len()];
                 self.start = Some((**start).clone());
             }
-            AuditEvent::Resumed { lost } => {
+            AuditEvent::Resumed { lost, allowed } => {
+                if let Some(start) = &mut self.start {
+                    start.allowed = start.allowed.or(*allowed);
+                }
                 (self.finished, self.error, self.stage) = (None, None, None);
                 self.resumed += 1;
                 for attack in &mut self.attacks {

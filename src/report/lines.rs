@@ -36,7 +36,7 @@ pub(crate) fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
             );
             (Level::Info, text)
         }
-        AuditEvent::Resumed { lost } => {
+        AuditEvent::Resumed { lost, .. } => {
             let done = state.attacks.iter().filter(|it| it.seconds.is_some()).count();
             let judged: usize = state.attacks.iter().map(|it| it.samples.len()).sum();
             let again: usize = lost.iter().map(|it| it.samples.len()).sum();

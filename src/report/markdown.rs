@@ -15,6 +15,7 @@ use crate::verdict::classes::ClassResult;
 use crate::verdict::facts::{AttackResult, AttackStatus};
 use crate::verdict::findings::{self, Finding, FindingStatus};
 use crate::verdict::gates::{GateResult, Verdict};
+use crate::verdict::report::Timing;
 use crate::verdict::validity::ValidityState;
 
 /// Classes that a table lists; the rest is in report.json.
@@ -74,6 +75,7 @@ fn content(report: &Report) -> Value {
         changes => report.changes.as_ref().map(changes),
         warnings => &report.warnings,
         target => target(report),
+        allowed => report.allowed.line(),
         command => code_block(&report.plan.command),
         by_plan => report.plan.command_reads_plan(),
         plan_file => report.plan_file.as_deref().map(code_block),
@@ -187,10 +189,14 @@ fn target(report: &Report) -> Value {
         ("advmod", format!("{} with libtorch {}", report.tool.version, report.tool.libtorch)),
         ("platform", report.tool.platform.clone()),
         ("started", report.timing.started.clone()),
-        ("took", format!("{:.1} s{}", report.timing.seconds, report.timing.interruptions())),
+        ("took", took(&report.timing)),
     ];
     let attacks = report.attacks.iter().map(|it| [it.attack.label.clone(), it.attack.parameters_text()]);
     facts.map(|(name, value)| [name.to_owned(), value]).into_iter().chain(attacks).collect()
+}
+
+fn took(timing: &Timing) -> String {
+    timing.seconds.map_or("unknown".to_owned(), |seconds| format!("{seconds:.1} s")) + &timing.interruptions()
 }
 
 /// As code, which needs no escapes; a file name with a line break must not end it.

@@ -18,9 +18,9 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     let columns: &[Column<Row<'_>>] = &[
         ("attack", |it| safe_cell(&it.attack.attack.label)),
         ("sample", |it| it.sample.sample.to_string()),
-        ("index", |it| it.report.data.indices[it.sample.sample].to_string()),
-        ("label", |it| it.report.data.labels[it.sample.sample].to_string()),
-        ("clean_prediction", |it| it.report.clean.predictions[it.sample.sample].to_string()),
+        ("index", |it| cell(it.report.data.indices.get(it.sample.sample))),
+        ("label", |it| cell(it.report.data.labels.get(it.sample.sample))),
+        ("clean_prediction", |it| cell(it.report.clean.prediction(it.sample.sample))),
         ("target", |it| cell(it.sample.target)),
         ("adversarial_prediction", |it| it.sample.prediction.to_string()),
         ("success", |it| it.sample.success.to_string()),

@@ -160,6 +160,7 @@ pub(crate) fn text(report: &Report) -> String {
     }
     text.extend(["attack validity: ", &verdict::validity(report), "\n"]);
     text.push_str(&verdict::gates(&report.gates));
+    text.extend(report.allowed.line().map(|line| line + "\n"));
     text
 }
 

@@ -197,7 +197,7 @@ mod tests {
         use AttackStatus::{Complete, Incomplete};
         let mut report = recorded();
         report.data.labels = vec![0; 4];
-        report.clean.predictions = vec![0; 4];
+        report.clean.predictions = Some(vec![0; 4]);
         report.clean.accuracy = Some(Rate::new(4, 4));
         let of = |attacks: &[AttackResult]| {
             let found = budgets(&Facts { attacks, ..report.facts() });

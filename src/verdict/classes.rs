@@ -28,9 +28,8 @@ pub(super) fn results(facts: &Facts) -> Vec<ClassResult> {
     for (sample, &label) in labels.iter().enumerate() {
         members.entry(label).or_default().push(sample);
     }
-    let predictions = &facts.clean.predictions;
     let of_class = |class: u32, samples: &[usize]| {
-        let correct = samples.iter().filter(|&&it| predictions.get(it) == Some(&class)).count();
+        let correct = samples.iter().filter(|&&it| facts.clean.prediction(it) == Some(class)).count();
         let success = facts.attacks.iter().map(|attack| {
             let of_class = || attack.samples.iter().filter(|it| labels.get(it.sample) == Some(&class));
             Rate::new(of_class().filter(|it| it.success).count(), of_class().count())

@@ -58,8 +58,8 @@ impl Facts<'_> {
 pub struct CleanResult {
     /// Share of all samples that the model classifies correctly; absent if the run ended before that was known.
     pub accuracy: Option<Rate>,
-    /// Class that the model gives each sample, in sample order.
-    pub predictions: Vec<u32>,
+    /// Class that the model gives each sample, in sample order; absent if the run ended before that was known.
+    pub predictions: Option<Vec<u32>>,
     /// Samples whose logits are not finite; they count as wrong.
     #[serde(default)]
     pub nonfinite: Vec<usize>,
@@ -73,10 +73,15 @@ pub struct CleanResult {
 }
 
 impl CleanResult {
+    /// Class that the model gives a sample, where that is known.
+    pub(crate) fn prediction(&self, sample: usize) -> Option<u32> {
+        self.predictions.as_ref()?.get(sample).copied()
+    }
+
     pub(super) fn of(state: &AuditState) -> Self {
         Self {
             accuracy: state.clean_accuracy().map(|(correct, n)| Rate::new(correct, n)),
-            predictions: state.predictions.clone().unwrap_or_default(),
+            predictions: state.predictions.clone(),
             nonfinite: state.nonfinite.clone(),
             likeliest: state.likeliest.clone(),
             peak: state.clean_curves.as_ref().and_then(|curves| PeakResult::of(&curves.true_labels)),

@@ -112,9 +112,10 @@ fn is_of(facts: &Facts, sample: usize, class: Option<u32>) -> bool {
 
 /// Samples that are classified correctly and are not among the broken ones, of all samples of a class.
 fn accuracy(facts: &Facts, class: Option<u32>, broken: &BTreeSet<usize>) -> Result<Found, Missing> {
-    let (labels, predictions) = (&facts.data.labels, &facts.clean.predictions);
+    let labels = &facts.data.labels;
     let all: Vec<usize> = (0..labels.len()).filter(|&sample| is_of(facts, sample, class)).collect();
-    let is_whole = |sample: &usize| predictions.get(*sample) == labels.get(*sample) && !broken.contains(sample);
+    let is_whole =
+        |&sample: &usize| facts.clean.prediction(sample) == labels.get(sample).copied() && !broken.contains(&sample);
     rate(all.iter().copied().filter(is_whole).collect(), all, "no image of this class")
 }
 

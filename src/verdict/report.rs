@@ -10,6 +10,7 @@ use super::facts::{AttackResult, CleanResult, Facts};
 use super::findings::{Finding, findings};
 use super::gates::{self, GateResult};
 use super::validity::Validity;
+use crate::audit::allowed::Allowed;
 use crate::audit::event::{AuditStart, ControlResult, DataSummary, ModelSummary, Outcome, SCHEMA_VERSION, Tool};
 use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::AuditState;
@@ -25,6 +26,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// Every setting of the audit, defaults filled in.
     pub plan: ResolvedPlan,
+    /// What flags allowed this run that are never part of a plan.
+    #[serde(default)]
+    pub(crate) allowed: Allowed,
     /// The same settings as the text of a plan file; absent where a path has no text.
     pub plan_file: Option<String>,
     /// The classifier that was audited.
@@ -70,8 +74,8 @@ pub struct Report {
 pub(crate) struct Timing {
     /// When the audit started: UTC, RFC 3339.
     pub started: String,
-    /// Wall-clock seconds of the whole run.
-    pub seconds: f64,
+    /// Wall-clock seconds of the whole run; absent of a run that was killed before it could say.
+    pub seconds: Option<f64>,
     /// How often the run was interrupted and resumed; if it was, the times are those of its last parts.
     #[serde(default)]
     pub resumed: usize,
@@ -95,9 +99,10 @@ impl Timing {
 impl Report {
     /// The report of an audit that has started; `None` before that.
     pub fn new(state: &AuditState) -> Option<Self> {
-        let AuditStart { tool, plan_file, base: _, baseline, plan, model, data, taps, started } =
+        let AuditStart { tool, plan_file, base: _, baseline, allowed, plan, model, data, taps, started } =
             state.start.clone()?;
-        let (outcome, seconds) = state.finished.unwrap_or((Outcome::Interrupted, 0.0));
+        let (outcome, seconds) =
+            state.finished.map_or((Outcome::Interrupted, None), |(outcome, took)| (outcome, Some(took)));
         let clean = CleanResult::of(state);
         let attacks: Vec<AttackResult> = (plan.attacks.iter().zip(&state.attacks))
             .map(|(attack, found)| AttackResult::of(attack, found, clean.accuracy))
@@ -132,6 +137,7 @@ impl Report {
             gates,
             validity,
             plan,
+            allowed,
             plan_file,
             model,
             data,

@@ -69,7 +69,7 @@ fn with_baseline(journal: &str) -> Report {
     earlier.attacks[0].attack.epsilon = "1/255".parse().ok();
     "cw".clone_into(&mut earlier.attacks[1].attack.label);
     earlier.attacks[1].peak_drop = None;
-    earlier.clean.predictions.fill(0);
+    earlier.clean.predictions.as_mut().unwrap().fill(0);
     let start = state.start.as_mut().unwrap();
     start.baseline = Some(Box::new(baseline(&earlier.facts(), "earlier/report.json")));
     Report::new(&state).unwrap()

@@ -85,3 +85,24 @@ fn libtorch_runs_a_file_where_that_was_typed() {
     assert_eq!(translated["taps"], trusted["taps"]);
     assert_eq!(translated["parameters"], trusted["parameters"]);
 }
+
+#[test]
+fn a_report_says_that_a_file_was_trusted_and_its_plan_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = root().join("fixtures/tiny-resnet-traced.pt");
+    let model = ["--model", path.to_str().unwrap(), "--input-size", "28", "--trust-torchscript", "--exit-zero"];
+    let few = ["--samples", "8", "--attacks", "fgsm", "--threads", "1", "--quiet", "--out", "run"];
+    let output = advmod(&[&["audit"], &model[..], &few].concat()).current_dir(folder.path()).output().unwrap();
+    let line = "typed for this run: --trust-torchscript (libtorch may run the code in the model file), --exit-zero (a failed gate ends the \
+                program with 0)";
+    assert!(String::from_utf8(output.stdout).unwrap().contains(line));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("run").join(name)).unwrap();
+    for name in ["report.md", "report.html"] {
+        assert!(read(name).contains(line), "{name}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(report["allowed"], serde_json::json!({"trust_torchscript": true, "exit_zero": true}));
+    for text in [&report["plan"], &report["plan_file"]] {
+        assert!(!["trust", "exit-zero", "exit_zero"].iter().any(|word| text.to_string().contains(word)), "{text}");
+    }
+}

@@ -7,6 +7,7 @@ use advmod_attacks::victim::Victim as _;
 
 use super::chosen::Chosen;
 use super::{Audit, EngineError, Run};
+use crate::audit::allowed::Allowed;
 use crate::audit::control::{Control, Waiting};
 use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
 use crate::audit::gate::check::check_classes;
@@ -81,6 +82,7 @@ impl<'a> Loaded<'a> {
             plan_file,
             base: base_of(&run.job),
             baseline: run.baseline.clone(),
+            allowed: Allowed { trust_torchscript: run.job.load.trust_torchscript, exit_zero: run.exit_zero },
             plan: run.job.plan.on(device_name(self.model.device()), command),
             model: ModelSummary {
                 name: model.name.clone(),
@@ -222,7 +224,7 @@ fn go_on(
             state.samples.iter().map(|it| it.sample).filter(|sample| !kept.contains(sample)).collect();
         (!samples.is_empty()).then_some(LostSamples { attack, samples })
     });
-    let resumed = AuditEvent::Resumed { lost: lost.collect() };
+    let resumed = AuditEvent::Resumed { lost: lost.collect(), allowed: now.allowed };
     earlier.apply(&resumed);
     let _ = sink(resumed);
     Ok(earlier)

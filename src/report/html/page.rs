@@ -132,16 +132,17 @@ fn target(report: &Report) -> Vec<Value> {
 
 fn reproduce(report: &Report) -> Value {
     let (plan, tool, timing) = (&report.plan, &report.tool, &report.timing);
-    let facts = [
+    let mut facts = vec![
         fact("Tool", format!("{} {}", tool.name, tool.version)),
         fact("libtorch", tool.libtorch.clone()),
         fact("Platform", name(&tool.platform)),
         fact("Started", format!("{} (UTC)", timing.started)),
-        fact("Took", text::duration(timing.seconds) + &timing.interruptions()),
+        fact("Took", timing.seconds.map_or("unknown".to_owned(), text::duration) + &timing.interruptions()),
         fact("Seed", plan.seed.to_string()),
         fact("Device", format!("{}, {} threads, batches of {}", plan.device, plan.threads, plan.batch)),
         fact("Preset", name(&plan.preset)),
         fact("Judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }),
     ];
+    facts.extend(report.allowed.line().map(|line| fact("By hand", line)));
     context! { command => &plan.command, by_plan => plan.command_reads_plan(), plan_file => report.plan_file.as_ref(), facts }
 }

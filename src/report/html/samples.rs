@@ -66,7 +66,7 @@ fn triplet(report: &Report, attack: &AttackResult, pair: &Pair) -> Option<Value>
         index => report.data.indices.get(pair.sample).copied(),
         is_broken => result.success,
         truth => truth.map_or_else(|| "–".to_owned(), class),
-        clean => with(report.clean.predictions.get(pair.sample).copied(), report.clean.likeliest.get(pair.sample), false),
+        clean => with(report.clean.prediction(pair.sample), report.clean.likeliest.get(pair.sample), false),
         adversarial => with(Some(result.prediction), Some(&result.likeliest), result.nonfinite_logits),
         target => result.target.map(class),
         distances => format!("L0 {} · L2 {:.3} · L∞ {:.4}", result.l0, result.l2, result.linf),

@@ -110,7 +110,7 @@ fn samples_are_paired_by_what_is_in_them() {
     now.data.sha256 = "other".to_owned();
     now.data.digests.reverse();
     now.data.labels.reverse();
-    now.clean.predictions.reverse();
+    now.clean.predictions.as_mut().unwrap().reverse();
     for attack in &mut now.attacks {
         attack.samples.iter_mut().for_each(|it| it.sample = n - 1 - it.sample);
         attack.samples.reverse();

@@ -53,8 +53,8 @@ pub(super) fn clean_accuracy(facts: &Facts) -> Found {
         *counts.entry(label).or_default() += 1;
     }
     let largest = counts.values().max().map_or(0.0, |&n| n as f64 / facts.data.labels.len() as f64);
-    let constant =
-        facts.clean.predictions.first().filter(|first| facts.clean.predictions.iter().all(|it| it == *first));
+    let predictions = facts.clean.predictions.as_deref().unwrap_or_default();
+    let constant = predictions.first().filter(|first| predictions.iter().all(|it| it == *first));
     let largest_shown = format!("{:.1} % of the images are of one class", 100.0 * largest);
     match constant {
         Some(class) => Found::failed(format!("{shown}: the model takes every image for class {class}")),

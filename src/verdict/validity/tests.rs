@@ -171,7 +171,7 @@ fn a_sample_that_proves_nothing_is_seen() {
         let mut report = recorded();
         let correct = labels.iter().zip(&predictions).filter(|(a, b)| a == b).count();
         report.clean.accuracy = Some(Rate::new(correct, labels.len()));
-        (report.data.labels, report.clean.predictions) = (labels, predictions);
+        (report.data.labels, report.clean.predictions) = (labels, Some(predictions));
         (state(&report, "several classes"), state(&report, "above chance"))
     };
     let mixed: Vec<u32> = (0..40).map(|at| u32::from(at % 10 == 0)).collect();
