@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use advmod::model::native;
+use advmod::memory;
 use advmod::modularity::{Similarity, neighbors};
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 use tch::{Device, Kind, Tensor};
@@ -20,7 +20,7 @@ fn large(criterion: &mut Criterion) {
     let threads = std::env::var("ADVMOD_BENCH_THREADS").map_or(1, |text| text.parse().expect("a number of threads"));
     tch::set_num_threads(threads);
     // As the commands do.
-    native::keep_freed_memory();
+    memory::keep_freed_memory();
     let mut group = criterion.benchmark_group("10,000 samples");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for width in WIDTHS {

@@ -36,6 +36,8 @@ pub mod atomic_file;
 
 pub mod input;
 
+pub mod memory;
+
 pub mod confine;
 
 pub mod exit;

@@ -9,7 +9,9 @@ use crossbeam_channel::Sender;
 
 use crate::audit::event::{AuditEvent, SCHEMA_VERSION};
 use crate::input;
+use crate::memory::opening;
 use crate::store::{JOURNAL_FILE, NEXT_FOLDER};
+use crate::text::json;
 
 #[derive(Clone, Debug)]
 pub enum Feed {
@@ -26,6 +28,10 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Reads a whole journal. Lines that are no events keep their place, with their number.
 pub fn read(path: &Path) -> Result<Vec<Feed>, String> {
+    opening(path, || read_whole(path))
+}
+
+fn read_whole(path: &Path) -> Result<Vec<Feed>, String> {
     let shown = path.display();
     let bytes = input::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -51,7 +57,7 @@ pub fn read(path: &Path) -> Result<Vec<Feed>, String> {
 }
 
 fn parse(line: &str, number: usize) -> Feed {
-    serde_json::from_str(line).map_or(Feed::Unreadable(number), |event| Feed::Event(Box::new(event)))
+    json::read(line).map_or(Feed::Unreadable(number), |event| Feed::Event(Box::new(event)))
 }
 
 /// How long to wait before each event, so that the replay takes the time of the run divided by `speed`. A journal has no clock, but

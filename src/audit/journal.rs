@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::audit::event::{AuditEvent, AuditStart};
 use crate::audit::state::AuditState;
 use crate::store::{JOURNAL_FILE, RunFolder, busy};
+use crate::text::json;
 
 /// Appends events. Each line is handed to the system at once, so that a killed run leaves every event before the last line.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Journal {
         let mut events = Vec::new();
         let mut whole = 0;
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let event = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
+            let event = line.strip_suffix(b"\n").and_then(|line| json::read(str::from_utf8(line).ok()?).ok());
             let Some(event) = event else { break };
             events.push(event);
             whole += line.len() as u64;
@@ -49,9 +50,7 @@ impl Journal {
             self.file.set_len(end)?;
             self.file.seek(SeekFrom::Start(end))?;
         }
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        self.file.write_all(&line)
+        self.file.write_all(&json::line(event))
     }
 }
 
@@ -67,7 +66,7 @@ pub(crate) fn started(folder: &Path) -> Option<AuditStart> {
     let journal = RunFolder::open(folder).ok()?.file(JOURNAL_FILE).ok()??;
     let mut line = String::new();
     BufReader::new(journal).read_line(&mut line).ok()?;
-    match serde_json::from_str(&line).ok()? {
+    match json::read(&line).ok()? {
         AuditEvent::Started { start, .. } => Some(*start),
         _ => None,
     }
@@ -80,7 +79,7 @@ pub fn replay(text: &str) -> (AuditState, usize) {
     let mut state = AuditState::default();
     let mut unreadable = 0;
     for line in text.lines().filter(|line| !line.is_empty()) {
-        match serde_json::from_str::<AuditEvent>(line) {
+        match json::read::<AuditEvent>(line) {
             Ok(event) => state.apply(&event),
             Err(_) => unreadable += 1,
         }

@@ -12,6 +12,7 @@ use crate::atomic_file::folder_of;
 use crate::input;
 use crate::modularity::Similarity;
 use crate::store::PLAN_FILE;
+use crate::text::names::sentence;
 
 /// What is written here stands over what is written there.
 trait Over {
@@ -157,7 +158,15 @@ impl AuditPlan {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             syntax(&format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
         })?;
-        plan.gate.iter_mut().for_each(|gate| gate.locate(path, &text));
+        for gate in &mut plan.gate {
+            gate.locate(path, &text);
+            gate.id = gate.id.as_deref().map(sentence);
+            gate.reason = gate.reason.as_deref().map(sentence);
+        }
+        for waiver in &mut plan.waiver {
+            (waiver.gate, waiver.reason) = (sentence(&waiver.gate), sentence(&waiver.reason));
+            waiver.owner = waiver.owner.as_deref().map(sentence);
+        }
         // One that a run has left, which tells where it began.
         if path.file_name().is_some_and(|name| name == PLAN_FILE) {
             let start = journal::started(folder_of(path));

@@ -17,6 +17,7 @@ use crate::audit::run_dir::RunDir;
 use crate::audit::stage::attack::GRACE;
 use crate::audit::state::AuditState;
 use crate::confine::Needs;
+use crate::memory::opening;
 use crate::report::file_names;
 use crate::report::lines::{self, Level};
 use crate::store::PLAN_FILE;
@@ -119,7 +120,7 @@ fn begin(plan: AuditPlan, force: bool) -> Result<(Run, Recorder), CliError> {
 }
 
 fn go_on(folder: &Path) -> Result<(Run, Recorder), CliError> {
-    let (run_dir, events) = RunDir::resume(folder, file_names().collect())
+    let (run_dir, events) = opening(folder, || RunDir::resume(folder, file_names().collect()))
         .map_err(|error| CliError::Runtime(format!("cannot go on: {}: {}", error.path.display(), error.source)))?;
     let mut state = AuditState::default();
     for event in &events {
@@ -174,7 +175,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
         base: None,
     };
     let Some(file) = &args.plan else { return Ok(flags) };
-    let plan = flags.over(AuditPlan::read(file).map_err(CliError::Usage)?);
+    let plan = flags.over(opening(file, || AuditPlan::read(file)).map_err(CliError::Usage)?);
     if plan.out.as_ref().is_some_and(|out| is_replaced(file, out)) {
         let problem = "a run replaces the plan in its folder; move it, or give another folder to --out";
         return Err(CliError::Usage(format!("{}: {problem}", file.display())));

@@ -9,15 +9,17 @@ use crate::atomic_file::write_file;
 use crate::audit::event::SCHEMA_VERSION;
 use crate::audit::journal;
 use crate::input;
+use crate::memory::opening;
 use crate::report::{Evidence, FORMATS, Format, table};
 use crate::store::{JOURNAL_FILE, REPORT_FILE, RunFolder};
+use crate::text::json;
 use crate::verdict::Report;
 
 /// GitHub refuses step summaries above 1 MiB.
 const SUMMARY_LIMIT: usize = 1000 * 1024;
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
-    if let Some(stored) = stored_study::find(&args.run)? {
+    if let Some(stored) = opening(&args.run, || stored_study::find(&args.run))? {
         return stored.render(args);
     }
     let format = format(args)?;
@@ -74,6 +76,10 @@ pub(super) fn by_ending(file: &Path) -> Result<Option<&'static Format>, CliError
 
 /// A report.json, a run.jsonl, or the folder of a run; with the folder that it lies in.
 pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
+    opening(path, || read_any(path))
+}
+
+fn read_any(path: &Path) -> Result<(Report, PathBuf), CliError> {
     let runtime = |problem: String| CliError::at(path, problem);
     let unreadable = |error: std::io::Error| runtime(error.to_string());
     let (folder, file, bytes) = if path.is_dir() {
@@ -94,8 +100,7 @@ pub(super) fn read(path: &Path) -> Result<(Report, PathBuf), CliError> {
         let report = Report::new(&state).ok_or_else(|| runtime("the run in it has not begun".to_owned()))?;
         return Ok((report, folder));
     }
-    let report: Report =
-        serde_json::from_str(&text).map_err(|error| runtime(format!("no report of advmod: {error}")))?;
+    let report: Report = json::read(&text).map_err(|error| runtime(format!("no report of advmod: {error}")))?;
     match report.schema_version {
         SCHEMA_VERSION => Ok((report, folder)),
         other => Err(runtime(format!("has schema version {other}; this advmod reads {SCHEMA_VERSION}"))),

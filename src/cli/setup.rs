@@ -10,8 +10,8 @@ use crate::audit::resume::Stored;
 use crate::confine::{Needs, confine};
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::measure::fit::check_threads;
+use crate::memory;
 use crate::model::load::LoadOptions;
-use crate::model::native;
 use crate::model::normalize::Normalization;
 use crate::model::program::TapSelection;
 use crate::verdict::Report;
@@ -36,7 +36,7 @@ impl Manner {
 pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
     check_threads(threads.unwrap_or(1)).map_err(CliError::Usage)?;
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    native::keep_freed_memory();
+    memory::keep_freed_memory();
     tch::set_num_threads(threads as i32);
     // Fails only when a pool exists already, which then has some size: results do not depend on it.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

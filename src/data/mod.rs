@@ -18,6 +18,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::input;
+use crate::memory::opening;
 use crate::text::names;
 
 pub use select::Selection;
@@ -165,8 +166,14 @@ const INNER_FOLDERS: [&str; 6] = [
 
 /// Opens the data at a path, or the embedded images for `None`.
 pub fn open(path: Option<&Path>, options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
+    match path {
+        Some(path) => opening(path, || open_any(path, options)),
+        None => embedded::open(options),
+    }
+}
+
+fn open_any(path: &Path, options: &OpenOptions) -> Result<Box<dyn Dataset>, DataError> {
     let rescaled = options.resize.is_some() || options.crop.is_some();
-    let Some(path) = path else { return embedded::open(options) };
     let metadata = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
     if !metadata.is_dir() {
         input::regular(&metadata).map_err(|source| unreadable(path, source))?;

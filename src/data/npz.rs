@@ -44,7 +44,15 @@ fn images(
     name: &str,
     length: usize,
 ) -> Result<([usize; 4], Vec<u8>), DataError> {
-    let (shape, numbers) = array(path, archive, name, length)?;
+    let byte = |at: usize, number: Number| match number {
+        Number::Integer(value) => u8::try_from(value)
+            .map_err(|_| content(path, format!("{name} holds integers outside 0 to 255; save them as uint8"))),
+        Number::Float(value) => byte(value).ok_or_else(|| {
+            let found = format!("{name} holds {value} at element {at}");
+            content(path, format!("{found}; floats must be bytes divided by 255, or save them as uint8"))
+        }),
+    };
+    let (shape, mut pixels) = array(path, archive, name, length, &byte)?;
     let is_channels = |size: usize| size == 1 || size == 3;
     let (shape, channels_last) = match shape[..] {
         [n, height, width] => ([n, 1, height, width], false),
@@ -54,22 +62,6 @@ fn images(
             let expected = "expected [N, C, H, W], [N, H, W, C] or [N, H, W] with 1 or 3 channels";
             return Err(content(path, format!("{name} has shape {shape:?}; {expected}")));
         }
-    };
-    let mut pixels = match numbers {
-        Numbers::Bytes(bytes) => bytes,
-        Numbers::Floats(floats) => {
-            let odd = |at: usize, value: f64| {
-                let found = format!("{name} holds {value} at element {at}");
-                content(path, format!("{found}; floats must be bytes divided by 255, or save them as uint8"))
-            };
-            let bytes = floats.iter().enumerate().map(|(at, &value)| byte(value).ok_or_else(|| odd(at, value)));
-            bytes.collect::<Result<_, _>>()?
-        }
-        Numbers::Integers(integers) => integers
-            .iter()
-            .map(|&value| u8::try_from(value))
-            .collect::<Result<_, _>>()
-            .map_err(|_| content(path, format!("{name} holds integers outside 0 to 255; save them as uint8")))?,
     };
     if channels_last {
         let [_, channels, height, width] = shape;
@@ -93,32 +85,32 @@ fn byte(value: f64) -> Option<u8> {
 }
 
 fn labels(path: &Path, archive: &mut Archive<'_>, name: &str, length: usize) -> Result<Vec<u32>, DataError> {
-    let (shape, numbers) = array(path, archive, name, length)?;
+    let label = |at: usize, number: Number| match number {
+        Number::Integer(value) => u32::try_from(value)
+            .map_err(|_| content(path, format!("label {at} of {name} is not a class number from 0 up"))),
+        Number::Float(_) => Err(content(path, format!("{name} holds floats; labels must be integers"))),
+    };
+    let (shape, labels) = array(path, archive, name, length, &label)?;
     if shape.len() != 1 && !(shape.len() == 2 && shape[1] == 1) {
         return Err(content(path, format!("{name} has shape {shape:?}; expected one label per image")));
     }
-    let wrong = |at: usize| content(path, format!("label {at} of {name} is not a class number from 0 up"));
-    match numbers {
-        Numbers::Bytes(bytes) => Ok(bytes.into_iter().map(u32::from).collect()),
-        Numbers::Integers(all) => {
-            all.iter().enumerate().map(|(at, &label)| u32::try_from(label).map_err(|_| wrong(at))).collect()
-        }
-        Numbers::Floats(_) => Err(content(path, format!("{name} holds floats; labels must be integers"))),
-    }
+    Ok(labels)
 }
 
-enum Numbers {
-    Bytes(Vec<u8>),
-    Integers(Vec<i64>),
-    Floats(Vec<f64>),
+/// An element of an array, of whatever type it is stored as.
+enum Number {
+    Integer(i128),
+    Float(f64),
 }
 
-fn array(
+/// The shape of an array, and what becomes of each element and its place: element by element, because floats alone take eight times as much.
+fn array<T>(
     path: &Path,
     archive: &mut Archive<'_>,
     name: &str,
     length: usize,
-) -> Result<(Vec<usize>, Numbers), DataError> {
+    take: &dyn Fn(usize, Number) -> Result<T, DataError>,
+) -> Result<(Vec<usize>, Vec<T>), DataError> {
     check_header(path, archive, name)?;
     let damaged = |error: std::io::Error| {
         content(path, format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
@@ -138,32 +130,30 @@ fn array(
         DType::Plain(dtype) => dtype,
         other => return Err(content(path, format!("array {name} has type {}; expected numbers", other.descr()))),
     };
+    let of_type = |error: npyz::DTypeError| damaged(std::io::Error::other(error));
     macro_rules! read {
-        ($type:ty) => {
-            file.into_vec::<$type>().map_err(damaged)?
-        };
+        ($type:ty, $kind:ident) => {{
+            let elements = file.data::<$type>().map_err(of_type)?.enumerate();
+            elements.map(|(at, value)| take(at, Number::$kind(value.map_err(damaged)?.into()))).collect()
+        }};
     }
-    let numbers = match (dtype.type_char(), dtype.size_field()) {
-        (TypeChar::Uint, 1) => Numbers::Bytes(read!(u8)),
-        (TypeChar::Int, 1) => Numbers::Integers(read!(i8).into_iter().map(Into::into).collect()),
-        (TypeChar::Int, 2) => Numbers::Integers(read!(i16).into_iter().map(Into::into).collect()),
-        (TypeChar::Int, 4) => Numbers::Integers(read!(i32).into_iter().map(Into::into).collect()),
-        (TypeChar::Int, 8) => Numbers::Integers(read!(i64)),
-        (TypeChar::Uint, 8) => {
-            let integers = read!(u64).into_iter().map(i64::try_from).collect::<Result<_, _>>();
-            let too_large = |_| content(path, format!("array {name} holds an integer beyond 64 bits with sign"));
-            Numbers::Integers(integers.map_err(too_large)?)
-        }
-        (TypeChar::Uint, 2) => Numbers::Integers(read!(u16).into_iter().map(Into::into).collect()),
-        (TypeChar::Uint, 4) => Numbers::Integers(read!(u32).into_iter().map(Into::into).collect()),
-        (TypeChar::Float, 4) => Numbers::Floats(read!(f32).into_iter().map(Into::into).collect()),
-        (TypeChar::Float, 8) => Numbers::Floats(read!(f64)),
+    let taken: Result<Vec<T>, DataError> = match (dtype.type_char(), dtype.size_field()) {
+        (TypeChar::Uint, 1) => read!(u8, Integer),
+        (TypeChar::Uint, 2) => read!(u16, Integer),
+        (TypeChar::Uint, 4) => read!(u32, Integer),
+        (TypeChar::Uint, 8) => read!(u64, Integer),
+        (TypeChar::Int, 1) => read!(i8, Integer),
+        (TypeChar::Int, 2) => read!(i16, Integer),
+        (TypeChar::Int, 4) => read!(i32, Integer),
+        (TypeChar::Int, 8) => read!(i64, Integer),
+        (TypeChar::Float, 4) => read!(f32, Float),
+        (TypeChar::Float, 8) => read!(f64, Float),
         _ => {
             let expected = "expected uint8 images and integer labels";
             return Err(content(path, format!("array {name} has type {dtype}; {expected}")));
         }
     };
-    Ok((shape, numbers))
+    Ok((shape, taken?))
 }
 
 /// Refuses a shape whose product overflows, which the array reader multiplies without a check.
@@ -192,6 +182,12 @@ mod tests {
     use super::*;
     use crate::data::open as open_any;
     use npyz::WriterBuilder as _;
+
+    enum Numbers {
+        Bytes(Vec<u8>),
+        Integers(Vec<i64>),
+        Floats(Vec<f64>),
+    }
 
     fn npz(path: &Path, arrays: &[(&str, &[u64], Numbers)]) {
         let mut writer = npyz::npz::NpzWriter::create(path).unwrap();

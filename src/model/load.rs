@@ -18,6 +18,7 @@ use super::script::Script;
 use super::weights::{FileWeights, FreshWeights};
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
+use crate::memory::opening;
 use crate::text::names;
 
 /// What the user says about a model file.
@@ -53,6 +54,13 @@ pub enum ModelError {
 
 /// Loads a model file, or the embedded model for `None`.
 pub fn load(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
+    match path {
+        Some(file) => opening(file, || load_any(path, options, device)),
+        None => load_any(path, options, device),
+    }
+}
+
+fn load_any(path: Option<&Path>, options: &LoadOptions, device: Device) -> Result<Model, ModelError> {
     let (file, name) = if let Some(path) = path {
         match read_model(path, options.sha256.as_deref())? {
             ModelFile::Weights(file) => (file, names::of_file(path)),

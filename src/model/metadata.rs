@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::normalize::Normalization;
-use crate::text::names;
+use crate::text::json;
 
 /// The key in a safetensors header under which the metadata lies, as JSON.
 const KEY: &str = "advmod";
@@ -37,12 +37,11 @@ impl ModelMetadata {
     pub(crate) fn from_header(header: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
         let Some(json) = header.get(KEY) else { return Ok(None) };
         let damaged = |why: String| format!("the advmod entry of its header cannot be read: {why}; was it edited?");
-        let mut metadata: Self = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
+        let metadata: Self = json::read(json).map_err(|error| damaged(error.to_string()))?;
         let Normalization { mean, std, .. } = &metadata.normalization;
         if mean.is_empty() || mean.len() != std.len() || !std.iter().all(|std| std.is_finite() && *std > 0.0) {
             return Err(damaged(format!("mean {mean:?} and std {std:?} are no normalization")));
         }
-        metadata.classes = metadata.classes.iter().map(|name| names::shown(name)).collect();
         Ok(Some(metadata))
     }
 }

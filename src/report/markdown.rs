@@ -7,6 +7,7 @@ use super::{Evidence, table, template};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
 use crate::modularity::TapPoint;
+use crate::text::names::{harmless, is_obeyed};
 use crate::text::numbers::{count, number, or_dash};
 use crate::verdict::Report;
 use crate::verdict::across::Sweep;
@@ -201,8 +202,7 @@ fn took(timing: &Timing) -> String {
 
 /// As code, which needs no escapes; a file name with a line break must not end it.
 fn code_block(text: &str) -> Value {
-    let text = text.replace(|letter: char| letter.is_control() && !"\n\r\t".contains(letter), "\u{fffd}");
-    Value::from_safe_string(format!("    {}", text.replace('\n', "\n    ").replace('\r', "\r    ")))
+    Value::from_safe_string(format!("    {}", harmless(text).replace('\n', "\n    ")))
 }
 
 /// Names from files cannot break out of a table cell, a line or into HTML.
@@ -215,7 +215,7 @@ fn escape(text: &str) -> String {
             '\n' | '\r' => escaped.push(' '),
             '`' => escaped.push_str("\\`"),
             // A terminal that shows the file would obey them.
-            _ if character.is_control() => escaped.push('\u{fffd}'),
+            _ if is_obeyed(character) => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }

@@ -138,6 +138,54 @@ mod tests {
         }
     }
 
+    /// Puts a text in place of every one that stands under a key.
+    fn plant(value: &mut serde_json::Value, key: &str, text: &str, is_under: bool) {
+        match value {
+            serde_json::Value::String(it) if is_under => text.clone_into(it),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|it| plant(it, key, text, is_under)),
+            serde_json::Value::Object(fields) => {
+                fields.iter_mut().for_each(|(name, it)| plant(it, key, text, name == key));
+            }
+            _ => (),
+        }
+    }
+
+    fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Array(items) => items.iter().for_each(|it| keys(it, found)),
+            serde_json::Value::Object(fields) => fields.iter().for_each(|(name, it)| {
+                found.insert(name.clone());
+                keys(it, found);
+            }),
+            _ => (),
+        }
+    }
+
+    #[test]
+    fn a_text_that_somebody_wrote_into_a_report_is_only_shown() {
+        let hostile = "x\u{1b}]0;t\u{7}\u{9b}31m\u{202e}\r\n::error::planted\n</script><script>planted";
+        let report: serde_json::Value = serde_json::from_str(&render("json", &named("m"))).unwrap();
+        let mut fields = std::collections::BTreeSet::new();
+        keys(&report, &mut fields);
+        let mut read = 0;
+        for key in &fields {
+            let mut planted = report.clone();
+            plant(&mut planted, key, hostile, false);
+            let Ok(report) = crate::text::json::read::<Report>(&planted.to_string()) else { continue };
+            read += usize::from(planted.to_string().contains("planted"));
+            let texts = FORMATS.iter().map(|it| (it.name, render(it.name, &report)));
+            for (format, text) in texts.chain([("text", table::text(&report))]) {
+                let obeyed = text.find(|it| crate::text::names::is_hidden(it) && !(it == '\r' && format == "curves"));
+                assert_eq!(obeyed, None, "{key} in {format}: {}", text.escape_debug());
+                // Plans and pages show a plan as it is written.
+                let is_plan = key == "plan_file" && matches!(format, "plan" | "html");
+                assert!(is_plan || !text.lines().any(|line| line.starts_with("::error::planted")), "{key} in {format}");
+                assert!(format != "html" || !text.contains("<script>planted"), "{key}");
+            }
+        }
+        assert!(read > 30, "{read} of {} fields", fields.len());
+    }
+
     /// What a journal comes to in every format, if its run has begun.
     fn render_journal(text: &str) {
         let (state, _) = crate::audit::journal::replay(text);

@@ -4,6 +4,7 @@ use crate::audit::event::ModelSummary;
 use crate::audit::gate::Severity;
 use crate::audit::gate::expr::{Metric, Quantity};
 use crate::stats::rates::Measured;
+use crate::text::names::shown;
 use crate::text::table::aligned;
 use crate::text::wrap::wrapped;
 use crate::verdict::Report;
@@ -28,7 +29,7 @@ pub(crate) fn gates(gates: &[GateResult]) -> String {
                 (_, state) => state.word().to_owned(),
             },
         ]
-        .map(|cell| one_line(&cell))
+        .map(|cell| shown(&cell))
     };
     let head = ["gate", "limit", "measured [95 %]", "result"].map(str::to_owned);
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(gates.iter().map(show)).collect();
@@ -38,15 +39,10 @@ pub(crate) fn gates(gates: &[GateResult]) -> String {
         let place = gate.gate.place.as_ref().map_or(String::new(), |it| format!(" ({}:{})", it.file, it.line));
         let reason = gate.gate.reason.as_ref().map_or(String::new(), |reason| format!(" [{reason}]"));
         let line = format!("  gate {}{place}: {}{reason}", gate.gate.id, gate.sentence());
-        text.push_str(&one_line(&line));
+        text.push_str(&shown(&line));
         text.push('\n');
     }
     text
-}
-
-/// Without control characters, which could move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// What is compared, and a line per metric; in short, only where something has changed.

@@ -12,6 +12,11 @@ pub(crate) fn shown(name: &str) -> String {
     name.replace(is_obeyed, "\u{fffd}")
 }
 
+/// A sentence in one line, with a space in place of each break and a sign in place of what would be obeyed.
+pub(crate) fn sentence(text: &str) -> String {
+    shown(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// Text with line breaks and tabs, with a sign in place of what would be obeyed.
 pub(crate) fn harmless(text: &str) -> String {
     text.replace(is_hidden, "\u{fffd}")
@@ -24,7 +29,7 @@ pub(crate) fn is_hidden(letter: char) -> bool {
 
 /// At most so many characters of a name out of a model file, none of which is a control character.
 pub(crate) fn clipped(name: &str, most: usize) -> String {
-    name.chars().filter(|letter| !letter.is_control()).take(most).collect()
+    name.chars().filter(|&letter| !is_obeyed(letter)).take(most).collect()
 }
 
 /// A file's or folder's name without its parents, to be shown.

@@ -20,6 +20,7 @@ use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::graphics::Graphics;
+use crate::memory;
 
 /// Whether the terminal is ours. A panic hook must be able to see it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -42,6 +43,7 @@ impl Session {
     /// The system's; the terminal is as before then.
     pub(crate) fn open(graphics: Option<Graphics>) -> io::Result<Self> {
         restore_on_panic();
+        memory::before_end(give_back);
         let (sender, lines) = unbounded();
         // Where stderr is a file, nothing that is written there disturbs the screen.
         let stderr = if io::stderr().is_terminal() { Some(capture(sender)?) } else { None };

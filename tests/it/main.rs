@@ -9,6 +9,7 @@
 //! - `folders`: what a run leaves in its folder, and not outside.
 //! - `signals`: special files, and who is asked to end.
 //! - `names`: files and folders whose names are no UTF-8.
+//! - `hostile_text`: texts inside of files that a terminal would obey.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `masked`, `unusual`: networks whose gradients are masked, and whose outputs are no logits, random or not finite.
 //! - `readme`: its commands.
@@ -39,6 +40,7 @@ mod flow;
 mod folders;
 mod formats;
 mod gates;
+mod hostile_text;
 mod masked;
 mod names;
 mod prune;

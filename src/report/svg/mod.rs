@@ -8,6 +8,7 @@ use std::fmt::{Result, Write as _};
 pub(crate) use heatmap::{Heatmap, heatmaps};
 
 use crate::stats::round_step;
+use crate::text::names::is_obeyed;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LineChart {
@@ -264,7 +265,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+            letter if is_obeyed(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 
 use crate::data::DatasetInfo;
 use crate::input;
+use crate::memory::Allowance;
 use crate::model::info::ModelInfo;
-use crate::text::json::pretty;
+use crate::text::json::{self, pretty};
+use crate::text::names;
 
 /// What a study has measured; everything that is shown of it is made from this alone.
 pub(crate) trait StudyResult: Serialize + DeserializeOwned + JsonSchema {
@@ -76,21 +78,30 @@ pub(crate) fn to_json<R: StudyResult>(result: &R) -> Vec<u8> {
 
 /// The study that a file's content names; none where it is something else.
 pub(crate) fn study_of(json: &[u8]) -> Option<String> {
-    serde_json::from_slice(json).ok().map(|head: Head| head.study)
+    serde_json::from_slice(json).ok().map(|head: Head| names::shown(&head.study))
 }
 
 /// Reads what [`to_json`] wrote.
 pub(crate) fn parse<R: StudyResult>(json: &[u8]) -> Result<R, String> {
+    Allowance::new(R::FILE, json.len() as u64).open(|| parse_within(json))
+}
+
+fn parse_within<R: StudyResult>(json: &[u8]) -> Result<R, String> {
     let fail =
         |reason: String| format!("not a {} of advmod ({reason}); measure it again with advmod {}", R::FILE, R::STUDY);
     let head: Head = serde_json::from_slice(json).map_err(|error| fail(error.to_string()))?;
     if head.study != R::STUDY {
-        return Err(format!("holds a result of advmod {}, expected one of advmod {}", head.study, R::STUDY));
+        return Err(format!(
+            "holds a result of advmod {}, expected one of advmod {}",
+            names::shown(&head.study),
+            R::STUDY
+        ));
     }
     if head.schema_version != R::SCHEMA_VERSION {
         return Err(format!("has schema version {}; this advmod reads {}", head.schema_version, R::SCHEMA_VERSION));
     }
-    let result: R = serde_json::from_slice(json).map_err(|error| fail(error.to_string()))?;
+    let text = str::from_utf8(json).map_err(|error| fail(error.to_string()))?;
+    let result: R = json::read(text).map_err(|error| fail(error.to_string()))?;
     result.check().map_err(fail)?;
     Ok(result)
 }

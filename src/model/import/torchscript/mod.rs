@@ -25,6 +25,7 @@ use stored::Store;
 use super::graph::Graph;
 use super::shape::{self, Shape};
 use super::{ImportError, Imported, finished};
+use crate::memory::Allowance;
 use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
 use crate::model::program::{Node, Size, ValueId, Weight};
@@ -43,8 +44,12 @@ const STACK: usize = 128 << 20;
 /// See [`ImportError`].
 pub(crate) fn import(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportError> {
     std::thread::scope(|scope| {
+        let allowance = Allowance::current();
         let thread = std::thread::Builder::new().name("torchscript".to_owned()).stack_size(STACK);
-        let running = thread.spawn_scoped(scope, || translate(file, side));
+        let running = thread.spawn_scoped(scope, || match allowance {
+            Some(allowance) => allowance.open(|| translate(file, side)),
+            None => translate(file, side),
+        });
         let running = running.map_err(|error| ImportError(format!("no thread can be started ({error})")))?;
         // Code that finds a fault of the reader is one more that cannot be translated.
         running.join().unwrap_or_else(|_| Err(ImportError("its code broke the reader; please report this".to_owned())))
