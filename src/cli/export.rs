@@ -7,19 +7,21 @@ use std::time::{Duration, Instant};
 
 use advmod_attacks::config::did_you_mean;
 
-use super::args::{ExportArgs, TrustArgs};
+use super::args::{ExportArgs, Manner, TrustArgs};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, report, say, setup};
 use crate::atomic_file::Folder;
 use crate::audit::stage::rounded::RoundedJudge;
+use crate::confine::Needs;
 use crate::report::export::{EXPORTS, Export, ExportError, ExportFormat, Judge};
 use crate::verdict::Report;
 
 /// What takes less shows no progress.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ExportArgs, manner: Manner) -> Result<Exit, CliError> {
+    let quiet = manner.quiet;
     let format = format(&args.format)?;
     if args.unjudged && !format.rounds {
         return Err(CliError::Usage(format!(
@@ -36,12 +38,15 @@ pub(super) fn run(args: &ExportArgs, quiet: bool) -> Result<Exit, CliError> {
     let (report, folder) = report::read(&args.run)?;
     let attacks = attacks(&report, &args.attack)?;
     let interrupt = Interrupt::listen()?;
-    let model = match format.rounds && !report.plan.eight_bit && !args.unjudged {
-        true => Some(judge(&report, &folder, args.trust).map_err(|problem| {
+    let needs = Needs::default().writing_files([&args.output]);
+    let model = if format.rounds && !report.plan.eight_bit && !args.unjudged {
+        Some(judge(&report, &folder, args.trust, (needs, manner)).map_err(|problem| {
             let why = "cannot ask the run's model about the rounded pixels";
             CliError::at(&args.run, format!("{why}: {problem}; --unjudged exports without its answers"))
-        })?),
-        false => None,
+        })?)
+    } else {
+        manner.confine(&needs.reading([&folder]))?;
+        None
     };
     let mut classes = model.as_ref().map(|model| |pixels: &[u8]| model.classes(pixels));
     let judge = classes.as_mut().map(|it| it as Judge<'_>);
@@ -110,8 +115,8 @@ pub(super) fn attacks(report: &Report, labels: &[String]) -> Result<Vec<usize>, 
 }
 
 /// The run's model, by the plan in its report.
-fn judge(report: &Report, folder: &Path, trust: TrustArgs) -> Result<RoundedJudge, String> {
-    RoundedJudge::load(&setup::job_of(report, folder, trust)?, report.data.shape)
+fn judge(report: &Report, folder: &Path, trust: TrustArgs, how: (Needs, Manner)) -> Result<RoundedJudge, String> {
+    RoundedJudge::load(&setup::job_of(report, folder, trust, how)?, report.data.shape)
 }
 
 struct Shown {

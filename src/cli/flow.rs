@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::args::{FlowArgs, TrustArgs};
+use super::args::{FlowArgs, Manner, TrustArgs};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::Work;
 use super::{CliError, Exit, export, report, setup};
+use crate::confine::Needs;
 use crate::model::load::load;
 use crate::store::pixels::{PictureError, PixelFile};
 use crate::store::{CLEAN_FILE, adversarial_file};
@@ -15,13 +16,15 @@ use crate::study::results::flow::{AttackFlow, FlowResult};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackResult;
 
-pub(super) fn run(args: &FlowArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &FlowArgs, manner: Manner) -> Result<Exit, CliError> {
+    let quiet = manner.quiet;
     let (report, folder) = report::read(&args.run)?;
     let attacks = export::attacks(&report, &args.attack)?;
     let runtime = |problem: String| CliError::at(&args.run, problem);
     let similarity = args.similarity.unwrap_or(report.plan.similarity);
-    let model = model(&report, &folder, args.trust).map_err(runtime)?;
     let _made = make_folder(args.out.as_deref())?;
+    let how = (Needs::default().writing(args.out.as_deref()), manner);
+    let model = model(&report, &folder, args.trust, how).map_err(runtime)?;
     let mut work = Work::new(args.progress, quiet)?;
     let mut outcome = Outcome::new("attacks", attacks.len());
     let mut flows: Vec<AttackFlow> = Vec::new();
@@ -72,8 +75,8 @@ fn too_few(n: usize, k: usize) -> Option<String> {
 }
 
 /// The run's model, by the plan in its report.
-fn model(report: &Report, folder: &Path, trust: TrustArgs) -> Result<FlowModel, String> {
-    let job = setup::job_of(report, folder, trust)?;
+fn model(report: &Report, folder: &Path, trust: TrustArgs, how: (Needs, Manner)) -> Result<FlowModel, String> {
+    let job = setup::job_of(report, folder, trust, how)?;
     let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
     Ok(FlowModel::new(model, report.data.shape))
 }

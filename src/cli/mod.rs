@@ -39,7 +39,7 @@ pub(crate) use crate::exit::Exit;
 use crate::text::heatmap::Look;
 use crate::text::json::pretty;
 use crate::text::names::harmless;
-use args::{Cli, Command, Manner};
+use args::{Cli, Command};
 pub(crate) use error::CliError;
 
 /// Parses the arguments, runs the command, prints at most one error, and says how the process should end.
@@ -49,7 +49,7 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     quiet_workers();
-    let manner @ Manner { quiet, .. } = cli.manner;
+    let manner = cli.manner;
     let result = match &cli.command {
         Command::Audit(args) => audit::run(args, manner),
         Command::Tui(args) => tui::run(args, manner),
@@ -58,14 +58,14 @@ pub fn run() -> ExitCode {
         Command::Labels(args) => labels::run(args, manner),
         Command::Dynamics(args) => dynamics::run(args, manner),
         Command::Prune(args) => prune::run(args, manner),
-        Command::Train(args) => train::run(args, quiet),
+        Command::Train(args) => train::run(args, manner),
         Command::Inspect(args) => inspect::run(args, manner),
         Command::ExportHelp => export_help::run(),
         Command::Attacks(args) => attacks::run(args),
         Command::Report(args) => report::run(args),
         Command::Diff(args) => diff::run(args),
-        Command::Flow(args) => flow::run(args, quiet),
-        Command::Export(args) => export::run(args, quiet),
+        Command::Flow(args) => flow::run(args, manner),
+        Command::Export(args) => export::run(args, manner),
         Command::Doctor => doctor::run(),
         Command::Schema(args) => shell::schema(args),
         Command::Completions(args) => shell::completions(args),

@@ -7,7 +7,7 @@ use super::{CliError, say};
 use crate::audit::job::Job;
 use crate::audit::journal::started;
 use crate::audit::resume::Stored;
-use crate::confine::{Needs, confine};
+use crate::confine::{Needs, confine, limit_memory};
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::measure::fit::check_threads;
 use crate::memory;
@@ -17,9 +17,10 @@ use crate::model::program::TapSelection;
 use crate::verdict::Report;
 
 impl Manner {
-    /// Leaves the process nothing but these files, unless the user has said otherwise. What the kernel cannot do is said. Call before any thread is
+    /// Leaves the process nothing but so much memory and these files, unless the user has said otherwise. What the kernel cannot do is said. Call before any thread is
     /// started: before [`set_threads`].
     pub(super) fn confine(self, needs: &Needs) -> Result<(), CliError> {
+        limit_memory(self.memory).map_err(CliError::Runtime)?;
         if self.no_sandbox {
             return Ok(());
         }
@@ -43,8 +44,13 @@ pub(super) fn set_threads(threads: Option<usize>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The job that a stored run was, with its threads: what its model is asked again depends on nothing else.
-pub(super) fn job_of(report: &Report, folder: &Path, trust: TrustArgs) -> Result<Job, String> {
+/// The job that a stored run was, confined to what it needs, with its threads: what its model is asked again depends on nothing else.
+pub(super) fn job_of(
+    report: &Report,
+    folder: &Path,
+    trust: TrustArgs,
+    (needs, manner): (Needs, Manner),
+) -> Result<Job, String> {
     let base = started(folder).and_then(|start| start.base);
     let run = Stored {
         plan_file: report.plan_file.as_deref(),
@@ -55,6 +61,8 @@ pub(super) fn job_of(report: &Report, folder: &Path, trust: TrustArgs) -> Result
     };
     let mut job = run.job(|_| ())?;
     job.load.trust_torchscript = trust.trust_torchscript;
+    let needs = needs.reading([&folder.to_owned()]).reading(&job.model);
+    manner.confine(&needs).map_err(|error| error.to_string())?;
     set_threads(Some(job.plan.threads)).map_err(|error| error.to_string())?;
     Ok(job)
 }

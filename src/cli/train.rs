@@ -5,11 +5,12 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::args::{OutputFormat, TrainArgs, TrainPreset};
+use super::args::{Manner, OutputFormat, TrainArgs, TrainPreset};
 use super::deliver::Delivery;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
+use crate::confine::Needs;
 use crate::data::{Dataset, Selection};
 use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::model::load::{LoadOptions, load};
@@ -26,7 +27,8 @@ use crate::study::train::{
     ready, train,
 };
 
-pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
+pub(super) fn run(args: &TrainArgs, manner: Manner) -> Result<Exit, CliError> {
+    let quiet = manner.quiet;
     let interrupted = args.resume.as_deref().map(Interrupted::read).transpose()?;
     let plan = match &interrupted {
         None => plan(args)?,
@@ -38,6 +40,10 @@ pub(super) fn run(args: &TrainArgs, quiet: bool) -> Result<Exit, CliError> {
         },
     };
     plan.check().map_err(CliError::Usage)?;
+    let needs = Needs::default().reading_data([&plan.data]).writing_files([&plan.output]);
+    manner.confine(
+        &needs.writing_files(&plan.checkpoints).writing(plan.checkpoints.as_deref().filter(|it| it.is_dir())),
+    )?;
     let before = interrupted.as_ref().map(|it| it.standing.threads);
     setup::set_threads(args.threads.or(before))?;
     if let (Some(now), Some(before)) = (args.threads, before)

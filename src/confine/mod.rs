@@ -7,6 +7,8 @@
 mod calls;
 #[cfg(target_os = "linux")]
 mod files;
+#[cfg(target_os = "linux")]
+mod room;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,7 +59,11 @@ impl Needs {
     /// Files of results, each of which is written beside itself and then moved to its place.
     #[must_use]
     pub(crate) fn writing_files<'a>(mut self, files: impl IntoIterator<Item = &'a PathBuf>) -> Self {
-        self.writes.extend(files.into_iter().map(|file| folder_of(file).to_owned()));
+        // Folders that are still to be made lie in one that is there.
+        let there = |file: &PathBuf| {
+            folder_of(file).ancestors().find(|it| it.is_dir()).map_or_else(|| ".".into(), Path::to_owned)
+        };
+        self.writes.extend(files.into_iter().map(there));
         self
     }
 }
@@ -85,6 +91,17 @@ fn linked(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
             _ => (),
         }
     }
+}
+
+/// Limits the memory of the process: to these bytes, or to three quarters of what is free. Call before any thread is started.
+///
+/// # Errors
+/// The system's, in a line.
+pub(crate) fn limit_memory(bytes: Option<u64>) -> Result<(), String> {
+    #[cfg(target_os = "linux")]
+    return room::confine(bytes);
+    #[cfg(not(target_os = "linux"))]
+    return bytes.map_or(Ok(()), |_| Err("only Linux limits the memory of a process".to_owned()));
 }
 
 /// How far the kernel went along.

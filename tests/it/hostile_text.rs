@@ -1,13 +1,11 @@
 //! Texts inside of files that a terminal, a page or a CI system would obey: none reaches one as it is.
 
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use serde_json::Value;
-use zip::write::SimpleFileOptions;
-use zip::{ZipArchive, ZipWriter};
 
 use crate::support::{advmod, root};
+use crate::torchscript::changed;
 
 /// Sets a title, clears the screen, turns the direction of writing, begins a command of a CI system, ends a page's script and begins another.
 const HOSTILE: &str = "x\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{8}\r\n::error::planted\n##[error]planted\t</script><script>planted";
@@ -61,28 +59,6 @@ fn write_safetensors(path: &Path, change: impl FnOnce(&mut serde_json::Map<Strin
     std::fs::write(path, [&(header.len() as u64).to_le_bytes(), &header[..], &bytes[8 + length..]].concat()).unwrap();
 }
 
-/// A fixture with some of its entries changed.
-fn write_archive(path: &Path, fixture: &str, change: &dyn Fn(&str, String) -> String) {
-    let file = std::fs::File::open(root().join("fixtures").join(fixture)).unwrap();
-    let (mut old, mut new) = (ZipArchive::new(file).unwrap(), ZipWriter::new(std::fs::File::create(path).unwrap()));
-    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    let mut is_changed = false;
-    for at in 0..old.len() {
-        let mut entry = old.by_index(at).unwrap();
-        let (name, mut bytes) = (entry.name().unwrap().into_owned(), Vec::new());
-        entry.read_to_end(&mut bytes).unwrap();
-        if let Ok(text) = String::from_utf8(bytes.clone()) {
-            let changed = change(&name, text);
-            is_changed |= changed.as_bytes() != bytes;
-            bytes = changed.into_bytes();
-        }
-        new.start_file(name, options).unwrap();
-        new.write_all(&bytes).unwrap();
-    }
-    new.finish().unwrap();
-    assert!(is_changed, "{}", path.display());
-}
-
 /// A list of model files with hostile texts in them, each with whether it still opens.
 fn models(folder: &Path) -> Vec<(String, bool)> {
     let mut files = Vec::new();
@@ -115,14 +91,10 @@ fn models(folder: &Path) -> Vec<(String, bool)> {
         ("module.pt2", "L__self__conv1,conv1,torch.nn.modules.conv.Conv2d", true),
         ("version.pt2", "2.11.0+cu130", true),
         ("operator.pt2", "torch.ops.aten.conv2d.default", false),
-        ("weight.pt2", "conv1.weight", false),
+        ("weight.pt2", "conv1.weight", true),
         ("argument.pt2", "as_ints", false),
     ] {
-        let path = add(name, opens);
-        write_archive(&path, "tiny-resnet.pt2", &|entry, text| match entry.ends_with("model.json") {
-            true => text.replace(from, inner),
-            false => text,
-        });
+        changed("tiny-resnet.pt2", from, inner, &add(name, opens));
     }
     for (name, from, to) in [
         ("operator.pt", "torch.batch_norm(", "torch.batch_\u{202e}norm("),
@@ -134,11 +106,7 @@ fn models(folder: &Path) -> Vec<(String, bool)> {
             "maxpool = self.maxpool\n    print(\"\u{1b}[2J\u{202e}\\n::error::planted\")",
         ),
     ] {
-        let path = add(name, false);
-        write_archive(&path, "tiny-resnet-scripted.pt", &|entry, text| match entry.contains("/code/") {
-            true => text.replace(from, to),
-            false => text,
-        });
+        changed("tiny-resnet-scripted.pt", from, to, &add(name, false));
     }
     let line = HOSTILE.replace(['\n', '\r'], "");
     let global = [b"\x80\x02c".as_slice(), line.as_bytes(), b"\n", line.as_bytes(), b"\n)R."].concat();

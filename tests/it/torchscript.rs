@@ -8,8 +8,8 @@ use zip::{ZipArchive, ZipWriter};
 
 use crate::support::{advmod, root, stdout};
 
-/// A fixture with another text in its code.
-fn changed(name: &str, from: &str, to: &str, path: &Path) {
+/// A fixture with another text in its code, or in the JSON of its program.
+pub fn changed(name: &str, from: &str, to: &str, path: &Path) {
     let bytes = std::fs::read(root().join("fixtures").join(name)).unwrap();
     let mut old = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let mut new = ZipWriter::new(Cursor::new(Vec::new()));
@@ -19,7 +19,7 @@ fn changed(name: &str, from: &str, to: &str, path: &Path) {
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).unwrap();
         let name = entry.name().unwrap().to_string();
-        if name.rsplit_once('.').is_some_and(|it| it.1 == "py") {
+        if name.rsplit_once('.').is_some_and(|it| matches!(it.1, "py" | "json")) {
             let text = String::from_utf8(bytes).unwrap();
             changes += text.matches(from).count();
             bytes = text.replace(from, to).into_bytes();
@@ -105,4 +105,25 @@ fn a_report_says_that_a_file_was_trusted_and_its_plan_does_not() {
     for text in [&report["plan"], &report["plan_file"]] {
         assert!(!["trust", "exit-zero", "exit_zero"].iter().any(|word| text.to_string().contains(word)), "{text}");
     }
+}
+
+/// Where the kernel has Landlock; elsewhere the last run warns, and writes.
+#[test]
+fn a_trusted_module_that_writes_a_file_is_stopped_by_the_confinement() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, written) = (folder.path().join("net.pt"), folder.path().join("written.bin"));
+    changed("writing-scripted.pt", "written.bin", written.to_str().unwrap(), &model);
+    let path = model.to_str().unwrap();
+    let audit = ["curve", "--trust-torchscript", "--samples", "20", "--k", "3", "--progress", "none", "--model", path];
+    assert!(!written.exists());
+    let open = advmod(&[&audit[..], &["--no-sandbox"]].concat()).output().unwrap();
+    assert!(written.exists(), "{open:?}");
+    std::fs::remove_file(&written).unwrap();
+    let doctor = stdout(&["doctor"]);
+    let is_confined = doctor.lines().any(|line| line.starts_with("confined to files   yes"));
+    let confined = advmod(&audit).output().unwrap();
+    assert_eq!(!written.exists(), is_confined, "{doctor}{confined:?}");
+    // Without the user's word nothing of it runs at all.
+    let message = refusal(&["curve", "--samples", "20", "--progress", "none", "--model", path]);
+    assert!(message.contains("line ") && message.contains("--trust-torchscript") && !written.exists(), "{message}");
 }

@@ -44,6 +44,20 @@ pub(crate) struct Manner {
     /// Do not confine the process to its own files, without network and programs (Landlock and seccomp; Linux).
     #[arg(long, global = true)]
     pub no_sandbox: bool,
+    /// Most memory that the process may take, such as 8G or 500M (Linux) [default: three quarters of what is free; unlimited beside a GPU].
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+}
+
+/// Bytes: a number with `K`, `M`, `G` or `T`.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || "expected a size such as 8G or 500M".to_owned();
+    let word = text.trim_end_matches(['B', 'b']).trim_end_matches(['i', 'I']);
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = units.iter().find(|(unit, _)| word.ends_with([*unit, unit.to_ascii_lowercase()]));
+    let (_, shift) = unit.ok_or_else(expected)?;
+    let number: u64 = word[..word.len() - 1].trim().parse().map_err(|_| expected())?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).ok_or_else(expected)
 }
 
 impl Cli {
@@ -111,6 +125,14 @@ mod tests {
     use crate::audit::job::{DEFAULT_ATTACKS, DEFAULT_BATCH};
     use crate::measure::fit::{CHECKPOINT_REPEATS, CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
     use crate::study::train::{CROP_PADDING, MOMENTUM, PAPER, STANDARD};
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!((size("8G"), size("500m"), size("2KiB")), (Ok(8 << 30), Ok(500 << 20), Ok(2048)));
+        for text in ["", "8", "G", "0M", "-1G", "1.5G", "99999999999T", "8É"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_help_names_the_defaults_that_are_used() {
