@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use advmod_attacks::victim::VictimError;
 use serde::Serialize;
 
 use super::args::{InspectArgs, Manner, OutputFormat};
@@ -61,6 +62,9 @@ pub(super) fn run(args: &InspectArgs, manner: Manner) -> Result<Exit, CliError> 
     let input_size = info.input_size.unwrap_or([guess; 2]);
     let [height, width] = input_size;
     let too_small = |line: String| {
+        let is_too_large = matches!(VictimError::from_message(line.clone()), VictimError::OutOfMemory { .. });
+        let too_large = "it takes more memory than there is, or than --memory allows";
+        let line = if is_too_large { too_large.to_owned() } else { line };
         CliError::Runtime(format!("{}: cannot run a {height}×{width} image: {line}; give --input-size", info.name))
     };
     let cost = model.cost(height, width).map_err(too_small)?;
