@@ -27,6 +27,8 @@ struct Inspection {
     /// Whether the file or the architecture tells the input size; else it is a guess for counting.
     input_size_known: bool,
     normalization: crate::model::normalize::Normalization,
+    /// Operators at its end that audits leave out, as long as no clean image's class depends on them.
+    ending: Option<String>,
     parameters: u64,
     /// Unknown where libtorch runs the file.
     macs: Option<u64>,
@@ -81,6 +83,7 @@ pub(super) fn run(args: &InspectArgs, manner: Manner) -> Result<Exit, CliError> 
         input_size,
         input_size_known: info.input_size.is_some(),
         normalization: info.normalization.clone(),
+        ending: model.ending().map(str::to_owned),
         parameters: cost.parameters,
         macs: cost.macs,
         counts: counts(cost.by_convention),
@@ -113,6 +116,9 @@ fn text(it: &Inspection) -> Result<String, std::fmt::Error> {
         "normalization  {} (mean {:?}, std {:?})",
         normalization.name, normalization.mean, normalization.std
     )?;
+    if let Some(ending) = &it.ending {
+        writeln!(out, "ends in        {ending}: audits attack the logits before that")?;
+    }
     writeln!(out, "parameters     {}", thousands(it.parameters))?;
     if it.counts.is_empty() {
         writeln!(

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+pub(crate) mod answers;
 pub(crate) mod clean;
 pub(crate) mod company;
 pub(crate) mod doubt;

@@ -27,6 +27,47 @@ pub struct ModelInfo {
     pub normalization: Normalization,
 }
 
+/// What a network's outputs look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outputs {
+    /// Nothing speaks against logits.
+    #[default]
+    Logits,
+    /// Logarithms of probabilities: as good as logits.
+    LogProbabilities,
+    /// None is negative and those of an image always have the same sum: probabilities, or shares in percent.
+    Probabilities,
+    /// All lie between 0 and 1, as those of sigmoids do.
+    ZeroToOne,
+    /// All lie between −1 and 1, as hyperbolic tangents and cosines do.
+    MinusOneToOne,
+    /// Many are the same largest or smallest number, where they have no gradient.
+    Saturated,
+}
+
+impl Outputs {
+    /// What they look like, where attacks on them may see no gradient.
+    pub(crate) fn doubt(self) -> Option<&'static str> {
+        match self {
+            Self::Logits | Self::LogProbabilities => None,
+            Self::Probabilities => {
+                Some("look like probabilities: none is negative, and each image's have the same sum")
+            }
+            Self::ZeroToOne => Some("all lie between 0 and 1, as behind a sigmoid"),
+            Self::MinusOneToOne => Some("all lie between -1 and 1, as behind a hyperbolic tangent or of cosines"),
+            Self::Saturated => Some(
+                "are often exactly their largest or their smallest number, as behind a clamp or a saturated sigmoid",
+            ),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// The classifier that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelSummary {
@@ -50,9 +91,16 @@ pub struct ModelSummary {
     /// How much the logits of an image change with the other images of its batch, as a share of the largest logit; absent where they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_influence: Option<f64>,
-    /// Whether the outputs look like probabilities instead of logits.
+    /// Operators at the network's end that keep the order of the classes, such as `softmax`, where they are left out: attacked are the logits
+    /// before them, which give every clean image the same class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// Clean images to which the network would give another class without these operators, if there are any: then they are not left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ending_decides: usize,
+    /// What is attacked, by how it looks on the clean images.
     #[serde(default)]
-    pub gives_probabilities: bool,
+    pub outputs: Outputs,
     /// Name of the normalization that the model applies to its pixels.
     pub normalization: String,
     /// Mean that is subtracted from each channel, in units of a pixel from 0 to 1.

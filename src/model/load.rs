@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use advmod_attacks::loss::look_like_probabilities;
 use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
@@ -246,8 +245,6 @@ fn choose_architecture(
 pub(crate) struct Findings {
     /// Two forward passes of the same images differ: something random or stateful is in the network.
     pub not_deterministic: bool,
-    /// The outputs are non-negative and sum to one: probabilities, not logits.
-    pub probabilities: bool,
 }
 
 impl Model {
@@ -287,8 +284,7 @@ impl Model {
         if !bool::try_from(is_row_finite.any()).unwrap_or(false) {
             return Err("the model's output is not finite; its weights are damaged or its training diverged".to_owned());
         }
-        let probabilities = look_like_probabilities(&first).map_err(too_small)?;
         let is_alike = first.nan_to_num(0.0, 0.0, 0.0) == second.nan_to_num(0.0, 0.0, 0.0);
-        Ok(Findings { not_deterministic: !is_alike, probabilities })
+        Ok(Findings { not_deterministic: !is_alike })
     }
 }

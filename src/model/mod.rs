@@ -35,6 +35,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use interpreter::Interpreter;
 use op::Mode;
 use passes::count::{Convention, count};
+use passes::ending::{WithoutEnding, without_ending};
 use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
@@ -52,14 +53,23 @@ enum Network {
     Script(Box<ScriptModel>),
 }
 
-/// Two versions of one network: the one that is attacked has every batch norm folded into its convolution; the one that is traced keeps
-/// the convolutions whose raw output is tapped.
+/// Versions of one network: the one that is attacked has every batch norm folded into its convolution, and none of the operators at its end
+/// that keep the order of the classes; the one that is traced keeps the convolutions whose raw output is tapped.
 #[derive(Clone, Debug)]
 struct Deployed {
     program: Program,
     attacked: Interpreter,
+    ending: Option<Ending>,
     traced: Interpreter,
     taps: Vec<Tap>,
+}
+
+/// What the network ends in and the attacked version does without.
+#[derive(Clone, Debug)]
+struct Ending {
+    words: String,
+    /// The attacked version with it.
+    whole: Interpreter,
 }
 
 impl Model {
@@ -84,13 +94,19 @@ impl Model {
             let normalized = if info.normalization.is_none() { program } else { normalize_first(program, &mean, &std) };
             Interpreter::new(frozen(normalized, device))
         };
-        let attacked = deploy(fold_batch_norm(&program, &[]));
+        let folded = fold_batch_norm(&program, &[]);
+        let (attacked, ending) = match without_ending(&folded) {
+            Some(WithoutEnding { program, ending }) => {
+                (deploy(program), Some(Ending { words: ending, whole: deploy(folded) }))
+            }
+            None => (deploy(folded), None),
+        };
         let traced = deploy(fold_batch_norm(&program, &selected));
         let all = traced.program().taps(&TapSelection::All);
         let taps = (selected.iter())
             .map(|tap| all.iter().find(|it| it.path == tap.path).cloned().expect("a tapped node is not folded away"))
             .collect();
-        let network = Network::Program(Box::new(Deployed { program, attacked, traced, taps }));
+        let network = Network::Program(Box::new(Deployed { program, attacked, ending, traced, taps }));
         Ok(Self { info, network, device })
     }
 
@@ -127,6 +143,34 @@ impl Model {
         match &self.network {
             Network::Program(it) => Some(&it.program),
             Network::Script(_) => None,
+        }
+    }
+
+    /// The operators at the network's end that its logits are taken before, such as `softmax`.
+    pub fn ending(&self) -> Option<&str> {
+        match &self.network {
+            Network::Program(it) => it.ending.as_ref().map(|ending| ending.words.as_str()),
+            Network::Script(_) => None,
+        }
+    }
+
+    /// What the network as a whole gives for pixels: its logits, or what its ending makes of them.
+    pub(crate) fn outputs(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
+        match &self.network {
+            Network::Program(it) => match &it.ending {
+                Some(ending) => Ok(ending.whole.run(&channels_last(pixels, self.device)?, Mode::Evaluate)?),
+                None => self.logits(pixels),
+            },
+            Network::Script(_) => self.logits(pixels),
+        }
+    }
+
+    /// From now on the logits are what the whole network gives.
+    pub(crate) fn keep_ending(&mut self) {
+        if let Network::Program(it) = &mut self.network
+            && let Some(ending) = it.ending.take()
+        {
+            it.attacked = ending.whole;
         }
     }
 

@@ -118,8 +118,8 @@ fn run(run: Run, control: &Control, sink: &mut Sink<'_>) -> Result<(), EngineErr
     // The data first, and no image of them yet: those of a stored run are compared with what it says before a file of it is loaded.
     let dataset = data::open(run.job.data.as_deref(), &run.job.open)?;
     let chosen = Chosen::new(&run.job, dataset.as_ref())?;
-    let model = load(run.job.model.as_deref(), &run.job.load, device)?;
-    let mut audit = Audit::prepare(run, &model, chosen, control, sink)?;
+    let mut model = load(run.job.model.as_deref(), &run.job.load, device)?;
+    let mut audit = Audit::prepare(run, &mut model, chosen, control, sink)?;
     let mut worked = begun.elapsed();
     loop {
         let begun = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
-use advmod_attacks::victim::Victim as _;
+use advmod_attacks::victim::{Victim as _, VictimError};
 
 use super::chosen::Chosen;
 use super::{Audit, EngineError, Run};
@@ -17,40 +17,40 @@ use crate::audit::preview::check_target;
 use crate::audit::resume;
 use crate::audit::state::AuditState;
 use crate::data::Images;
+use crate::measure::answers::{self, Answers};
 use crate::measure::company;
 use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
-use crate::model::load::Findings;
 use crate::model::{Model, ModelCost};
 use crate::store::{Kept, RunFolder};
 
 /// Model and images of a job, which go together.
 struct Loaded<'a> {
     model: &'a Model,
-    findings: Findings,
+    answers: Answers,
     cost: ModelCost,
     chosen: Chosen<'a>,
     class_names: &'a [String],
     images: Images,
     /// As [`company::influence`] finds it; nothing is said of a model that is random anyway.
     batch_influence: Option<f64>,
+    /// Images on which the model's ending decides, so that it stays.
+    ending_decides: usize,
     /// Chosen images that were left out because they are the same as others, labels included.
     copies: usize,
 }
 
 impl<'a> Loaded<'a> {
-    fn read(job: &Job, model: &'a Model, mut chosen: Chosen<'a>) -> Result<Self, EngineError> {
+    fn read(job: &Job, model: &'a mut Model, mut chosen: Chosen<'a>) -> Result<Self, EngineError> {
         let (dataset, indices) = (chosen.dataset, &chosen.indices);
-        let (info, model_info) = (dataset.info(), model.info());
+        let info = dataset.info();
         let about_data = |problem: String| EngineError::Unsuitable(format!("{}: {problem}", info.name));
         let findings = model.check(info.channels, info.height, info.width).map_err(about_data)?;
         check_labels(model, dataset, indices).map_err(EngineError::Unsuitable)?;
-        let classes = model_info.classes as usize;
+        let classes = model.info().classes as usize;
         job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
-        let class_names = if info.classes.is_empty() { &model_info.class_names } else { &info.classes };
-        check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
         let mut images = dataset.read(indices)?;
         let distinct = distinct(&images);
         let copies = indices.len() - distinct.len();
@@ -62,20 +62,34 @@ impl<'a> Loaded<'a> {
         enough_for_k(indices.len(), job.plan.k)
             .map_err(|problem| about_data(format!("{copies} of the chosen images are copies of others; {problem}")))?;
         let failed = |error: String| EngineError::Unsuitable(format!("libtorch: {error}"));
-        let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
         let places: Vec<usize> = (0..indices.len()).collect();
         let source = ImagePixels { images: &images, places: &places, device: model.device() };
-        let batch_influence = match findings.not_deterministic {
-            true => None,
-            false => company::influence(model, &source).map_err(|error| failed(error.to_string()))?,
+        let broken = |error: VictimError| failed(error.to_string());
+        let ending_decides = match model.ending() {
+            Some(_) => answers::ending_decides(model, &source, job.plan.batch).map_err(broken)?,
+            None => 0,
         };
-        Ok(Self { model, findings, cost, chosen, class_names, images, batch_influence, copies })
+        if ending_decides > 0 {
+            model.keep_ending();
+        }
+        let model: &'a Model = model;
+        let class_names = if info.classes.is_empty() { &model.info().class_names } else { &info.classes };
+        check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
+        let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
+        let mut answers = answers::look(model, &source).map_err(broken)?;
+        answers.is_random |= findings.not_deterministic;
+        let batch_influence = match answers.is_random {
+            true => None,
+            false => company::influence(model, &source).map_err(broken)?,
+        };
+        Ok(Self { model, answers, cost, chosen, class_names, images, batch_influence, ending_decides, copies })
     }
 
     /// What a run says of itself at this moment.
     fn start(&self, run: &Run) -> Result<AuditStart, String> {
         let (info, model) = (self.chosen.dataset.info(), self.model.info());
         let (mean, std) = model.normalization.for_channels(model.channels)?;
+        let model_ending = self.model.ending().map(str::to_owned);
         let Again { command, plan_file } = Again::of(&run.job);
         Ok(AuditStart {
             tool: Tool::this(),
@@ -92,9 +106,11 @@ impl<'a> Loaded<'a> {
                 classes: model.classes as usize,
                 parameters: self.cost.parameters,
                 macs: self.cost.macs,
-                is_random: self.findings.not_deterministic,
+                is_random: self.answers.is_random,
                 batch_influence: self.batch_influence,
-                gives_probabilities: self.findings.probabilities,
+                ending: model_ending,
+                ending_decides: self.ending_decides,
+                outputs: self.answers.outputs,
                 normalization: model.normalization.name.clone(),
                 mean,
                 std,
@@ -121,12 +137,13 @@ impl<'a> Audit<'a> {
     /// Reads what the job needs, says how it begins (or goes on), and what a reader of its results must know of the model.
     pub(super) fn prepare(
         mut run: Run,
-        model: &'a Model,
-        chosen: Chosen<'_>,
+        model: &'a mut Model,
+        chosen: Chosen<'a>,
         control: &'a Control,
         sink: &'a mut Sink<'a>,
     ) -> Result<Self, EngineError> {
         let loaded = Loaded::read(&run.job, model, chosen)?;
+        let model = loaded.model;
         let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
         let mut earlier = if let Some(earlier) = run.earlier.take() {
             go_on(*earlier, &start, run.folder.as_ref(), sink)?
@@ -136,7 +153,8 @@ impl<'a> Audit<'a> {
         };
         let plan = &run.job.plan;
         control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-        let Loaded { findings, images, chosen: Chosen { indices, .. }, batch_influence, copies, .. } = loaded;
+        let Loaded { answers, images, chosen: Chosen { indices, .. }, batch_influence, ending_decides, copies, .. } =
+            loaded;
         let classes = model.info().classes as usize;
         let mut audit = Self {
             model,
@@ -164,12 +182,12 @@ impl<'a> Audit<'a> {
                 copies + audit.indices.len()
             ));
         }
-        audit.warn_of_model(&findings, batch_influence);
+        audit.warn_of_model(answers, batch_influence, ending_decides);
         Ok(audit)
     }
 
-    fn warn_of_model(&mut self, findings: &Findings, batch_influence: Option<f64>) {
-        if findings.not_deterministic {
+    fn warn_of_model(&mut self, answers: Answers, batch_influence: Option<f64>, ending_decides: usize) {
+        if answers.is_random {
             self.warn(
                 "two forward passes of the same images differ: something random is in the network; results will vary",
             );
@@ -181,8 +199,20 @@ impl<'a> Audit<'a> {
                 100.0 * share
             ));
         }
-        if findings.probabilities {
-            self.warn("the model's outputs look like probabilities, not logits: gradients through a softmax vanish; attack the logits");
+        if let Some(ending) = self.model.ending() {
+            self.warn(&format!(
+                "the model ends in {ending}: attacked are the logits before that, which give every clean image the same class"
+            ));
+        }
+        if ending_decides > 0 {
+            self.warn(&format!(
+                "the model ends in operators without which it would give {ending_decides} clean images another class: it is attacked as it is"
+            ));
+        }
+        if let Some(doubt) = answers.outputs.doubt() {
+            self.warn(&format!(
+                "the model's outputs {doubt}: gradients vanish there; give a model that ends in logits"
+            ));
         }
         if let Some(batch) = self.model.program().and_then(|program| program.fixed_batch) {
             self.warn(&format!(

@@ -124,8 +124,11 @@ fn target(report: &Report) -> Vec<Value> {
     if model.is_random {
         facts.push(fact("Mind", "two forward passes of the same images differ"));
     }
-    if model.gives_probabilities {
-        facts.push(fact("Mind", "the outputs look like probabilities, not logits"));
+    if let Some(ending) = &model.ending {
+        facts.push(fact("Ends in", format!("{}; attacked are the logits before that", clip(ending, text::NAME))));
+    }
+    if let Some(doubt) = model.outputs.doubt() {
+        facts.push(fact("Mind", format!("the outputs {doubt}")));
     }
     facts
 }

@@ -56,7 +56,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("every planned attack is complete", coverage::complete(facts)),
         ("the model answers alike when asked twice", target::deterministic(facts)),
         ("an image's logits do not depend on the other images of its batch", target::batch(facts)),
-        ("the model gives logits, not probabilities", target::logits(facts)),
+        ("the attacked outputs are logits", target::logits(facts)),
         ("the images are of several classes", target::several_classes(facts)),
         ("clean accuracy is above chance and above always giving one class", target::clean_accuracy(facts)),
         ("an iterated attack runs and breaks something", coverage::iterated(facts)),

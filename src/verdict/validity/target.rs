@@ -26,9 +26,17 @@ pub(super) fn batch(facts: &Facts) -> Found {
 }
 
 pub(super) fn logits(facts: &Facts) -> Found {
-    match facts.model.gives_probabilities {
-        false => Found::ok("the outputs of the clean images do not look like probabilities"),
-        true => Found::suspicious("gradients through a softmax vanish: attack the logits"),
+    let model = facts.model;
+    match (model.outputs.doubt(), &model.ending) {
+        (Some(doubt), _) => Found::suspicious(format!("on the clean images they {doubt}; gradients vanish there")),
+        (None, _) if model.ending_decides > 0 => Found::suspicious(format!(
+            "the model ends in operators that decide the class of {} clean images, and through which gradients may vanish",
+            model.ending_decides
+        )),
+        (None, Some(ending)) => Found::ok(format!(
+            "they are those before the model's ending ({ending}), which changes the class of no clean image"
+        )),
+        (None, None) => Found::ok("nothing speaks against it on the clean images"),
     }
 }
 
