@@ -16,12 +16,17 @@ pub struct AttackConfig {
     /// The budget of a budget attack; for a minimal attack the largest distance that counts as success, if any.
     pub epsilon: Option<Epsilon>,
     pub goal: Goal,
+    /// Forwards whose logits and gradients are averaged wherever the attack asks for one; absent where the victim decides.
+    pub eot: Option<u32>,
     pub attack: Attack,
     /// All values in effect, defaults included, for reports.
     pub params: toml::Table,
 }
 
-/// The keys of the threat, which every attack takes.
+/// Key of [`AttackConfig::eot`].
+pub const EOT: &str = "eot";
+
+/// The keys that every attack takes: those of the threat, and [`EOT`].
 pub static SHARED_PARAMS: &[ParamDoc] = &[
     ParamDoc {
         name: "eps",
@@ -48,6 +53,13 @@ pub static SHARED_PARAMS: &[ParamDoc] = &[
         range: "runner-up, random, least-likely, next (label + 1), or a class number",
         help: "The class to reach, chosen per sample; implies goal=targeted, which alone means random",
     },
+    ParamDoc {
+        name: EOT,
+        default: "auto",
+        range: "auto, 1 to 1000",
+        help: "Expectation over transformation: forward passes whose logits and gradients are averaged each time; auto is 1, or 10 where the model \
+               is random",
+    },
 ];
 
 impl AttackConfig {
@@ -67,6 +79,7 @@ impl AttackConfig {
 
         let epsilon = read_epsilon(spec, values.remove("eps").as_ref())?;
         let goal = read_goal(spec, values.remove("goal").as_ref(), values.remove("target").as_ref())?;
+        let eot = read_eot(spec, values.remove(EOT).as_ref())?;
         let attack = (spec.build)(&values)?;
         match (&attack, epsilon) {
             (Attack::Budget(_), None) => return Err(ParamError::bad(spec.id, "eps", "nothing", "a budget is needed")),
@@ -86,7 +99,10 @@ impl AttackConfig {
             Goal::Untargeted => params.insert("goal".to_owned(), "untargeted".into()),
             Goal::Targeted(target) => params.insert("target".to_owned(), target.to_string().into()),
         };
-        Ok(Self { spec, norm, epsilon, goal, attack, params })
+        if let Some(eot) = eot {
+            params.insert(EOT.to_owned(), i64::from(eot).into());
+        }
+        Ok(Self { spec, norm, epsilon, goal, eot, attack, params })
     }
 
     /// Builds the attack `id` once per size in `eps`, the smallest first: `2/255|4/255`, or an array. One size, or none, is one attack.
@@ -203,6 +219,12 @@ fn read_epsilon(spec: &AttackSpec, value: Option<&Value>) -> Result<Option<Epsil
     read.map(Some).map_err(|why| ParamError::bad(spec.id, "eps", show(value), why))
 }
 
+fn read_eot(spec: &AttackSpec, value: Option<&Value>) -> Result<Option<u32>, ParamError> {
+    let Some(text) = value.map(show).filter(|text| text != "auto") else { return Ok(None) };
+    let read = text.parse::<u32>().ok().filter(|draws| (1..=1000).contains(draws));
+    read.map(Some).ok_or_else(|| ParamError::bad(spec.id, EOT, text, "expected auto or 1 to 1000"))
+}
+
 fn read_goal(spec: &AttackSpec, goal: Option<&Value>, target: Option<&Value>) -> Result<Goal, ParamError> {
     let goal_text = goal.map(show);
     let read = match (goal_text.as_deref(), target.map(show)) {
@@ -271,7 +293,7 @@ mod tests {
         let error = build("pdg").unwrap_err();
         assert!(error.starts_with("no attack is called \"pdg\"; did you mean pgd?; known: fgsm"), "{error}");
         let error = build("pgd:stpes=3").unwrap_err();
-        let start = "pgd.stpes: unknown parameter; did you mean steps?; known: eps, norm, goal, target, ";
+        let start = "pgd.stpes: unknown parameter; did you mean steps?; known: eps, norm, goal, target, eot, ";
         assert!(error.starts_with(start), "{error}");
     }
 
@@ -282,6 +304,7 @@ mod tests {
             ("fgsm:eps=-8/255", "fgsm.eps = -8/255: must be greater than 0: from 1e-9 to 1e6"),
             ("fgsm:eps=big", "fgsm.eps = big: expected a number or a fraction such as 8/255"),
             ("fgsm:norm=l1", "fgsm.norm = l1: expected linf, l2"),
+            ("fgsm:eot=0", "fgsm.eot = 0: expected auto or 1 to 1000"),
             ("fgsm:goal=fame", "fgsm.goal = fame: expected untargeted or targeted"),
             (
                 "fgsm:target=best",

@@ -14,7 +14,7 @@ use crate::config::AttackConfig;
 use crate::error::{AttackError, ParamError};
 use crate::execute::Samples;
 use crate::loss::margin;
-use crate::query::{Query, padded_logits};
+use crate::query::{JUDGEMENTS, Query, averaged_logits};
 use crate::rows;
 use crate::threat::{Ball, Epsilon, Goal, Norm};
 use crate::victim::{Access, Victim, VictimError};
@@ -116,14 +116,15 @@ pub struct Rise {
 pub const STEP: f64 = 0.01;
 
 /// Takes one step of ±[`STEP`] per value up the gradient of the margin, and compares how far the margin rises with what the gradient said.
-/// Two forwards and one backward per sample; what is not finite counts as 0.
+/// Two forwards and one backward per sample, averaged where the victim is random; what is not finite counts as 0.
 ///
 /// # Errors
 /// A victim that fails, or that cannot be differentiated.
 pub fn rises(victim: &dyn Victim, samples: &Samples<'_>) -> Result<Vec<Rise>, AttackError> {
     let Samples { pixels, labels, .. } = samples;
     let leaf = pixels.detach().set_requires_grad(true);
-    let before = tch::with_grad(|| padded_logits(victim, &leaf))?;
+    let draws = if victim.is_random() { JUDGEMENTS } else { 1 };
+    let before = tch::with_grad(|| averaged_logits(victim, &leaf, draws))?;
     let before = tch::with_grad(|| margin(&before, labels, Goal::Untargeted)); // [N]
     if !before.requires_grad() {
         let message = "its logits are not differentiable in its pixels";
@@ -136,7 +137,7 @@ pub fn rises(victim: &dyn Victim, samples: &Samples<'_>) -> Result<Vec<Rise>, At
         let moved = (*pixels + gradient.sign() * STEP).clamp(0.0, 1.0);
         let step = (&moved - *pixels).to_kind(Kind::Double);
         let predicted = rows::sum(&(gradient.to_kind(Kind::Double) * step));
-        let after = margin(&padded_logits(victim, &moved)?, labels, Goal::Untargeted);
+        let after = margin(&averaged_logits(victim, &moved, draws)?, labels, Goal::Untargeted);
         let observed = after.to_kind(Kind::Double) - before.to_kind(Kind::Double);
         let plain = |values: &Tensor| Vec::<f64>::try_from(values.nan_to_num(0.0, 0.0, 0.0)).map_err(VictimError::from);
         let (predicted, observed) = (plain(&predicted)?, plain(&observed)?);

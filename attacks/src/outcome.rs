@@ -69,6 +69,8 @@ pub struct Verdict {
     /// The class of the largest logit. Of equals one that is not the label, the first of these: a label is right only where it stands alone,
     /// whatever its number.
     pub prediction: i64,
+    /// Share of the judgements that are wrong: 0 or 1 where there is one.
+    pub wrong: f64,
     /// Whether the logits are finite. Where they are not, the image is misclassified.
     pub is_finite: bool,
     /// `max_{i≠label} Z_i − Z_label`: positive where misclassified, infinite where the logits are not finite.
@@ -84,12 +86,30 @@ pub struct Verdict {
 pub const LIKELIEST: usize = 3;
 
 impl Verdict {
+    /// What several judgements, each the `logits` (at least two) of one look, say of an image of class `label`: that of their mean, unless half
+    /// of them or more are wrong, which then counts as wrong.
+    pub fn of(judgements: &[Vec<f32>], label: i64) -> Self {
+        let n = judgements.len() as f64;
+        let wrong: Vec<i64> = judgements.iter().map(|it| prediction(it, label)).filter(|it| *it != label).collect();
+        let mut verdict = Self::new(&mean(judgements), label);
+        verdict.wrong = wrong.len() as f64 / n;
+        if verdict.wrong >= 0.5 && verdict.prediction == label {
+            // The class that most of them give; of equals the first.
+            let votes = |class: i64| wrong.iter().filter(|it| **it == class).count();
+            let most = wrong.iter().copied().max_by_key(|&class| (votes(class), std::cmp::Reverse(class)));
+            verdict.prediction = most.unwrap_or(verdict.prediction);
+        }
+        verdict
+    }
+
     /// The verdict of `logits` (at least two) on an image of class `label`.
     pub(crate) fn new(logits: &[f32], label: i64) -> Self {
         let prediction = prediction(logits, label);
+        let wrong = f64::from(u8::from(prediction != label));
         if !is_finite(logits) {
             return Self {
                 prediction,
+                wrong,
                 is_finite: false,
                 margin: f64::INFINITY,
                 probability: 0.0,
@@ -102,10 +122,23 @@ impl Verdict {
         let (label, largest) = (label as usize, logits[first as usize]);
         Self {
             prediction,
+            wrong,
             is_finite: true,
             margin: f64::from(best_other) - f64::from(logits[label]),
             probability: p * (f64::from(logits[label]) - f64::from(largest)).exp(),
             likeliest,
+        }
+    }
+}
+
+/// The mean of logits, class by class; of one the same bits.
+pub(crate) fn mean(judgements: &[Vec<f32>]) -> Vec<f32> {
+    match judgements {
+        [one] => one.clone(),
+        all => {
+            let sum = |class: usize| all.iter().map(|it| f64::from(it[class])).sum::<f64>();
+            let classes = all.first().map_or(0, Vec::len);
+            (0..classes).map(|class| (sum(class) / all.len() as f64) as f32).collect()
         }
     }
 }
@@ -169,6 +202,16 @@ mod tests {
             assert_eq!(Verdict::new(&alone, label).prediction, label);
             assert!(is_alone(&alone, label) && !is_alone(&alone, (label + 1) % 3));
         }
+    }
+
+    #[test]
+    fn half_of_the_judgements_decide() {
+        let (right, wrong) = (vec![9.0, 0.0, 0.0], vec![0.0, 0.0, 1.0]);
+        let of = |n: usize| Verdict::of(&[vec![right.clone(); 4 - n], vec![wrong.clone(); n]].concat(), 0);
+        // The mean is right up to three of four.
+        assert_eq!([0, 1, 2, 3, 4].map(|n| of(n).prediction), [0, 0, 2, 2, 2]);
+        assert_eq!([0, 1, 2, 3, 4].map(|n| of(n).wrong.to_string()), ["0", "0.25", "0.5", "0.75", "1"]);
+        assert_eq!(Verdict::of(&[vec![0.25, 0.5]], 1), Verdict::new(&[0.25, 0.5], 1));
     }
 
     #[test]

@@ -14,6 +14,17 @@ pub trait Victim {
 
     /// Where `pixels` must lie.
     fn device(&self) -> Device;
+
+    /// What a user of the victim gets to see for these pixels, where that is something else than the logits, such as their softmax: an image
+    /// whose class it changes is judged by it.
+    fn outputs(&self, _pixels: &Tensor) -> Result<Option<Tensor>, VictimError> {
+        Ok(None)
+    }
+
+    /// Whether the same pixels may get other logits when they are shown again.
+    fn is_random(&self) -> bool {
+        false
+    }
 }
 
 /// What an attacker must be able to ask of the victim, in rising order.

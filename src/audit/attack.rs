@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use advmod_attacks::attack::AttackSpec;
-use advmod_attacks::config::{AttackConfig, SHARED_PARAMS, find};
+use advmod_attacks::config::{AttackConfig, EOT, SHARED_PARAMS, find};
 use advmod_attacks::threat::{Epsilon, Goal, Norm, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,8 +148,9 @@ impl ResolvedAttack {
     }
 }
 
+/// Whether a key says something of the threat.
 fn is_shared(key: &str) -> bool {
-    SHARED_PARAMS.iter().any(|shared| shared.name == key)
+    key != EOT && SHARED_PARAMS.iter().any(|shared| shared.name == key)
 }
 
 impl TryFrom<Written> for ResolvedAttack {

@@ -361,6 +361,10 @@ pub struct SampleResult {
     pub sample: usize,
     /// Whether the final, clipped, re-evaluated pixels meet the attack's goal.
     pub success: bool,
+    /// Share of the judgements of the adversarial pixels that are wrong, where the model is random and was asked several times. From one half
+    /// on the sample counts as misclassified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<f64>,
     /// Class that the model gives the adversarial pixels.
     pub prediction: u32,
     /// The likeliest classes of the adversarial pixels.

@@ -70,7 +70,8 @@ impl AuditState {
 }
 
 fn is_measured(sample: &SampleResult) -> bool {
-    [sample.l2, sample.linf, sample.overshoot].iter().all(|it| it.is_finite() && *it >= 0.0)
+    sample.wrong.is_none_or(|it| (0.0..=1.0).contains(&it))
+        && [sample.l2, sample.linf, sample.overshoot].iter().all(|it| it.is_finite() && *it >= 0.0)
 }
 
 fn is_sound(start: &AuditStart) -> bool {

@@ -1,7 +1,7 @@
 //! What a model answers to the clean images, before it is attacked: whether twice the same, and whether with logits.
 
-use advmod_attacks::query::padded_logits;
-use advmod_attacks::victim::VictimError;
+use advmod_attacks::query::{decides_otherwise, padded_logits};
+use advmod_attacks::victim::{Victim as _, VictimError};
 use tch::{Kind, TchError, Tensor};
 
 use super::pixels::PixelSource;
@@ -13,6 +13,9 @@ const ASKED: usize = 64;
 
 /// Largest relative difference of a sum from the others that rounding explains, in half precision and with a thousand classes too.
 const ROUNDING: f64 = 0.02;
+
+/// From largest to smallest logit of an image; less is hardly a preference: softmax then gives no class twice as much as another.
+const FLAT: f64 = 0.5;
 
 /// What a look at some images tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +47,8 @@ pub(crate) fn ending_decides(model: &Model, source: &dyn PixelSource, batch: usi
     for start in (0..source.len()).step_by(batch) {
         let pixels = source.pixels(start..(start + batch).min(source.len()))?;
         let logits = padded_logits(model, &pixels)?;
-        let outputs = model.outputs(&pixels)?;
-        // A class that is not alone at the top is none.
-        let tops = outputs.f_eq_tensor(&outputs.f_amax(1, true)?)?;
-        let top = tops.f_gather(1, &logits.f_argmax(1, true)?, false)?.f_squeeze_dim(1)?;
-        let is_alone = tops.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64)?.f_eq(1)?;
-        let is_other = top.f_logical_and(&is_alone)?.f_logical_not()?;
+        let Some(outputs) = model.outputs(&pixels)? else { return Ok(0) };
+        let is_other = decides_otherwise(&logits, &outputs)?;
         // Where nothing is finite, nothing decides.
         let is_finite = logits.f_isfinite()?.f_all_dim(1, false)?;
         n += i64::try_from(is_other.f_logical_and(&is_finite)?.f_sum(Kind::Int64)?)? as usize;
@@ -78,6 +77,8 @@ fn kind_of(outputs: &Tensor) -> Result<Outputs, TchError> {
     if most <= 0.0 && total <= ROUNDING {
         return Ok(Outputs::LogProbabilities);
     }
+    let reach = outputs.f_amax(classes.as_slice(), false)?.f_sub(&outputs.f_amin(classes.as_slice(), false)?)?;
+    let reach = number(reach.f_median())?;
     let at = |value: f64| -> Result<f64, TchError> {
         let n = i64::try_from(outputs.f_eq(value)?.f_sum(Kind::Int64)?)?;
         Ok(n as f64 / outputs.numel() as f64)
@@ -86,6 +87,7 @@ fn kind_of(outputs: &Tensor) -> Result<Outputs, TchError> {
         _ if least < most && is_often(at(least)?, &outputs) | is_often(at(most)?, &outputs) => Outputs::Saturated,
         _ if least >= 0.0 && most <= 1.0 => Outputs::ZeroToOne,
         _ if least >= -1.0 && most <= 1.0 => Outputs::MinusOneToOne,
+        _ if reach < FLAT => Outputs::Flat,
         _ => Outputs::Logits,
     })
 }
@@ -98,10 +100,13 @@ fn is_often(share: f64, outputs: &Tensor) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use tch::Device;
 
     use super::*;
     use crate::data::OpenOptions;
+    use crate::measure::clean::predict;
     use crate::measure::pixels::ImagePixels;
     use crate::model::load::{LoadOptions, load};
     use crate::model::program::{Node, Op, TapSelection, Unary, ValueId};
@@ -135,8 +140,17 @@ mod tests {
         let mut clamped = ending_in(&[Op::Unary(Unary::Clamp { min: None, max: Some(-2.0) })]);
         let decided = ending_decides(&clamped, &source, 16).unwrap();
         assert!(decided > 20, "{decided}");
+        // The judge goes by what users get to see, where several classes are the first.
+        let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
+        let right = |model: &Model| {
+            let found = predict(model, &source, Some(&labels), 40, &mut |_| ControlFlow::Continue(())).unwrap();
+            found.classes.iter().zip(&labels).filter(|(class, label)| **class as usize == **label).count()
+        };
+        let before = right(&clamped);
+        assert!(before + 20 < right(&plain), "{before}");
         clamped.keep_ending();
-        assert_eq!((clamped.ending(), ending_decides(&clamped, &source, 16).unwrap()), (None, decided));
+        assert_eq!(right(&clamped), before);
+        assert_eq!((clamped.ending(), ending_decides(&clamped, &source, 16).unwrap()), (None, 0));
         assert_eq!(look(&clamped, &source).unwrap().outputs, Outputs::Saturated);
     }
 
@@ -148,7 +162,8 @@ mod tests {
         let cosines = (&logits / logits.norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)) * 0.9;
         for (outputs, expected) in [
             (logits.shallow_clone(), Outputs::Logits),
-            (&logits * 1e-3 + 1e3, Outputs::Logits),
+            (&logits + 1e3, Outputs::Logits),
+            (&logits * 1e-3 + 1e3, Outputs::Flat),
             (logits.to_kind(Kind::BFloat16), Outputs::Logits),
             (logits.log_softmax(1, Kind::Float), Outputs::LogProbabilities),
             (softmax.shallow_clone(), Outputs::Probabilities),

@@ -1,7 +1,7 @@
 //! What the model says about the clean images.
 
-use advmod_attacks::outcome::{is_finite, likeliest, prediction};
-use advmod_attacks::query::padded_logits;
+use advmod_attacks::outcome::Verdict;
+use advmod_attacks::query::judged_logits;
 use advmod_attacks::victim::Victim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub(crate) struct Predicted {
     pub nonfinite: Vec<usize>,
 }
 
-/// The class of each sample and its likeliest classes, from batches of at most `batch`. Of classes with equal logits, or logits that are not
+/// The class of each sample and its likeliest classes, from batches of at most `batch`; a random model is asked several times. Of classes with equal logits, or logits that are not
 /// finite, it is one that is not the sample's label, where labels are given: what is right by its number alone is not right.
 pub(crate) fn predict(
     victim: &dyn Victim,
@@ -43,19 +43,20 @@ pub(crate) fn predict(
     for start in (0..source.len()).step_by(batch) {
         let length = batch.min(source.len() - start);
         let pixels = source.pixels(start..start + length)?;
-        let logits = padded_logits(victim, &pixels).map_err(TraceError::Victim)?;
-        let logits = Vec::<Vec<f32>>::try_from(logits)?;
-        for (sample, logits) in (start..).zip(&logits) {
-            if !is_finite(logits) {
+        let judged = judged_logits(victim, &pixels).map_err(TraceError::Victim)?;
+        for (sample, judgements) in (start..).zip(&judged) {
+            let label = labels.and_then(|labels| labels.get(sample));
+            // Without a label that of equals is as good as any other.
+            let verdict = Verdict::of(judgements, label.map_or(0, |&label| label as i64));
+            if !verdict.is_finite {
                 found.nonfinite.push(sample);
             }
-            let likeliest = likeliest(logits);
-            let class = match labels.and_then(|labels| labels.get(sample)) {
-                Some(&label) => prediction(logits, label as i64),
-                None => likeliest.first().map_or(0, |it| it.0),
+            let class = match label {
+                Some(_) => verdict.prediction,
+                None => verdict.likeliest.first().map_or(0, |it| it.0),
             };
             found.classes.push(class as u32);
-            found.likeliest.push(probabilities(&likeliest));
+            found.likeliest.push(probabilities(&verdict.likeliest));
         }
         if progress((start + length) as u64).is_break() {
             return Err(TraceError::Stopped);

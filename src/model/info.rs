@@ -42,6 +42,8 @@ pub enum Outputs {
     ZeroToOne,
     /// All lie between −1 and 1, as hyperbolic tangents and cosines do.
     MinusOneToOne,
+    /// Those of an image hardly differ, so that cross-entropy climbs towards all other classes alike instead of the nearest one.
+    Flat,
     /// Many are the same largest or smallest number, where they have no gradient.
     Saturated,
 }
@@ -56,6 +58,7 @@ impl Outputs {
             }
             Self::ZeroToOne => Some("all lie between 0 and 1, as behind a sigmoid"),
             Self::MinusOneToOne => Some("all lie between -1 and 1, as behind a hyperbolic tangent or of cosines"),
+            Self::Flat => Some("hardly differ from class to class, as behind a high temperature"),
             Self::Saturated => Some(
                 "are often exactly their largest or their smallest number, as behind a clamp or a saturated sigmoid",
             ),

@@ -45,6 +45,7 @@ pub struct Model {
     info: ModelInfo,
     network: Network,
     device: Device,
+    is_random: bool,
 }
 
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Model {
             .map(|tap| all.iter().find(|it| it.path == tap.path).cloned().expect("a tapped node is not folded away"))
             .collect();
         let network = Network::Program(Box::new(Deployed { program, attacked, ending, traced, taps }));
-        Ok(Self { info, network, device })
+        Ok(Self { info, network, device, is_random: false })
     }
 
     /// A TorchScript module that libtorch runs, with these taps.
@@ -121,7 +122,7 @@ impl Model {
         device: Device,
     ) -> Result<Self, String> {
         let script = ScriptModel::new(script, &info, taps, device)?;
-        Ok(Self { info, network: Network::Script(Box::new(script)), device })
+        Ok(Self { info, network: Network::Script(Box::new(script)), device, is_random: false })
     }
 
     /// Another handle on the same weights, for another thread.
@@ -131,7 +132,21 @@ impl Model {
             Network::Program(it) => Network::Program(it.clone()),
             Network::Script(it) => Network::Script(Box::new(it.share())),
         };
-        Self { info: self.info.clone(), network, device: self.device }
+        Self { info: self.info.clone(), network, device: self.device, is_random: self.is_random }
+    }
+
+    /// Remembers that the network answers the same question in different ways.
+    pub(crate) fn set_random(&mut self) {
+        self.is_random = true;
+    }
+
+    /// Starts the random numbers that a random network draws, which come from libtorch's one generator, for a piece of work. Nothing else draws
+    /// from it.
+    #[expect(clippy::disallowed_methods, reason = "the network's own draws cannot come from anywhere else")]
+    pub(crate) fn seed(&self, seed: u64, piece: usize) {
+        if self.is_random {
+            tch::manual_seed((seed ^ (piece as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64);
+        }
     }
 
     pub fn info(&self) -> &ModelInfo {
@@ -151,17 +166,6 @@ impl Model {
         match &self.network {
             Network::Program(it) => it.ending.as_ref().map(|ending| ending.words.as_str()),
             Network::Script(_) => None,
-        }
-    }
-
-    /// What the network as a whole gives for pixels: its logits, or what its ending makes of them.
-    pub(crate) fn outputs(&self, pixels: &Tensor) -> Result<Tensor, VictimError> {
-        match &self.network {
-            Network::Program(it) => match &it.ending {
-                Some(ending) => Ok(ending.whole.run(&channels_last(pixels, self.device)?, Mode::Evaluate)?),
-                None => self.logits(pixels),
-            },
-            Network::Script(_) => self.logits(pixels),
         }
     }
 
@@ -274,6 +278,20 @@ impl Victim for Model {
 
     fn device(&self) -> Device {
         self.device
+    }
+
+    fn outputs(&self, pixels: &Tensor) -> Result<Option<Tensor>, VictimError> {
+        match &self.network {
+            Network::Program(it) => match &it.ending {
+                Some(ending) => Ok(Some(ending.whole.run(&channels_last(pixels, self.device)?, Mode::Evaluate)?)),
+                None => Ok(None),
+            },
+            Network::Script(_) => Ok(None),
+        }
+    }
+
+    fn is_random(&self) -> bool {
+        self.is_random
     }
 }
 

@@ -65,6 +65,12 @@ impl From<Rate> for Measured {
 }
 
 impl Measured {
+    /// A mean over `n` samples of numbers from 0 to 1, which varies at most as that of zeros and ones does.
+    pub(crate) fn mean_share(value: f64, n: usize) -> Self {
+        let (low, high) = wilson(value, n as f64);
+        Self { value, low, high }
+    }
+
     /// `self − other` of two shares of different samples; nothing where one is of none.
     ///
     /// # Source

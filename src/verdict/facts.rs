@@ -9,7 +9,7 @@ use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::{AttackState, AuditState};
 use crate::measure::clean::ClassProbability;
 use crate::modularity::{Curve, Interval};
-use crate::stats::rates::{Distances, Rate};
+use crate::stats::rates::{Distances, Measured, Rate};
 
 /// A view of the measured parts of a report, also of one that is not made yet.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +121,10 @@ pub struct AttackResult {
     pub success_rate: Rate,
     /// Samples classified correctly under attack, of all samples; absent for targeted attacks and incomplete runs.
     pub adversarial_accuracy: Option<Rate>,
+    /// Where the model is random: share of right answers under attack, as a mean over repeated judgements of each of all samples, with its 95 %
+    /// interval over samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_accuracy: Option<Measured>,
     /// L2 size of the changes that broke a sample, with pixels in `[0, 1]`.
     pub l2: Option<Distances>,
     /// Largest change of a pixel value in each broken sample.
@@ -161,6 +165,12 @@ impl AttackResult {
         let n_broken = broken().count();
         let has_accuracy = status == AttackStatus::Complete && !attack.is_targeted();
         let survived = |clean: Rate| Rate::new(clean.count.saturating_sub(n_broken), clean.of);
+        let mean_accuracy = |clean: Rate| {
+            let right: Option<Vec<f64>> = found.samples.iter().map(|it| it.wrong.map(|wrong| 1.0 - wrong)).collect();
+            let right = right.filter(|it| !it.is_empty())?.iter().sum::<f64>();
+            let untouched = clean.count.saturating_sub(found.samples.len()) as f64;
+            Some(Measured::mean_share((right + untouched) / clean.of as f64, clean.of))
+        };
         let curves = found.curves.as_ref();
         Self {
             attack: attack.clone(),
@@ -168,6 +178,7 @@ impl AttackResult {
             error: found.error.clone(),
             success_rate: Rate::new(n_broken, found.samples.len()),
             adversarial_accuracy: correct.filter(|_| has_accuracy).map(survived),
+            mean_accuracy: correct.filter(|_| has_accuracy).and_then(mean_accuracy),
             l2: Distances::new(broken().map(|sample| sample.l2)),
             linf: Distances::new(broken().map(|sample| sample.linf)),
             l0: Distances::new(broken().map(|sample| f64::from(sample.l0))),

@@ -14,7 +14,7 @@ use crate::support::{advmod, first, model, write_idx};
 pub type Mask = fn(&dyn Fn(&Tensor) -> Tensor, &Tensor) -> Tensor;
 
 /// A network with a mask: its name, what it is, and what the attacks' validity comes to.
-const MASKS: [(&str, Mask, &str); 8] = [
+const MASKS: [(&str, Mask, &str); 10] = [
     ("negated gradient", |logits, pixels| logits(pixels).detach() * 2.0 - logits(pixels), "failed"),
     (
         "decoy gradient",
@@ -29,6 +29,12 @@ const MASKS: [(&str, Mask, &str); 8] = [
     ("logits × 10⁴", |logits, pixels| logits(pixels) * 1e4, ""),
     ("sigmoid end", |logits, pixels| logits(pixels).sigmoid(), ""),
     ("softmax end", |logits, pixels| logits(pixels).softmax(-1, Kind::Float), ""),
+    ("dropout on", |logits, pixels| logits(&pixels.dropout(0.05, true)), ""),
+    (
+        "statistics of the batch",
+        |logits, pixels| logits(&(pixels - pixels.mean_dim([0_i64].as_slice(), true, Kind::Float) * 0.1)),
+        "failed",
+    ),
     ("nothing", |logits, pixels| logits(pixels), "valid"),
 ];
 
@@ -42,9 +48,9 @@ pub fn save(mask: Mask, file: &Path) {
     CModule::create_by_tracing("Masked", "forward", &[example], &mut forward).unwrap().save(file).unwrap();
 }
 
-pub fn audit(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
+pub fn audit(folder: &Path, attacks: &str, more: &[&str]) -> (Option<i32>, Value) {
     let out = folder.join("out");
-    let flags = ["audit", "--samples", "16", "--threads", "1", "--attacks", "pgd", "--out", out.to_str().unwrap()];
+    let flags = ["audit", "--samples", "16", "--threads", "1", "--attacks", attacks, "--out", out.to_str().unwrap()];
     let output = advmod(&[&flags, more].concat()).output().unwrap();
     let text = std::fs::read_to_string(out.join("report.json"));
     let text = text.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
@@ -63,7 +69,9 @@ fn no_gate_passes_on_a_masked_network() {
         let file = file.display().to_string();
         // What libtorch traces here has operators that its own exports do not.
         let model = ["--model", &file, "--input-size", "28", "--trust-torchscript"];
-        let (code, report) = audit(folder.path(), &[&model, &CLAIMS[..]].concat());
+        // Ten passes for each step of a random network.
+        let preset = ["--preset", if name == "dropout on" { "quick" } else { "standard" }];
+        let (code, report) = audit(folder.path(), "pgd", &[&model[..], &preset, &CLAIMS].concat());
         let found = &report["validity"];
         let results: Vec<&Value> = report["gates"].as_array().unwrap().iter().map(|it| &it["result"]).collect();
         assert!(report["clean"]["accuracy"]["count"].as_u64().unwrap() > 12, "{name} is right on clean images");
@@ -81,7 +89,7 @@ fn no_gate_passes_on_a_masked_network() {
 fn a_true_claim_passes_on_a_plain_network() {
     let folder = tempfile::tempdir().unwrap();
     let small = ["--attack", "pgd:eps=0.25/255", "--gate", "accuracy.linf:0.25/255 >= 50 %"];
-    let (code, report) = audit(folder.path(), &small);
+    let (code, report) = audit(folder.path(), "pgd", &small);
     assert_eq!((code, &report["validity"]["verdict"]), (Some(0), &"valid".into()), "{}", report["validity"]);
     let kinds: Vec<&str> =
         report["controls"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
@@ -99,6 +107,7 @@ fn images_of_one_class_prove_nothing() {
     let data = folder.path().display().to_string();
     let (code, report) = audit(
         folder.path(),
+        "pgd",
         &[
             "--data",
             &data,

@@ -34,7 +34,7 @@ fn images_and_gradients_that_are_not_finite_stop_nobody() {
     write_idx(folder.path(), &images.pixels, &images.labels);
     let (file, data) = (file.display().to_string(), folder.path().display().to_string());
     let model = ["--model", &file, "--input-size", "28", "--trust-torchscript"];
-    let (_, report) = audit(folder.path(), &[&model[..], &["--data", &data]].concat());
+    let (_, report) = audit(folder.path(), "pgd", &[&model[..], &["--data", &data]].concat());
     let (clean, pgd) = (&report["clean"], &report["attacks"][0]);
     assert_eq!((&report["outcome"], &pgd["status"]), (&"complete".into(), &"complete".into()));
     assert_eq!((&clean["nonfinite"], &clean["accuracy"]["of"]), (&serde_json::json!([15]), &16.into()));
@@ -46,4 +46,35 @@ fn images_and_gradients_that_are_not_finite_stop_nobody() {
     assert!(pgd["success_rate"]["value"].as_f64() > Some(0.8), "{}", pgd["success_rate"]);
     let found = check(&report, "gradients are finite");
     assert!(found["found"].as_str().unwrap().contains("not finite somewhere"), "{found}");
+}
+
+/// Noise before the network: the same seed gives the same report, and whoever is wrong at the second look is not lost.
+#[test]
+fn a_random_network_is_said_to_be_one_and_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("noisy.pt");
+    save(|logits, pixels| logits(&(pixels + pixels.randn_like() * 0.03)), &file);
+    let file = file.display().to_string();
+    let run = |more: &[&str]| {
+        let model = ["--model", &file, "--input-size", "28", "--trust-torchscript", "--force"];
+        let (_, mut report) = audit(folder.path(), "fgsm", &[&model, more].concat());
+        report["timing"] = Value::Null;
+        report
+    };
+    let report = run(&[]);
+    assert_eq!(report["model"]["is_random"], true);
+    assert_eq!(report["validity"]["verdict"], "limited", "{}", report["validity"]);
+    assert!(warns(&report, "something random is in the network"), "{}", report["warnings"]);
+    let (correct, second) = (&report["clean"]["accuracy"]["count"], &report["attacks"][0]);
+    // Every image that was right at the first look is in the result.
+    let samples = second["samples"].as_array().unwrap();
+    assert_eq!(samples.len() as u64, correct.as_u64().unwrap());
+    assert!(samples.iter().any(|it| it["forwards"] == 10), "{samples:?}");
+    assert!(samples.iter().all(|it| it["wrong"].as_f64().is_some()));
+    assert!(second["mean_accuracy"]["value"].as_f64() < Some(0.5), "{}", second["mean_accuracy"]);
+    assert_eq!(run(&[]), report);
+    let report = run(&["--attack", "fgsm:eot=2"]);
+    assert!(report["attacks"][1]["samples"].as_array().unwrap().iter().any(|it| it["forwards"] == 2));
+    assert_eq!(report["attacks"][1]["attack"]["params"]["eot"], "2");
+    assert!(check(&report, "asked twice")["found"].as_str().unwrap().contains("average 2 passes"));
 }

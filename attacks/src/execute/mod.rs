@@ -11,8 +11,8 @@ use tch::Tensor;
 use crate::attack::{Attack, Batch};
 use crate::config::AttackConfig;
 use crate::error::AttackError;
-use crate::outcome::{Cost, Outcome, SampleOutcome, Verdict, is_alone};
-use crate::query::{Meter, Progress, Query, padded_logits, padding};
+use crate::outcome::{Cost, Outcome, SampleOutcome, Verdict, is_alone, mean};
+use crate::query::{JUDGEMENTS, Meter, Progress, Query, judged_logits, padding};
 use crate::rows;
 use crate::threat::{Ball, Norm};
 use crate::victim::{Victim, VictimError};
@@ -61,8 +61,8 @@ pub fn execute(
     let clean_logits = judge(victim, samples.pixels, &mut cost)?;
     let mut outcomes: Vec<SampleOutcome> = Vec::with_capacity(labels.len());
     for ((&id, &label), logits) in samples.ids.iter().zip(&labels).zip(&clean_logits) {
-        let target = input::target(config.goal, logits, label, options.seed, id)?;
-        let verdict = Verdict::new(logits, label);
+        let target = input::target(config.goal, &mean(logits), label, options.seed, id)?;
+        let verdict = Verdict::of(logits, label);
         let attacked = verdict.prediction == label && target != Some(label);
         outcomes.push(untouched(id, label, target, attacked, verdict));
     }
@@ -91,9 +91,9 @@ pub fn execute(
         let mut is_kept = vec![true; attacked.len()];
         for (k, &i) in attacked.iter().enumerate() {
             let outcome = &mut outcomes[i];
-            let verdict = Verdict::new(&logits[k], outcome.label);
+            let verdict = Verdict::of(&logits[k], outcome.label);
             outcome.success = match outcome.target {
-                Some(target) => is_alone(&logits[k], target),
+                Some(target) => is_alone(&mean(&logits[k]), target),
                 None => verdict.prediction != outcome.label,
             } && is_near_enough(config, &distances[k]);
             outcome.overshoot = overshoot[k];
@@ -125,7 +125,8 @@ fn run(
     seed: u64,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Run, AttackError> {
-    let mut query = Query::new(victim, config.spec.access, config.spec.id, seed, batch.ids, progress);
+    let draws = config.eot.unwrap_or(if victim.is_random() { JUDGEMENTS } else { 1 });
+    let mut query = Query::new(victim, (config.spec.access, draws), config.spec.id, seed, batch.ids, progress);
     let pixels = match &config.attack {
         Attack::Budget(attack) => attack.run(&mut query, batch, ball(config)?)?,
         Attack::Minimal(attack) => attack.run(&mut query, batch, config.norm)?,
@@ -168,12 +169,13 @@ fn is_near_enough(config: &AttackConfig, distances: &Distances) -> bool {
     }
 }
 
-/// Logits of `pixels` as plain numbers, one row per image.
-fn judge(victim: &dyn Victim, pixels: &Tensor, cost: &mut Cost) -> Result<Vec<Vec<f32>>, AttackError> {
+/// The judgements of `pixels`, image by image.
+fn judge(victim: &dyn Victim, pixels: &Tensor, cost: &mut Cost) -> Result<Vec<Vec<Vec<f32>>>, AttackError> {
     let n = pixels.size()[0] as usize;
-    cost.judge_forwards += n as u64;
-    cost.padding += padding(n);
-    Ok(Vec::<Vec<f32>>::try_from(padded_logits(victim, pixels)?).map_err(VictimError::from)?)
+    let looks = if victim.is_random() { u64::from(JUDGEMENTS) } else { 1 };
+    cost.judge_forwards += n as u64 * looks;
+    cost.padding += padding(n) * looks;
+    Ok(judged_logits(victim, pixels)?)
 }
 
 fn untouched(id: u32, label: i64, target: Option<i64>, attacked: bool, verdict: Verdict) -> SampleOutcome {

@@ -19,7 +19,7 @@ use crate::victim::{Access, Victim, VictimError};
 use stream::Streams;
 
 pub(crate) use padding::padding;
-pub use padding::{padded, padded_logits};
+pub use padding::{JUDGEMENTS, averaged_logits, decides_otherwise, judged_logits, padded, padded_logits};
 pub(crate) use stream::stream;
 
 /// How far an attack is.
@@ -70,6 +70,8 @@ pub struct Differentiated {
 pub struct Query<'a> {
     victim: &'a dyn Victim,
     access: Access,
+    /// Forwards that are averaged wherever one is asked for.
+    draws: u32,
     slots: HashMap<u32, usize>,
     meters: Vec<Meter>,
     /// Gradients of each sample that were zero everywhere, and those that were not finite somewhere.
@@ -84,10 +86,11 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Access for one run of the attack `attack_id` on the samples `ids`, which must be distinct.
+    /// Access for one run of the attack `attack_id` on the samples `ids`, which must be distinct. Wherever the attack asks for a forward, so
+    /// many `draws` are averaged, and their gradients with them.
     pub(crate) fn new(
         victim: &'a dyn Victim,
-        access: Access,
+        (access, draws): (Access, u32),
         attack_id: &str,
         seed: u64,
         ids: &[u32],
@@ -100,6 +103,7 @@ impl<'a> Query<'a> {
         Query {
             victim,
             access,
+            draws,
             slots,
             meters: vec![Meter::default(); ids.len()],
             gradients: [none(), none()],
@@ -117,18 +121,19 @@ impl<'a> Query<'a> {
         self.victim.n_classes()
     }
 
-    /// How many forwards a sample has had so far.
+    /// How many forwards the attack has asked for so far for a sample; averaged ones count as one.
     pub fn forwards(&self, id: u32) -> u64 {
-        self.slots.get(&id).map_or(0, |&slot| self.meters[slot].forwards)
+        self.slots.get(&id).map_or(0, |&slot| self.meters[slot].forwards / u64::from(self.draws))
     }
 
     /// Logits `[N, K]` of `pixels`, whose rows belong to the samples `ids`. One forward per row, no gradients.
     ///
     /// A row that is not finite comes back as zeros, here and below: no class stands alone in it, so the label is not right.
     pub fn logits(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
-        self.meter(ids, pixels, |meter| meter.forwards += 1)?;
-        self.padding += padding(ids.len());
-        tch::no_grad(|| Ok(finite(&padded_logits(self.victim, pixels)?)))
+        let draws = self.draws;
+        self.meter(ids, pixels, |meter| meter.forwards += u64::from(draws))?;
+        self.padding += padding(ids.len()) * u64::from(draws);
+        tch::no_grad(|| Ok(finite(&averaged_logits(self.victim, pixels, draws)?)))
     }
 
     /// A loss per row and its gradient in the pixels. One forward and one backward per row.
@@ -190,7 +195,8 @@ impl<'a> Query<'a> {
             gradient = steeper.nan_to_num(0.0, 0.0, 0.0).where_self(&rows::broadcast(&is_flat, &gradient), &gradient);
             for (id, _) in ids.iter().zip(flat).filter(|(_, is_flat)| *is_flat) {
                 let meter = &mut self.meters[self.slots[id]];
-                (meter.backwards, meter.fallbacks) = (meter.backwards + 1, meter.fallbacks + 1);
+                meter.backwards += u64::from(self.draws);
+                meter.fallbacks += 1;
             }
         }
         self.count(ZERO, ids, &is_zero(&gradient));
@@ -202,14 +208,15 @@ impl<'a> Query<'a> {
         if self.access < Access::Gradients {
             return Err(AttackError::InvalidInput("this attack declared that it needs no gradients".to_owned()));
         }
+        let draws = self.draws;
         self.meter(ids, pixels, |meter| {
-            meter.forwards += 1;
-            meter.backwards += backwards as u64;
+            meter.forwards += u64::from(draws);
+            meter.backwards += u64::from(draws) * backwards as u64;
         })?;
-        self.padding += padding(ids.len());
+        self.padding += padding(ids.len()) * u64::from(draws);
         // A new variable on the same memory: the caller's tensor never requires gradients.
         let leaf = pixels.detach().set_requires_grad(true);
-        let logits = tch::with_grad(|| padded_logits(self.victim, &leaf).map(|logits| finite(&logits)))?;
+        let logits = tch::with_grad(|| averaged_logits(self.victim, &leaf, draws).map(|logits| finite(&logits)))?;
         Ok(Graph { leaf, logits })
     }
 
@@ -261,8 +268,9 @@ impl<'a> Query<'a> {
         self.n_broken = Some(n_broken);
     }
 
-    /// Tells after how many of its forwards a sample first met the goal; the smallest number told stands.
+    /// Tells after how many of its [`forwards`](Query::forwards) a sample first met the goal; the smallest number told stands.
     pub fn tell_success(&mut self, id: u32, forwards: u64) {
+        let forwards = forwards * u64::from(self.draws);
         if let Some(&slot) = self.slots.get(&id) {
             let known = &mut self.meters[slot].forwards_to_success;
             *known = Some(known.map_or(forwards, |known| known.min(forwards)));

@@ -35,6 +35,46 @@ pub fn padded_logits(victim: &dyn Victim, pixels: &Tensor) -> Result<Tensor, Vic
     Ok(logits.to_kind(Kind::Float).narrow(0, 0, n))
 }
 
+/// The mean of so many [`padded_logits`] of the same pixels; of one the same bits.
+pub fn averaged_logits(victim: &dyn Victim, pixels: &Tensor, draws: u32) -> Result<Tensor, VictimError> {
+    let mut sum = padded_logits(victim, pixels)?;
+    if draws > 1 {
+        for _ in 1..draws {
+            sum = sum.f_add(&padded_logits(victim, pixels)?)?;
+        }
+        sum = sum.f_div_scalar(f64::from(draws))?;
+    }
+    Ok(sum)
+}
+
+/// Which rows of `outputs` `[N, K]` do not have the class of the largest of `logits` alone at their top, `[N]`.
+pub fn decides_otherwise(logits: &Tensor, outputs: &Tensor) -> Result<Tensor, VictimError> {
+    let tops = outputs.f_eq_tensor(&outputs.f_amax(1, true)?)?;
+    let top = tops.f_gather(1, &logits.f_argmax(1, true)?, false)?.f_squeeze_dim(1)?;
+    let is_alone = tops.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64)?.f_eq(1)?;
+    Ok(top.f_logical_and(&is_alone)?.f_logical_not()?)
+}
+
+/// Logits of `pixels` as plain numbers, row by row: all that a verdict is made of. One answer each, and [`JUDGEMENTS`] where the victim is random.
+/// Where what the victim makes of its logits gives another class, or several, it stands in their place.
+pub fn judged_logits(victim: &dyn Victim, pixels: &Tensor) -> Result<Vec<Vec<Vec<f32>>>, VictimError> {
+    let mut rows = vec![Vec::new(); pixels.size()[0] as usize];
+    for _ in 0..if victim.is_random() { JUDGEMENTS } else { 1 } {
+        let mut logits = padded_logits(victim, pixels)?;
+        if let Some(outputs) = victim.outputs(&padded(pixels)?)? {
+            let outputs = outputs.f_narrow(0, 0, pixels.size()[0])?;
+            let is_other = decides_otherwise(&logits, &outputs)?;
+            logits = outputs.f_where_self(&is_other.f_unsqueeze(1)?, &logits)?;
+        }
+        let logits = Vec::<Vec<f32>>::try_from(logits)?;
+        rows.iter_mut().zip(logits).for_each(|(row, logits)| row.push(logits));
+    }
+    Ok(rows)
+}
+
+/// How often a random victim is asked for a verdict.
+pub const JUDGEMENTS: u32 = 10;
+
 /// Rows that [`padded`] adds to `n`.
 pub(crate) fn padding(n: usize) -> u64 {
     (n.next_multiple_of(ROW_MULTIPLE).max(LEAST_ROWS) - n) as u64

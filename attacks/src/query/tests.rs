@@ -12,7 +12,7 @@ fn with_query<T>(access: Access, test: impl FnOnce(&mut Query<'_>, &Tensor, &Ten
     let pixels = images(2, [3, 3, 5, 6]);
     let labels = predictions(&victim, &pixels).unwrap();
     let mut go_on = |_| ControlFlow::Continue(());
-    test(&mut Query::new(&victim, access, "test", 7, &IDS, &mut go_on), &pixels, &labels)
+    test(&mut Query::new(&victim, (access, 1), "test", 7, &IDS, &mut go_on), &pixels, &labels)
 }
 
 #[test]

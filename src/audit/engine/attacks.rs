@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use advmod_attacks::execute::Options;
+use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::victim::Victim as _;
 
 use super::{Audit, EngineError, Stop};
@@ -15,6 +16,7 @@ use crate::audit::stage::growth::{Growth, pictures};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::TraceError;
 use crate::modularity::Groups;
+use crate::stats::rates::Measured;
 use crate::store::{Columns, Kept, Part, save_adversarial};
 
 impl Audit<'_> {
@@ -143,6 +145,18 @@ impl Audit<'_> {
             self.warn(&format!(
                 "{label}: the cross-entropy of {n} of {of} samples was flat at some step, because the model is very sure of itself; there \
                  the logit margin was climbed instead"
+            ));
+        }
+        let wrong: Vec<f64> = attacked.results.iter().filter_map(|it| it.wrong).collect();
+        if let (false, Some(correct)) = (wrong.is_empty(), &self.correct) {
+            let right = wrong.iter().map(|it| 1.0 - it).sum::<f64>() + (correct.len() - wrong.len()) as f64;
+            let n = self.labels.len();
+            let accuracy = Measured::mean_share(right / n as f64, n);
+            self.warn(&format!(
+                "{label}: over {JUDGEMENTS} judgements of each image, accuracy under attack is {:.1} % [{:.1}, {:.1}]",
+                100.0 * accuracy.value,
+                100.0 * accuracy.low,
+                100.0 * accuracy.high
             ));
         }
         let overshoots = || attacked.results.iter().map(|it| it.overshoot).filter(|&it| it > 0.0);

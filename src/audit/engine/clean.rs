@@ -71,6 +71,7 @@ impl Audit<'_> {
         let stage = Stage::Clean;
         self.emit(AuditEvent::StageStarted { stage, total: everything.len() as u64 })?;
         let source = ImagePixels { images: &self.images, places: everything, device: self.model.device() };
+        self.model.seed(self.job.plan.seed, 0);
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
         let clean::Predicted { classes, likeliest, nonfinite } =

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use advmod_attacks::attack::Scale;
 use advmod_attacks::config::AttackConfig;
 use advmod_attacks::controls;
 use advmod_attacks::error::ParamError;
 use advmod_attacks::execute::Options;
+use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::threat::{Ball, Epsilon, Norm};
 use advmod_attacks::victim::{Access, Victim as _};
 
@@ -18,8 +20,18 @@ use crate::audit::stage::attack::{self, AttackJob, StageError};
 use crate::audit::stage::control;
 use crate::measure::pixels::ImagePixels;
 
-/// Most images of a control.
+/// Most images of a control, and fewest where there are as many, whatever they cost.
 const MOST: usize = 100;
+const LEAST: usize = 16;
+
+/// What a control may cost at most, as a share of the passes that the attacks took: a search on robust images would take longer than they did.
+fn share(kind: ControlKind) -> f64 {
+    match kind {
+        ControlKind::BlackBox => 0.06,
+        ControlKind::LargeEps => 0.03,
+        ControlKind::Noise | ControlKind::Gradient => 0.02,
+    }
+}
 
 /// The place of a control among the attacks: nobody can call it off.
 const NO_PLACE: usize = usize::MAX;
@@ -83,18 +95,43 @@ impl Audit<'_> {
         budget: Budget,
         config: Result<AttackConfig, ParamError>,
     ) -> Result<(), Stop> {
-        let places = control::spread(&self.left(kind, Some(&budget)), MOST);
-        if places.is_empty() || self.is_made(kind, &budget) {
+        let left = self.left(kind, Some(&budget));
+        if left.is_empty() || self.is_made(kind, &budget) {
             return Ok(());
         }
         let config = config.map_err(|error| EngineError::Unsuitable(error.to_string()))?;
-        let (stage, begun) = (Stage::Control { control: kind }, Instant::now());
+        let begun = Instant::now();
+        let first = control::spread(&left, self.affordable(kind, &config));
+        let (mut samples, mut error) = self.run_control(kind, &config, &first)?;
+        // Where a search breaks most of these images, the others are broken fast, and count. A large ε always should.
+        let is_search = kind != ControlKind::LargeEps;
+        if is_search && samples.iter().filter(|it| it.success).count() * 2 > first.len() {
+            let others: Vec<usize> = left.into_iter().filter(|it| !first.contains(it)).collect();
+            let (more, failed) = self.run_control(kind, &config, &control::spread(&others, MOST - first.len()))?;
+            samples.extend(more);
+            samples.sort_by_key(|it| it.sample);
+            error = error.or(failed);
+        }
+        self.controlled(ControlResult { samples, error, ..ControlResult::new(kind, budget) }, begun)
+    }
+
+    /// Runs an attack on these samples; where it fails, there is an error in place of results.
+    fn run_control(
+        &mut self,
+        kind: ControlKind,
+        config: &AttackConfig,
+        places: &[usize],
+    ) -> Result<(Vec<SampleResult>, Option<String>), Stop> {
+        if places.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let stage = Stage::Control { control: kind };
         self.emit(AuditEvent::StageStarted { stage, total: 1000 * places.len() as u64 })?;
         let plan = &self.job.plan;
         let job = AttackJob {
             model: self.model,
-            config: &config,
-            source: ImagePixels { images: &self.images, places: &places, device: self.model.device() },
+            config,
+            source: ImagePixels { images: &self.images, places, device: self.model.device() },
             smaller: None,
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
             batch: plan.batch,
@@ -104,12 +141,24 @@ impl Audit<'_> {
         };
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let (samples, error) = match attack::run(&job, &mut progress, &mut |_| ControlFlow::Continue(())) {
-            Ok(attacked) => (attacked.results, None),
-            Err(StageError::Stopped(_)) => return Err(Stop::Asked),
-            Err(StageError::Failed(error)) => (Vec::new(), Some(error)),
-        };
-        self.controlled(ControlResult { samples, error, ..ControlResult::new(kind, budget) }, begun)
+        match attack::run(&job, &mut progress, &mut |_| ControlFlow::Continue(())) {
+            Ok(attacked) => Ok((attacked.results, None)),
+            Err(StageError::Stopped(_)) => Err(Stop::Asked),
+            Err(StageError::Failed(error)) => Ok((Vec::new(), Some(error))),
+        }
+    }
+
+    /// How many images a control may look at.
+    fn affordable(&self, kind: ControlKind, config: &AttackConfig) -> usize {
+        let [channels, height, width] = self.shape().map(|size| size as u64);
+        let classes = self.settings.classes as u64;
+        // A backward takes about as long as two forwards.
+        let cost = |forwards: u64, backwards: u64| (forwards + 2 * backwards) as f64;
+        let most = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted: false });
+        let looks = if self.model.is_random() { f64::from(JUDGEMENTS) } else { 1.0 };
+        let one = looks * cost(most.forwards, most.backwards).max(1.0);
+        let spent: f64 = self.results.values().flatten().map(|it| cost(it.forwards, it.backwards)).sum();
+        ((share(kind) * spent / one) as usize).clamp(LEAST, MOST)
     }
 
     /// Compares the gradient with what it foretells: first on images that are left, then on others.
@@ -129,7 +178,7 @@ impl Audit<'_> {
         let source = ImagePixels { images: &self.images, places: &places, device: self.model.device() };
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let found = control::rises(self.model, &source, self.job.plan.batch, &mut progress);
+        let found = control::rises(self.model, &source, (self.job.plan.batch, self.job.plan.seed), &mut progress);
         let (rises, error) = match found {
             Ok(Some(rises)) => (rises, None),
             Ok(None) => return Err(Stop::Asked),

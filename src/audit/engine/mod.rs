@@ -263,6 +263,7 @@ impl Audit<'_> {
         stage: Stage,
         before: u64,
     ) -> Result<TapNeighbors, Stop> {
+        self.model.seed(self.job.plan.seed, 0);
         let device = self.model.device();
         let clean = ImagePixels { images: &self.images, places: samples, device };
         let kept = pixels.map(|pixels| KeptPixels { pixels, device });

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
+use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::victim::{Victim as _, VictimError};
 
 use super::chosen::Chosen;
@@ -72,12 +73,15 @@ impl<'a> Loaded<'a> {
         if ending_decides > 0 {
             model.keep_ending();
         }
+        let mut answers = answers::look(model, &source).map_err(broken)?;
+        answers.is_random |= findings.not_deterministic;
+        if answers.is_random {
+            model.set_random();
+        }
         let model: &'a Model = model;
         let class_names = if info.classes.is_empty() { &model.info().class_names } else { &info.classes };
         check_classes(&job.plan.gates, class_names, classes).map_err(EngineError::Gate)?;
         let cost = model.cost(info.height as i64, info.width as i64).map_err(failed)?;
-        let mut answers = answers::look(model, &source).map_err(broken)?;
-        answers.is_random |= findings.not_deterministic;
         let batch_influence = match answers.is_random {
             true => None,
             false => company::influence(model, &source).map_err(broken)?,
@@ -188,9 +192,11 @@ impl<'a> Audit<'a> {
 
     fn warn_of_model(&mut self, answers: Answers, batch_influence: Option<f64>, ending_decides: usize) {
         if answers.is_random {
-            self.warn(
-                "two forward passes of the same images differ: something random is in the network; results will vary",
-            );
+            self.warn(&format!(
+                "two forward passes of the same images differ: something random is in the network (dropout, noise, random crops); attacks average \
+                 logits and gradients over {JUDGEMENTS} passes where eot=… says nothing else, each image is judged {JUDGEMENTS} times, and it \
+                 counts as broken if half of that is wrong"
+            ));
         }
         if let Some(share) = batch_influence {
             self.warn(&format!(

@@ -74,7 +74,9 @@ pub(crate) fn run(
     on_batch: &mut dyn FnMut(Judged<'_>) -> ControlFlow<()>,
 ) -> Result<Attacked, StageError> {
     let n = job.source.places.len();
-    let workers = if job.model.device() == Device::Cpu { job.threads.clamp(1, n.max(1)) } else { 1 };
+    // What a random network draws is in order only where one batch comes after the other.
+    let is_parallel = job.model.device() == Device::Cpu && !job.model.is_random();
+    let workers = if is_parallel { job.threads.clamp(1, n.max(1)) } else { 1 };
     let length = job.batch.min(n).div_ceil(workers).max(1);
     let shared = Shared {
         ranges: (0..n).step_by(length).map(|start| start..(start + length).min(n)).collect(),
@@ -223,6 +225,7 @@ fn attack_range(
     let run = || {
         let (pixels, labels) = task.source.batch(range.clone()).map_err(VictimError::from)?;
         let ids: Vec<u32> = task.source.places[range.clone()].iter().map(|&place| place as u32).collect();
+        model.seed(task.options.seed, task.source.places[range.start]);
         let samples = Samples { pixels: &pixels, labels: &labels, ids: &ids };
         execute(model, task.config, &samples, task.options, step)
     };
@@ -261,13 +264,15 @@ impl Collected {
         let (results, pixels) = (self.results.len(), self.pixels.len());
         let mut places = job.source.places[range].iter();
         for outcome in outcomes {
+            // An image that was right at the first look and is wrong at the second needs no attack: it counts, with no change.
+            let counts = |sample: &SampleOutcome| sample.attacked || sample.clean.prediction != sample.label;
             let attacked: Vec<i64> =
-                (0_i64..).zip(&outcome.samples).filter(|(_, sample)| sample.attacked).map(|(row, _)| row).collect();
+                (0_i64..).zip(&outcome.samples).filter(|(_, sample)| counts(sample)).map(|(row, _)| row).collect();
             let rows = to_device(&Tensor::f_from_slice(&attacked)?, outcome.adversarial.device())?;
             let pixels = to_device(&outcome.adversarial.f_index_select(0, &rows)?, Device::Cpu)?;
-            let samples = outcome.samples.iter().zip(places.by_ref()).filter(|(sample, _)| sample.attacked);
+            let samples = outcome.samples.iter().zip(places.by_ref()).filter(|(sample, _)| counts(sample));
             for (row, (sample, &place)) in (0_i64..).zip(samples) {
-                let own = result(place, sample);
+                let own = result(place, sample, job.model.is_random());
                 self.results.push(match job.smaller.and_then(|smaller| smaller.instead_of(&own)) {
                     Some((carried, carried_pixels)) => {
                         pixels.f_narrow(0, row, 1)?.f_copy_(carried_pixels)?;
@@ -290,10 +295,15 @@ impl Collected {
     }
 }
 
-fn result(place: usize, sample: &SampleOutcome) -> SampleResult {
+fn result(place: usize, sample: &SampleOutcome, is_random: bool) -> SampleResult {
+    let is_met = match sample.target {
+        Some(target) => sample.clean.prediction == target,
+        None => true,
+    };
     SampleResult {
         sample: place,
-        success: sample.success,
+        success: sample.success || (!sample.attacked && is_met),
+        wrong: is_random.then_some(sample.adversarial.wrong),
         prediction: sample.adversarial.prediction as u32,
         likeliest: probabilities(&sample.adversarial.likeliest),
         target: sample.target.map(|target| target as u32),

@@ -23,7 +23,7 @@ pub(crate) fn spread(places: &[usize], most: usize) -> Vec<usize> {
 pub(crate) fn rises(
     model: &Model,
     source: &ImagePixels<'_>,
-    batch: usize,
+    (batch, seed): (usize, u64),
     progress: &mut Progress<'_>,
 ) -> Result<Option<Vec<RiseResult>>, String> {
     let mut found = Vec::with_capacity(source.places.len());
@@ -32,6 +32,7 @@ pub(crate) fn rises(
         let places = &source.places[range.clone()];
         let run = || -> Result<Vec<controls::Rise>, AttackError> {
             let (pixels, labels) = source.batch(range.clone()).map_err(VictimError::from)?;
+            model.seed(seed, range.start);
             let ids: Vec<u32> = places.iter().map(|&place| place as u32).collect();
             controls::rises(model, &Samples { pixels: &pixels, labels: &labels, ids: &ids })
         };
