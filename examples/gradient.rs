@@ -18,8 +18,14 @@ fn main() -> anyhow::Result<()> {
     let (files, repeats) = arguments.split_at(arguments.len().min(3));
     let [model, pixels, out] = files else { bail!("expected MODEL PIXELS.npy OUT.npz [REPEATS]") };
     let repeats = repeats.first().map_or(Ok(1), |count| count.parse::<usize>())?;
-    let model = load(Some(Path::new(model)), &LoadOptions::default(), Device::Cpu)?;
     let pixels = Tensor::read_npy(pixels).with_context(|| format!("cannot read {pixels}"))?;
+    // TorchScript does not say what it was made for.
+    let input_size = match pixels.size()[..] {
+        [_, _, height, width] if height == width => Some(height),
+        _ => None,
+    };
+    let options = LoadOptions { input_size, ..LoadOptions::default() };
+    let model = load(Some(Path::new(model)), &options, Device::Cpu)?;
     let weights = Tensor::arange_start(1, model.n_classes() + 1, (Kind::Float, Device::Cpu));
     let run = || -> anyhow::Result<(Tensor, Tensor)> {
         let pixels = pixels.detach().copy().set_requires_grad(true);

@@ -36,7 +36,7 @@ def network(name):
 
 
 def inspect(binaries, path):
-    about = json.loads(run(binaries / "advmod", "inspect", "--model", path, "--format", "json"))
+    about = json.loads(run(binaries / "advmod", "inspect", "--model", path, "--input-size", "224", "--format", "json"))
     return [tap["tap"] for tap in about["taps"]], about["macs"], about["parameters"]
 
 

@@ -4,7 +4,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, TchError, Tensor};
 
-use super::op::{Mode, Op, Size, Unary, WeightId};
+use super::op::{Comparison, Mode, Op, Size, Unary, WeightId};
 use super::upload::to_device;
 
 /// What an operator needs to know besides its inputs.
@@ -56,7 +56,7 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Resul
         Op::Unary(function) => unary(*function, first),
         Op::Softmax { dim } => first.f_softmax(*dim, None),
         Op::LogSoftmax { dim } => first.f_log_softmax(*dim, None),
-        Op::Add if in_place => first.shallow_clone().f_add_(second()?),
+        Op::Add if in_place && covers(first, second()?) => first.shallow_clone().f_add_(second()?),
         Op::Add => first.f_add(second()?),
         Op::Sub => first.f_sub(second()?),
         Op::Mul => first.f_mul(second()?),
@@ -80,8 +80,16 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Resul
             Mode::Evaluate => Ok(first.shallow_clone()),
             Mode::Train { seed, .. } => dropout(first, *p, seed, node),
         },
+        Op::Detach => Ok(first.detach()),
+        Op::Cast { kind } => first.f_to_kind(*kind),
         _ => rearranged(op, first, inputs, batch),
     }
+}
+
+/// Whether the sum with a second value has the first one's shape, so that it can be written over it.
+fn covers(first: &Tensor, second: &Tensor) -> bool {
+    let (first, second) = (first.size(), second.size());
+    second.len() <= first.len() && second.iter().rev().zip(first.iter().rev()).all(|(b, a)| a == b || *b == 1)
 }
 
 /// A product on its inputs rounded to bf16 where the mode says so; what comes out is f32 again, and so are the gradients of the weights.
@@ -168,7 +176,22 @@ fn unary(function: Unary, x: &Tensor) -> Result<Tensor, TchError> {
         Unary::Neg => x.f_neg(),
         Unary::Scale(factor) => x.f_mul_scalar(factor),
         Unary::Shift(offset) => x.f_add_scalar(offset),
+        Unary::Over(divisor) => x.f_div_scalar(divisor),
         Unary::Power(exponent) => x.f_pow_tensor_scalar(exponent),
+        Unary::Reciprocal => x.f_reciprocal(),
+        Unary::Round => x.f_round(),
+        Unary::Floor => x.f_floor(),
+        Unary::Ceil => x.f_ceil(),
+        Unary::Trunc => x.f_trunc(),
+        Unary::Sign => x.f_sign(),
+        Unary::Compare(comparison, other) => match comparison {
+            Comparison::Equal => x.f_eq(other),
+            Comparison::NotEqual => x.f_ne(other),
+            Comparison::Less => x.f_lt(other),
+            Comparison::AtMost => x.f_le(other),
+            Comparison::Greater => x.f_gt(other),
+            Comparison::AtLeast => x.f_ge(other),
+        },
     }
 }
 

@@ -124,7 +124,7 @@ impl Interpreter {
 }
 
 /// A node may write over its first input when it is that value's only reader and the operator that made it does not need its own
-/// output for its gradient.
+/// output for its gradient. Whether the sum has room there is seen when it is computed.
 ///
 /// The only reader, not merely the last one: an earlier reader may have made a view of the same memory. The operators that may have made
 /// the value all write into memory of their own, so it is itself no view of another.
@@ -137,4 +137,40 @@ fn may_overwrite(program: &Program, readers: &[usize], idx: usize) -> bool {
     let maker = &program.nodes[input.index() - 1].op;
     readers[input.index()] == 1
         && matches!(maker, Op::Conv2d { .. } | Op::BatchNorm { .. } | Op::Linear { .. } | Op::Add)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::model::program::{Node, ValueId, Weight};
+
+    #[test]
+    fn a_sum_that_is_larger_than_its_first_value_is_not_written_over_it() {
+        // [N, 4] → linear → [N, 1], plus the images.
+        let weight = Tensor::ones([1, 4], (Kind::Float, Device::Cpu));
+        let node = |op, inputs: &[u32], output| Node {
+            op,
+            inputs: inputs.iter().copied().map(ValueId).collect(),
+            output: ValueId(output),
+            path: String::new(),
+        };
+        for order in [[1, 0], [0, 1]] {
+            let program = Program {
+                nodes: vec![
+                    node(Op::Linear { weight: WeightId(0), bias: None }, &[0], 1),
+                    node(Op::Add, &order, 2),
+                    node(Op::Relu, &[2], 3),
+                ],
+                output: ValueId(3),
+                weights: vec![Weight { name: "w".to_owned(), tensor: weight.shallow_clone(), trainable: true }],
+                ..Program::default()
+            };
+            let images = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0, -1.0, 0.0, 0.0, 0.0]).view([2, 4]);
+            let sums = Interpreter::new(program).run(&images, Mode::Evaluate).unwrap();
+            let expected = Tensor::from_slice(&[11.0_f32, 12.0, 13.0, 14.0, 0.0, 0.0, 0.0, 0.0]).view([2, 4]);
+            assert_eq!(sums, expected, "{order:?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! [`Op`]: what one node of a [`Program`](super::program::Program) computes.
 
+use tch::Kind;
+
 /// A named parameter or buffer of a [`Program`](super::program::Program).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WeightId(pub(crate) u32);
@@ -46,6 +48,16 @@ pub(crate) enum Size {
     Batch(i64),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Unary {
     Gelu {
@@ -76,8 +88,19 @@ pub(crate) enum Unary {
     Scale(f64),
     /// `x + offset`.
     Shift(f64),
+    /// `x / divisor`; not the same as a product with its inverse, whose last bit differs.
+    Over(f64),
     /// `x` to this power.
     Power(f64),
+    Reciprocal,
+    /// To the nearest whole number, halves to the even one.
+    Round,
+    Floor,
+    Ceil,
+    Trunc,
+    Sign,
+    /// Truth values: how `x` compares with a number.
+    Compare(Comparison, f64),
 }
 
 /// One operator, with its attributes and the weights it reads. Shapes are those of PyTorch.
@@ -247,6 +270,12 @@ pub(crate) enum Op {
     },
     /// The value as it is (a copy, or another layout in memory).
     Identity,
+    /// The value as it is, through which no gradient flows.
+    Detach,
+    /// The numbers in another data type, rounded as PyTorch rounds them.
+    Cast {
+        kind: Kind,
+    },
 }
 
 impl Op {

@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::text::glob;
 
-pub(crate) use super::op::{ConvGeometry, Op, Size, Unary, WeightId, Windows};
+pub(crate) use super::op::{Comparison, ConvGeometry, Op, Size, Unary, WeightId, Windows};
 
 /// A value that flows through a [`Program`]: its input (0), or the output of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -47,6 +47,7 @@ pub(super) struct View {
     /// Bytes that the storage has at least.
     pub(super) storage_size: usize,
     pub(super) layout: Layout,
+    pub(super) requires_grad: bool,
 }
 
 /// Whether a value is a tensor of any kind.
@@ -101,7 +102,8 @@ fn plain_view(pickle: &Pickle<'_>, function: &str, arguments: &[Id]) -> Option<R
     let offset = usize::try_from(pickle.int(offset)?).ok()?.checked_add(storage.part_offset)?;
     let layout = Layout { offset, shape: sizes(pickle, size)?, stride: sizes(pickle, stride)? };
     let storage_size = storage.elements.checked_mul(storage.width()?)?;
-    Some(Ok(View { dtype: element, key: storage.key.to_owned(), storage_size, layout }))
+    let requires_grad = arguments.get(4).is_some_and(|&id| matches!(pickle.node(id), Node::Bool(true)));
+    Some(Ok(View { dtype: element, key: storage.key.to_owned(), storage_size, layout, requires_grad }))
 }
 
 /// What a call calls, and its arguments.

@@ -50,7 +50,7 @@ pub(super) fn read(
     storages: &mut dyn Storages,
     allowance: u64,
 ) -> Result<RawTensor, FormatError> {
-    let View { dtype, key, storage_size, layout } = view;
+    let View { dtype, key, storage_size, layout, .. } = view;
     let storage = storages.storage(&key)?;
     let storage = storage.get(..storage_size).ok_or_else(|| {
         let (key, found) = (printable(&key), storage.len());

@@ -58,7 +58,12 @@ pub(crate) enum Item {
     List(Vec<usize>),
     Tuple(Vec<usize>),
     Dict(Vec<(usize, usize)>),
-    Tensor(RawTensor),
+    Tensor {
+        raw: RawTensor,
+        /// How its elements lie in memory when PyTorch has loaded it.
+        stride: Vec<usize>,
+        requires_grad: bool,
+    },
     /// Of a class of the code (`__torch__.torch.nn.modules.conv.Conv2d`).
     Object {
         class: String,
@@ -204,11 +209,12 @@ fn tensor(
         Ok(view) => view,
         Err(reason) => return Ok(Item::Unread(reason)),
     };
-    let name = format!("number {} of {}", id.place(), "its pickle");
+    let name = format!("number {} of its pickle", id.place());
+    let (stride, requires_grad) = (view.layout.stride.clone(), view.requires_grad);
     match state_dict::read(source, &name, view, archive, *allowance) {
-        Ok(tensor) => {
-            *allowance -= tensor.bytes.len() as u64;
-            Ok(Item::Tensor(tensor))
+        Ok(raw) => {
+            *allowance -= raw.bytes.len() as u64;
+            Ok(Item::Tensor { raw, stride, requires_grad })
         }
         Err(FormatError::Other { what, .. }) => Ok(Item::Unread(what)),
         Err(error) => Err(error),
@@ -260,7 +266,7 @@ mod tests {
         assert_eq!(file.code.keys().collect::<Vec<_>>(), ["__torch__.py"]);
         let (_, Item::Object { class, fields }) = file.data.get(file.data.root) else { panic!("{file:?}") };
         assert_eq!(class, "__torch__.Net");
-        assert!(matches!(file.data.get(fields["weight"]).1, Item::Tensor(tensor) if tensor.to_f32() == [1.0, 2.0]));
+        assert!(matches!(file.data.get(fields["weight"]).1, Item::Tensor { raw, .. } if raw.to_f32() == [1.0, 2.0]));
     }
 
     #[test]
@@ -278,6 +284,23 @@ mod tests {
             let error = with(&[(name, b"x")]).unwrap_err().to_string();
             assert!(error.contains(what), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn entries_with_one_name_are_refused_by_it() {
+        let (module, constants) = (module(), pickle(&Py::Tuple(vec![])));
+        let entries: [(&str, &[u8]); 4] = [
+            ("m/data.pkl", &module),
+            ("m/constants.pkl", &constants),
+            ("m/code/__torch__.py", b"class Net(Module):\n  pass\n"),
+            ("m/code/__tirch__.py", b"class Net(Module):\n  forged : int\n"),
+        ];
+        let mut bytes = zip_of(&entries, CompressionMethod::Stored);
+        while let Some(at) = bytes.windows(9).position(|window| window == b"__tirch__") {
+            bytes[at..at + 9].copy_from_slice(b"__torch__");
+        }
+        let error = read_model_from(&bytes, Path::new("net.pt")).unwrap_err().to_string();
+        assert!(error.contains("its entry `m/code/__torch__.py` is there twice"), "{error}");
     }
 
     #[test]

@@ -130,13 +130,34 @@ fn directory(source: Source<'_>) -> Result<ZipArchive<Cursor<&[u8]>>, FormatErro
     // Nothing stands in front of the archive. Searching for its start goes wrong where the first directory entry is as long (76 bytes) as
     // the two records of 64-bit sizes that PyTorch always writes between directory and end.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    ZipArchive::with_config(config, Cursor::new(source.bytes)).map_err(|error| {
+    let zip = ZipArchive::with_config(config, Cursor::new(source.bytes)).map_err(|error| {
         if has_directory(source.bytes) {
             source.damaged(format!("its zip directory cannot be read ({error})"))
         } else {
             source.truncated("the zip archive has no directory at its end")
         }
-    })
+    })?;
+    match repeated(source.bytes, zip.central_directory_start()) {
+        Some(name) => Err(source.damaged(format!("its entry `{}` is there twice", printable(&name)))),
+        None => Ok(zip),
+    }
+}
+
+/// The first name that the directory at `start` holds for a second time: of several entries with one name readers take different ones,
+/// and the crate does not tell.
+fn repeated(bytes: &[u8], start: u64) -> Option<String> {
+    let mut rest = bytes.get(usize::try_from(start).ok()?..)?;
+    let mut names = BTreeSet::new();
+    while rest.starts_with(b"PK\x01\x02") {
+        let length = |at: usize| Some(usize::from(u16::from_le_bytes([*rest.get(at)?, *rest.get(at + 1)?])));
+        let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
+        let entry = rest.get(46..46 + name)?;
+        if !names.insert(entry) {
+            return Some(String::from_utf8_lossy(entry).into_owned());
+        }
+        rest = rest.get(46 + name + extra + comment..)?;
+    }
+    None
 }
 
 /// Which of PyTorch's archives a zip archive is.

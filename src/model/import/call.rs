@@ -6,6 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::ImportError;
 use super::graph::{Graph, Operand};
+use super::kind::{Rank, Scalar};
 use crate::model::program::{Op, Size, Unary, WeightId};
 
 /// No size, stride or padding is larger.
@@ -136,6 +137,15 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// A number, with what kind of number it is.
+    pub(super) fn scalar(&self, name: &str) -> Result<Scalar, ImportError> {
+        match self.argument(name) {
+            Some(Argument::Bool(flag)) => Ok(Scalar::Bool(*flag)),
+            Some(Argument::Integer(Size::Fixed(number))) => Ok(Scalar::Int(*number)),
+            _ => self.float(name, None).map(Scalar::Float),
+        }
+    }
+
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, ImportError> {
         match self.argument(name) {
             Some(Argument::Bool(flag)) => Ok(*flag),
@@ -177,6 +187,10 @@ impl<'c> Call<'c> {
             self.graph.read(&operand).map(|()| operand)
         };
         all.iter().map(one).collect()
+    }
+
+    pub(super) fn rank(&self, operand: &Operand) -> Rank {
+        if self.graph.shape(operand).is_empty() { Rank::Single } else { Rank::Dimensions }
     }
 
     pub(super) fn weight(&mut self, name: &str) -> Result<WeightId, ImportError> {

@@ -4,16 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::rc::Rc;
 
-use advmod_attacks::victim::first_line;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::ImportError;
+use super::kind;
 use super::shape::{self, Shape};
+use super::stored::Facts;
+use super::typed::is_view;
+use super::{ImportError, first_line, sides};
 use crate::model::apply::{Context, apply};
-use crate::model::format::{Dtype, RawTensor};
 use crate::model::op::Mode;
 use crate::model::program::{Node, Op, Size, ValueId, Weight, WeightId};
-use crate::model::weights::not_finite;
 
 /// Elements of one value per image: 1 GiB, a hundred times what the largest usual networks need.
 const MOST_ELEMENTS: f64 = 268_435_456.0;
@@ -24,7 +24,9 @@ const MOST_DIMENSIONS: usize = 64;
 /// Multiply-adds that may be spent on what no image changes.
 const MOST_WORK: f64 = 1e9;
 /// Elements of all tensors that are made without an image.
-const MOST_CONSTANTS: f64 = 5e7;
+const MOST_CONSTANTS: f64 = 3e7;
+/// Elements along one dimension.
+const LONGEST: i64 = 1 << 40;
 
 #[derive(Debug)]
 enum Content {
@@ -46,8 +48,8 @@ struct Slot {
     memory: Rc<Memory>,
     /// How often its memory had been written to when its content was last known.
     seen: Cell<u32>,
-    /// What the file calls it, if it comes from there.
-    name: Option<String>,
+    /// What the file calls it and says of it, if it comes from there.
+    stored: Option<(String, Facts)>,
 }
 
 /// What a tensor shares with its views.
@@ -59,9 +61,9 @@ struct Memory {
 }
 
 impl Operand {
-    fn new(content: Content, memory: Rc<Memory>, name: Option<String>) -> Self {
+    fn new(content: Content, memory: Rc<Memory>, stored: Option<(String, Facts)>) -> Self {
         let seen = Cell::new(memory.writes.get());
-        Self(Rc::new(Slot { content: RefCell::new(content), memory, seen, name }))
+        Self(Rc::new(Slot { content: RefCell::new(content), memory, seen, stored }))
     }
 
     fn fresh(content: Content) -> Self {
@@ -92,8 +94,9 @@ impl Operand {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn is_parameter(&self) -> bool {
-        self.0.memory.stored
+    /// What the file says of it, if it is a tensor of the file.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.0.stored.as_ref().map(|(_, facts)| *facts)
     }
 }
 
@@ -119,16 +122,24 @@ pub(super) struct Graph {
     pub(super) origins: Vec<Origin>,
     /// Of each value.
     pub(super) shapes: Vec<Shape>,
+    /// Of each value: its data type, and which dimensions depend on the height and width of the images.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) sides: Vec<Vec<bool>>,
+    /// Whether the images' height or width has decided anything: then the program holds for this size alone.
+    pub(super) sides_used: Rc<Cell<bool>>,
     /// Of what is being translated.
     pub(super) origin: Origin,
-    work: f64,
+    /// Multiply-adds that were spent so far.
+    pub(super) work: f64,
     constants: f64,
 }
 
 impl Graph {
     /// A graph of the images alone.
     pub(super) fn new(image: Shape) -> (Self, Operand) {
-        (Self { shapes: vec![image], ..Self::default() }, Operand::fresh(Content::Value(ValueId(0))))
+        let sides = vec![(0..image.len()).map(|at| at >= 2).collect()];
+        let graph = Self { shapes: vec![image], kinds: vec![Kind::Float], sides, ..Self::default() };
+        (graph, Operand::fresh(Content::Value(ValueId(0))))
     }
 
     pub(super) fn error(&self, reason: impl Display) -> ImportError {
@@ -144,11 +155,12 @@ impl Graph {
         self.work > MOST_WORK || self.constants > MOST_CONSTANTS || self.nodes.len() >= MOST_NODES
     }
 
-    /// A tensor out of the file, as [`tensor_of`] makes it.
-    pub(super) fn stored(&mut self, name: &str, tensor: Tensor, parameter: bool) -> Operand {
-        let weight = parameter.then(|| self.add_weight(name, &tensor, true));
+    /// A tensor out of the file, as [`tensor_of`](super::stored::tensor_of) makes it.
+    pub(super) fn stored(&mut self, name: &str, tensor: Tensor, facts: Facts) -> Operand {
+        let plain = facts.parameter && tensor.kind() == Kind::Float;
+        let weight = plain.then(|| self.add_weight(name, &tensor, true));
         let memory = Rc::new(Memory { writes: Cell::new(0), stored: true });
-        Operand::new(Content::Constant { tensor, weight }, memory, Some(name.to_owned()))
+        Operand::new(Content::Constant { tensor, weight }, memory, Some((name.to_owned(), facts)))
     }
 
     fn add_weight(&mut self, name: &str, tensor: &Tensor, trainable: bool) -> WeightId {
@@ -184,7 +196,10 @@ impl Graph {
             Content::Constant { weight: Some(id), .. } => return Ok(*id),
             Content::Constant { tensor, .. } => tensor.shallow_clone(),
         };
-        if let Some(name) = operand.0.name.as_ref().filter(|_| operand.0.memory.stored) {
+        if tensor.kind() != Kind::Float {
+            return Err(self.computes_in(tensor.kind()));
+        }
+        if let Some((name, _)) = &operand.0.stored {
             let id = self.add_weight(&format!("{name} (constant)"), &tensor, false);
             *operand.0.content.borrow_mut() = Content::Constant { tensor, weight: Some(id) };
             return Ok(id);
@@ -224,6 +239,8 @@ impl Graph {
     /// Applies an operator: at once if nothing depends on the images, else in a new node.
     pub(super) fn emit(&mut self, op: Op, operands: &[Operand]) -> Result<Operand, ImportError> {
         operands.iter().try_for_each(|operand| self.read(operand))?;
+        let (operands, kind) = self.typed(&op, operands)?;
+        let operands = &operands[..];
         let shapes: Vec<Shape> = operands.iter().map(|operand| self.shape(operand)).collect();
         let shapes: Vec<&[Size]> = shapes.iter().map(Vec::as_slice).collect();
         let weight_shape = |id: WeightId| self.weights[id.0 as usize].tensor.size();
@@ -232,6 +249,9 @@ impl Graph {
             return Err(
                 self.error(format!("has {} dimensions, more than the {MOST_DIMENSIONS} that are allowed", shape.len()))
             );
+        }
+        if let Some(size) = shape.iter().find(|size| size.at(1) > LONGEST) {
+            return Err(self.error(format!("makes a dimension of {} elements", size.at(1))));
         }
         let elements = |shape: &[Size]| shape.iter().map(|size| size.at(1) as f64).product::<f64>();
         let made = elements(&shape).max(match op {
@@ -251,7 +271,7 @@ impl Graph {
         let known: Option<Vec<Tensor>> = operands.iter().map(Operand::known).collect();
         let content = match known.filter(|_| !op.names_the_batch()) {
             Some(tensors) => Content::Constant { tensor: self.folded(&op, &tensors, made)?, weight: None },
-            None => Content::Value(self.node(op, operands, shape)?),
+            None => Content::Value(self.node(op, operands, shape, kind)?),
         };
         Ok(match operands.first().filter(|_| is_view) {
             Some(whole) => Operand::new(content, Rc::clone(&whole.0.memory), None),
@@ -283,30 +303,36 @@ impl Graph {
         tch::no_grad(|| apply(op, &tensors, &context)).map_err(|error| self.failed(&error))
     }
 
-    fn node(&mut self, op: Op, operands: &[Operand], shape: Shape) -> Result<ValueId, ImportError> {
+    fn node(&mut self, op: Op, operands: &[Operand], shape: Shape, kind: Kind) -> Result<ValueId, ImportError> {
+        // Whether there is a dimension to leave out decides about all that follows.
+        if let (Op::Squeeze { dim }, Some(operand)) = (&op, operands.first())
+            && shape::position(*dim, self.shape(operand).len()).is_ok_and(|at| self.is_side(operand, at))
+        {
+            self.sides_used.set(true);
+        }
         let mut inputs = Vec::with_capacity(operands.len());
         for operand in operands {
             if let Some(id) = operand.value() {
                 inputs.push(id);
                 continue;
             }
-            let tensor = self.constant(operand)?;
-            if tensor.kind() == Kind::Double && tensor.dim() > 0 {
-                return Err(self.error("computes in float64, which is not supported; export the model in float32"));
-            }
-            let weight = self.weight(operand)?;
-            let shape = tensor.size().into_iter().map(Size::Fixed).collect();
-            inputs.push(self.push(Op::Constant { weight }, Vec::new(), shape)?);
+            let (weight, shape) = (self.weight(operand)?, self.shape(operand));
+            inputs.push(self.push(Op::Constant { weight }, Vec::new(), shape, Kind::Float)?);
         }
-        self.push(op, inputs, shape)
+        self.push(op, inputs, shape, kind)
     }
 
-    fn push(&mut self, op: Op, inputs: Vec<ValueId>, shape: Shape) -> Result<ValueId, ImportError> {
+    fn push(&mut self, op: Op, inputs: Vec<ValueId>, shape: Shape, kind: Kind) -> Result<ValueId, ImportError> {
         if self.nodes.len() >= MOST_NODES {
             return Err(self.error(format!("is one of more than {MOST_NODES} operators")));
         }
         let output = ValueId(self.nodes.len() as u32 + 1);
         self.nodes.push(Node { op, inputs, output, path: String::new() });
+        let facts = |id: &ValueId| (&self.shapes[id.index()][..], &self.sides[id.index()][..]);
+        let node = self.nodes.last().expect("it was just added");
+        let sides = sides::of(&node.op, &node.inputs.iter().map(facts).collect::<Vec<_>>(), &shape);
+        self.sides.push(sides);
+        self.kinds.push(kind);
         self.origins.push(self.origin.clone());
         self.shapes.push(shape);
         Ok(output)
@@ -335,6 +361,13 @@ impl Graph {
         if self.shape(target) != self.shape(result) {
             return Err(self.error("changes a tensor in place to one of another shape"));
         }
+        let (old, new) = (self.kind(target), self.kind(result));
+        if old != new {
+            let (old, new) = (kind::shown(old), kind::shown(new));
+            return Err(
+                self.error(format!("changes a tensor of {old} in place to one of {new}, which is not supported"))
+            );
+        }
         match (target.known(), result.known()) {
             // Views of it are to see the change.
             (Some(mut old), Some(new)) => {
@@ -357,45 +390,4 @@ impl Graph {
         target.0.seen.set(memory.writes.get());
         Ok(())
     }
-}
-
-/// Whether PyTorch's result may share memory with the first input.
-fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Flatten { .. }
-            | Op::Reshape { .. }
-            | Op::Unflatten { .. }
-            | Op::Permute { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Unsqueeze { .. }
-            | Op::Squeeze { .. }
-            | Op::Expand { .. }
-            | Op::ExpandAs
-            | Op::Identity
-    )
-}
-
-/// A tensor of the file; the numbers of a parameter must be finite. Numbers become f32, except integers and truth values, which index
-/// and select.
-pub(super) fn tensor_of(name: &str, raw: &RawTensor, parameter: bool) -> Result<Tensor, ImportError> {
-    let shape: Vec<i64> = raw.shape.iter().map(|&size| size as i64).collect();
-    let tensor = match raw.dtype {
-        Dtype::I64 => {
-            let values: Vec<i64> = raw.bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
-            Tensor::from_slice(&values)
-        }
-        Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Int64),
-        Dtype::Bool => Tensor::from_slice(&raw.to_f32()).to_kind(Kind::Bool),
-        _ => Tensor::from_slice(&raw.to_f32()),
-    };
-    if parameter {
-        let odd = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
-        if odd > 0 {
-            return Err(ImportError(not_finite(name, odd)));
-        }
-    }
-    Ok(tensor.view(shape.as_slice()))
 }

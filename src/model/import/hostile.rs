@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::import;
 use crate::model::format::{ModelFile, read_model_from};
+use crate::model::op::Op;
 
 const RESNET: &[u8] = include_bytes!("../../../fixtures/tiny-resnet.pt2");
 const VIT: &[u8] = include_bytes!("../../../fixtures/tiny-vit.pt2");
@@ -88,6 +89,45 @@ fn dropout_in_place_does_nothing() {
         }
     });
     open(&bytes).unwrap();
+}
+
+#[test]
+fn what_changes_types_or_cuts_gradients_is_done_or_refused() {
+    let relu_becomes = |target: &str, more: Value| {
+        changed(RESNET, MODEL, |model| {
+            for node in nodes(model).iter_mut().filter(|node| node["target"] == "torch.ops.aten.relu_.default") {
+                node["target"] = json!(target);
+                node["inputs"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+            }
+        })
+    };
+    let detached = relu_becomes("torch.ops.aten.detach_.default", json!([]));
+    let ModelFile::Export(export) = read_model_from(&detached, Path::new("model.pt2")).unwrap() else { panic!() };
+    let nodes_made = import(&export).unwrap().program.nodes;
+    assert!(nodes_made.iter().any(|node| node.op == Op::Detach));
+    let half = json!([{"name": "dtype", "arg": {"as_scalar_type": 6}, "kind": 1}]);
+    for target in ["torch.ops.aten.to.dtype", "torch.ops.aten._to_copy.default"] {
+        let message = refusal(&relu_becomes(target, half.clone()));
+        assert!(message.contains("makes a tensor of float16, the file says float32"), "{message}");
+    }
+    let images = changed(RESNET, MODEL, |model| {
+        model["graph_module"]["graph"]["tensor_values"]["x"]["dtype"] = json!(6);
+    });
+    assert!(refusal(&images).contains("images in another type than float32"));
+    let weights = changed(VIT, WEIGHTS, |config| {
+        for (_, payload) in config["config"].as_object_mut().unwrap() {
+            // As wide as float32.
+            payload["tensor_meta"]["dtype"] = json!(4);
+        }
+    });
+    assert!(refusal(&weights).contains("computes in int32"));
+    let silent = changed(RESNET, MODEL, |model| {
+        let mut node = nodes(model)[0].clone();
+        node["target"] = json!("torch._C._set_grad_enabled");
+        node["outputs"] = json!([]);
+        nodes(model).insert(0, node);
+    });
+    assert!(refusal(&silent).contains("the operator torch._C._set_grad_enabled is not supported"));
 }
 
 #[test]

@@ -1,23 +1,31 @@
 //! From files that bring their own architecture to a [`Program`]: operator by operator, and nothing of it is run. There are two doors,
 //! exported programs ([`pt2`](super::format::pt2)) and TorchScript, to one table of operators.
 //!
-//! Reading order: `operators` (the table: one line per operator) and `translations` (what they become), `graph` (the program as it grows:
-//! constants, values that are changed in place) and `shape`, the doors `translator` (exported programs) and `torchscript`, `trial` (one
+//! Reading order: `operators` (the table: one line per operator), `translations` and `constants` (what they become), `graph` (the program as
+//! it grows: constants, values that are changed in place), `stored` (tensors of the file), `shape`, `kind` and `typed` (data types) and
+//! `sides` (what depends on the images' height and width), the doors `translator` (exported programs) and `torchscript`, `trial` (one
 //! forward pass that checks every shape), `taps` (which values are outputs of modules, and which of them matter).
 
 mod call;
+mod constants;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod kind;
 mod operators;
 mod shape;
+mod sides;
+mod stored;
 mod taps;
 pub(crate) mod torchscript;
 mod translations;
 mod translator;
 mod trial;
+mod typed;
 
+use advmod_attacks::victim::first_line;
 use graph::Graph;
+use tch::Kind;
 
 use super::blocks::Call;
 use super::format::pt2::{Dim, ExportedProgram};
@@ -51,6 +59,11 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
     let [output] = export.outputs.as_slice() else {
         return Err(ImportError(format!("it returns {} tensors, expected the logits alone", export.outputs.len())));
     };
+    if translator::kind_of(export.kinds.get(pixels).copied().unwrap_or_default()) != Some(Kind::Float) {
+        return Err(ImportError(
+            "it takes images in another type than float32; export the model in float32 (model.float())".to_owned(),
+        ));
+    }
     let shape_of = |name: &str| export.shapes.get(name).map(Vec::as_slice).unwrap_or_default();
     let [batch, Dim::Fixed(channels), height, width] = shape_of(pixels) else {
         return Err(graph("its input is no batch of images [N, C, H, W] with a fixed number of channels"));
@@ -81,6 +94,7 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
     let first = fixed_batch.map_or(Size::Batch(1), Size::Fixed);
     let image = vec![first, Size::Fixed(*channels), Size::Fixed(rows), Size::Fixed(columns)];
     let translated = translator::translate(export, (pixels, output), symbol, image)?;
+    check_kind(&translated.graph, translated.output)?;
     let program = finished(translated.graph, translated.output, &translated.calls, fixed_batch, [rows, columns])?;
     let root = export.nodes.iter().find_map(|node| node.modules.first()).map_or("module", |root| root.class.as_str());
     let class = clipped(root.rsplit('.').next().unwrap_or(root), 60);
@@ -115,12 +129,23 @@ fn finished(
     Ok(program)
 }
 
-/// Whether a value has one row, or several, for each image.
-fn holds_images(graph: &Graph, value: ValueId) -> bool {
-    match (graph.shapes[0].first(), graph.shapes[value.index()].first()) {
-        (Some(Size::Fixed(batch)), Some(Size::Fixed(rows))) => *batch > 0 && rows % batch == 0,
-        (_, rows) => matches!(rows, Some(Size::Batch(_))),
+/// That a network's output is in the type that attacks work in.
+fn check_kind(graph: &Graph, output: ValueId) -> Result<(), ImportError> {
+    match graph.kinds[output.index()] {
+        Kind::Float => Ok(()),
+        kind => {
+            Err(ImportError(format!("it returns logits in {}, expected float32 (model.float())", kind::shown(kind))))
+        }
     }
+}
+
+/// Whether a value has one row of numbers, or several, for each image.
+fn holds_images(graph: &Graph, value: ValueId) -> bool {
+    graph.kinds[value.index()] == Kind::Float
+        && match (graph.shapes[0].first(), graph.shapes[value.index()].first()) {
+            (Some(Size::Fixed(batch)), Some(Size::Fixed(rows))) => *batch > 0 && rows % batch == 0,
+            (_, rows) => matches!(rows, Some(Size::Batch(_))),
+        }
 }
 
 /// Letters of a name that messages show.

@@ -3,12 +3,13 @@
 use tch::Tensor;
 
 use super::call::{Argument, Call, Made};
+use super::constants::{compare, contiguous, copy, copy_over, fill, filled, index, masked_fill, of_both, zero};
 use super::translations::{
-    along, arithmetic, attention, avg_pool, batch_norm, clamp, compare, conv, copy, dropout, einsum, elu, fill,
-    fused_attention, group_norm, index, layer_norm, linear, masked_fill, max_pool, new_zeros, pad, pieces, reduce,
-    reverse_subtract, slice, to_kind, transpose, unbind, vector_norm, zero,
+    along, arithmetic, attention, avg_pool, batch_norm, clamp, conv, converted, dropout, einsum, elu, fused_attention,
+    group_norm, instance_norm, layer_norm, linear, max_pool, pad, pieces, reduce, reverse_subtract, slice, to_kind,
+    transpose, unbind, vector_norm,
 };
-use crate::model::program::{Op, Unary};
+use crate::model::program::{Comparison, Op, Unary};
 
 type Translation = fn(&mut Call<'_>) -> Made;
 
@@ -18,6 +19,9 @@ type Translation = fn(&mut Call<'_>) -> Made;
 pub(super) struct Operator(&'static str, &'static str, Translation);
 
 const OPERATORS: &[Operator] = &[
+    Operator("_to_copy.default", "self * dtype layout device pin_memory non_blocking memory_format", |c| {
+        converted(c, true)
+    }),
     Operator("_unsafe_view.default", "self size", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
     Operator(
         "_convolution.default",
@@ -50,21 +54,25 @@ const OPERATORS: &[Operator] = &[
     Operator("cat.default", "tensors dim", |c| {
         c.emit_on(Op::Cat { dim: c.integer("dim", Some(0))? }, &c.list("tensors")?)
     }),
+    Operator("ceil.default", "self", |c| c.unary(Unary::Ceil)),
     Operator("chunk.default", "self chunks dim", pieces),
     Operator("clamp.default", "self min max", |c| clamp(c, "min", "max")),
     Operator("clamp_max.default", "self max", |c| clamp(c, "", "max")),
     Operator("clamp_min.default", "self min", |c| clamp(c, "min", "")),
     Operator("clone.default", "self * memory_format", copy),
-    Operator("contiguous.default", "self * memory_format", |c| c.on_self(Op::Identity)),
+    Operator("contiguous.default", "self * memory_format", contiguous),
+    Operator("constant_pad_nd.default", "self pad value", pad),
     Operator("conv2d.default", "input weight bias stride padding dilation groups", conv),
     Operator("conv2d.padding", "input weight bias stride padding dilation groups", conv),
-    Operator("detach.default", "self", |c| c.same("self")),
+    Operator("copy.default", "self src non_blocking", copy_over),
+    Operator("detach.default", "self", |c| c.on_self(Op::Detach)),
     Operator("div.Scalar", "self other", |c| arithmetic(c, Op::Div)),
     Operator("div.Tensor", "self other * rounding_mode", |c| arithmetic(c, Op::Div)),
     Operator("dropout.default", "input p train", dropout),
     Operator("einsum.default", "equation tensors * path", einsum),
     Operator("elu.default", "self alpha scale input_scale", elu),
-    Operator("eq.Scalar", "self other", |c| compare(c, Tensor::eq)),
+    Operator("eq.Scalar", "self other", |c| compare(c, Comparison::Equal)),
+    Operator("eq.Tensor", "self other", |c| compare(c, Comparison::Equal)),
     Operator("exp.default", "self", |c| c.unary(Unary::Exp)),
     Operator("expand.default", "self size * implicit", |c| c.on_self(Op::Expand { size: c.sizes("size")? })),
     Operator("expand_as.default", "self other", |c| c.emit(Op::ExpandAs, &["self", "other"])),
@@ -74,17 +82,34 @@ const OPERATORS: &[Operator] = &[
     Operator("flatten.using_ints", "self start_dim end_dim", |c| {
         c.on_self(Op::Flatten { start: c.integer("start_dim", Some(0))?, end: c.integer("end_dim", Some(-1))? })
     }),
+    Operator("floor.default", "self", |c| c.unary(Unary::Floor)),
+    Operator("floor_divide.default", "self other", |c| of_both(c, Tensor::f_floor_divide)),
+    Operator("full.default", "size fill_value * dtype layout device pin_memory", |c| filled(c, None)),
+    Operator("full_like.default", "self fill_value * dtype layout device pin_memory memory_format", |c| {
+        filled(c, None)
+    }),
+    Operator("ge.Scalar", "self other", |c| compare(c, Comparison::AtLeast)),
+    Operator("ge.Tensor", "self other", |c| compare(c, Comparison::AtLeast)),
     Operator("gelu.default", "self * approximate", |c| {
         c.unary(Unary::Gelu { tanh: c.text("approximate", "none")? == "tanh" })
     }),
     Operator("group_norm.default", "input num_groups weight bias eps cudnn_enabled", group_norm),
+    Operator("gt.Scalar", "self other", |c| compare(c, Comparison::Greater)),
+    Operator("gt.Tensor", "self other", |c| compare(c, Comparison::Greater)),
     Operator("hardsigmoid.default", "self", |c| c.unary(Unary::Hardsigmoid)),
     Operator("hardswish.default", "self", |c| c.unary(Unary::Hardswish)),
     Operator("hardtanh.default", "self min_val max_val", |c| {
         c.unary(Unary::Clamp { min: Some(c.float("min_val", Some(-1.0))?), max: Some(c.float("max_val", Some(1.0))?) })
     }),
     Operator("index.Tensor", "self indices", index),
+    Operator(
+        "instance_norm.default",
+        "input weight bias running_mean running_var use_input_stats momentum eps cudnn_enabled",
+        instance_norm,
+    ),
     Operator("layer_norm.default", "input normalized_shape weight bias eps cudnn_enable", layer_norm),
+    Operator("le.Scalar", "self other", |c| compare(c, Comparison::AtMost)),
+    Operator("le.Tensor", "self other", |c| compare(c, Comparison::AtMost)),
     Operator("leaky_relu.default", "self negative_slope", |c| {
         c.unary(Unary::LeakyRelu { slope: c.float("negative_slope", Some(0.01))? })
     }),
@@ -92,6 +117,8 @@ const OPERATORS: &[Operator] = &[
     Operator("linalg_vector_norm.default", "self ord dim keepdim * dtype", vector_norm),
     Operator("linear.default", "input weight bias", linear),
     Operator("log_softmax.int", "self dim dtype", |c| along(c, |dim| Op::LogSoftmax { dim })),
+    Operator("lt.Scalar", "self other", |c| compare(c, Comparison::Less)),
+    Operator("lt.Tensor", "self other", |c| compare(c, Comparison::Less)),
     Operator("masked_fill.Scalar", "self mask value", masked_fill),
     Operator("matmul.default", "self other", |c| c.emit(Op::MatMul, &["self", "other"])),
     Operator("max_pool2d.default", "self kernel_size stride padding dilation ceil_mode", max_pool),
@@ -99,18 +126,26 @@ const OPERATORS: &[Operator] = &[
     Operator("mish.default", "self", |c| c.unary(Unary::Mish)),
     Operator("mul.Scalar", "self other", |c| arithmetic(c, Op::Mul)),
     Operator("mul.Tensor", "self other", |c| arithmetic(c, Op::Mul)),
-    Operator("ne.Scalar", "self other", |c| compare(c, Tensor::ne)),
+    Operator("ne.Scalar", "self other", |c| compare(c, Comparison::NotEqual)),
+    Operator("ne.Tensor", "self other", |c| compare(c, Comparison::NotEqual)),
     Operator("neg.default", "self", |c| c.unary(Unary::Neg)),
-    Operator("new_zeros.default", "self size * dtype layout device pin_memory", new_zeros),
+    Operator("new_full.default", "self size fill_value * dtype layout device pin_memory", |c| filled(c, None)),
+    Operator("new_ones.default", "self size * dtype layout device pin_memory", |c| filled(c, Some(1))),
+    Operator("new_zeros.default", "self size * dtype layout device pin_memory", |c| filled(c, Some(0))),
+    Operator("ones.default", "size * dtype layout device pin_memory", |c| filled(c, Some(1))),
+    Operator("ones_like.default", "self * dtype layout device pin_memory memory_format", |c| filled(c, Some(1))),
     Operator("pad.default", "self pad mode value", pad),
     Operator("permute.default", "self dims", |c| c.on_self(Op::Permute { dims: c.integers("dims")? })),
     Operator("pow.Tensor_Scalar", "self exponent", |c| c.unary(Unary::Power(c.float("exponent", None)?))),
+    Operator("reciprocal.default", "self", |c| c.unary(Unary::Reciprocal)),
     Operator("relu.default", "self", |c| c.on_self(Op::Relu)),
     Operator("relu6.default", "self", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
+    Operator("remainder.Scalar", "self other", |c| of_both(c, Tensor::f_remainder_tensor)),
     Operator("reshape.default", "self shape", |c| c.on_self(Op::Reshape { size: c.sizes("shape")? })),
     Operator("roll.default", "self shifts dims", |c| {
         c.on_self(Op::Roll { shifts: c.integers("shifts")?, dims: c.integers("dims")? })
     }),
+    Operator("round.default", "self", |c| c.unary(Unary::Round)),
     Operator("rsqrt.default", "self", |c| c.unary(Unary::Rsqrt)),
     Operator("rsub.Scalar", "self other alpha", reverse_subtract),
     Operator(
@@ -122,6 +157,7 @@ const OPERATORS: &[Operator] = &[
         c.on_self(Op::Select { dim: c.integer("dim", None)?, index: c.integer("index", None)? })
     }),
     Operator("sigmoid.default", "self", |c| c.unary(Unary::Sigmoid)),
+    Operator("sign.default", "self", |c| c.unary(Unary::Sign)),
     Operator("silu.default", "self", |c| c.unary(Unary::Silu)),
     Operator("slice.Tensor", "self dim start end step", slice),
     Operator("softmax.int", "self dim dtype", |c| along(c, |dim| Op::Softmax { dim })),
@@ -133,9 +169,15 @@ const OPERATORS: &[Operator] = &[
     Operator("sub.Tensor", "self other * alpha", |c| arithmetic(c, Op::Sub)),
     Operator("sum.dim_IntList", "self dim keepdim * dtype", |c| reduce(c, |dims, keep| Op::Sum { dims, keep })),
     Operator("swapaxes.default", "self axis0 axis1", |c| transpose(c, "axis0", "axis1")),
+    Operator("t.default", "self", |c| c.on_self(Op::Transpose { first: 0, second: 1 })),
     Operator("tanh.default", "self", |c| c.unary(Unary::Tanh)),
+    Operator("to.device", "self device dtype non_blocking copy memory_format", to_kind),
     Operator("to.dtype", "self dtype non_blocking copy memory_format", to_kind),
+    Operator("to.dtype_layout", "self * dtype layout device pin_memory non_blocking copy memory_format", to_kind),
+    Operator("to.other", "self other non_blocking copy memory_format", to_kind),
     Operator("transpose.int", "self dim0 dim1", |c| transpose(c, "dim0", "dim1")),
+    Operator("trunc.default", "self", |c| c.unary(Unary::Trunc)),
+    Operator("type_as.default", "self other", to_kind),
     Operator("unbind.int", "self dim", unbind),
     Operator("unflatten.int", "self dim sizes", |c| {
         c.on_self(Op::Unflatten { dim: c.integer("dim", None)?, size: c.sizes("sizes")? })
@@ -143,6 +185,8 @@ const OPERATORS: &[Operator] = &[
     Operator("unsqueeze.default", "self dim", |c| c.on_self(Op::Unsqueeze { dim: c.integer("dim", None)? })),
     Operator("view.default", "self size", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
     Operator("zero.default", "self", zero),
+    Operator("zeros.default", "size * dtype layout device pin_memory", |c| filled(c, Some(0))),
+    Operator("zeros_like.default", "self * dtype layout device pin_memory memory_format", |c| filled(c, Some(0))),
 ];
 
 /// The entry of an operator with its overload, and whether the operator writes over its first argument.

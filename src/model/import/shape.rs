@@ -141,7 +141,11 @@ pub(super) fn infer(op: &Op, inputs: &[&[Size]], weight: &dyn Fn(WeightId) -> Ve
             Ok([&first[..rest], &output.map(Size::Fixed)].concat())
         }
         Op::Mean { dims, keep } | Op::Sum { dims, keep } | Op::VectorNorm { dims, keep, .. } => {
-            let reduced = dims.iter().map(|&dim| position(dim, first.len())).collect::<Result<Vec<_>, _>>()?;
+            let mut reduced = dims.iter().map(|&dim| position(dim, first.len())).collect::<Result<Vec<_>, _>>()?;
+            reduced.sort_unstable();
+            if reduced.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(format!("names a dimension twice ({dims:?})"));
+            }
             let is_reduced = |at: usize| reduced.is_empty() || reduced.contains(&at);
             let size = |(at, &size): (usize, &Size)| match (is_reduced(at), keep) {
                 (false, _) => Some(size),

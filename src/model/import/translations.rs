@@ -4,51 +4,82 @@ use tch::{Device, Kind, Tensor};
 
 use super::ImportError;
 use super::call::{Argument, Call, Made};
+use super::constants::of_both;
 use super::graph::Operand;
+use super::kind::{Rank, Scalar, is_floating, promoted, shown};
 use super::shape::position;
 use crate::model::program::{ConvGeometry, Op, Size, Unary, Windows};
 
 /// `self ∘ alpha · other`, where `other` may be a number.
 pub(super) fn arithmetic(c: &mut Call<'_>, op: Op) -> Made {
-    if c.argument("rounding_mode").is_some() {
-        return Err(c.error("rounds its result, which is not supported"));
+    match c.text("rounding_mode", "")? {
+        "" => (),
+        "floor" => return of_both(c, |a, b| a.f_div_tensor_mode(b, "floor")),
+        _ => return of_both(c, |a, b| a.f_div_tensor_mode(b, "trunc")),
     }
-    let alpha = c.float("alpha", Some(1.0))?;
-    if let (Some(whole), Some(Argument::Integer(Size::Fixed(other)))) =
-        (c.operand("self")?.known(), c.argument("other"))
-        && !whole.is_floating_point()
-        && op != Op::Div
-    {
-        // Whole numbers stay whole.
-        let other = Tensor::from(*other as f64 * alpha).to_kind(whole.kind());
+    if matches!(c.argument("other"), Some(Argument::Tensor(_))) {
+        let (operand, mut other) = (c.operand("self")?, c.operand("other")?);
+        let alpha = c.float("alpha", Some(1.0))?;
+        if (alpha - 1.0).abs() > 0.0 {
+            if c.graph.kind(&other) != Kind::Float {
+                return Err(c.error("scales what is not float32 by `alpha`, which is not supported"));
+            }
+            other = c.graph.emit(Op::Unary(Unary::Scale(alpha)), &[other])?;
+        }
+        return c.emit_on(op, &[operand, other]);
+    }
+    let (operand, other, kind) = with_number(c, &op)?;
+    if !is_floating(kind) {
+        let (known, other) = (c.graph.constant(&operand)?, whole(c, other)?.tensor(kind));
         return c.computed(match op {
-            Op::Add => whole.f_add(&other),
-            Op::Sub => whole.f_sub(&other),
-            _ => whole.f_mul(&other),
+            Op::Add => known.f_add(&other),
+            Op::Sub => known.f_sub(&other),
+            _ => known.f_mul(&other),
         });
     }
-    if !matches!(c.argument("other"), Some(Argument::Tensor(_))) {
-        let other = c.float("other", None)? * alpha;
-        return c.unary(match op {
-            Op::Add => Unary::Shift(other),
-            Op::Sub => Unary::Shift(-other),
-            Op::Mul => Unary::Scale(other),
-            _ => Unary::Scale(1.0 / other),
-        });
+    let other = other.float() * c.float("alpha", Some(1.0))?;
+    let function = match op {
+        Op::Add => Unary::Shift(other),
+        Op::Sub => Unary::Shift(-other),
+        Op::Mul => Unary::Scale(other),
+        _ => Unary::Over(other),
+    };
+    c.emit_on(Op::Unary(function), &[operand])
+}
+
+/// `self` in the type in which it is computed with the number `other`, the number, and this type.
+fn with_number(c: &mut Call<'_>, op: &Op) -> Result<(Operand, Scalar, Kind), ImportError> {
+    let (operand, other) = (c.operand("self")?, c.scalar("other")?);
+    let now = c.graph.kind(&operand);
+    if *op == Op::Sub && (now == Kind::Bool || other.kind() == Kind::Bool) {
+        return Err(c.error("subtracts truth values, which PyTorch refuses"));
     }
-    let mut other = c.operand("other")?;
-    if (alpha - 1.0).abs() > 0.0 {
-        other = c.graph.emit(Op::Unary(Unary::Scale(alpha)), &[other])?;
+    let mut kind = promoted(&[(now, c.rank(&operand)), (other.kind(), Rank::Number)]);
+    if *op == Op::Div && !is_floating(kind) {
+        kind = Kind::Float;
     }
-    let operands = [c.operand("self")?, other];
-    c.emit_on(op, &operands)
+    Ok((c.graph.cast(&operand, kind)?, other, kind))
+}
+
+/// `alpha · other` of whole numbers.
+fn whole(c: &Call<'_>, other: Scalar) -> Result<Scalar, ImportError> {
+    let alpha = c.integer("alpha", Some(1))?;
+    match other {
+        Scalar::Int(number) => number.checked_mul(alpha).map(Scalar::Int).ok_or_else(|| c.error("overflows")),
+        other if alpha == 1 => Ok(other),
+        _ => Err(c.error("scales truth values by `alpha`, which is not supported")),
+    }
 }
 
 pub(super) fn reverse_subtract(c: &mut Call<'_>) -> Made {
-    let (other, alpha) = (c.float("other", None)?, c.float("alpha", Some(1.0))?);
-    let operand = c.operand("self")?;
-    let scaled = c.graph.emit(Op::Unary(Unary::Scale(-alpha)), &[operand])?;
-    c.emit_on(Op::Unary(Unary::Shift(other)), &[scaled])
+    let (operand, other, kind) = with_number(c, &Op::Sub)?;
+    if !is_floating(kind) {
+        let alpha = Scalar::Int(c.integer("alpha", Some(1))?).tensor(kind);
+        let known = c.graph.constant(&operand)?;
+        return c.computed(known.f_mul(&alpha).and_then(|scaled| other.tensor(kind).f_sub(&scaled)));
+    }
+    let scaled = c.graph.emit(Op::Unary(Unary::Scale(-c.float("alpha", Some(1.0))?)), &[operand])?;
+    c.emit_on(Op::Unary(Unary::Shift(other.float())), &[scaled])
 }
 
 pub(super) fn clamp(c: &mut Call<'_>, min: &str, max: &str) -> Made {
@@ -123,6 +154,23 @@ pub(super) fn group_norm(c: &mut Call<'_>) -> Made {
     c.emit(Op::GroupNorm { groups, weight, bias, eps }, &["input"])
 }
 
+/// As a normalization of groups of one channel each, or by the running statistics where it has them.
+pub(super) fn instance_norm(c: &mut Call<'_>) -> Made {
+    if !c.flag("use_input_stats", true)? {
+        return batch_norm(c);
+    }
+    for name in ["running_mean", "running_var"] {
+        let _ = c.argument(name);
+    }
+    let shape = c.graph.shape(&c.operand("input")?);
+    let Some(Size::Fixed(groups)) = shape.get(1).copied().filter(|_| shape.len() > 2) else {
+        return Err(c.error("takes no images"));
+    };
+    let (weight, bias) = (c.optional_weight("weight")?, c.optional_weight("bias")?);
+    let eps = c.float("eps", Some(1e-5))?;
+    c.emit(Op::GroupNorm { groups, weight, bias, eps }, &["input"])
+}
+
 pub(super) fn dropout(c: &mut Call<'_>) -> Made {
     if c.flag("train", false)? {
         return Err(c.error("was exported in training mode; call model.eval() before the export"));
@@ -166,6 +214,9 @@ pub(super) fn fused_attention(c: &mut Call<'_>) -> Made {
     }
     for name in ["need_weights", "average_attn_weights", "mask_type"] {
         let _ = c.argument(name);
+    }
+    if c.graph.is_side(&query, 1) {
+        c.graph.sides_used.set(true);
     }
     let (images, tokens, each) = (*images, *tokens, Size::Fixed(width / heads));
     let layer = |c: &mut Call<'_>, name: &str, input: Operand| {
@@ -228,7 +279,10 @@ fn in_float(c: &Call<'_>) -> Result<(), ImportError> {
     match c.kind("dtype")? {
         None | Some(Kind::Float) => Ok(()),
         Some(kind) => {
-            Err(c.error(format!("computes in {kind:?}, which is not supported; export the model in float32")))
+            let kind = shown(kind);
+            Err(c.error(format!(
+                "computes in {kind}, which is not supported; export the model in float32 (model.float())"
+            )))
         }
     }
 }
@@ -258,9 +312,15 @@ pub(super) fn slice(c: &mut Call<'_>) -> Made {
 
 /// Size of a tensor along a dimension, where it does not depend on the number of images.
 fn length(c: &Call<'_>, dim: i64) -> Result<i64, ImportError> {
-    let shape = c.graph.shape(&c.operand("self")?);
-    match position(dim, shape.len()).map(|at| shape.get(at)) {
-        Ok(Some(Size::Fixed(length))) => Ok(*length),
+    let operand = c.operand("self")?;
+    let shape = c.graph.shape(&operand);
+    match position(dim, shape.len()).map(|at| (at, shape.get(at))) {
+        Ok((at, Some(Size::Fixed(length)))) => {
+            if c.graph.is_side(&operand, at) {
+                c.graph.sides_used.set(true);
+            }
+            Ok(*length)
+        }
         Ok(_) => Err(c.error("takes the images of a batch apart, which is not supported")),
         Err(reason) => Err(c.error(reason)),
     }
@@ -289,7 +349,11 @@ pub(super) fn pieces(c: &mut Call<'_>) -> Made {
         c.integers(name)?
     } else {
         let count = c.integer(name, None)?;
-        let size = if name == "chunks" { length.saturating_add(count - 1).checked_div(count) } else { Some(count) };
+        let size = if name == "chunks" {
+            length.saturating_add(count.saturating_sub(1)).checked_div(count)
+        } else {
+            Some(count)
+        };
         let size = size.filter(|&size| size > 0 && length / size < MOST_PIECES);
         let size = size.ok_or_else(|| c.error(format!("makes pieces of {length} elements by {count}")))?;
         (0..length).step_by(size as usize).map(|start| size.min(length - start)).collect()
@@ -315,76 +379,26 @@ pub(super) fn pad(c: &mut Call<'_>) -> Made {
     c.on_self(Op::Pad { pad, value })
 }
 
-/// All that images change is f32.
+/// `to`, `type_as`: another data type. Where the data is kept changes nothing.
 pub(super) fn to_kind(c: &mut Call<'_>) -> Made {
+    let copies = c.flag("copy", false)?;
+    converted(c, copies)
+}
+
+/// `to` and its kin; `copies` where the result is new even if it is of the same type.
+pub(super) fn converted(c: &mut Call<'_>, copies: bool) -> Made {
     let operand = c.operand("self")?;
-    let kind = c.kind("dtype")?;
-    let now = operand.known().map_or(Kind::Float, |known| known.kind());
-    let result = match (kind.filter(|kind| *kind != now), operand.known()) {
-        (None, _) if c.flag("copy", false)? => c.graph.copy(&operand)?,
-        (None, _) => operand,
-        (Some(kind), Some(known)) => c.graph.computed(known.f_to_kind(kind))?,
-        (Some(kind), None) => {
-            return Err(c.error(format!(
-                "changes the numbers that it is given to {kind:?}, which is not supported; export the model in float32"
-            )));
-        }
+    let now = c.graph.kind(&operand);
+    let kind = match c.argument("other") {
+        Some(_) => c.graph.kind(&c.operand("other")?),
+        None => c.kind("dtype")?.unwrap_or(now),
     };
-    Ok(vec![result])
-}
-
-pub(super) fn copy(c: &mut Call<'_>) -> Made {
-    let operand = c.operand("self")?;
-    Ok(vec![c.graph.copy(&operand)?])
-}
-
-pub(super) fn compare(c: &mut Call<'_>, test: fn(&Tensor, f64) -> Tensor) -> Made {
-    let (known, other) = (c.constant("self")?, c.float("other", None)?);
-    c.computed(Ok(test(&known, other)))
-}
-
-pub(super) fn new_zeros(c: &mut Call<'_>) -> Made {
-    let fixed = |size: &Size| match size {
-        Size::Fixed(size) if (0..=1 << 20).contains(size) => Some(*size),
-        _ => None,
-    };
-    let size: Option<Vec<i64>> = c.sizes("size")?.iter().map(fixed).collect();
-    let small = size.filter(|size| {
-        size.iter().try_fold(1_i64, |all, size| all.checked_mul(*size)).is_some_and(|all| all <= 1 << 24)
-    });
-    let size = small.ok_or_else(|| c.error("makes a constant of a size that is too large or not fixed"))?;
-    let _ = c.argument("self");
-    let kind = c.kind("dtype")?.unwrap_or(Kind::Float);
-    c.computed(Tensor::f_zeros(size, (kind, Device::Cpu)))
-}
-
-pub(super) fn fill(c: &mut Call<'_>) -> Made {
-    let tensor = c.constant("self")?;
-    let value = match c.argument("value") {
-        Some(Argument::Tensor(_)) => c.constant("value")?,
-        _ => Tensor::from(c.float("value", None)?),
-    };
-    c.computed(value.f_to_kind(tensor.kind()).and_then(|value| value.f_expand(tensor.size(), false)))
-}
-
-pub(super) fn zero(c: &mut Call<'_>) -> Made {
-    let tensor = c.constant("self")?;
-    c.computed(tensor.f_zeros_like())
-}
-
-pub(super) fn masked_fill(c: &mut Call<'_>) -> Made {
-    let (tensor, mask, value) = (c.constant("self")?, c.constant("mask")?, c.float("value", None)?);
-    c.computed(tensor.f_masked_fill(&mask, value))
-}
-
-pub(super) fn index(c: &mut Call<'_>) -> Made {
-    let table = c.constant("self")?;
-    let rows = match &c.list("indices")?[..] {
-        [rows] => rows.known(),
-        _ => None,
-    };
-    let rows = rows.ok_or_else(|| c.error("is supported only with one constant list of rows"))?;
-    let row = table.size().iter().skip(1).product::<i64>();
-    c.graph.spend(rows.numel() as f64 * row as f64)?;
-    c.computed(table.f_index(&[Some(&rows)]))
+    if operand.known().is_some() {
+        c.in_its_own_layout()?;
+    }
+    Ok(vec![match kind == now {
+        true if copies => c.graph.copy(&operand)?,
+        true => operand,
+        false => c.graph.cast(&operand, kind)?,
+    }])
 }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tch::Kind;
 
 use super::call::{Argument, Call as OperatorCall};
-use super::graph::{Graph, Operand, Origin, tensor_of};
+use super::graph::{Graph, Operand, Origin};
+use super::kind;
 use super::shape::shown as shown_shape;
+use super::stored::{Facts, tensor_of};
 use super::{ImportError, operators, shown};
 use crate::model::blocks::Call;
 use crate::model::format::pt2::{self, Dim, ExportNode, ExportedProgram, Integer};
@@ -57,8 +59,12 @@ pub(super) fn translate(
 /// That every operator of a graph has a translation.
 fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
     let mut unknown: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    let computing = export.nodes.iter().filter(|node| !node.outputs.is_empty());
-    for node in computing.filter(|node| entry(node).is_none()) {
+    // Integers are read from the graph's table.
+    let harmless = |node: &ExportNode| {
+        let kinds = ["torch.ops.aten._assert", "torch.ops.aten.sym_", "_operator.", "math.", "torch.sym_"];
+        node.outputs.is_empty() && kinds.iter().any(|kind| node.target.starts_with(kind))
+    };
+    for node in export.nodes.iter().filter(|node| !harmless(node) && entry(node).is_none()) {
         let module = node.modules.last().map_or("", |module| module.path.as_str());
         unknown.entry(&node.target).or_insert((0, module)).0 += 1;
     }
@@ -93,14 +99,15 @@ impl<'a> Translator<'a> {
         let read: BTreeSet<&str> = self.export.nodes.iter().flat_map(tensors_of).collect();
         // Others belong to auxiliary heads, which evaluation does not run.
         for (name, stored) in self.export.stored.iter().filter(|(name, _)| read.contains(name.as_str())) {
-            let tensor = tensor_of(&stored.name, &stored.tensor, stored.parameter)?;
-            self.names.insert(name, self.graph.stored(&stored.name, tensor, stored.parameter));
+            let (tensor, gaps) = tensor_of(&stored.name, &stored.tensor, &stored.stride, stored.parameter)?;
+            self.graph.spend(gaps)?;
+            let facts = Facts { parameter: stored.parameter, requires_grad: stored.parameter, number: false };
+            self.names.insert(name, self.graph.stored(&stored.name, tensor, facts));
         }
         Ok(())
     }
 
     fn node(&mut self, node: &'a ExportNode) -> Result<(), ImportError> {
-        // Integers are read from the graph's table; what makes nothing only checks something.
         if node.outputs.is_empty() {
             return Ok(());
         }
@@ -122,6 +129,7 @@ impl<'a> Translator<'a> {
         }
         for (name, operand) in node.outputs.iter().zip(made) {
             self.check_shape(node, name, &operand)?;
+            self.check_kind(name, &operand)?;
             self.names.insert(name, operand);
         }
         Ok(())
@@ -151,6 +159,19 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
+    /// Holds a result's data type against the one that the file says it has.
+    fn check_kind(&self, name: &str, operand: &Operand) -> Result<(), ImportError> {
+        let Some(code) = self.export.kinds.get(name) else { return Ok(()) };
+        let found = self.graph.kind(operand);
+        if kind_of(*code) == Some(found) {
+            return Ok(());
+        }
+        let (found, expected) = (kind::shown(found), kind_of(*code).map_or("another type", kind::shown));
+        Err(self.graph.error(format!(
+            "makes a tensor of {found}, the file says {expected}; export the model in float32 (model.float())"
+        )))
+    }
+
     fn argument(&self, argument: &pt2::Argument) -> Result<Argument, ImportError> {
         Ok(match argument {
             pt2::Argument::None => Argument::None,
@@ -167,7 +188,10 @@ impl<'a> Translator<'a> {
             pt2::Argument::Bool(flag) => Argument::Bool(*flag),
             pt2::Argument::Text(text) => Argument::Text(text.clone()),
             pt2::Argument::Kind(code) => kind_of(*code).map_or(Argument::Other, Argument::Kind),
-            pt2::Argument::Other(_) => Argument::Other,
+            // TorchScript's numbers of memory formats.
+            pt2::Argument::Format(1) => Argument::Integer(Size::Fixed(0)),
+            pt2::Argument::Format(4) => Argument::Integer(Size::Fixed(1)),
+            pt2::Argument::Format(_) | pt2::Argument::Other(_) => Argument::Other,
         })
     }
 
@@ -218,7 +242,7 @@ impl<'a> Translator<'a> {
 }
 
 /// The numbers are those of `torch._export.serde.schema.ScalarType`.
-fn kind_of(code: i64) -> Option<Kind> {
+pub(super) fn kind_of(code: i64) -> Option<Kind> {
     Some(match code {
         1 => Kind::Uint8,
         2 => Kind::Int8,

@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::ImportError;
 use super::graph::Graph;
+use super::{ImportError, first_line, kind};
 use crate::model::apply::{Context, apply};
 use crate::model::op::{Mode, WeightId};
 use crate::model::program::{Program, Size};
@@ -23,13 +23,17 @@ pub(super) fn run(program: &Program, graph: &Graph, image: [i64; 4]) -> Result<(
         let inputs: Vec<&Tensor> = (node.inputs.iter())
             .map(|input| values[input.index()].as_ref().expect("a value lives until its last reader"))
             .collect();
-        let output = apply(&node.op, &inputs, &context)
-            .map_err(|error| origin.error(advmod_attacks::victim::first_line(&error)))?;
+        let output = apply(&node.op, &inputs, &context).map_err(|error| origin.error(first_line(&error)))?;
         let expected: Vec<i64> =
             graph.shapes[node.output.index()].iter().map(|size: &Size| size.at(image[0])).collect();
         if output.size() != expected {
             let found = output.size();
             return Err(origin.error(format!("makes a tensor of shape {found:?} instead of {expected:?}")));
+        }
+        let kind = graph.kinds[node.output.index()];
+        if output.kind() != kind {
+            let (found, expected) = (kind::shown(output.kind()), kind::shown(kind));
+            return Err(origin.error(format!("makes a tensor of {found} instead of {expected}")));
         }
         for input in &node.inputs {
             readers[input.index()] -= 1;

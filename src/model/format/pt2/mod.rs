@@ -27,6 +27,8 @@ pub(crate) struct ExportedProgram {
     pub outputs: Vec<String>,
     pub nodes: Vec<ExportNode>,
     pub shapes: BTreeMap<String, Vec<Dim>>,
+    /// Numbers of the data types of all tensors.
+    pub kinds: BTreeMap<String, i64>,
     pub integers: BTreeMap<String, Dim>,
     /// Version of PyTorch that wrote it, where it says so.
     pub torch_version: Option<String>,
@@ -41,6 +43,8 @@ pub(crate) struct Stored {
     /// Whether it is a parameter; else a buffer or a constant.
     pub parameter: bool,
     pub tensor: RawTensor,
+    /// How its elements lie in memory when PyTorch has loaded it.
+    pub stride: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +99,8 @@ pub(crate) enum Argument {
     Text(String),
     /// A data type by its number.
     Kind(i64),
+    /// A memory format by its number.
+    Format(i64),
     /// Layout, device, …: how it is called.
     Other(String),
 }
@@ -165,9 +171,9 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
     }
     let mut stored = Vec::with_capacity(files.len());
     for (graph_name, name, parameter) in files {
-        let tensor = (tensors.remove(&name))
+        let (tensor, stride) = (tensors.remove(&name))
             .ok_or_else(|| source.tensor(&name, "is needed but not in the archive; export the model again"))?;
-        stored.push((graph_name, Stored { name, parameter, tensor }));
+        stored.push((graph_name, Stored { name, parameter, tensor, stride }));
     }
 
     let nodes = graph.nodes.into_iter().map(node).collect::<Result<Vec<_>, String>>();
@@ -176,6 +182,7 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
         inputs,
         outputs,
         nodes: nodes.map_err(|what| source.damaged(what))?,
+        kinds: graph.tensor_values.iter().map(|(name, meta)| (name.clone(), meta.dtype)).collect(),
         shapes: graph
             .tensor_values
             .into_iter()
@@ -258,6 +265,7 @@ fn argument(kind: &str, value: &Value) -> Option<Argument> {
         "as_float" => Argument::Float(float(value)?),
         "as_bool" => Argument::Bool(value.as_bool()?),
         "as_scalar_type" => Argument::Kind(value.as_i64()?),
+        "as_memory_format" => Argument::Format(value.as_i64()?),
         "as_string" => Argument::Text(value.as_str()?.to_owned()),
         _ => Argument::Other(kind.to_owned()),
     })

@@ -8,14 +8,14 @@ use super::super::torch_zip::Archive;
 use super::super::{Dtype, RawTensor};
 use super::schema::{PayloadConfig, SymInt, TensorMeta};
 
-/// Reads the named tensors of a kind, `weights` or `constants`. Others are not looked at.
+/// Reads the named tensors of a kind, `weights` or `constants`, with their strides in memory. Others are not looked at.
 pub(super) fn read(
     source: Source<'_>,
     archive: &mut Archive<'_>,
     kind: &str,
     wanted: &BTreeSet<&str>,
     room: &mut u64,
-) -> Result<BTreeMap<String, RawTensor>, FormatError> {
+) -> Result<BTreeMap<String, (RawTensor, Vec<usize>)>, FormatError> {
     let mut tensors = BTreeMap::new();
     let config_name = format!("data/{kind}/model_{kind}_config.json");
     if wanted.is_empty() || !archive.has(&config_name) {
@@ -39,7 +39,7 @@ pub(super) fn read(
         // Several names may share one file.
         *room = room.checked_sub(size as u64).ok_or_else(|| source.oversized())?;
         let elements = layout.gather(&bytes, dtype.width()).map_err(|reason| source.tensor(&name, reason))?;
-        tensors.insert(name, RawTensor { dtype, shape: layout.shape, bytes: elements });
+        tensors.insert(name, (RawTensor { dtype, shape: layout.shape, bytes: elements }, layout.stride));
     }
     Ok(tensors)
 }

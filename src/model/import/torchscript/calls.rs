@@ -30,6 +30,7 @@ impl<'a> Evaluator<'a> {
     fn call_here(&mut self, call: &'a ExprCall, frame: &mut Frame<'a>) -> Result<Value<'a>> {
         let arguments = &call.arguments;
         let path = dotted(&call.func, frame);
+        self.charge(path.as_ref().map_or(0, |path| path.len() / 8))?;
         // Types, which are no values.
         let typed = matches!(path.as_deref(), Some("annotate" | "unchecked_cast" | "uninitialized"));
         let places = arguments.args.get(usize::from(typed)..).unwrap_or_default();
@@ -97,11 +98,16 @@ impl<'a> Evaluator<'a> {
         let (call, outer) = (self.calls.len(), (self.current, self.module.clone()));
         let class = class_name(&class.name);
         let parent = self.current;
+        self.charge_text(path.len())?;
         self.calls.push(Call { path: path.to_string(), class, parent, output: None, weighted: false, works: false });
         (self.current, self.module) = (Some(call), path.clone());
         let made = self.function(function, Some(owner.clone()), args, path.clone())?;
         (self.current, self.module) = outer;
-        let first = made.members().and_then(|members| members.into_iter().next());
+        let first = match &made {
+            Value::List(list) => list.members.borrow().first().cloned(),
+            Value::Tuple(members, _) => members.borrow().first().cloned(),
+            _ => None,
+        };
         if let Value::Tensor(tensor) = first.as_ref().unwrap_or(&made) {
             let output = tensor.value().filter(|value| holds_images(&self.graph, *value));
             self.calls[call].output = output.map(ValueId::index).filter(|&value| value > 0);
@@ -119,6 +125,7 @@ impl<'a> Evaluator<'a> {
         let mut frame = Frame { file: function.file, names: BTreeMap::new(), path };
         let code = function.code;
         let parameters = &code.parameters.args;
+        self.charge(parameters.len() * (1 + named.len()))?;
         let mut places = owner.into_iter().chain(args);
         for (parameter, value) in parameters.iter().zip(places.by_ref()) {
             frame.names.insert(parameter.parameter.name.as_str(), value);

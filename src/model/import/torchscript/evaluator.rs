@@ -8,6 +8,7 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr, Number as Literal, Stmt, UnaryOp};
 use ruff_text_size::{Ranged, TextSize};
 
+use super::builtins::is_tensor;
 use super::source::{Class, File, Library};
 use super::stored::Store;
 use super::value::{List, Number, Value};
@@ -41,6 +42,8 @@ pub(super) struct Evaluator<'a> {
     /// What is evaluated, for messages.
     pub(super) at: Option<(&'a File<'a>, TextSize)>,
     pub(super) module: Rc<str>,
+    /// Whether something may be elsewhere than the images are.
+    pub(super) moved: bool,
 }
 
 /// The variables of a call.
@@ -75,6 +78,7 @@ impl<'a> Evaluator<'a> {
             functions: 0,
             at: None,
             module: "".into(),
+            moved: false,
         }
     }
 
@@ -85,10 +89,22 @@ impl<'a> Evaluator<'a> {
         }
         let root = Value::Object(self.file.data.root, "".into());
         let made = self.method(&root, "forward", (vec![Value::Tensor(images)], Vec::new()), None)?;
-        // Auxiliary outputs come after the logits.
-        let first = made.members().and_then(|members| members.into_iter().next()).unwrap_or(made);
-        let Value::Tensor(logits) = &first else {
-            return Err(ImportError(format!("it returns {}, expected logits", first.what())));
+        // Auxiliary outputs that there are in training only come after the logits.
+        let made = match made.members() {
+            None => made,
+            Some(members) => {
+                let mut others = members.iter().skip(1);
+                match members.first() {
+                    Some(first) if others.all(|other| matches!(other, Value::None)) => first.clone(),
+                    _ => {
+                        let count = members.len();
+                        return Err(ImportError(format!("it returns {count} values, expected the logits alone")));
+                    }
+                }
+            }
+        };
+        let Value::Tensor(logits) = &made else {
+            return Err(ImportError(format!("it returns {}, expected logits", made.what())));
         };
         self.graph.read(logits)?;
         logits.value().ok_or_else(|| ImportError("its output does not depend on its input".to_owned()))
@@ -183,8 +199,8 @@ impl<'a> Evaluator<'a> {
             }
             Stmt::For(repeat) if repeat.orelse.is_empty() => {
                 let all = self.expression(&repeat.iter, frame)?;
-                let members = all.members().ok_or_else(|| self.error(format!("it goes through {}", all.what())))?;
-                self.charge(members.len())?;
+                let members = self.members(&all)?;
+                let members = members.ok_or_else(|| self.error(format!("it goes through {}", all.what())))?;
                 for member in members {
                     self.assign(&repeat.target, member, frame)?;
                     if let Some(value) = self.block(&repeat.body, frame)? {
@@ -201,7 +217,7 @@ impl<'a> Evaluator<'a> {
         match target {
             Expr::Name(name) => _ = frame.names.insert(name.id.as_str(), value),
             Expr::Tuple(targets) => {
-                let members = value.members().filter(|members| members.len() == targets.elts.len());
+                let members = self.members(&value)?.filter(|members| members.len() == targets.elts.len());
                 let members = members.ok_or_else(|| {
                     self.error(format!("it takes {} apart into {} parts", value.what(), targets.elts.len()))
                 })?;
@@ -254,14 +270,14 @@ impl<'a> Evaluator<'a> {
                 Literal::Float(number) => Value::Float(*number),
                 Literal::Complex { .. } => return Err(self.error("complex numbers are not supported")),
             },
-            Expr::StringLiteral(text) => Value::text(text.value.to_str()),
+            Expr::StringLiteral(text) => self.text(text.value.to_str(), true)?,
             Expr::BooleanLiteral(flag) => Value::Bool(flag.value),
             Expr::NoneLiteral(_) => Value::None,
             Expr::List(list) => Value::list(self.expressions(&list.elts, frame)?),
             Expr::Tuple(tuple) => Value::tuple(self.expressions(&tuple.elts, frame)?),
             Expr::UnaryOp(unary) => {
                 let value = self.expression(&unary.operand, frame)?;
-                match (unary.op, value.number()) {
+                match (unary.op, value.number().filter(|_| !is_tensor(&value))) {
                     (UnaryOp::Not, _) => Value::Bool(!self.truth(&value)?),
                     (UnaryOp::USub, Some(Number::Float(number))) => Value::Float(-number),
                     (UnaryOp::USub, Some(Number::Int(size))) => {
@@ -272,6 +288,7 @@ impl<'a> Evaluator<'a> {
             }
             Expr::Attribute(attribute) => {
                 if let Some(path) = dotted(expression, frame) {
+                    self.charge(path.len() / 8)?;
                     return self.named(&path);
                 }
                 let value = self.expression(&attribute.value, frame)?;
@@ -326,6 +343,9 @@ impl<'a> Evaluator<'a> {
 
     pub(super) fn member(&mut self, value: &Value<'a>, key: &Value<'a>) -> Result<Value<'a>> {
         let missing = |it: &Self| it.error(format!("{} has no such member", value.what()));
+        if is_tensor(value) {
+            return Err(self.error("it takes a part of a tensor as of a list, which is not supported"));
+        }
         if let Value::Dict(entries) = value {
             let entries = entries.borrow();
             for (name, value) in entries.iter() {
@@ -338,7 +358,8 @@ impl<'a> Evaluator<'a> {
         let Some(Number::Int(Size::Fixed(index))) = key.number() else {
             return Err(self.error(format!("it takes a member by {}", key.what())));
         };
-        let at = |length: usize| usize::try_from(if index < 0 { index + length as i64 } else { index }).ok();
+        let at =
+            |length: usize| usize::try_from(if index < 0 { index.saturating_add(length as i64) } else { index }).ok();
         let found = match value {
             Value::List(List { members, .. }) | Value::Tuple(members, _) => {
                 let members = members.borrow();

@@ -51,6 +51,36 @@ fn values_that_grow_are_given_up() {
             "l = annotate(List[int], [])\n_0 = torch.append(l, l)\nif torch.eq(l, [l]):\n  pass\nreturn x",
             "nested too deep",
         ),
+        (
+            "t = \"x\"\nwhile torch.lt(torch.len(t), 90000):\n  t = torch.add(t, t)\nl = annotate(List[str], [])\nwhile True:\n  _0 = torch.append(l, str(t))\nreturn x",
+            "letters, at once",
+        ),
+        (
+            "t = torch.mul([\"x\"], 5000)\nl = annotate(List[str], [])\nwhile True:\n  _0 = torch.append(l, str(t))\nreturn x",
+            "at once",
+        ),
+        (
+            "t = \"x\"\nfor i in range(16):\n  t = torch.add(t, t)\nl = annotate(List[str], [])\nwhile True:\n  _0 = torch.append(l, str(t))\nreturn x",
+            "steps",
+        ),
+        (
+            "t = \"x\"\nfor i in range(16):\n  t = torch.add(t, t)\nn = 0\nwhile True:\n  n = torch.len(t)\nreturn x",
+            "steps",
+        ),
+        ("l = torch.mul([1], 100000)\nwhile True:\n  n = ops.prim.max(l)\nreturn x", "steps"),
+        (
+            "y = torch.flatten(x, 1)\nl = torch.mul([y], 100000)\nwhile True:\n  z = torch.cat(l, 1)\nreturn x",
+            "too many steps",
+        ),
+        ("l = torch.mul([self.bias], 10000)\nwhile True:\n  z = torch.cat(l, 0)\nreturn x", "too many steps"),
+        (
+            "l = torch.mul([self.bias], 2)\nwhile True:\n  z = torch.cat(l, 0)\n  _0 = torch.append(l, z)\nreturn x",
+            "computes too much",
+        ),
+        ("a, b, = torch.chunk(torch.flatten(x, 1), -9223372036854775808, 1)\nreturn a", "makes pieces"),
+        ("y = torch.masked_fill(self.bias, self.bias, 0.)\nreturn y", "no tensor of truth values"),
+        ("y = torch.sum(self.bias, [0, 0])\nreturn y", "names a dimension twice"),
+        ("y = torch.linalg_vector_norm(torch.flatten(x, 1), 2, [1, 1])\nreturn y", "names a dimension twice"),
         ("y = torch.new_zeros(self.bias, [1000000, 1000000])\nreturn y", "too large or not fixed"),
         ("y = torch.expand(x, [1000000, 1000000, -1, -1, -1, -1])\nreturn y", "are allowed"),
         ("y = torch.pad(x, [1000000, 1000000, 1000000, 1000000])\nreturn y", "are allowed"),
@@ -106,6 +136,8 @@ fn objects_that_hold_themselves_and_classes_without_code_are_refused() {
     assert!(open(&module("Net", Py::Int(3))).contains("calls the method `forward` of a number"));
     assert!(open(&module("Other", Py::None)).contains("there is no code for the class `__torch__.Other`"));
     assert!(open(&Py::Tuple(vec![])).contains("takes something for a module that is none"));
+    let endless =
+        code.replace("return (self.inner).forward(x, )", "y = self\n    while True:\n      y = y.inner\n    return x");
     // x = Net; x.inner = x
     let cycle = b"\x80\x02c__torch__\nNet\n)\x81q\x00}X\x05\x00\x00\x00innerh\x00sb.";
     let zip = crate::model::format::testing::zip_of(
@@ -113,6 +145,11 @@ fn objects_that_hold_themselves_and_classes_without_code_are_refused() {
         zip::CompressionMethod::Stored,
     );
     assert!(refused(&zip).contains("inside each other without an end"));
+    let zip = crate::model::format::testing::zip_of(
+        &[("n/data.pkl", cycle), ("n/constants.pkl", b"\x80\x02)."), ("n/code/__torch__.py", endless.as_bytes())],
+        zip::CompressionMethod::Stored,
+    );
+    assert!(refused(&zip).contains("steps"));
 }
 
 #[test]

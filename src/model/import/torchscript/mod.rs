@@ -1,20 +1,25 @@
 //! From the code and objects of a TorchScript archive to a `Program`: a partial evaluation of `forward`.
 //!
 //! Reading order: `source` (code as a tree, with its classes and functions), `value` (what expressions come to), `evaluator` (statements and
-//! expressions) and `calls`, `stored` (attributes and constants), `builtins` and `numbers` (functions over what is known, sizes among them)
-//! and `tensors` (operators, through the table). Nothing of the archive is run: a function that is not named here is refused.
+//! expressions) and `calls`, `stored` (attributes and constants), `builtins`, `numbers`, `texts`, `lists` and `devices` (functions over what is
+//! known, sizes among them) and `tensors` (operators, through the table). Nothing of the archive is run: a function that is not named here is refused.
 
 mod builtins;
 mod calls;
+mod devices;
 mod evaluator;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod hostile;
+mod lists;
 mod numbers;
 mod source;
 mod stored;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod value;
 
 use calls::class_name;
@@ -24,7 +29,7 @@ use stored::Store;
 
 use super::graph::Graph;
 use super::shape::{self, Shape};
-use super::{ImportError, Imported, finished};
+use super::{ImportError, Imported, check_kind, finished};
 use crate::memory::Allowance;
 use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
@@ -85,6 +90,8 @@ struct Attempts<'a> {
     file: &'a ScriptFile,
     store: Store,
     steps: usize,
+    /// Multiply-adds of constants that all attempts have spent.
+    work: f64,
     /// The failure that came furthest, and how far.
     failure: Option<(usize, ImportError)>,
     exhausted: bool,
@@ -95,13 +102,18 @@ impl Attempts<'_> {
         if self.exhausted {
             return None;
         }
-        let (graph, images) = Graph::new(image.clone());
+        let (mut graph, images) = Graph::new(image.clone());
+        graph.work = self.work;
         let mut evaluator = Evaluator::new(self.library, self.file, &self.store, graph, self.steps);
         let made = evaluator.forward(images);
-        self.steps = evaluator.steps;
+        (self.steps, self.work) = (evaluator.steps, evaluator.graph.work);
         self.exhausted = self.steps == 0 || evaluator.graph.is_exhausted();
         let reached = evaluator.graph.nodes.len();
-        match made.and_then(|output| check_logits(&evaluator.graph, output).map(|()| output)) {
+        let checked = |output| {
+            check_logits(&evaluator.graph, output)?;
+            check_kind(&evaluator.graph, output).map(|()| output)
+        };
+        match made.and_then(checked) {
             Ok(output) => {
                 let Evaluator { graph, calls, .. } = evaluator;
                 Some(Translated { graph, output, calls, image })
@@ -139,6 +151,7 @@ fn translate(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportErr
         file,
         store: Store::new(file),
         steps: MOST_STEPS,
+        work: 0.0,
         failure: None,
         exhausted: false,
     };
@@ -187,7 +200,8 @@ fn translate(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportErr
     // Whether what was found holds for other sizes, too.
     let others = [32, 224, 512].map(|side| [side; 2]).into_iter().filter(|size| *size != [height, width]);
     let mut others = others.filter_map(|size| attempts.translate(shape(batch, channels, size))).peekable();
-    let any_size = side.is_some() || others.peek().is_some() && others.all(|other| other.is_same(&found));
+    let decided = found.graph.sides_used.get();
+    let any_size = side.is_some() || !decided && others.peek().is_some() && others.all(|other| other.is_same(&found));
     let program = finished(found.graph, found.output, &found.calls, fixed_batch, [height, width])?;
     let class = match file.data.get(file.data.root).1 {
         Item::Object { class, .. } => class_name(class),

@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::builtins::text_of;
+use tch::Kind;
+
 use super::evaluator::{Evaluator, Result};
+use super::texts::text_of;
 use super::value::{Number, Value};
 use crate::model::import::shown;
 use crate::model::program::Size;
@@ -32,6 +34,27 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Of a size that tracing has put into a tensor, with whole numbers: an int64 again. None for what has another type.
+    pub(super) fn of_held(
+        &mut self,
+        name: &str,
+        (first, second): (&Value<'a>, &Value<'a>),
+        named: &[(&'a str, Value<'a>)],
+    ) -> Result<Option<Value<'a>>> {
+        let whole = |value: &Value<'a>| match value {
+            Value::Int(_) | Value::Held(_) | Value::Side(..) => value.number(),
+            Value::Tensor(operand) if operand.known().is_some_and(|it| it.kind() == Kind::Int64) => value.number(),
+            _ => None,
+        };
+        let kept = matches!(name, "add" | "sub" | "rsub" | "mul" | "floor_divide" | "remainder")
+            || name == "div" && named.iter().any(|(name, _)| *name == "rounding_mode");
+        let (Some(a), Some(b), true) = (whole(first), whole(second), kept) else { return Ok(None) };
+        Ok(match self.arithmetic(name, (first, a), (second, b), named)? {
+            Some(Value::Int(size)) => Some(Value::Held(size)),
+            _ => None,
+        })
+    }
+
     /// Of numbers. None for what is no arithmetic of numbers.
     pub(super) fn arithmetic(
         &mut self,
@@ -57,7 +80,7 @@ impl<'a> Evaluator<'a> {
             }
             _ => (),
         }
-        let rounding = named.iter().find(|(name, _)| *name == "rounding_mode").map(|(_, value)| text_of(value));
+        let rounding = named.iter().find(|(name, _)| *name == "rounding_mode").map(|(_, value)| text_of(value).0);
         // `alpha` is a factor of the second number.
         if named.iter().any(|(name, value)| {
             *name != "rounding_mode" && !matches!(value.number(), Some(Number::Int(Size::Fixed(1))))
@@ -114,10 +137,11 @@ fn whole(name: &str, rounding: Option<&str>, a: Size, b: Size) -> Computed {
             }),
             _ => a.over(b).map(|_| Size::Fixed(0)),
         },
-        ("pow", _) => match (a, b) {
-            (Size::Fixed(a), Size::Fixed(b)) => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).map(Size::Fixed),
-            _ => None,
-        },
+        // A power of whole numbers is none in TorchScript.
+        ("pow", _) => {
+            let both = Number::Int(a).float().zip(Number::Int(b).float());
+            return both.map_or(Computed::Undefined, |(a, b)| Computed::Number(Number::Float(a.powf(b))));
+        }
         ("div" | "truediv" | "__truediv__", _) => {
             return match (a, b) {
                 (Size::Fixed(a), Size::Fixed(b)) if b != 0 => Computed::Number(Number::Float(a as f64 / b as f64)),

@@ -17,18 +17,21 @@ const DEEPEST: usize = 1000;
 const MOST_INDENTS: usize = 64;
 /// Brackets inside brackets.
 const MOST_BRACKETS: usize = 256;
+/// Letters of a name.
+const LONGEST_NAME: usize = 1000;
 
 /// A file of code.
 #[derive(Debug)]
 pub(super) struct File<'a> {
     pub(super) name: &'a str,
-    text: &'a str,
+    /// Where its lines end.
+    ends: Vec<usize>,
     tree: ModModule,
 }
 
 impl File<'_> {
     pub(super) fn line(&self, at: TextSize) -> usize {
-        line_of(self.text, at)
+        1 + self.ends.partition_point(|end| *end < at.to_usize())
     }
 }
 
@@ -43,13 +46,20 @@ pub(super) fn parse(code: &BTreeMap<String, String>) -> Result<Vec<File<'_>>, Im
         check_depth(text).map_err(|(line, what)| wrong(line, what))?;
         let tree =
             parse_module(text).map_err(|error| wrong(line_of(text, error.range().start()), "is no TorchScript"))?;
-        Ok(File { name, text, tree: tree.into_syntax() })
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Ok(File { name, ends, tree: tree.into_syntax() })
     });
     parsed.collect()
 }
 
 /// That the text is not nested deeper than a network's is; else the line and what is wrong.
 fn check_depth(text: &str) -> Result<(), (usize, &'static str)> {
+    let too_long = |line: &str| {
+        line.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| word.len() > LONGEST_NAME)
+    };
+    if let Some(line) = text.lines().position(too_long) {
+        return Err((line + 1, "has a word longer than any network's"));
+    }
     let mut lexer = lexer::lex(text, Mode::Module);
     // Per open bracket: tokens since it was opened, or since the last comma in it.
     let (mut open, mut total, mut indents, mut line) = (vec![0_usize], 0_usize, 0_usize, 1_usize);
@@ -112,12 +122,14 @@ pub(super) struct Class<'a> {
     pub(super) methods: BTreeMap<&'a str, &'a StmtFunctionDef>,
     /// In order, with their value where the code gives one.
     pub(super) fields: Vec<(&'a str, Option<&'a Expr>)>,
+    /// Where each field is first named.
+    pub(super) places: BTreeMap<&'a str, usize>,
     pub(super) parameters: BTreeSet<&'a str>,
 }
 
 impl<'a> Class<'a> {
     pub(super) fn field(&self, name: &str) -> Option<&'a Expr> {
-        self.fields.iter().find(|(it, _)| *it == name)?.1
+        self.fields.get(*self.places.get(name)?)?.1
     }
 
     /// Whether functions of the module's user run before or after it. Those of the modules inside it stand in the code that calls them.
@@ -167,8 +179,15 @@ impl<'a> Library<'a> {
 fn class<'a>(name: String, file: &'a File<'a>, code: &'a StmtClassDef) -> Class<'a> {
     let base = code.arguments.as_ref().and_then(|it| it.args.first()).and_then(Expr::as_name_expr);
     let base = base.map_or("", |base| base.id.as_str());
-    let mut class =
-        Class { name, file, base, methods: BTreeMap::new(), fields: Vec::new(), parameters: BTreeSet::new() };
+    let mut class = Class {
+        name,
+        file,
+        base,
+        methods: BTreeMap::new(),
+        fields: Vec::new(),
+        places: BTreeMap::new(),
+        parameters: BTreeSet::new(),
+    };
     for statement in &code.body {
         match statement {
             Stmt::FunctionDef(method) => _ = class.methods.insert(method.name.as_str(), method),
@@ -189,6 +208,9 @@ fn class<'a>(name: String, file: &'a File<'a>, code: &'a StmtClassDef) -> Class<
             }
             _ => (),
         }
+    }
+    for (place, (name, _)) in class.fields.iter().enumerate() {
+        class.places.entry(name).or_insert(place);
     }
     class
 }

@@ -9,9 +9,9 @@ use tch::Tensor;
 use super::evaluator::{Evaluator, Result};
 use super::source::Class;
 use super::value::{List, Members, Value};
-use crate::model::format::{Item, ScriptFile};
-use crate::model::import::graph::tensor_of;
+use crate::model::format::{Dtype, Item, ScriptFile};
 use crate::model::import::shown;
+use crate::model::import::stored::{Facts, tensor_of};
 
 /// What several translations of one file share.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(file: &ScriptFile) -> Self {
-        let holds = |place: &usize| matches!(file.data.get(*place).1, Item::Tensor(_) | Item::Object { .. });
+        let holds = |place: &usize| matches!(file.data.get(*place).1, Item::Tensor { .. } | Item::Object { .. });
         let frozen = match file.data.get(file.data.root).1 {
             Item::Object { fields, .. } => !fields.values().any(holds),
             _ => false,
@@ -53,6 +53,8 @@ impl<'a> Evaluator<'a> {
                 else {
                     return Err(missing(self));
                 };
+                // A module may hold itself, so that a path has no end.
+                self.charge_text(path.len() + name.len())?;
                 let dot = if path.is_empty() { "" } else { "." };
                 match (fields.get(name), class.field(name)) {
                     (Some(field), _) => {
@@ -63,7 +65,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
             Value::Tuple(members, Some(class)) => {
-                let at = class.fields.iter().position(|(it, _)| *it == name);
+                let at = class.places.get(name).copied();
                 at.and_then(|at| members.borrow().get(at).cloned()).ok_or_else(|| missing(self))
             }
             Value::Member(_, value) if name == "value" => Ok(Value::clone(value)),
@@ -86,7 +88,7 @@ impl<'a> Evaluator<'a> {
             Item::Bool(flag) => Value::Bool(*flag),
             Item::Int(number) => Value::fixed(*number),
             Item::Float(number) => Value::Float(*number),
-            Item::Text(text) => Value::text(text),
+            Item::Text(text) => self.text(text, true)?,
             Item::List(places) => Value::List(List { members: Members::new(all(self, places)?), stored: true }),
             Item::Tuple(places) => Value::tuple(all(self, places)?),
             Item::Dict(entries) => {
@@ -97,7 +99,7 @@ impl<'a> Evaluator<'a> {
                 }
                 Value::Dict(Rc::new(RefCell::new(values)))
             }
-            Item::Tensor(raw) => {
+            Item::Tensor { raw, stride, requires_grad } => {
                 if let Some(operand) = self.operands[usize::from(constant)].get(&place) {
                     return Ok(Value::Tensor(operand.clone()));
                 }
@@ -107,12 +109,15 @@ impl<'a> Evaluator<'a> {
                 let tensor = if let Some(tensor) = cached {
                     tensor
                 } else {
-                    let tensor = tensor_of(&shown(path), raw, parameter)?;
+                    let (tensor, gaps) = tensor_of(&shown(path), raw, stride, parameter)?;
+                    self.graph.spend(gaps)?;
                     let mut tensors = self.store.tensors[usize::from(constant)].borrow_mut();
                     tensors.insert(place, tensor.shallow_clone());
                     tensor
                 };
-                let operand = self.graph.stored(&shown(path), tensor, parameter);
+                let number = constant && raw.shape.is_empty() && matches!(raw.dtype, Dtype::F64 | Dtype::I64);
+                let facts = Facts { parameter, requires_grad: *requires_grad, number };
+                let operand = self.graph.stored(&shown(path), tensor, facts);
                 self.operands[usize::from(constant)].insert(place, operand.clone());
                 Value::Tensor(operand)
             }

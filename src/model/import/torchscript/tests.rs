@@ -9,6 +9,7 @@ use crate::model::format::testing::{Py, floats, script_zip, storage, text, vecto
 use crate::model::format::{ModelFile, read_model_from};
 use crate::model::interpreter::Interpreter;
 use crate::model::op::Mode;
+use crate::model::program::Program;
 
 /// Two logits of images 1×2×2: `weight` [2, 4] and `bias` [2] are attributes, `body` is what `forward` does with `x`.
 pub(super) fn network(body: &str, more: &[(&str, &str)]) -> Vec<u8> {
@@ -43,12 +44,16 @@ pub(super) fn translated(bytes: &[u8], side: Option<i64>) -> Result<Imported, St
     }
 }
 
+pub(super) fn run(program: Program, images: &Tensor) -> Tensor {
+    Interpreter::new(program).run(images, Mode::Evaluate).unwrap()
+}
+
 /// Logits of three images of the numbers 1 to 12.
 fn logits(body: &str) -> Vec<f64> {
     let imported =
         translated(&network(body, &[("__torch__/f.py", FUNCTIONS)]), Some(2)).unwrap_or_else(|it| panic!("{it}"));
     let images = (Tensor::arange(12, (Kind::Float, tch::Device::Cpu)) + 1.0).view([3, 1, 2, 2]);
-    let logits = Interpreter::new(imported.program).run(&images, Mode::Evaluate).unwrap();
+    let logits = run(imported.program, &images);
     assert_eq!(logits.size(), [3, 2]);
     Vec::try_from(logits.view([-1]).to_kind(Kind::Double)).unwrap()
 }
@@ -180,12 +185,25 @@ return torch.add(torch.mul(y, mask), n)";
 }
 
 #[test]
+fn numbers_that_tracing_put_into_tensors_are_numbers() {
+    // In the type of the bias: 3 is an int64 in the file.
+    let body = "
+if torch.eq(ops.prim.dtype(torch.mul(torch.select(self.bias, 0, 0), CONSTANTS.c0)), 6):
+  k = 3
+else:
+  k = 0
+return torch.mul(torch.linear(torch.flatten(x, 1), self.weight, self.bias), k)";
+    assert_eq!(logits(body), PLAIN.map(|logit| 3.0 * logit));
+}
+
+#[test]
 fn casts_are_done_or_refused() {
     let body = |to: &str| format!("return torch.linear(torch.flatten(torch.to(x, {to}), 1), self.weight, self.bias)");
     assert_eq!(logits(&body("6")), PLAIN);
     assert_eq!(logits(&body("ops.prim.device(x), ops.prim.dtype(self.bias)")), PLAIN);
-    assert!(refusal(&body("5")).contains("to Half, which is not supported"));
-    assert!(refusal("return torch.softmax(torch.flatten(x, 1), 1, 7)").contains("computes in Double"));
+    assert_eq!(logits(&body("5), 6").replacen("torch.to(", "torch.to(torch.to(", 1)), PLAIN);
+    assert!(refusal(&body("5")).contains("computes in float16, which is not supported"));
+    assert!(refusal("return torch.softmax(torch.flatten(x, 1), 1, 7)").contains("computes in float64"));
 }
 
 #[test]
@@ -204,7 +222,8 @@ fn what_is_not_translated_is_named_with_its_line() {
         ("self.bias = x\nreturn x", "changes an attribute of a module"),
         ("_0 = torch.append(self.sizes, 1)\nreturn x", "changes a tuple"),
         ("return self.nothing", "it reads `nothing` of an object, which is not there"),
-        ("return torch.size(x)", "it returns a number"),
+        ("return torch.size(x)", "it returns 4 values, expected the logits alone"),
+        ("return 3", "it returns a number, expected logits"),
         ("return self.bias", "its output does not depend on its input"),
         ("return x", "it returns [N, 3, 2, 2] for images [N, 3, 2, 2], expected [N, classes]"),
         ("return torch.dropout(torch.flatten(x, 1), 0.5, True)", "was exported in training mode"),

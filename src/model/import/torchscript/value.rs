@@ -1,6 +1,6 @@
 //! [`Value`]: what an expression of the code comes to.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -16,8 +16,14 @@ pub(super) enum Value<'a> {
     Bool(bool),
     /// May be a multiple of the number of images.
     Int(Size),
+    /// A size that depends on the height or width of the images. Whoever uses the number says so in the flag.
+    Side(i64, Rc<Cell<bool>>),
     Float(f64),
+    /// A size that tracing has put into a tensor: an int64 without dimensions.
+    Held(Size),
     Text(Rc<str>),
+    /// A text in our words, for messages.
+    Words(Rc<str>),
     List(List<'a>),
     Tuple(Rc<Members<'a>>, Option<&'a Class<'a>>),
     Dict(Rc<RefCell<Vec<(Self, Self)>>>),
@@ -28,8 +34,10 @@ pub(super) enum Value<'a> {
     Class(&'a Class<'a>),
     /// Of an enumeration.
     Member(&'a Class<'a>, Rc<Self>),
-    /// Where a tensor is kept, of which there is only one.
-    Device,
+    /// A device by its name; None is the one that the program will run on.
+    Device(Option<Rc<str>>),
+    /// `cpu` or `cuda`: the kind of device that the program will run on.
+    DeviceKind,
     /// What code that is never reached would have made.
     Uninitialized,
 }
@@ -77,16 +85,21 @@ impl Value<'_> {
         Self::Int(Size::Fixed(number))
     }
 
-    pub(super) fn text(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-
     pub(super) fn list(members: Vec<Self>) -> Self {
         Self::List(List { members: Members::new(members), stored: false })
     }
 
     pub(super) fn tuple(members: Vec<Self>) -> Self {
         Self::Tuple(Members::new(members), None)
+    }
+
+    /// How many members a list or tuple has.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::List(list) => list.members.borrow().len(),
+            Self::Tuple(members, _) => members.borrow().len(),
+            _ => 0,
+        }
     }
 
     /// The members of a list or tuple.
@@ -98,17 +111,25 @@ impl Value<'_> {
         }
     }
 
-    /// A number or truth value; also one that tracing has put into a tensor of a single whole number.
+    /// A number or truth value; also that of a tensor without dimensions. Its type is then lost: arithmetic is not for these.
     pub(super) fn number(&self) -> Option<Number> {
         match self {
             Self::Bool(flag) => Some(Number::Int(Size::Fixed(i64::from(*flag)))),
-            Self::Int(size) => Some(Number::Int(*size)),
+            Self::Int(size) | Self::Held(size) => Some(Number::Int(*size)),
+            Self::Side(size, used) => {
+                used.set(true);
+                Some(Number::Int(Size::Fixed(*size)))
+            }
             Self::Float(number) => Some(Number::Float(*number)),
             Self::Tensor(operand) => {
                 let tensor = operand.known().filter(|tensor| tensor.dim() == 0)?;
                 match tensor.kind() {
-                    Kind::Int64 | Kind::Bool => Some(Number::Int(Size::Fixed(tensor.int64_value(&[])))),
-                    Kind::Float | Kind::Double => Some(Number::Float(tensor.double_value(&[]))),
+                    Kind::Bool | Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64 => {
+                        Some(Number::Int(Size::Fixed(tensor.int64_value(&[]))))
+                    }
+                    Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double => {
+                        Some(Number::Float(tensor.double_value(&[])))
+                    }
                     _ => None,
                 }
             }
@@ -121,18 +142,19 @@ impl Value<'_> {
         match self {
             Self::None => "None",
             Self::Bool(_) => "a truth value",
-            Self::Int(Size::Batch(_)) => "a number that depends on the number of images",
-            Self::Int(Size::Fixed(_)) | Self::Float(_) => "a number",
-            Self::Text(_) => "a text",
+            Self::Int(Size::Batch(_)) | Self::Held(Size::Batch(_)) => "a number that depends on the number of images",
+            Self::Int(Size::Fixed(_)) | Self::Side(..) | Self::Float(_) => "a number",
+            Self::Text(_) | Self::Words(_) => "a text",
             Self::List(_) => "a list",
             Self::Tuple(..) => "a tuple",
             Self::Dict(_) => "a dictionary",
-            Self::Tensor(_) => "a tensor",
+            Self::Tensor(_) | Self::Held(_) => "a tensor",
             Self::Object(..) => "an object",
             Self::Function(_) => "a function",
             Self::Class(_) => "a class",
             Self::Member(..) => "a member of an enumeration",
-            Self::Device => "a device",
+            Self::Device(_) => "a device",
+            Self::DeviceKind => "the kind of a device",
             Self::Uninitialized => "a value that was never set",
         }
     }
