@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-python bench clean
+.PHONY: setup build audit test check-dependencies check-outputs check-folders check-python check-torchscript bench clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -44,7 +44,7 @@ check-outputs: .venv/ready
 	@./target/debug/advmod export $(CHECKED)/run --format png --output $(CHECKED)/pictures --quiet > /dev/null
 	.venv/bin/python scripts/check_formats.py $(CHECKED)/run --export $(CHECKED)/arrays --export $(CHECKED)/pictures
 	@if [ -n "$(CHROMIUM)" ]; then \
-		python3 scripts/check_html.py "$(CHROMIUM)" $(CHECKED)/run/report.html; \
+		.venv/bin/python scripts/check_html.py "$(CHROMIUM)" $(CHECKED)/run/report.html; \
 	else \
 		echo "skipped: report.html in a browser: there is no Chromium (CHROMIUM says where it is)"; \
 	fi
@@ -53,6 +53,15 @@ check-outputs: .venv/ready
 check-python: build .venv-torch/ready
 	$(CARGO) build --release --locked --example gradient
 	.venv-torch/bin/python scripts/check_exports.py $(FAMILIES)
+
+# The same of TorchScript, traced, scripted and frozen.
+check-torchscript: build .venv-torch/ready
+	$(CARGO) build --release --locked --example gradient
+	.venv-torch/bin/python scripts/check_torchscript.py $(FAMILIES)
+
+# That no run that ends well loses a file: hundreds of small audits, and minutes.
+check-folders: build .venv/ready
+	.venv/bin/python scripts/check_folders.py target/release/advmod
 
 .venv/ready: scripts/requirements.txt
 .venv-torch/ready: scripts/requirements-torch.txt
