@@ -8,7 +8,8 @@ use super::gate::Gate;
 use crate::modularity::Similarity;
 use crate::store::PLAN_FILE;
 
-/// Every setting of the audit. It names files as the user did, and says nothing about the machine but the device.
+/// The settings that the results depend on, with defaults filled in, and the command that applies them again. The model and data files are in that
+/// command, and described in `model` and `data`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedPlan {
     /// The attacks in the order in which they run.

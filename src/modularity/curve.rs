@@ -56,8 +56,8 @@ pub struct TapPoint {
     /// Mean over the repeats of Q's standard deviation under shuffled labels.
     #[serde(default)]
     pub null_std_dev: Option<f64>,
-    /// How many of these standard deviations Q lies above its mean under shuffled labels; mean over the repeats. Absent where shuffling
-    /// changes nothing.
+    /// How far Q lies above its mean under shuffled labels, in standard deviations of Q under shuffled labels: (q − null) / null_std_dev of each
+    /// repeat, and their mean; absent where shuffling the labels does not change Q.
     #[serde(default)]
     pub z: Option<f64>,
     /// 95 % jackknife interval of Q, where one was computed.

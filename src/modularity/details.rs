@@ -42,7 +42,8 @@ pub(crate) struct TapRepeat {
     pub null: Option<f64>,
     /// Standard deviation of Q when the labels are shuffled over the same graph.
     pub null_std_dev: Option<f64>,
-    /// How many of these standard deviations Q lies above that mean; absent where shuffling changes nothing.
+    /// How far Q lies above its mean under shuffled labels, in standard deviations: (q − null) / null_std_dev; absent where shuffling the labels
+    /// does not change Q.
     pub z: Option<f64>,
     /// Share of the edges that join two samples of the same label.
     pub label_overlap: Option<f64>,

@@ -69,12 +69,14 @@ impl Jackknife {
     }
 }
 
-/// A 95 % confidence interval: estimate ± t · se, t with G − 1 degrees of freedom.
+/// A 95 % confidence interval by the delete-group jackknife: the samples are divided into G groups (20, where there are as many samples), and the
+/// value is computed G more times, each time without one group. The interval is `estimate ± t · se`, t from Student's distribution with G − 1
+/// degrees of freedom.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// The value for all samples; not corrected for bias.
     pub estimate: f64,
-    /// Standard error: `√((G − 1)/G · Σ_g (Q_(g) − mean)²)`.
+    /// Standard error: √((G − 1)/G) times the root of the summed squared deviations of the G values from their mean.
     pub se: f64,
     /// Lower end of the interval.
     pub low: f64,

@@ -31,7 +31,7 @@ pub(crate) static SIMILARITIES: &[&SimilarityKind] = &[
 ];
 
 static COSINE: SimilarityKind =
-    SimilarityKind { name: "cosine", what: "Cosine of the rows as they are (the paper's).", centre: None };
+    SimilarityKind { name: "cosine", what: "Cosine of the rows as they are (as Lu et al., ECCV 2022).", centre: None };
 
 static PEARSON: SimilarityKind = SimilarityKind {
     name: "pearson",
@@ -132,7 +132,7 @@ impl JsonSchema for Similarity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let entry = |kind: &&SimilarityKind| json!({ "description": kind.what, "type": "string", "const": kind.name });
         json_schema!({
-            "description": "How rows of a representation are compared: by cosine, after a transform of the rows.",
+            "description": "How two images are compared at a tap: the network's output for an image there, flattened to a row of numbers, is its representation; two rows are compared by their cosine, after a transform.",
             "oneOf": SIMILARITIES.iter().map(entry).collect::<Vec<_>>(),
         })
     }

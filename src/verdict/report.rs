@@ -24,7 +24,7 @@ pub struct Report {
     pub(crate) tool: Tool,
     /// Whether everything that was planned is in the report.
     pub outcome: Outcome,
-    /// Every setting of the audit, defaults filled in.
+    /// The settings of the audit, with defaults filled in.
     pub plan: ResolvedPlan,
     /// What flags allowed this run that are never part of a plan.
     #[serde(default)]

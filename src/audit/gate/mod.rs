@@ -43,6 +43,7 @@ pub struct WaiverPlan {
 /// Consequence of a failed gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "GateSeverity")]
 pub enum Severity {
     /// A failed gate fails the audit.
     #[default]

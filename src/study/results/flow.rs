@@ -52,7 +52,8 @@ pub(crate) struct Flow {
     /// A row per true class and a column per class: the share of the clean images' neighbours that have the column's class. A row without broken
     /// images holds no numbers.
     pub clean: Vec<Vec<Option<f64>>>,
-    /// The same shares for the adversarial images.
+    /// A row per true class and a column per class: the share of the adversarial images' neighbours that have the column's class. A row without
+    /// broken images holds no numbers.
     pub adversarial: Vec<Vec<Option<f64>>>,
 }
 

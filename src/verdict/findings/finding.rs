@@ -27,6 +27,7 @@ pub(crate) struct Finding {
 /// How severe a weakness is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "FindingSeverity")]
 pub(crate) enum Severity {
     /// Something to be aware of.
     Info,
