@@ -182,10 +182,11 @@ pub struct ParamDoc {
 }
 
 /// A named set of budgets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Preset {
     /// Small budgets for a first look.
     Quick,
+    #[default]
     Standard,
     /// The defaults of `AdverTorch`, which the modularity paper's experiments used, in pixel space.
     Paper,

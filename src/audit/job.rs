@@ -11,8 +11,8 @@ use super::attack::{Configured, ResolvedAttack, label};
 use super::gate::{Gate, check};
 use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan};
 use super::resolved::ResolvedPlan;
-use crate::data::{OpenOptions, Selection, Split};
-use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, check_threads, enough_for_k};
+use crate::data::{LONGEST_SIDE, OpenOptions, Selection, Split};
+use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED, check_threads, enough_for_k};
 use crate::model::device::DeviceChoice;
 use crate::model::load::LoadOptions;
 use crate::model::normalize::Normalization;
@@ -121,7 +121,7 @@ impl Job {
 impl AuditPlan {
     /// Fills in the defaults and checks every value that can be checked without loading anything.
     pub fn resolve(self) -> Result<Job, String> {
-        let seed = self.seed.unwrap_or(0);
+        let seed = self.seed.unwrap_or(DEFAULT_SEED);
         let preset = self.preset()?;
         let configured = self.configured(preset)?;
         let attacks = label(&configured);
@@ -179,7 +179,8 @@ impl AuditPlan {
     }
 
     pub(super) fn preset(&self) -> Result<Preset, String> {
-        self.preset.as_deref().unwrap_or("standard").parse().map_err(|error: ParamError| error.to_string())
+        let given = self.preset.as_deref().map(str::parse).transpose();
+        given.map(Option::unwrap_or_default).map_err(|error: ParamError| error.to_string())
     }
 
     fn split(&self) -> Result<Split, String> {
@@ -193,7 +194,9 @@ impl AuditPlan {
     fn check_sides(&self) -> Result<(), String> {
         let sides = [("resize", self.data.resize), ("crop", self.data.crop), ("input_size", self.model.input_size)];
         sides.into_iter().try_for_each(|(name, side)| match side {
-            Some(side) if !(1..=4096).contains(&side) => Err(format!("{name} = {side}: must be 1 to 4096")),
+            Some(side) if !(1..=LONGEST_SIDE).contains(&side) => {
+                Err(format!("{name} = {side}: must be 1 to {LONGEST_SIDE}"))
+            }
             _ => Ok(()),
         })
     }

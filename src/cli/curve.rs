@@ -9,7 +9,7 @@ use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
 use crate::confine::Needs;
 use crate::data::Selection;
-use crate::measure::fit::{CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
+use crate::measure::fit::{CURVE_REPEATS, DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED};
 use crate::model::Model;
 use crate::model::load::{LoadOptions, load};
 use crate::modularity::Similarity;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
     let _made = make_folder(args.out.as_deref())?;
     let needs = Needs::default().reading(&args.model).writing(args.out.as_deref());
     let (device, data) = measure::begin(&how.run, &args.source, needs, manner)?;
-    let plan = plan(&args.sweep, how.repeats.unwrap_or(CURVE_REPEATS), how.run.seed.unwrap_or(0));
+    let plan = plan(&args.sweep, how.repeats.unwrap_or(CURVE_REPEATS), how.run.seed.unwrap_or(DEFAULT_SEED));
     let mut work = Work::new(how.run.progress, quiet)?;
     let open = |network: &Network<'_>| -> Result<Model, CliError> {
         let options = setup::load_options(&how.read, how.trust, setup::tap_selection(args.sweep.taps.as_deref()))?;

@@ -6,14 +6,12 @@ use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
 use crate::confine::Needs;
 use crate::data::Selection;
+use crate::measure::fit::DEFAULT_SEED;
 use crate::model::load::load;
 use crate::model::program::TapSelection;
 use crate::report::study::TextOptions;
 use crate::study::curve::CurvePlan;
-use crate::study::labels::rank;
-
-/// Most images that are compared where the flags do not say how many.
-const MOST: usize = 10_000;
+use crate::study::labels::{MOST_RANKED, rank};
 
 pub(super) fn run(args: &LabelsArgs, manner: Manner) -> Result<Exit, CliError> {
     let Manner { quiet, .. } = manner;
@@ -27,13 +25,13 @@ pub(super) fn run(args: &LabelsArgs, manner: Manner) -> Result<Exit, CliError> {
         options.taps = TapSelection::Globs(vec![last.clone()]);
         model = load(args.model.model.as_deref(), &options, device)?;
     }
-    let seed = args.run.seed.unwrap_or(0);
+    let seed = args.run.seed.unwrap_or(DEFAULT_SEED);
     let n = data.info().n;
     let samples = match (args.first, args.samples) {
         (Some(n), _) => Selection::First(n),
         (None, Some(n)) => Selection::Sample { n, seed },
-        (None, None) if n <= MOST => Selection::All,
-        (None, None) => Selection::Sample { n: MOST, seed },
+        (None, None) if n <= MOST_RANKED => Selection::All,
+        (None, None) => Selection::Sample { n: MOST_RANKED, seed },
     };
     let plan = CurvePlan { k: args.k, similarity: args.similarity, repeats: 1, samples };
     let mut work = Work::new(args.run.progress, quiet)?;
@@ -45,8 +43,9 @@ pub(super) fn run(args: &LabelsArgs, manner: Manner) -> Result<Exit, CliError> {
         return Ok(exit);
     }
     let mut result = ranked.map_err(CliError::Runtime)?;
-    let left_out = (args.first.or(args.samples).is_none() && n > MOST)
-        .then(|| format!("{MOST} of {n} images, drawn by --seed; --samples {n} compares all, which takes longer"));
+    let left_out = (args.first.or(args.samples).is_none() && n > MOST_RANKED).then(|| {
+        format!("{MOST_RANKED} of {n} images, drawn by --seed; --samples {n} compares all, which takes longer")
+    });
     result.warnings = doubt.into_iter().chain(result.warnings).chain(left_out).collect();
     warn(&result.warnings, quiet);
     let delivery = Delivery::new(args.out.as_deref(), args.run.format);

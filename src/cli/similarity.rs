@@ -5,6 +5,7 @@ use super::deliver::{Delivery, Outcome, make_folder, warn};
 use super::measure::{self, Work};
 use super::{CliError, Exit, setup};
 use crate::confine::Needs;
+use crate::measure::fit::DEFAULT_SEED;
 use crate::model::load::load;
 use crate::study::curve::CurvePlan;
 use crate::study::similarity::{Cka, CkaPlan, linear_cka, paired_curve};
@@ -20,7 +21,7 @@ pub(super) fn run(args: &SimilarityArgs, manner: Manner) -> Result<Exit, CliErro
     let samples = args.data.selection(args.run.seed);
     let plan =
         CurvePlan { k: args.taps.k(), similarity: args.taps.similarity.unwrap_or_default(), repeats: 1, samples };
-    let seed = args.run.seed.unwrap_or(0);
+    let seed = args.run.seed.unwrap_or(DEFAULT_SEED);
     let estimate = match args.cka {
         CkaArg::Full => CkaPlan::Full,
         CkaArg::Batches(of) => CkaPlan::Batches { of, seed },

@@ -47,8 +47,14 @@ fn file_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
 impl StoredStudy {
     pub(super) fn render(&self, args: &ReportArgs) -> Result<Exit, CliError> {
         let format = self.format(args)?;
-        let bytes = (self.study.render)(&self.json, format, &TextOptions::new(look()))
-            .map_err(|problem| CliError::at(&self.file, problem))?;
+        let own = if format == TEXT { self.study.flags } else { &[] };
+        if let Some(flag) = args.text_flags().find(|flag| !own.contains(flag)) {
+            return Err(CliError::Usage(format!("the {format} of advmod {} does not take {flag}", self.study.name)));
+        }
+        let usual = TextOptions::new(look());
+        let options = TextOptions { details: args.details, top: args.top.unwrap_or(usual.top), ..usual };
+        let bytes =
+            (self.study.render)(&self.json, format, &options).map_err(|problem| CliError::at(&self.file, problem))?;
         match &args.output {
             Some(file) => write_file(file, &bytes)?,
             None if format == TEXT => print_coloured(&String::from_utf8_lossy(&bytes))?,

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
 use crate::data::{Dataset, Selection};
-use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
+use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED};
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
@@ -240,7 +240,7 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
         weight_decay: flags.weight_decay.unwrap_or(preset.weight_decay),
         crop_padding: flags.crop_padding.unwrap_or(CROP_PADDING),
         flip: !flags.no_flip,
-        seed: flags.seed.unwrap_or(0),
+        seed: flags.seed.unwrap_or(DEFAULT_SEED),
         normalization: Normalization::parse(flags.normalize.as_deref().unwrap_or("none")).map_err(CliError::Usage)?,
         bf16: flags.bf16,
         checkpoints: args.checkpoints.clone(),

@@ -24,6 +24,9 @@ use crate::text::names;
 pub use select::Selection;
 pub(crate) use select::{draw, select};
 
+/// Longest side of an image, in pixels: far above what classifiers take, and far below what would fill the memory.
+pub(crate) const LONGEST_SIDE: u32 = 4096;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// `[N, C, H, W]`, row-major.

@@ -9,6 +9,12 @@ pub(crate) const DEFAULT_K: usize = 3;
 /// Number of images where nothing else is asked for.
 pub(crate) const DEFAULT_SAMPLES: usize = 500;
 
+/// Neighbours per sample where single images are judged by theirs: fewer would not outvote each other.
+pub(crate) const DEFAULT_JUDGING_K: usize = 10;
+
+/// Seed of everything random where none is given.
+pub(crate) const DEFAULT_SEED: u64 = 0;
+
 /// Disjoint sets of samples of a curve with intervals over them.
 pub(crate) const CURVE_REPEATS: usize = 5;
 

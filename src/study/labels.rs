@@ -14,6 +14,9 @@ use crate::stats::mean;
 use crate::study::results::Subject;
 use crate::study::results::labels::{LabelsResult, RankedSample};
 
+/// Most images that are compared where nothing else is asked for.
+pub(crate) const MOST_RANKED: usize = 10_000;
+
 /// Every sample, the most doubtful first: by its part in Q, which counts a sample the more the more neighbours choose it.
 ///
 /// All taps of the model count alike; the plan's repeats do not matter. `progress(done, total)` counts taps × samples.

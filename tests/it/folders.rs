@@ -48,7 +48,7 @@ fn contents(out: &Path) -> Vec<Vec<u8>> {
 fn long(out: &Path, more: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_advmod"));
     command.args(["audit", "--first", "8", "--batch", "4", "--threads", "1", "--attack", "fgsm"]);
-    command.args(["--attack", "pgd:steps=2000", "--out", text(out)]).args(more);
+    command.args(["--attack", "pgd:steps=400", "--out", text(out)]).args(more);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

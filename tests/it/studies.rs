@@ -7,7 +7,7 @@ use advmod::text::heatmap::Look;
 use serde_json::Value;
 
 use crate::formats::{json, problems};
-use crate::support::{advmod, root};
+use crate::support::{advmod, root, stdout};
 
 fn study(name: &str) -> &'static Study {
     STUDIES.iter().find(|it| it.name == name).unwrap()
@@ -69,7 +69,22 @@ fn every_format_is_the_same_when_it_is_made_again() {
         let stored = json(&out.join(study(name).file));
         assert!(!stored["warnings"].as_array().unwrap().is_empty(), "{name}");
     }
+    options_of_texts(folder.path());
     refused(folder.path());
+}
+
+/// The text of a stored result takes the flags of the command that measured it.
+fn options_of_texts(folder: &Path) {
+    let text = |name: &str, flags: &[&str]| {
+        let path = folder.join(name).display().to_string();
+        stdout(&[&["report", &path], flags].concat())
+    };
+    assert!(text("curve", &["--details"]).starts_with(&text("curve", &[])[..80]));
+    assert!(
+        text("curve", &["--details"]).contains("classes at layer3.2") && !text("curve", &[]).contains("classes at")
+    );
+    let rows = |text: &str| text.lines().count();
+    assert_eq!(rows(&text("labels", &[])) - rows(&text("labels", &["--top", "5"])), 15);
 }
 
 /// What a stored file may say that no study says.
@@ -149,6 +164,17 @@ fn refused(folder: &Path) {
             ["\"sarif\"", "text, json, csv, classes"],
         ),
         (vec![path("labels"), "--output".to_owned(), path("x.html")], 2, ["\"html\"", "known: text, json, csv"]),
+        (vec![path("labels"), "--details".to_owned()], 2, ["the text of advmod labels", "does not take --details"]),
+        (
+            vec![path("curve/curve.json"), "--details".to_owned(), "--format=csv".to_owned()],
+            2,
+            ["the csv of", "does not take --details"],
+        ),
+        (
+            vec![path("run"), "--top".to_owned(), "3".to_owned()],
+            2,
+            ["--top is for the text of a study", "run is an audit"],
+        ),
     ] {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let output = advmod(&[&["report"], &flags[..]].concat()).output().unwrap();

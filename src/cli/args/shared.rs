@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::Selection;
-use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES};
+use crate::data::{LONGEST_SIDE, Selection};
+use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED};
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 
@@ -35,7 +35,7 @@ pub(crate) struct ReadArgs {
     #[arg(long, value_name = "PRESET")]
     pub normalize: Option<String>,
     /// Image height and width that the model was trained at, where that differs from what its architecture suggests.
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=i64::from(LONGEST_SIDE)))]
     pub input_size: Option<u32>,
 }
 
@@ -61,10 +61,10 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<SplitArg>,
     /// Scale the shorter side of each image to this (image folders).
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=i64::from(LONGEST_SIDE)))]
     pub resize: Option<u32>,
     /// Then cut the central square of this side (image folders).
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=i64::from(LONGEST_SIDE)))]
     pub crop: Option<u32>,
 }
 
@@ -85,7 +85,8 @@ pub(crate) struct DataArgs {
 impl DataArgs {
     /// The flags with their defaults.
     pub(in crate::cli) fn selection(&self, seed: Option<u64>) -> Selection {
-        let drawn = Selection::Sample { n: self.samples.unwrap_or(DEFAULT_SAMPLES), seed: seed.unwrap_or(0) };
+        let drawn =
+            Selection::Sample { n: self.samples.unwrap_or(DEFAULT_SAMPLES), seed: seed.unwrap_or(DEFAULT_SEED) };
         self.first.map_or(drawn, Selection::First)
     }
 }

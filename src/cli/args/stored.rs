@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shared::{OutputFormat, ProgressMode, TrustArgs, comparison, positive};
+use crate::measure::fit::DEFAULT_JUDGING_K;
 use crate::modularity::Similarity;
 
 #[derive(Args, Debug)]
@@ -20,6 +21,19 @@ pub(crate) struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The text of a curve with its tables of details, as advmod curve --details prints it.
+    #[arg(long)]
+    pub details: bool,
+    /// Number of images in the text of advmod labels [default: as there].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub top: Option<usize>,
+}
+
+impl ReportArgs {
+    /// The flags given that only the texts of some studies take.
+    pub(in crate::cli) fn text_flags(&self) -> impl Iterator<Item = &'static str> {
+        [(self.details, "--details"), (self.top.is_some(), "--top")].into_iter().filter(|it| it.0).map(|it| it.1)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -73,7 +87,7 @@ pub(crate) struct FlowArgs {
     #[arg(long, value_name = "LABEL")]
     pub attack: Vec<String>,
     /// Clean neighbours of each image.
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive)]
+    #[arg(long, value_name = "K", default_value_t = DEFAULT_JUDGING_K, value_parser = positive)]
     pub k: usize,
     #[arg(long, value_name = "NAME", help = comparison("[default: the run's]"))]
     pub similarity: Option<Similarity>,

@@ -8,8 +8,11 @@ use super::shared::{
     DataArgs, ModelArgs, ProgressMode, ReadArgs, RunArgs, SourceArgs, TapArgs, TrustArgs, comparison, comparisons,
     positive,
 };
+use crate::measure::fit::DEFAULT_JUDGING_K;
 use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
+use crate::report::study::TOP;
+use crate::study::labels::MOST_RANKED;
 
 /// What the commands have in common that measure curves of several model files.
 #[derive(Args, Clone, Debug, Default)]
@@ -70,14 +73,13 @@ pub(crate) struct LabelsArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub source: SourceArgs,
-    /// So many images, drawn by --seed [default: all, 10000 of more].
-    #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive, help_heading = "Data")]
+    #[arg(long, value_name = "N", help = format!("Number of images, drawn by --seed [default: all, {MOST_RANKED} of more]"), conflicts_with = "first", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
     /// The first N images in file order.
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub first: Option<usize>,
     /// Neighbours per sample.
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = positive, help_heading = "Curve")]
+    #[arg(long, value_name = "K", default_value_t = DEFAULT_JUDGING_K, value_parser = positive, help_heading = "Curve")]
     pub k: usize,
     #[arg(long, value_name = "NAME", default_value_t, help_heading = "Curve", help = comparison(""))]
     pub similarity: Similarity,
@@ -87,7 +89,7 @@ pub(crate) struct LabelsArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// So many images are printed.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, help_heading = "Run")]
+    #[arg(long, value_name = "N", default_value_t = TOP, value_parser = positive, help_heading = "Run")]
     pub top: usize,
     /// Folder for labels.json and labels.csv, which have all images.
     #[arg(long, value_name = "DIR", help_heading = "Run")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cli::CliError;
 use crate::cli::args::PruneArgs;
 use crate::data::Selection;
+use crate::measure::fit::DEFAULT_SEED;
 use crate::model::normalize::Normalization;
 use crate::study::curve::CurvePlan;
 use crate::study::prune::{Rule, SurveyPlan};
@@ -27,7 +28,7 @@ pub(super) fn rules(args: &PruneArgs) -> Result<Vec<Rule>, CliError> {
 }
 
 pub(super) fn survey_plan(args: &PruneArgs, rules: &[Rule]) -> SurveyPlan {
-    let seed = args.run.seed.unwrap_or(0);
+    let seed = args.run.seed.unwrap_or(DEFAULT_SEED);
     SurveyPlan {
         curve: CurvePlan {
             k: args.taps.k(),
@@ -73,7 +74,7 @@ fn tuning(args: &PruneArgs, normalization: Normalization) -> TrainPlan {
         weight_decay: flags.weight_decay,
         crop_padding: flags.crop_padding,
         flip: !flags.no_flip,
-        seed: args.run.seed.unwrap_or(0),
+        seed: args.run.seed.unwrap_or(DEFAULT_SEED),
         normalization,
         bf16: false,
         checkpoints: None,

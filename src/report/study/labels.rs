@@ -11,6 +11,8 @@ use crate::text::names::{column, harmless};
 impl StudyReport for LabelsResult {
     const FILES: &'static [StudyFile<Self>] = &[StudyFile::json(), StudyFile::new("labels.csv", "csv", csv)];
 
+    const FLAGS: &'static [&'static str] = &["--top"];
+
     fn text(&self, options: &TextOptions) -> String {
         harmless(&table(self, options.top).expect("writing to memory cannot fail"))
     }

@@ -46,6 +46,9 @@ impl<R: StudyResult> StudyFile<R> {
     }
 }
 
+/// Rows of a ranking unless a flag says otherwise.
+pub(crate) const TOP: usize = 20;
+
 /// What a text for people depends on beside its result.
 #[derive(Clone, Copy, Debug)]
 pub struct TextOptions {
@@ -60,7 +63,7 @@ pub struct TextOptions {
 impl TextOptions {
     /// What the commands show unless a flag says otherwise.
     pub fn new(look: Look) -> Self {
-        Self { look, details: false, top: 20 }
+        Self { look, details: false, top: TOP }
     }
 }
 
@@ -68,6 +71,9 @@ impl TextOptions {
 pub(crate) trait StudyReport: StudyResult + 'static {
     /// What it is written to.
     const FILES: &'static [StudyFile<Self>];
+
+    /// The flags that its text takes, of those in [`TextOptions`].
+    const FLAGS: &'static [&'static str] = &[];
 
     /// For people. Holds colours as `options` ask for them, and nothing else that a terminal obeys.
     fn text(&self, options: &TextOptions) -> String;
@@ -88,6 +94,8 @@ pub struct Study {
     /// The JSON Schema of the file.
     pub schema: fn() -> Value,
     pub render: Render,
+    /// The flags that its text takes.
+    pub flags: &'static [&'static str],
 }
 
 /// Makes a format out of the JSON file's content.
@@ -116,6 +124,7 @@ impl Study {
                 std::iter::once([TEXT, ".txt"]).chain(files).collect()
             },
             schema: schema::<R>,
+            flags: R::FLAGS,
             render: |json, format, options| {
                 let result: R = parse(json)?;
                 match R::FILES.iter().find(|file| file.format == format) {

@@ -1,5 +1,6 @@
 //! The form of one attack: its parameters, what they cost, and the command line that means the same.
 
+use advmod_attacks::attack::Preset;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -232,7 +233,7 @@ fn command(app: &App, form: &Form, preview: &Preview) -> String {
     let pairs: Vec<String> = form.given.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
     let name = preview.attacks.first().map_or("", |attack| attack.name.as_str());
     let short = if pairs.is_empty() { name.to_owned() } else { format!("{name}:{}", pairs.join(",")) };
-    let preset = app.basis().preset.filter(|preset| preset != "standard");
+    let preset = app.basis().preset.filter(|preset| *preset != Preset::default().to_string());
     let bare = AuditPlan { preset: preset.clone(), ..AuditPlan::default() };
     let again = AttackPlan::parse(&short).and_then(|attack| bare.preview(&attack, None));
     let flag = preset.map_or_else(String::new, |preset| format!("--preset {preset} "));

@@ -21,6 +21,8 @@ impl StudyReport for CurveResult {
         StudyFile::new("curve.html", "html", |it| curve_page(&page::page(it))),
     ];
 
+    const FLAGS: &'static [&'static str] = &["--details"];
+
     fn text(&self, options: &TextOptions) -> String {
         harmless(&text::text(self, options.details).expect("writing to memory cannot fail"))
     }
