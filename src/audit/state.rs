@@ -4,6 +4,7 @@ use super::event::{
     AttackCurves, AuditEvent, AuditStart, CleanCurves, ControlResult, GrowingCurves, LostSamples, Outcome,
     SampleResult, Stage,
 };
+use super::fits::fits;
 use crate::measure::clean::ClassProbability;
 
 /// Everything that is known about an audit. Only [`apply`](Self::apply) changes it.
@@ -57,7 +58,7 @@ pub(crate) struct StageState {
 impl AuditState {
     /// Takes in one event. Events that do not fit (an attack that the plan does not have) are ignored: a journal may be damaged.
     pub fn apply(&mut self, event: &AuditEvent) {
-        if !self.fits(event) {
+        if !fits(event, self.start.as_ref(), self.predictions.as_deref()) {
             return;
         }
         match event {

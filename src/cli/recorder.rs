@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::args::OutputFormat;
-use super::report::{by_ending, render};
+use super::report::{by_ending, evidence, render};
 use super::{CliError, Exit, json, print, say};
 use crate::atomic_file::{self, WriteError, write_file};
 use crate::audit::engine::EngineError;
 use crate::audit::event::{AuditEvent, Outcome};
 use crate::audit::run_dir::{FolderError, RunDir};
 use crate::audit::state::AuditState;
-use crate::report::{self, Evidence, Format, table};
+use crate::report::{self, Format, table};
 use crate::store::{CLEAN_FILE, JOURNAL_FILE, RunFolder, adversarial_file};
 use crate::verdict::Report;
 use crate::verdict::conclusion::Conclusion;
@@ -150,7 +150,7 @@ impl Recorder {
             }
         }
         let folder = self.path();
-        let evidence = folder.as_ref().map(|folder| Evidence::read(report, folder)).unwrap_or_default();
+        let evidence = folder.as_ref().map(|folder| evidence(report, folder)).unwrap_or_default();
         for Output { file, format } in &self.outputs {
             write_file(file, &render(*format, report, &evidence)?)?;
         }
@@ -198,7 +198,7 @@ fn exit(conclusion: Conclusion, how: Ending) -> Result<Exit, CliError> {
 
 /// Writes the report in every format into the run's folder; the names of the files come back.
 fn write_all(run_dir: &RunDir, report: &Report) -> Result<Vec<&'static str>, WriteError> {
-    let evidence = Evidence::read(report, &run_dir.path());
+    let evidence = evidence(report, &run_dir.path());
     report::files(report, &evidence).map(|(name, bytes)| run_dir.write(name, &bytes).map(|()| name)).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::audit::journal;
 use crate::input;
 use crate::memory::opening;
 use crate::report::{Evidence, FORMATS, Format, table};
-use crate::store::{JOURNAL_FILE, REPORT_FILE, RunFolder};
+use crate::store::{JOURNAL_FILE, REPORT_FILE, RunFolder, pixels};
 use crate::text::json;
 use crate::verdict::Report;
 
@@ -22,9 +22,15 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     if let Some(stored) = opening(&args.run, || stored_study::find(&args.run))? {
         return stored.render(args);
     }
+    if let Some(flag) = args.text_flags().next() {
+        return Err(CliError::Usage(format!(
+            "{flag} is for the text of a study, and {} is an audit",
+            args.run.display()
+        )));
+    }
     let format = format(args)?;
     let (report, folder) = read(&args.run)?;
-    let evidence = Evidence::read(&report, &folder);
+    let evidence = evidence(&report, &folder);
     let bytes = render(format, &report, &evidence)?;
     match &args.output {
         Some(file) => write_file(file, &bytes)?,
@@ -34,6 +40,17 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
         summarize(&report)?;
     }
     Ok(Exit::Pass)
+}
+
+/// What there is in a run's folder of the images that its report shows; those that cannot be read are left out.
+pub(super) fn evidence(report: &Report, folder: &Path) -> Evidence {
+    Evidence::gather(report, &mut |attack, sample| {
+        let found = match attack {
+            None => pixels::clean(folder, sample),
+            Some(label) => pixels::adversarial(folder, label, sample),
+        };
+        found.ok().flatten()
+    })
 }
 
 pub(super) fn render(format: Option<&Format>, report: &Report, evidence: &Evidence) -> Result<Vec<u8>, CliError> {

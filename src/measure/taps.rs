@@ -1,7 +1,5 @@
 //! From samples to modularity curves: traces the model and hands each tap's neighbours over as plain data.
 
-use std::ops::ControlFlow;
-
 use advmod_attacks::query::padded;
 use tch::{TchError, Tensor};
 
@@ -9,8 +7,8 @@ use super::pixels::PixelSource;
 use crate::measure::Progress;
 use crate::model::Model;
 use crate::modularity::{
-    Curve, Groups, Jackknife, ModularityError, Neighbors, Similarity, TapModularity, TapPoint, candidates_for,
-    jackknife, neighbors,
+    Curve, Groups, Jackknife, ModularityError, Neighbors, ShareDone, Similarity, TapModularity, TapPoint,
+    candidates_for, jackknife, neighbors,
 };
 
 /// Most samples per forward pass of a trace.
@@ -70,7 +68,7 @@ pub fn tap_neighbors(
 }
 
 /// What is done with a tap's rows `[N, M]`; its second argument is told the share of this that is done.
-pub(crate) type Visit<'a> = dyn FnMut(&Tensor, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<(), TraceError> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&Tensor, &mut ShareDone<'_>) -> Result<(), TraceError> + 'a;
 
 /// Feeds all samples forward and hands each tap's rows `[N, M]` over, tap by tap in forward order.
 ///

@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use super::VisitTap;
 use super::apply::{Context, apply};
 use super::op::Mode;
 use super::program::{Op, Program, Tap, WeightId};
@@ -55,7 +56,7 @@ impl Interpreter {
         pixels: &Tensor,
         mode: Mode,
         taps: &[Tap],
-        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
+        visit: &mut VisitTap<'_>,
     ) -> Result<Tensor, TchError> {
         let batch = pixels.size().first().copied().unwrap_or(0);
         if let Some(fixed) = self.program.fixed_batch.filter(|&fixed| fixed != batch) {
@@ -85,7 +86,7 @@ impl Interpreter {
         fixed: i64,
         mode: Mode,
         taps: &[Tap],
-        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
+        visit: &mut VisitTap<'_>,
     ) -> Result<Tensor, TchError> {
         let total = pixels.size()[0];
         let mut logits = Vec::new();

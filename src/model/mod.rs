@@ -40,6 +40,9 @@ use passes::fold::fold_batch_norm;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
 
+/// Is shown the output of a tap, by its place, while it is there.
+pub type VisitTap<'a> = dyn FnMut(usize, &Tensor) -> Result<(), TchError> + 'a;
+
 #[derive(Debug)]
 pub struct Model {
     info: ModelInfo,
@@ -220,11 +223,7 @@ impl Model {
     /// `visit(tap index, rows)` in forward order. Returns the logits `[N, K]`.
     ///
     /// The order of the M columns is the same for all samples and otherwise not specified.
-    pub fn trace(
-        &self,
-        pixels: &Tensor,
-        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
-    ) -> Result<Tensor, TchError> {
+    pub fn trace(&self, pixels: &Tensor, visit: &mut VisitTap<'_>) -> Result<Tensor, TchError> {
         let images = pixels.size()[0];
         self.run_with_taps(pixels, &mut |idx, output| {
             // Rows are read in memory order, so that no layout needs a copy.
@@ -236,11 +235,7 @@ impl Model {
         })
     }
 
-    fn run_with_taps(
-        &self,
-        pixels: &Tensor,
-        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
-    ) -> Result<Tensor, TchError> {
+    fn run_with_taps(&self, pixels: &Tensor, visit: &mut VisitTap<'_>) -> Result<Tensor, TchError> {
         let _guard = tch::no_grad_guard();
         let pixels = channels_last(pixels, self.device)?;
         match &self.network {

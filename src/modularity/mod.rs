@@ -14,33 +14,21 @@
 //!
 //! Source of the curve: Lu et al., "Understanding the Dynamics of DNNs Using Graph Modularity", ECCV 2022.
 
-mod kinds;
-
-mod neighbors;
-
-mod best;
-
-mod similarity;
-
-mod graph;
-
-mod null;
-
-mod jackknife;
-
-mod hubness;
-
-mod curve;
-
-mod details;
-
-mod knn;
-
-mod samples;
-
 pub(crate) mod cka;
 
+mod best;
+mod curve;
+mod details;
+mod graph;
+mod hubness;
+mod jackknife;
+mod kinds;
+mod knn;
+mod neighbors;
 mod notes;
+mod null;
+mod samples;
+mod similarity;
 
 pub(crate) use curve::{Curve, TapModularity, TapPoint};
 pub(crate) use details::{ClassQ, TapDetails, TapRepeat};
@@ -55,8 +43,8 @@ pub(crate) use neighbors::Neighbors;
 pub(crate) use notes::{class_note, curve_notes};
 pub(crate) use null::random_label_null;
 pub(crate) use samples::{SampleQ, sample_q};
-pub use similarity::neighbors;
 pub(crate) use similarity::neighbors_among;
+pub use similarity::{ShareDone, neighbors};
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

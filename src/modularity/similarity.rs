@@ -7,6 +7,9 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::best::Best;
 use super::{ModularityError, Neighbors, Similarity};
 
+/// Is told which share of the work is done; `Break` stops it.
+pub type ShareDone<'a> = dyn FnMut(f64) -> ControlFlow<()> + 'a;
+
 /// Similarities held at once on an accelerator, as f32: 256 MiB.
 const BLOCK_BUDGET: i64 = 1 << 26;
 
@@ -33,7 +36,7 @@ pub fn neighbors(
     rows: &Tensor,
     similarity: Similarity,
     candidates: usize,
-    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+    progress: &mut ShareDone<'_>,
 ) -> Result<Neighbors, ModularityError> {
     let _guard = tch::no_grad_guard();
     let n = rows.size()[0];
@@ -59,7 +62,7 @@ fn on_processor(
     rows: &Tensor,
     candidates: usize,
     block: i64,
-    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+    progress: &mut ShareDone<'_>,
 ) -> Result<Neighbors, ModularityError> {
     let n = rows.size()[0];
     let room = Tensor::f_empty([block.min(n) * n], (Kind::Float, Device::Cpu))?;
@@ -107,7 +110,7 @@ pub(crate) fn neighbors_among(
     reference: &Tensor,
     similarity: Similarity,
     candidates: usize,
-    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+    progress: &mut ShareDone<'_>,
 ) -> Result<Neighbors, ModularityError> {
     let _guard = tch::no_grad_guard();
     let n = reference.size()[0];
@@ -126,7 +129,7 @@ fn blockwise(
     reference: &Tensor,
     candidates: usize,
     budget: i64,
-    progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+    progress: &mut ShareDone<'_>,
 ) -> Result<Neighbors, ModularityError> {
     let n = reference.size()[0];
     let inverse = |rows: &Tensor| -> Result<(Tensor, usize), ModularityError> {

@@ -1,11 +1,9 @@
 //! The images that a report shows: a few of each attack, before and after.
 
-use std::path::Path;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::audit::event::SampleResult;
-use crate::store::pixels::{self, Picture};
+use crate::store::picture::Picture;
 use crate::verdict::Report;
 use crate::verdict::facts::AttackResult;
 
@@ -60,17 +58,6 @@ const PAIRS: usize = 120;
 const OVERHEAD: usize = 200;
 
 impl Evidence {
-    /// What there is in a run's folder; images that cannot be read are left out.
-    pub fn read(report: &Report, folder: &Path) -> Self {
-        Self::gather(report, &mut |attack, sample| {
-            let found = match attack {
-                None => pixels::clean(folder, sample),
-                Some(label) => pixels::adversarial(folder, label, sample),
-            };
-            found.ok().flatten()
-        })
-    }
-
     /// What `find` has of the images that the report should show: it is asked for a sample as an attack (by its label) left it, or, without
     /// one, for the clean image. Which images these are depends on the report alone.
     pub(crate) fn gather(report: &Report, find: &mut dyn FnMut(Option<&str>, usize) -> Option<Picture>) -> Self {
@@ -114,7 +101,8 @@ impl Room {
             let image = height.div_ceil(shrink).saturating_mul(width.div_ceil(shrink)).saturating_mul(3);
             image.saturating_add(OVERHEAD).saturating_mul(3 * pairs(each))
         };
-        let shrink = (1..4096).find(|&shrink| bytes(shrink, 1) <= budget).unwrap_or(4096);
+        let side = height.max(width);
+        let shrink = (1..side).find(|&shrink| bytes(shrink, 1) <= budget).unwrap_or(side.max(1));
         let each = (1..=EACH).rev().find(|&each| bytes(shrink, each) <= budget).unwrap_or(1);
         Self { each, shrink }
     }

@@ -4,6 +4,7 @@ use advmod_attacks::catalog::ATTACKS;
 
 mod folder;
 mod kept;
+pub mod picture;
 pub mod pixels;
 mod write;
 

@@ -7,15 +7,9 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
+use super::picture::Picture;
 use super::{CLEAN_FILE, PIXELS, RunFolder, SAMPLES, adversarial_file};
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
-    /// `[channels, height, width]`; one channel or three.
-    pub shape: [usize; 3],
-    /// In `[0, 1]`, channel by channel, row by row.
-    pub pixels: Vec<f32>,
-}
+use crate::data::LONGEST_SIDE;
 
 /// Why an image cannot be shown. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +23,8 @@ pub enum PictureError {
 /// Most bytes of a file's header.
 const HEADER: u64 = 1 << 20;
 
-const IMAGE: usize = 3 * 4096 * 4096;
+/// Most values of an image.
+const IMAGE: usize = 3 * (LONGEST_SIDE as usize).pow(2);
 
 /// The clean image of a sample, from a run's folder; none if the run kept none of it.
 pub(crate) fn clean(folder: &Path, sample: usize) -> Result<Option<Picture>, PictureError> {
@@ -124,7 +119,7 @@ impl PixelFile {
         }
         let values =
             channels.checked_mul(height).and_then(|it| it.checked_mul(width)).filter(|&it| (1..=IMAGE).contains(&it));
-        values.ok_or_else(|| damaged("its images are empty or larger than 4096×4096"))?;
+        values.ok_or_else(|| damaged(&format!("its images are empty or larger than {LONGEST_SIDE}×{LONGEST_SIDE}")))?;
         let mut places = vec![0; samples.data_offsets.1 - samples.data_offsets.0];
         file.seek(SeekFrom::Start(data + samples.data_offsets.0 as u64)).map_err(unreadable)?;
         file.read_exact(&mut places).map_err(unreadable)?;
@@ -171,31 +166,6 @@ impl PixelFile {
             _ => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
         };
         Ok(Picture { shape: self.shape, pixels })
-    }
-}
-
-impl Picture {
-    /// The colour of a pixel; grey where there is one channel.
-    pub fn rgb(&self, x: usize, y: usize) -> [f32; 3] {
-        let [channels, height, width] = self.shape;
-        let value = |channel: usize| self.pixels.get((channel * height + y) * width + x).copied().unwrap_or(0.0);
-        if channels == 3 { [value(0), value(1), value(2)] } else { [value(0); 3] }
-    }
-
-    /// With 8 bits per value, channel by channel, row by row.
-    pub fn eight_bit(&self) -> Vec<u8> {
-        self.pixels.iter().map(|value| (255.0 * value.clamp(0.0, 1.0)).round() as u8).collect()
-    }
-
-    /// As a PNG with 8 bits per value.
-    pub fn png(&self) -> Result<Vec<u8>, image::ImageError> {
-        let [_, height, width] = self.shape;
-        let rgb = |x: u32, y: u32| {
-            image::Rgb(self.rgb(x as usize, y as usize).map(|value| (255.0 * value.clamp(0.0, 1.0)).round() as u8))
-        };
-        let mut bytes = io::Cursor::new(Vec::new());
-        image::RgbImage::from_fn(width as u32, height as u32, rgb).write_to(&mut bytes, image::ImageFormat::Png)?;
-        Ok(bytes.into_inner())
     }
 }
 

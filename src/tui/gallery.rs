@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::state::samples::Look;
 use crate::audit::event::Pictures;
 use crate::report::Evidence;
-use crate::store::pixels::{self, Picture, PictureError};
+use crate::store::picture::Picture;
+use crate::store::pixels::{self, PictureError};
 use crate::verdict::Report;
 
 /// Bytes of images that are kept in memory.

@@ -15,7 +15,7 @@ use ratatui_image::{FilterType, FontSize, Image, Resize};
 use super::app::App;
 use super::theme::Theme;
 use super::view;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 /// How large images are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

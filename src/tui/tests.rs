@@ -27,7 +27,7 @@ use crate::audit::follow::Feed;
 use crate::audit::gate::GatePlan;
 use crate::audit::plan::{AttackPlan, AuditPlan};
 use crate::audit::state::AttackState;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 const COLOR: Theme = Theme {
     color: true,

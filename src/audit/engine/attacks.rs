@@ -7,7 +7,8 @@ use advmod_attacks::execute::Options;
 use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::victim::Victim as _;
 
-use super::{Audit, EngineError, Stop};
+use super::error::{EngineError, Stop};
+use super::loaded::Audit;
 use crate::audit::event::{AuditEvent, Stage};
 use crate::audit::stage::attack::{self, AttackJob, StageError};
 use crate::audit::stage::attacked::{Attacked, Judged};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use advmod_attacks::victim::Victim as _;
 
-use super::{Audit, Stop};
+use super::error::Stop;
+use super::loaded::Audit;
 use crate::audit::event::{AuditEvent, CleanCurves, Pictures, Stage};
 use crate::measure::normalization::Trial;
 use crate::measure::pixels::ImagePixels;

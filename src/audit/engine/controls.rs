@@ -13,7 +13,8 @@ use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::threat::{Ball, Epsilon, Norm};
 use advmod_attacks::victim::{Access, Victim as _};
 
-use super::{Audit, EngineError, Stop};
+use super::error::{EngineError, Stop};
+use super::loaded::Audit;
 use crate::audit::attack::{Budget, ResolvedAttack};
 use crate::audit::event::{AuditEvent, ControlKind, ControlResult, SampleResult, Stage};
 use crate::audit::stage::attack::{self, AttackJob, StageError};

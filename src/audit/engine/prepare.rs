@@ -7,8 +7,10 @@ use advmod_attacks::query::JUDGEMENTS;
 use advmod_attacks::victim::{Victim as _, VictimError};
 
 use super::chosen::Chosen;
-use super::{Audit, EngineError, Run};
+use super::error::EngineError;
+use super::loaded::Audit;
 use crate::audit::allowed::Allowed;
+use crate::audit::baseline::Baseline;
 use crate::audit::control::{Control, Waiting};
 use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
 use crate::audit::gate::check::check_classes;
@@ -26,6 +28,27 @@ use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
 use crate::model::{Model, ModelCost};
 use crate::store::{Kept, RunFolder};
+
+#[derive(Debug)]
+pub struct Run {
+    pub(crate) job: Job,
+    /// Where pixels are written: ready, and this run's alone.
+    pub(crate) folder: Option<RunFolder>,
+    /// Whether somebody looks on: then pixels and growing curves come as events too.
+    pub pictures: bool,
+    /// Whether a failed gate does not count for the exit code: the report says so.
+    pub(crate) exit_zero: bool,
+    /// What the results are compared with: the report that the plan names.
+    pub(crate) baseline: Option<Box<Baseline>>,
+    /// What an earlier, interrupted run of the same plan has done already; its pixels are in the folder.
+    pub earlier: Option<Box<AuditState>>,
+}
+
+impl From<Job> for Run {
+    fn from(job: Job) -> Self {
+        Self { job, folder: None, pictures: false, exit_zero: false, baseline: None, earlier: None }
+    }
+}
 
 /// Model and images of a job, which go together.
 struct Loaded<'a> {
@@ -137,59 +160,59 @@ impl<'a> Loaded<'a> {
     }
 }
 
-impl<'a> Audit<'a> {
-    /// Reads what the job needs, says how it begins (or goes on), and what a reader of its results must know of the model.
-    pub(super) fn prepare(
-        mut run: Run,
-        model: &'a mut Model,
-        chosen: Chosen<'a>,
-        control: &'a Control,
-        sink: &'a mut Sink<'a>,
-    ) -> Result<Self, EngineError> {
-        let loaded = Loaded::read(&run.job, model, chosen)?;
-        let model = loaded.model;
-        let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
-        let mut earlier = if let Some(earlier) = run.earlier.take() {
-            go_on(*earlier, &start, run.folder.as_ref(), sink)?
-        } else {
-            let _ = sink(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
-            AuditState::default()
-        };
-        let plan = &run.job.plan;
-        control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-        let Loaded { answers, images, chosen: Chosen { indices, .. }, batch_influence, ending_decides, copies, .. } =
-            loaded;
-        let classes = model.info().classes as usize;
-        let mut audit = Self {
-            model,
-            labels: images.labels.iter().map(|&label| label as usize).collect(),
-            images,
-            indices,
-            taps: model.tap_paths(),
-            settings: CurveSettings { k: plan.k, similarity: plan.similarity, classes },
-            job: run.job,
-            correct: None,
-            controlled: std::mem::take(&mut earlier.controls),
-            earlier,
-            results: BTreeMap::new(),
-            broken: BTreeMap::new(),
-            folder: run.folder,
-            pictures: run.pictures,
-            control,
-            sink,
-            failures: 0,
-            cancelled: false,
-        };
-        if copies > 0 {
-            audit.warn(&format!(
-                "{copies} of {} images are copies of others and were left out: they say nothing new, and would make every interval too narrow",
-                copies + audit.indices.len()
-            ));
-        }
-        audit.warn_of_model(answers, batch_influence, ending_decides);
-        Ok(audit)
+/// Reads what the job needs, says how it begins (or goes on), and what a reader of its results must know of the model.
+pub(super) fn prepare<'a>(
+    mut run: Run,
+    model: &'a mut Model,
+    chosen: Chosen<'a>,
+    control: &'a Control,
+    sink: &'a mut Sink<'a>,
+) -> Result<Audit<'a>, EngineError> {
+    let loaded = Loaded::read(&run.job, model, chosen)?;
+    let model = loaded.model;
+    let start = loaded.start(&run).map_err(EngineError::Unsuitable)?;
+    let mut earlier = if let Some(earlier) = run.earlier.take() {
+        go_on(*earlier, &start, run.folder.as_ref(), sink)?
+    } else {
+        let _ = sink(AuditEvent::Started { schema_version: SCHEMA_VERSION, start: Box::new(start) });
+        AuditState::default()
+    };
+    let plan = &run.job.plan;
+    control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
+    let Loaded { answers, images, chosen: Chosen { indices, .. }, batch_influence, ending_decides, copies, .. } =
+        loaded;
+    let classes = model.info().classes as usize;
+    let mut audit = Audit {
+        model,
+        labels: images.labels.iter().map(|&label| label as usize).collect(),
+        images,
+        indices,
+        taps: model.tap_paths(),
+        settings: CurveSettings { k: plan.k, similarity: plan.similarity, classes },
+        job: run.job,
+        correct: None,
+        controlled: std::mem::take(&mut earlier.controls),
+        earlier,
+        results: BTreeMap::new(),
+        broken: BTreeMap::new(),
+        folder: run.folder,
+        pictures: run.pictures,
+        control,
+        sink,
+        failures: 0,
+        cancelled: false,
+    };
+    if copies > 0 {
+        audit.warn(&format!(
+            "{copies} of {} images are copies of others and were left out: they say nothing new, and would make every interval too narrow",
+            copies + audit.indices.len()
+        ));
     }
+    audit.warn_of_model(answers, batch_influence, ending_decides);
+    Ok(audit)
+}
 
+impl Audit<'_> {
     fn warn_of_model(&mut self, answers: Answers, batch_influence: Option<f64>, ending_decides: usize) {
         if answers.is_random {
             self.warn(&format!(

@@ -11,7 +11,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::blocks::{Call, block_outputs, blocks_of, names_of};
 use super::program::TapSelection;
-use super::{ModelInfo, upload};
+use super::{ModelInfo, VisitTap, upload};
 use shim::Handle;
 
 /// A loaded module and what a trial found out about it.
@@ -113,11 +113,7 @@ impl ScriptModel {
         self.handle.run(&self.normalized(pixels)?, None)
     }
 
-    pub(super) fn run_with_taps(
-        &self,
-        pixels: &Tensor,
-        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>,
-    ) -> Result<Tensor, TchError> {
+    pub(super) fn run_with_taps(&self, pixels: &Tensor, visit: &mut VisitTap<'_>) -> Result<Tensor, TchError> {
         let wanted: BTreeMap<usize, usize> =
             self.taps.iter().enumerate().map(|(idx, (_, mark))| (*mark, idx)).collect();
         self.handle.run(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::model::VisitTap;
 use crate::model::blocks::Call;
 
 #[repr(C)]
@@ -44,7 +45,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-type Visitor<'v> = &'v mut dyn FnMut(usize, &Tensor) -> Result<(), TchError>;
+type Visitor<'v> = &'v mut VisitTap<'v>;
 
 /// A loaded module. Clones share it.
 #[derive(Clone, Debug)]

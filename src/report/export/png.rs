@@ -9,6 +9,7 @@ use image::{ExtendedColorType, ImageEncoder as _};
 
 use super::{Export, ExportError, JUDGED_AT_ONCE};
 use crate::report::{cell, safe_cell};
+use crate::text::names::is_obeyed;
 
 const MANIFEST: &str = "manifest.csv";
 
@@ -151,7 +152,7 @@ fn folders(classes: &[String], labels: &[u32]) -> BTreeMap<u32, String> {
 
 /// A name that is one folder on every system; none where nothing of it is left.
 fn harmless(name: &str) -> Option<String> {
-    let plain = |letter: char| if letter.is_control() || "/\\:*?\"<>|".contains(letter) { '_' } else { letter };
+    let plain = |letter: char| if is_obeyed(letter) || "/\\:*?\"<>|".contains(letter) { '_' } else { letter };
     let mut name: String = name.chars().map(plain).collect();
     let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     name.truncate(end);

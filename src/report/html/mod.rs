@@ -65,7 +65,7 @@ fn data_uri(png: &[u8]) -> Value {
 mod tests {
     use super::*;
     use crate::audit::journal::replay;
-    use crate::store::pixels::Picture;
+    use crate::store::picture::Picture;
     use crate::verdict::testing::{JOURNAL, recorded, recorded_state};
 
     fn html(report: &Report, evidence: &Evidence) -> String {

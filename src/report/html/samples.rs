@@ -6,7 +6,7 @@ use super::super::evidence::{Chosen, EACH, Evidence, Pair};
 use super::data_uri;
 use super::text::{clip, name};
 use crate::measure::clean::ClassProbability;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 use crate::verdict::Report;
 use crate::verdict::facts::{AttackResult, shown_label};
 

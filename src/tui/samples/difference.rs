@@ -1,7 +1,7 @@
 //! The change of an image as an image.
 
 use super::super::state::samples::Gain;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 /// The change from one image to another, and what its colours mean. Both must have the same shape.
 pub(crate) fn difference(clean: &Picture, adversarial: &Picture, gain: Gain) -> Option<(Picture, String)> {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::audit::event::SampleResult;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SamplesUi {

@@ -32,7 +32,7 @@ use super::app::{App, Phase};
 use super::state::Overlay;
 use super::state::screen::{Pane, Screen};
 use super::theme::{Role, Theme};
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 pub fn render(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     if layout::is_too_small(area) {

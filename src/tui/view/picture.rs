@@ -5,7 +5,7 @@ use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
 
 use super::super::theme::Theme;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 /// Luminance without colours, from dark to bright.
 const RAMP: &[u8] = b" .:-=+*#%@";

@@ -16,7 +16,7 @@ use super::picture;
 use super::text::{below, corner, fit, fit_line, framed, list, note, padded, stack};
 use crate::audit::event::SampleResult;
 use crate::measure::clean::ClassProbability;
-use crate::store::pixels::Picture;
+use crate::store::picture::Picture;
 
 const LIST: u16 = 16;
 
