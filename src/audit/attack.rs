@@ -88,7 +88,7 @@ impl ResolvedAttack {
         }
     }
 
-    pub fn is_targeted(&self) -> bool {
+    pub(crate) fn is_targeted(&self) -> bool {
         self.goal.is_targeted()
     }
 
@@ -142,7 +142,7 @@ impl ResolvedAttack {
     }
 
     /// `key=value` pairs in the order of the keys.
-    pub fn parameters_text(&self) -> String {
+    pub(crate) fn parameters_text(&self) -> String {
         let pairs: Vec<String> = self.params().iter().map(|(key, value)| format!("{key}={value}")).collect();
         pairs.join(", ")
     }

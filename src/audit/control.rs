@@ -76,7 +76,7 @@ impl Control {
         self.changed.notify_all();
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -86,7 +86,7 @@ impl Control {
     }
 
     /// Halts the attack in work at its next step, or lets it go on.
-    pub fn pause(&self, is_paused: bool) {
+    pub(crate) fn pause(&self, is_paused: bool) {
         self.change(|orders| orders.is_paused = is_paused);
     }
 
@@ -97,7 +97,7 @@ impl Control {
         });
     }
 
-    pub fn is_cancelled(&self, attack: usize) -> bool {
+    pub(crate) fn is_cancelled(&self, attack: usize) -> bool {
         self.orders().cancelled.contains(&attack)
     }
 
@@ -107,14 +107,14 @@ impl Control {
     }
 
     /// The attacks that wait, in the order in which they will run.
-    pub fn waiting(&self) -> Vec<usize> {
+    pub(crate) fn waiting(&self) -> Vec<usize> {
         let orders = self.orders();
         orders.queue.iter().map(|it| it.attack).filter(|attack| !orders.cancelled.contains(attack)).collect()
     }
 
     /// Lets a waiting attack change places with the one that waits before it, or behind it. The attacks of a sweep keep their order, for the
     /// larger sizes build on the smaller ones.
-    pub fn shift(&self, attack: usize, is_later: bool) {
+    pub(crate) fn shift(&self, attack: usize, is_later: bool) {
         self.change(|orders| {
             let waits = |place: &usize| !orders.cancelled.contains(&orders.queue[*place].attack);
             let Some(place) = orders.queue.iter().position(|it| it.attack == attack) else { return };

@@ -119,7 +119,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         !matches!(self, Self::StageProgress { .. } | Self::Pictures(_))
     }
 }

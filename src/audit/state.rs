@@ -151,7 +151,7 @@ impl AuditState {
     }
 
     /// Samples that the model classifies correctly, of all; absent before that is known.
-    pub fn clean_accuracy(&self) -> Option<(usize, usize)> {
+    pub(crate) fn clean_accuracy(&self) -> Option<(usize, usize)> {
         let (start, predictions) = (self.start.as_ref()?, self.predictions.as_ref()?);
         let correct =
             start.data.labels.iter().zip(predictions).filter(|(label, prediction)| label == prediction).count();

@@ -1,7 +1,6 @@
 //! `advmod curve`: clean modularity curves, without any attack.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use super::args::{CurveArgs, Manner, SweepArgs};
 use super::deliver::{Delivery, Outcome, make_folder, warn};
@@ -14,8 +13,7 @@ use crate::model::Model;
 use crate::model::load::{LoadOptions, load};
 use crate::modularity::Similarity;
 use crate::report::study::TextOptions;
-use crate::study::curve::{Network, SweepPlan, curves};
-use crate::study::results::curve::CurveResult;
+use crate::study::curve::{Network, Networks, SweepPlan, curves};
 use crate::text::shell::quoted;
 
 pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
@@ -33,14 +31,7 @@ pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
     let networks = networks(args);
     refuse_uninitializable(&networks, &open)?;
     let mut outcome = Outcome::new("networks", networks.len());
-    let mut result = CurveResult {
-        advmod: env!("CARGO_PKG_VERSION").to_owned(),
-        libtorch: crate::LIBTORCH_VERSION.to_owned(),
-        command: command(),
-        curves: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let mut warned: Vec<(Option<&Path>, String)> = Vec::new();
+    let mut measured = Networks::new(command());
     for network in &networks {
         let found = open(network).and_then(|model| {
             let name = network.name(&model);
@@ -60,21 +51,9 @@ pub(super) fn run(args: &CurveArgs, manner: Manner) -> Result<Exit, CliError> {
             ControlFlow::Continue(None) => continue,
             ControlFlow::Continue(Some(found)) => found,
         };
-        result.curves.extend(found);
-        for warning in warnings {
-            // Of random weights only what their file has not had.
-            let warning = (network.file, warning);
-            if network.random_init.is_none() || !warned.contains(&warning) {
-                result.warnings.push(format!("{name}: {}", warning.1));
-                warn(result.warnings.last(), quiet);
-            }
-            warned.push(warning);
-        }
+        warn(measured.add(*network, &name, found, warnings), quiet);
     }
-    if result.curves.is_empty() {
-        return outcome.end(None);
-    }
-    result.warnings.extend(outcome.missing());
+    let Some(result) = measured.finish(outcome.missing()) else { return outcome.end(None) };
     let delivery = Delivery::new(args.out.as_deref(), how.run.format);
     let text = TextOptions { details: args.details, ..delivery.text };
     outcome.deliver(&result, &Delivery { text, ..delivery })

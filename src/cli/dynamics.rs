@@ -15,7 +15,7 @@ use crate::measure::fit::CHECKPOINT_REPEATS;
 use crate::model::load::{LoadOptions, load};
 use crate::report::study::dynamics::{checkpoint_text, head_text, trends_text};
 use crate::study::curve::CurvePlan;
-use crate::study::dynamics::{add, checkpoint, checkpoints};
+use crate::study::dynamics::{add, check_alike, checkpoint, checkpoints};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 
 pub(super) fn run(args: &DynamicsArgs, manner: Manner) -> Result<Exit, CliError> {
@@ -77,10 +77,7 @@ impl Measuring<'_> {
     fn one(&mut self, file: &Path, is_last: bool, first: Option<&Checkpoint>) -> Result<Checkpoint, CliError> {
         let model = load(Some(file), &self.options, self.device)?;
         let fault = |reason: String| CliError::at(file, reason);
-        if let Some(first) = first.filter(|it| !model.tap_paths().iter().eq(it.curve.taps.iter().map(|tap| &tap.tap))) {
-            let reason = format!("has other taps than {}; put each training into its own folder", first.name);
-            return Err(fault(reason));
-        }
+        first.map_or(Ok(()), |first| check_alike(&model, first)).map_err(fault)?;
         // All are of one training: what holds for the last, which knows most, holds for the rest.
         let doubt = match is_last {
             true => {

@@ -11,15 +11,13 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
-use crate::data::{Dataset, Selection};
-use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED};
+use crate::data::Dataset;
+use crate::measure::fit::DEFAULT_SEED;
 use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
-use crate::modularity::Similarity;
 use crate::report::study::dynamics::{checkpoint_text, head_text, trends_text};
-use crate::study::curve::CurvePlan;
-use crate::study::dynamics::{add, checkpoint};
+use crate::study::dynamics::{add, checkpoint, following_plan};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 use crate::study::results::{StudyResult as _, read};
 use crate::study::train::{
@@ -214,8 +212,7 @@ impl Followed<'_> {
 
     fn measure(&self, epoch: usize) -> Result<Checkpoint, CliError> {
         let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
-        let samples = Selection::Sample { n: self.test.info().n.min(DEFAULT_SAMPLES), seed: self.seed };
-        let plan = CurvePlan { k: DEFAULT_K, similarity: Similarity::default(), repeats: CHECKPOINT_REPEATS, samples };
+        let plan = following_plan(self.test, self.seed);
         let measured = checkpoint(&model, self.test, &plan, &mut |_, _| ControlFlow::Continue(()));
         measured.map_err(CliError::Runtime)
     }

@@ -38,7 +38,7 @@ pub struct Images {
 
 impl Images {
     /// Bytes of one image.
-    pub fn image_size(&self) -> usize {
+    pub(crate) fn image_size(&self) -> usize {
         self.shape[1..].iter().product()
     }
 

@@ -208,7 +208,7 @@ impl Model {
     ///
     /// # Errors
     /// A sentence, when the image does not fit the network.
-    pub fn tap_shapes(&self, height: i64, width: i64) -> Result<Vec<Vec<i64>>, String> {
+    pub(crate) fn tap_shapes(&self, height: i64, width: i64) -> Result<Vec<Vec<i64>>, String> {
         let batch = self.program().and_then(|program| program.fixed_batch).unwrap_or(1);
         let image = Tensor::zeros([batch, self.info.channels, height, width], (Kind::Float, self.device));
         let mut shapes = vec![Vec::new(); self.tap_paths().len()];

@@ -29,7 +29,7 @@ impl Normalization {
     }
 
     /// Every preset, for trying out which one a model was trained with.
-    pub fn presets() -> impl Iterator<Item = Self> {
+    pub(crate) fn presets() -> impl Iterator<Item = Self> {
         PRESETS.iter().map(|(name, mean, std)| Self {
             name: (*name).to_owned(),
             mean: mean.to_vec(),
@@ -71,7 +71,7 @@ impl Normalization {
     ///
     /// # Errors
     /// A sentence, when they were given for another number of channels.
-    pub fn for_channels(&self, channels: i64) -> Result<(Vec<f64>, Vec<f64>), String> {
+    pub(crate) fn for_channels(&self, channels: i64) -> Result<(Vec<f64>, Vec<f64>), String> {
         let channels = channels as usize;
         match self.mean.len() {
             1 => Ok((vec![self.mean[0]; channels], vec![self.std[0]; channels])),

@@ -117,7 +117,7 @@ pub struct Program {
 
 impl Program {
     /// How many values the program has, its input included.
-    pub fn value_count(&self) -> usize {
+    pub(crate) fn value_count(&self) -> usize {
         self.nodes.len() + 1
     }
 

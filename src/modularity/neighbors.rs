@@ -85,7 +85,7 @@ impl Neighbors {
     }
 
     /// Samples with another sample of the same direction (similarity 1 up to rounding): repeated images leak labels.
-    pub fn duplicates(&self) -> usize {
+    pub(crate) fn duplicates(&self) -> usize {
         self.similarities.iter().step_by(self.candidates).filter(|&&best| best >= DUPLICATE).count()
     }
 

@@ -12,7 +12,7 @@ pub struct Picture {
 
 impl Picture {
     /// The colour of a pixel; grey where there is one channel.
-    pub fn rgb(&self, x: usize, y: usize) -> [f32; 3] {
+    pub(crate) fn rgb(&self, x: usize, y: usize) -> [f32; 3] {
         let [channels, height, width] = self.shape;
         let value = |channel: usize| self.pixels.get((channel * height + y) * width + x).copied().unwrap_or(0.0);
         if channels == 3 { [value(0), value(1), value(2)] } else { [value(0); 3] }

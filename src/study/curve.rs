@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::modularity::{
     Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
 };
-use crate::study::results::curve::ModelCurve;
+use crate::study::results::curve::{CurveResult, ModelCurve};
 
 /// A curve and what its graphs say beyond Q.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +127,53 @@ impl Network<'_> {
             None => model.info().name.clone(),
             Some(seed) => format!("{}, random weights {seed}", model.info().name),
         }
+    }
+}
+
+/// A result that grows network by network.
+pub(crate) struct Networks<'a> {
+    result: CurveResult,
+    warned: Vec<(Option<&'a Path>, String)>,
+}
+
+impl<'a> Networks<'a> {
+    /// Of a command that measures them again.
+    pub(crate) fn new(command: String) -> Self {
+        let result = CurveResult {
+            advmod: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch: crate::LIBTORCH_VERSION.to_owned(),
+            command,
+            curves: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Self { result, warned: Vec::new() }
+    }
+
+    /// Takes in the curves of a network under its name; those of its warnings come back that are told. Of random weights these are the ones
+    /// that their file has not had.
+    pub(crate) fn add(
+        &mut self,
+        network: Network<'a>,
+        name: &str,
+        curves: Vec<ModelCurve>,
+        warnings: impl IntoIterator<Item = String>,
+    ) -> &[String] {
+        self.result.curves.extend(curves);
+        let before = self.result.warnings.len();
+        for warning in warnings {
+            let warning = (network.file, warning);
+            if network.random_init.is_none() || !self.warned.contains(&warning) {
+                self.result.warnings.push(format!("{name}: {}", warning.1));
+            }
+            self.warned.push(warning);
+        }
+        &self.result.warnings[before..]
+    }
+
+    /// The result, with a warning for each thing that is missing; none where nothing was measured.
+    pub(crate) fn finish(mut self, missing: Vec<String>) -> Option<CurveResult> {
+        self.result.warnings.extend(missing);
+        (!self.result.curves.is_empty()).then_some(self.result)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::curve::{CurvePlan, measure, sets};
-use crate::data::Dataset;
+use crate::data::{Dataset, Selection};
 use crate::measure::ProgressOf;
 use crate::measure::clean::predict;
+use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
+use crate::modularity::Similarity;
 use crate::stats::rates::Rate;
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult, TapTrend};
 
@@ -46,6 +48,24 @@ fn natural(name: &str) -> Vec<(u128, String)> {
         rest = after;
     }
     parts
+}
+
+/// Refuses a checkpoint of another network than the first.
+pub(crate) fn check_alike(model: &Model, first: &Checkpoint) -> Result<(), String> {
+    match model.tap_paths().iter().eq(first.curve.taps.iter().map(|tap| &tap.tap)) {
+        true => Ok(()),
+        false => Err(format!("has other taps than {}; put each training into its own folder", first.name)),
+    }
+}
+
+/// How a training is followed that goes on: by one curve of each epoch.
+pub(crate) fn following_plan(data: &dyn Dataset, seed: u64) -> CurvePlan {
+    CurvePlan {
+        k: DEFAULT_K,
+        similarity: Similarity::default(),
+        repeats: CHECKPOINT_REPEATS,
+        samples: Selection::Sample { n: data.info().n.min(DEFAULT_SAMPLES), seed },
+    }
 }
 
 /// Measures one checkpoint. `progress(done, total)` counts taps × samples, then samples.

@@ -1,6 +1,7 @@
 //! Where adversarial images go among clean ones: which classes they come to lie in, tap by tap how well that gives them away.
 
 use std::ops::Range;
+use std::path::Path;
 
 use advmod_attacks::victim::Victim as _;
 use tch::{TchError, Tensor};
@@ -10,8 +11,11 @@ use crate::measure::Progress;
 use crate::measure::pixels::{KeptPixels, PixelSource};
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
+use crate::model::info::ModelSummary;
 use crate::modularity::{ModularityError, Neighbors, Similarity, neighbors, neighbors_among};
-use crate::study::results::flow::{Flow, TapDetection};
+use crate::store::pixels::{PictureError, PixelFile};
+use crate::store::{CLEAN_FILE, adversarial_file};
+use crate::study::results::flow::{AttackFlow, Flow, FlowResult, TapDetection};
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,89 @@ pub(crate) struct AttackedImages {
     /// What the model says after the attack.
     pub predictions: Vec<usize>,
     pub is_broken: Vec<bool>,
+}
+
+impl AttackedImages {
+    /// Why they have no neighbours to speak of, where they are so few.
+    pub(crate) fn too_few(&self, k: usize) -> Option<String> {
+        match self.labels.len() {
+            0 => Some("the run kept none of its pixels".to_owned()),
+            n => (n <= k).then(|| format!("needs more than k images: the run kept {n}, k = {k}; lower --k")),
+        }
+    }
+}
+
+/// A run whose images are in a folder, and what must fit them.
+pub(crate) struct StoredRun<'a> {
+    pub folder: &'a Path,
+    /// `[channels, height, width]` of each image.
+    pub shape: [usize; 3],
+    /// Of all samples.
+    pub labels: &'a [u32],
+    pub classes: usize,
+}
+
+/// What a run says of a sample that was attacked.
+#[derive(Clone, Copy)]
+pub(crate) struct AttackedSample {
+    /// Its place in the list of samples.
+    pub sample: usize,
+    pub prediction: u32,
+    pub is_broken: bool,
+}
+
+impl StoredRun<'_> {
+    /// The images of an attack that has attacked these samples, in their order; empty where the run kept none.
+    pub(crate) fn images(&self, attack: &str, samples: &[AttackedSample]) -> Result<AttackedImages, String> {
+        let open = |file: Result<_, PictureError>| file.map_err(|error| error.to_string());
+        let mut images = AttackedImages::default();
+        let Some(mut adversarial) = open(PixelFile::adversarial(self.folder, attack))? else { return Ok(images) };
+        let Some(mut clean) = open(PixelFile::clean(self.folder))? else {
+            return Err(format!("{CLEAN_FILE} is not there; give the folder as the audit left it"));
+        };
+        let unfit = |file: &str| format!("{file} is of another run; give the folder as the audit left it");
+        if [&clean, &adversarial].iter().any(|file| file.shape() != self.shape) {
+            return Err(unfit(&format!("{CLEAN_FILE} or {}", adversarial_file("*"))));
+        }
+        for (row, place) in adversarial.samples().to_vec().into_iter().enumerate() {
+            let found = usize::try_from(place).ok().and_then(|sample| {
+                let at = samples.binary_search_by_key(&sample, |it| it.sample).ok()?;
+                let original = clean.samples().binary_search(&place).ok()?;
+                Some((&samples[at], *self.labels.get(sample)? as usize, original))
+            });
+            let Some((result, class, original)) = found else {
+                return Err(unfit(&adversarial_file(attack)));
+            };
+            let prediction = result.prediction as usize;
+            if class.max(prediction) >= self.classes {
+                return Err(unfit("the report"));
+            }
+            let picture = |file: &mut PixelFile, row| file.picture(row).map_err(|error| error.to_string());
+            images.clean.extend(picture(&mut clean, original)?.pixels);
+            images.adversarial.extend(picture(&mut adversarial, row)?.pixels);
+            images.labels.push(class);
+            images.predictions.push(prediction);
+            images.is_broken.push(result.is_broken);
+        }
+        Ok(images)
+    }
+}
+
+/// What was found of the attacks of a run, with a warning for each that was left out.
+pub(crate) fn result(
+    model: ModelSummary,
+    data: String,
+    class_names: &[String],
+    attacks: Vec<AttackFlow>,
+) -> FlowResult {
+    let name = |class: usize| class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    FlowResult {
+        warnings: attacks.iter().filter_map(AttackFlow::left_out).map(|it| format!("left out: {it}")).collect(),
+        classes: (0..model.classes).map(name).collect(),
+        data,
+        model,
+        attacks,
+    }
 }
 
 pub(crate) struct FlowModel {

@@ -74,17 +74,17 @@ impl App {
     }
 
     /// Whether leaving now would break off a run of this process.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.is_open() && (self.audit.finished.is_none() || self.ui.attacks.pending > 0)
     }
 
     /// Whether a run of this process still takes orders, be it at work or finished.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.ui.run.source == Source::Live && self.ui.run.closed.is_none()
     }
 
     /// Whether keys go into a field.
-    pub fn is_editing(&self) -> bool {
+    pub(crate) fn is_editing(&self) -> bool {
         self.ui.screen == Screen::Attacks && self.ui.attacks.edit.is_some() && self.ui.overlay.is_none()
     }
 
@@ -101,7 +101,7 @@ impl App {
     }
 
     /// The attacks in the order in which they are listed.
-    pub fn listed(&self) -> Vec<usize> {
+    pub(crate) fn listed(&self) -> Vec<usize> {
         let mut listed: Vec<usize> = (0..self.attacks()).collect();
         let result = |attack: usize| self.report.as_ref().and_then(|report| report.attacks.get(attack));
         let key = |attack: &usize| match self.ui.overview.sort {
@@ -116,7 +116,7 @@ impl App {
     }
 
     /// Names of the taps; none while they are not known.
-    pub fn tap_names(&self) -> &[String] {
+    pub(crate) fn tap_names(&self) -> &[String] {
         self.audit.start.as_ref().map_or(&[], |start| &start.taps)
     }
 

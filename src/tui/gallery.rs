@@ -70,7 +70,7 @@ impl Gallery {
         Look { clean, adversarial, note, ..empty }
     }
 
-    pub fn evidence(&self, report: &Report) -> Evidence {
+    pub(crate) fn evidence(&self, report: &Report) -> Evidence {
         Evidence::gather(report, &mut |label, sample| {
             let attack = match label {
                 None => None,

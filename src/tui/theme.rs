@@ -130,7 +130,7 @@ impl Theme {
     }
 
     /// The look of a cell of a heatmap that stands at this share of the range.
-    pub fn heat(self, share: f64) -> Style {
+    pub(crate) fn heat(self, share: f64) -> Style {
         if !self.color {
             return Style::new();
         }
@@ -144,7 +144,7 @@ impl Theme {
     }
 
     /// The mark of a curve in legend and table: its letter, or a line in its colour. 0 is the clean one.
-    pub fn mark(self, curve: usize) -> &'static str {
+    pub(crate) fn mark(self, curve: usize) -> &'static str {
         if self.marker() == Marker::Letters { MARKS[curve % MARKS.len()] } else { "━" }
     }
 

@@ -14,12 +14,11 @@ use crate::data::Dataset;
 use crate::measure::fit::check_labels;
 use crate::model::Model;
 use crate::model::load::load;
-use crate::model::passes::count::Convention;
 use crate::report::study::prune::{rules_text, units_text};
-use crate::study::prune::{Proposal, Rule, Trainings, Whole, judge, propose, survey};
+use crate::study::prune::{Asked, Proposal, Rule, Trainings, Whole, begin, judge, propose, survey};
 use crate::study::results::Subject;
 use crate::study::results::prune::{PruneResult, Survey};
-use crate::study::train::{Parts, TrainPlan};
+use crate::study::train::Parts;
 use output::{Desk, Models};
 use plan::{Recipes, rules, survey_plan};
 
@@ -125,19 +124,14 @@ impl Job<'_> {
 
     fn begin(&self, survey: Survey) -> Result<PruneResult, String> {
         let Self { args, rules, model, whole, parts, recipes, .. } = self;
-        Ok(PruneResult {
-            of: Subject { architecture: whole.name(), ..Subject::new(model.info(), parts.test.info()) },
+        let asked = Asked {
+            rules,
             by_estimate: args.by_estimate,
             threshold: args.threshold,
-            recipe: (!args.dry_run).then(|| recipes.tuning.recipe()),
-            scratch_recipe: recipes.scratch.as_ref().map(TrainPlan::recipe),
-            conventions: Convention::ALL.map(|it| it.name().to_owned()).to_vec(),
-            size: whole.cost()?,
-            accuracy: None,
-            survey,
-            rules: Vec::new(),
-            pending: rules.iter().map(Rule::to_string).collect(),
-        })
+            tuning: (!args.dry_run).then_some(&recipes.tuning),
+            scratch: recipes.scratch.as_ref(),
+        };
+        begin(Subject::new(model.info(), parts.test.info()), whole, &asked, survey)
     }
 
     fn propose(&self, survey: &Survey) -> Result<Vec<Proposal>, String> {

@@ -5,11 +5,13 @@
 
 pub(crate) mod rules;
 
+mod begin;
 mod judge;
 mod propose;
 mod survey;
 mod whole;
 
+pub(crate) use begin::{Asked, begin};
 pub(crate) use judge::{Follow, Trainings, judge};
 pub(crate) use propose::{Proposal, propose};
 pub(crate) use rules::Rule;

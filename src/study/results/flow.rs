@@ -90,6 +90,13 @@ pub(crate) struct Auc {
     pub high: f64,
 }
 
+impl AttackFlow {
+    /// The attack and why it was left out, if it was.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        self.reason.as_ref().map(|reason| format!("{}: {reason}", self.attack))
+    }
+}
+
 impl FlowResult {
     /// The attacks whose images could be placed, by their labels.
     pub(crate) fn found(&self) -> impl Iterator<Item = (&str, &Flow)> {

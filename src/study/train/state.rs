@@ -53,7 +53,7 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    pub fn is_in(folder: &Path) -> bool {
+    pub(crate) fn is_in(folder: &Path) -> bool {
         folder.join(NAME).exists()
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Estimate {
 
 impl App {
     /// The run's attacks in the order in which they run.
-    pub fn running_order(&self) -> Vec<usize> {
+    pub(crate) fn running_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::with_capacity(self.attacks());
         let waiting = &self.ui.attacks.queue;
         let all = 0..self.attacks();
@@ -158,14 +158,14 @@ impl App {
     }
 
     /// What keeps the text that is being typed from being the field's value.
-    pub fn edit_error(&self) -> Option<String> {
+    pub(crate) fn edit_error(&self) -> Option<String> {
         let item = self.item();
         let (line, field) = (self.ui.attacks.edit.as_ref()?, self.field(item)?);
         self.preview(item, &self.given_with(item, field, &line.text())).err()
     }
 
     /// The images that an attack works on: those that the model classifies correctly, or all while that is not known.
-    pub fn attacked_images(&self) -> Option<usize> {
+    pub(crate) fn attacked_images(&self) -> Option<usize> {
         let all = self.audit.start.as_ref().map(|start| start.data.labels.len());
         self.audit.clean_accuracy().map(|(correct, _)| correct).or(all)
     }
@@ -187,7 +187,7 @@ impl App {
     }
 
     /// Whether an attack is being called off, or was.
-    pub fn is_called_off(&self, attack: usize) -> bool {
+    pub(crate) fn is_called_off(&self, attack: usize) -> bool {
         self.audit.attacks.get(attack).is_some_and(|it| it.cancelled) || self.ui.attacks.called_off.contains(&attack)
     }
 

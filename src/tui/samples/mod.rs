@@ -32,7 +32,7 @@ impl App {
         Some((place, listed[place]))
     }
 
-    pub fn label_of(&self, sample: usize) -> Option<u32> {
+    pub(crate) fn label_of(&self, sample: usize) -> Option<u32> {
         self.audit.start.as_ref()?.data.labels.get(sample).copied()
     }
 
@@ -41,7 +41,7 @@ impl App {
     }
 
     /// A class in words: its name, or its number.
-    pub fn class_name(&self, class: u32) -> String {
+    pub(crate) fn class_name(&self, class: u32) -> String {
         let names = self.audit.start.as_ref().map_or(&[][..], |start| &start.data.classes);
         names.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
     }

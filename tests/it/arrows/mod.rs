@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     ("verdict", "audit measure::clean::ClassProbability model::info::ModelSummary modularity stats exit"),
     ("audit", "measure store modularity model data stats text atomic_file input memory"),
-    ("study", "measure modularity model data stats text atomic_file input memory"),
+    ("study", "measure store modularity model data stats text atomic_file input memory"),
     ("measure", "modularity model data"),
     ("store", "model data atomic_file input"),
     ("modularity", "stats"),
