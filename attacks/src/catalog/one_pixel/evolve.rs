@@ -102,7 +102,8 @@ impl Evolution {
         };
     }
 
-    /// A child replaces its own parent if it is better.
+    /// A child replaces its own parent unless it is worse: of equals the newer one goes on, as in Storn & Price (1997), which keeps a
+    /// population on a plateau moving.
     fn select(&mut self, space: Space, scores: &[Score]) {
         if self.members.is_empty() {
             self.members = std::mem::take(&mut self.trials);
@@ -110,7 +111,7 @@ impl Evolution {
             return;
         }
         for (i, score) in scores.iter().enumerate() {
-            if self.log_odds[i] < score.log_odds {
+            if self.log_odds[i] <= score.log_odds {
                 let genes = i * space.n_genes()..(i + 1) * space.n_genes();
                 self.members[genes.clone()].copy_from_slice(&self.trials[genes]);
                 self.log_odds[i] = score.log_odds;
