@@ -43,6 +43,19 @@ fn carlini_wagner_moves_pixels_of_exactly_0_and_1() {
 }
 
 #[test]
+fn jsma_breaks_images_of_which_nothing_can_rise() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let white = Tensor::ones([4, 3, 8, 8], (Kind::Float, Device::Cpu));
+    let labels = predictions(&victim, &white).unwrap();
+    let outcome = attack_all(&victim, &config("jsma:gamma=1.0"), &white, &labels).unwrap();
+    assert!(outcome.samples.iter().all(|sample| sample.success), "{:?}", outcome.samples);
+    // A targeted search keeps to Papernot's one sign, by which a white image cannot move.
+    let outcome = attack_all(&victim, &config("jsma:target=runner-up,gamma=1.0"), &white, &labels).unwrap();
+    assert!(outcome.samples.iter().all(|sample| !sample.success && sample.l0 == 0), "{:?}", outcome.samples);
+}
+
+#[test]
 fn logits_far_below_zero_are_attacked_like_any_others() {
     one_thread();
     let pixels = images(4, [6, 3, 8, 8]);

@@ -97,7 +97,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// # Deviations
 /// The pair is found without the D×D matrix, see [`best_pair`]. Saturated features are out of the search from the start. With
 /// |θ| < 1 a feature may move until it saturates; the number of steps is then limited to γ·D/2 · ⌈1/|θ|⌉. `maximal` has no box
-/// round the original.
+/// round the original. `nt` takes the other sign where no feature can move by its own any more, as in white images.
 /// # Cost
 /// Per step one forward and two backwards, whatever the number of classes; `maximal` one per weighed class and one more.
 #[derive(Debug)]
@@ -338,7 +338,14 @@ impl Jsma {
 
     /// The best admissible pair of a sample, row `k` of the slopes.
     fn next(&self, sample: &Sample, slopes: &[Slope], k: usize, is_targeted: bool) -> Option<Step> {
-        let both_ways = !is_targeted && self.params.variant == Variant::Maximal;
+        let own_way = if 0.0 < self.params.theta { &sample.can_rise } else { &sample.can_fall };
+        let both_ways = !is_targeted
+            && match self.params.variant {
+                Variant::Maximal => true,
+                // Nothing of a white image can rise, and it can be broken all the same.
+                Variant::Nt => !own_way.contains(&true),
+                Variant::EveryTarget => false,
+            };
         let n = sample.values.len();
         let mut best: Option<(f64, Step)> = None;
         for slope in slopes {
