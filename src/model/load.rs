@@ -74,7 +74,7 @@ fn load_any(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
     let path = path.unwrap_or(Path::new(embedded::NAME));
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     let metadata = ModelMetadata::from_header(&file.metadata).map_err(content)?;
-    let mut weights = FileWeights::new(&file);
+    let mut weights = FileWeights::new(&file).map_err(content)?;
     let architecture = choose_architecture(path, &file, &weights.shapes(), options, metadata.as_ref())?;
     if architecture.classes() < 2 || architecture.channels() < 1 {
         let (classes, channels) = (architecture.classes(), architecture.channels());

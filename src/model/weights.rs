@@ -18,9 +18,19 @@ pub(crate) struct FileWeights<'a> {
 }
 
 impl<'a> FileWeights<'a> {
-    pub(crate) fn new(file: &'a WeightFile) -> Self {
-        let named = file.tensors.iter().map(|(name, tensor)| (canonical_name(name), (name.as_str(), tensor)));
-        Self { tensors: named.collect(), used: BTreeSet::new() }
+    /// # Errors
+    /// Two tensors that have one name here: which of them the network takes would be chance.
+    pub(crate) fn new(file: &'a WeightFile) -> Result<Self, String> {
+        let mut tensors: BTreeMap<String, (&str, &RawTensor)> = BTreeMap::new();
+        for (name, tensor) in &file.tensors {
+            if let Some((other, _)) = tensors.insert(canonical_name(name), (name.as_str(), tensor)) {
+                return Err(format!(
+                    "{other} and {name} are both {}: these are two networks, or one with two heads; save the tensors of one alone",
+                    canonical_name(name)
+                ));
+            }
+        }
+        Ok(Self { tensors, used: BTreeSet::new() })
     }
 
     /// Tensors that no layer has asked for, under the file's names. Counters of batch norms do not belong to the function.
