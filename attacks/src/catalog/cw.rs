@@ -18,7 +18,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
     id: "cw",
     title: "Carlini-Wagner L2",
     what: "Minimizes the change itself, by gradient descent with a search for the trade-off between size and success. Finds the \
-           smallest changes of all attacks, at many times PGD's cost: read its distances, not its success rate.",
+           smallest changes of all attacks, at many times PGD's cost: read its distances, not its success rate. They are an upper \
+           bound: a smaller change may exist.",
     kind: AttackKind::Minimizing,
     access: Access::Gradients,
     norms: &[Norm::L2],
