@@ -9,10 +9,15 @@ use npyz::npz::NpzArchive;
 use npyz::{DType, TypeChar};
 
 use super::memory::{InMemory, identified};
-use super::{DataError, Images, OpenOptions, Opened, content, first_bytes, read_file};
+use super::{DataError, Images, OpenOptions, Opened, Split, content, first_bytes, only_other_split, read_file};
 
-/// Names of the two arrays, in order of preference.
-const NAMES: [(&str, &str); 3] = [("x", "y"), ("x_test", "y_test"), ("images", "labels")];
+/// Names of the two arrays, in order of preference, and the part of the data that they are.
+const NAMES: [(&str, &str, Option<Split>); 4] = [
+    ("x", "y", None),
+    ("x_train", "y_train", Some(Split::Train)),
+    ("x_test", "y_test", Some(Split::Test)),
+    ("images", "labels", None),
+];
 
 type Archive<'a> = NpzArchive<Cursor<&'a [u8]>>;
 
@@ -29,12 +34,21 @@ fn read(path: &Path, options: &OpenOptions) -> Opened {
     let mut archive = NpzArchive::new(Cursor::new(bytes.as_slice())).map_err(damaged)?;
     let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     let has = |name: &str| names.iter().any(|it| it == name);
-    let (x, y) = (NAMES.iter().copied())
-        .find(|(x, y)| has(x) && has(y))
-        .ok_or_else(|| content(path, format!("its arrays are {}; expected x and y", names.join(", "))))?;
+    let there = || NAMES.iter().copied().filter(|(x, y, _)| has(x) && has(y));
+    let (x, y, split) = match there().find(|(_, _, part)| part.is_none_or(|part| part == options.split)) {
+        // Both parts are there: it is one of them that is meant.
+        Some((_, _, None)) if there().filter(|(_, _, part)| part.is_some()).count() == 2 => {
+            there().find(|(_, _, part)| *part == Some(options.split))
+        }
+        found => found,
+    }
+    .ok_or_else(|| match there().next() {
+        Some(_) => only_other_split(path, options.split),
+        None => content(path, format!("its arrays are {}; expected x and y", names.join(", "))),
+    })?;
     let (shape, pixels) = images(path, &mut archive, x, bytes.len())?;
     let labels = labels(path, &mut archive, y, bytes.len())?;
-    InMemory::open(path, "npz", None, &[], Images { pixels, shape, labels }, digest)
+    InMemory::open(path, "npz", split, &[], Images { pixels, shape, labels }, digest)
 }
 
 /// u8, or floats that are bytes divided by 255; NCHW, NHWC or NHW.
@@ -206,6 +220,28 @@ mod tests {
                 Numbers::Floats(data) => write!(data),
             }
         }
+    }
+
+    #[test]
+    fn parts_are_chosen_by_split() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keras.npz");
+        let one = |value: u8| Numbers::Bytes(vec![value; 4]);
+        let label = || Numbers::Integers(vec![0]);
+        let part = |split| {
+            let data = open_any(Some(&path), &OpenOptions { split, ..OpenOptions::default() });
+            data.map(|data| data.read(&[0]).unwrap().pixels[0]).map_err(|error| error.to_string())
+        };
+        let (image, n): (&[u64], &[u64]) = (&[1, 2, 2], &[1]);
+        npz(
+            &path,
+            &[("x_train", image, one(1)), ("y_train", n, label()), ("x_test", image, one(2)), ("y_test", n, label())],
+        );
+        assert_eq!((part(Split::Train), part(Split::Test)), (Ok(1), Ok(2)));
+        npz(&path, &[("x_test", image, one(2)), ("y_test", n, label())]);
+        assert!(part(Split::Train).unwrap_err().contains("only test images"));
+        npz(&path, &[("x_train", image, one(1)), ("y_train", n, label())]);
+        assert!(part(Split::Test).unwrap_err().contains("--split train"));
     }
 
     /// An archive with headers that no writer would make: name, type, shape, bytes.
