@@ -36,29 +36,36 @@ pub(crate) struct BaselineMetric {
     pub settings: BTreeMap<String, String>,
     /// Absent where there was nothing to measure.
     pub measured: Option<Measured>,
-    /// Of a share: what was counted.
+    /// The images that it is of; absent where there was nothing to measure.
     pub counted: Option<Counted>,
 }
 
-/// The samples behind a share.
+/// The samples behind a metric.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counted {
     /// Places of all of them in the list of samples, in its order.
     pub of: Vec<usize>,
-    /// Places of those that count.
+    /// Places of those that count, where it is a share of them.
     pub hits: Vec<usize>,
 }
 
 impl Counted {
-    /// The same samples where each place is another, which stands at it in this list.
+    /// The same samples where each place is another, which stands at it in this list; without those that have none.
     #[must_use]
-    pub(crate) fn moved(&self, places: &[usize]) -> Self {
+    pub(crate) fn moved(&self, places: &[Option<usize>]) -> Self {
         let moved = |of: &[usize]| {
-            let mut of: Vec<usize> = of.iter().filter_map(|&place| places.get(place).copied()).collect();
+            let mut of: Vec<usize> = of.iter().filter_map(|&place| places.get(place).copied()?).collect();
             of.sort_unstable();
             of
         };
         Self { of: moved(&self.of), hits: moved(&self.hits) }
+    }
+
+    /// Only the samples at these places, which are in ascending order.
+    #[must_use]
+    pub(crate) fn among(&self, places: &[usize]) -> Self {
+        let only = |of: &[usize]| of.iter().copied().filter(|it| places.binary_search(it).is_ok()).collect();
+        Self { of: only(&self.of), hits: only(&self.hits) }
     }
 
     /// Only the samples of one class.

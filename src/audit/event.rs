@@ -13,7 +13,7 @@ use super::baseline::Baseline;
 use super::resolved::ResolvedPlan;
 use crate::measure::clean::ClassProbability;
 pub(crate) use crate::model::info::ModelSummary;
-use crate::modularity::{Curve, Interval};
+use crate::modularity::{AnchoredCurve, Curve, Interval};
 
 /// Version of the event and report schema. It grows when a field changes its meaning or goes away.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
@@ -253,6 +253,9 @@ pub struct AttackCurves {
     pub(crate) drops: Vec<Option<Interval>>,
     /// Clean peak minus adversarial peak, as a paired difference at the two peaks' taps.
     pub(crate) peak_drop: Option<Interval>,
+    /// Among which classes of the clean images the adversarial ones lie; absent in reports of earlier versions.
+    #[serde(default)]
+    pub(crate) anchored: Option<AnchoredCurve>,
 }
 
 /// Curves of an attack that is not through: levels only, no intervals.

@@ -55,3 +55,24 @@ impl PixelSource for KeptPixels<'_> {
         crate::model::upload::to_device(&part, self.device)
     }
 }
+
+/// The samples of one source, then those of another.
+pub(crate) struct Joined<'a> {
+    pub(crate) first: &'a dyn PixelSource,
+    pub(crate) second: &'a dyn PixelSource,
+}
+
+impl PixelSource for Joined<'_> {
+    fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError> {
+        let (start, end) = (range.start, range.end);
+        match self.first.len() {
+            n if end <= n => self.first.pixels(range),
+            n if start >= n => self.second.pixels(start - n..end - n),
+            n => Tensor::f_cat(&[self.first.pixels(start..n)?, self.second.pixels(0..end - n)?], 0),
+        }
+    }
+}

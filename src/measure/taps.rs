@@ -3,12 +3,12 @@
 use advmod_attacks::query::padded;
 use tch::{TchError, Tensor};
 
-use super::pixels::PixelSource;
+use super::pixels::{Joined, PixelSource};
 use crate::measure::Progress;
 use crate::model::Model;
 use crate::modularity::{
     Curve, Groups, Jackknife, ModularityError, Neighbors, ShareDone, Similarity, TapModularity, TapPoint,
-    candidates_for, jackknife, neighbors,
+    candidates_for, jackknife, neighbors, neighbors_among,
 };
 
 /// Most samples per forward pass of a trace.
@@ -62,6 +62,47 @@ pub fn tap_neighbors(
             Err(ModularityError::Stopped) => return Err(TraceError::Stopped),
             neighbors => found.push(neighbors),
         }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Neighbours of samples before and after an attack, all three from the same representations.
+pub(crate) struct MatchedNeighbors {
+    pub(crate) clean: TapNeighbors,
+    pub(crate) adversarial: TapNeighbors,
+    /// Of each adversarial sample among the clean ones, its own original left out.
+    pub(crate) among_clean: TapNeighbors,
+}
+
+/// As [`tap_neighbors`], of the same samples before and after an attack. `progress(done)` counts taps × pictures.
+pub(crate) fn matched_neighbors(
+    model: &Model,
+    clean: &dyn PixelSource,
+    adversarial: &dyn PixelSource,
+    settings: &CurveSettings,
+    progress: &mut Progress<'_>,
+) -> Result<MatchedNeighbors, TraceError> {
+    let n = clean.len();
+    let mut found = MatchedNeighbors { clean: Vec::new(), adversarial: Vec::new(), among_clean: Vec::new() };
+    if n <= settings.k {
+        let none = vec![Err(ModularityError::TooFewSamples { n, k: settings.k }); model.tap_paths().len()];
+        return Ok(MatchedNeighbors { clean: none.clone(), adversarial: none.clone(), among_clean: none });
+    }
+    let (candidates, similarity) = (candidates_for(n, settings.k), settings.similarity);
+    visit_taps(model, &Joined { first: clean, second: adversarial }, progress, &mut |rows, share_done| {
+        let (before, after) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
+        // Each pair of the same kind is compared once only.
+        let clean = neighbors(&before, similarity, candidates, &mut |share| share_done(share / 4.0));
+        let adversarial = neighbors(&after, similarity, candidates, &mut |share| share_done((1.0 + share) / 4.0));
+        let mut rest = |share: f64| share_done((1.0 + share) / 2.0);
+        let among = neighbors_among(&after, &before, similarity, candidates, &mut rest);
+        if [&clean, &adversarial, &among].contains(&&Err(ModularityError::Stopped)) {
+            return Err(TraceError::Stopped);
+        }
+        found.clean.push(clean);
+        found.adversarial.push(adversarial);
+        found.among_clean.push(among);
         Ok(())
     })?;
     Ok(found)

@@ -15,6 +15,7 @@ use super::graph::{Sums, check_labels};
 use super::neighbors::check_length;
 use super::{ModularityError, Neighbors, modularity};
 use crate::stats::mean;
+use crate::stats::rates::Measured;
 
 pub(crate) const GROUPS: usize = 20;
 
@@ -37,7 +38,7 @@ pub(crate) fn t_quantile(intervals: usize) -> f64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
     /// Below [`GROUPS`].
-    of_sample: Vec<u8>,
+    pub(super) of_sample: Vec<u8>,
 }
 
 impl Groups {
@@ -84,7 +85,18 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl From<Interval> for Measured {
+    fn from(it: Interval) -> Self {
+        Self { value: it.estimate, low: it.low, high: it.high }
+    }
+}
+
 impl Interval {
+    /// The other way round.
+    pub(super) fn negated(self) -> Self {
+        Self { estimate: 0.0 - self.estimate, se: self.se, low: 0.0 - self.high, high: 0.0 - self.low }
+    }
+
     fn from_replicates(estimate: f64, replicates: &[f64]) -> Self {
         let centre = mean(replicates).unwrap_or(estimate);
         let squares: f64 = replicates.iter().map(|q| (q - centre).powi(2)).sum();

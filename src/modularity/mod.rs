@@ -9,6 +9,7 @@
 //! 3. Next to Q stand its exact mean and standard deviation under random labels ([`random_label_null`]), a delete-group jackknife interval that
 //!    recomputes the neighbours from the longer lists ([`jackknife()`]), and the hubness of the graph ([`hubness()`]).
 //! 4. The taps in forward order form a [`Curve`], with its peak; two matched curves give the curve drop and peak drop.
+//! 5. Adversarial images placed among the clean ones give an [`AnchoredCurve`]: how many of their neighbours have their class still.
 //!
 //! A modularity that has no value (no weight in the graph) is an error with a reason, never a NaN.
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod cka;
 
+mod anchored;
 mod best;
 mod curve;
 mod details;
@@ -30,6 +32,7 @@ mod null;
 mod samples;
 mod similarity;
 
+pub(crate) use anchored::{Anchor, AnchoredCurve, AnchoredTap, CapturedFrom, ClassShare};
 pub(crate) use curve::{Curve, TapModularity, TapPoint};
 pub(crate) use details::{ClassQ, TapDetails, TapRepeat};
 pub use graph::modularity;

@@ -1,7 +1,7 @@
 //! `curves.csv`: one row per curve and tap.
 
 use super::{Column, Evidence, cell, csv_columns, safe_cell};
-use crate::modularity::{Curve, Interval, TapPoint};
+use crate::modularity::{ClassShare, Curve, Interval, TapPoint};
 use crate::verdict::Report;
 
 struct Row<'a> {
@@ -12,6 +12,8 @@ struct Row<'a> {
     index: usize,
     point: &'a TapPoint,
     drop: Option<Interval>,
+    /// Of the nearest clean images that have the row's label.
+    share: Option<ClassShare>,
 }
 
 /// Long format: `attack` is `clean` for the curves over all samples.
@@ -34,6 +36,13 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
         ("q_drop", |it| cell(it.drop.map(|it| it.estimate))),
         ("q_drop_low_95", |it| cell(it.drop.map(|it| it.low))),
         ("q_drop_high_95", |it| cell(it.drop.map(|it| it.high))),
+        ("clean_share", |it| cell(it.share.map(|it| it.clean))),
+        ("share", |it| cell(it.share.map(|it| it.adversarial))),
+        ("share_low_95", |it| cell(it.share.and_then(|it| it.interval).map(|it| it.low))),
+        ("share_high_95", |it| cell(it.share.and_then(|it| it.interval).map(|it| it.high))),
+        ("share_change", |it| cell(it.share.and_then(|it| it.change).map(|it| it.estimate))),
+        ("share_change_low_95", |it| cell(it.share.and_then(|it| it.change).map(|it| it.low))),
+        ("share_change_high_95", |it| cell(it.share.and_then(|it| it.change).map(|it| it.high))),
         ("largest_in_degree", |it| cell(it.point.hubness.map(|it| it.largest_in_degree))),
         ("in_degree_skewness", |it| cell(it.point.hubness.map(|it| it.skewness))),
         ("label_overlap", |it| cell(it.point.label_overlap)),
@@ -43,15 +52,18 @@ pub(super) fn render(report: &Report, _: &Evidence) -> Vec<u8> {
     ];
     let mut rows = Vec::new();
     if let Some(curves) = &report.clean.curves {
-        rows.extend(taps("clean", "clean", "true", &curves.true_labels, &[]));
-        rows.extend(taps("clean", "clean", "predicted", &curves.predicted_labels, &[]));
+        rows.extend(taps("clean", "clean", "true", &curves.true_labels, &[], |_| None));
+        rows.extend(taps("clean", "clean", "predicted", &curves.predicted_labels, &[], |_| None));
     }
     for attack in &report.attacks {
         if let Some(curves) = &attack.curves {
             let label = &attack.attack.label;
-            rows.extend(taps(label, "clean", "true", &curves.clean, &[]));
-            rows.extend(taps(label, "adversarial", "true", &curves.adversarial, &curves.drops));
-            rows.extend(taps(label, "adversarial", "predicted", &curves.adversarial_predicted, &[]));
+            let anchored = move |tap: usize| curves.anchored.as_ref().and_then(|it| it.taps.get(tap));
+            let retained = move |tap| anchored(tap)?.retained;
+            let captured = move |tap| anchored(tap)?.captured;
+            rows.extend(taps(label, "clean", "true", &curves.clean, &[], |_| None));
+            rows.extend(taps(label, "adversarial", "true", &curves.adversarial, &curves.drops, retained));
+            rows.extend(taps(label, "adversarial", "predicted", &curves.adversarial_predicted, &[], captured));
         }
     }
     csv_columns(columns, rows)
@@ -63,9 +75,10 @@ fn taps<'a>(
     labels: &'static str,
     curve: &'a Curve,
     drops: &'a [Option<Interval>],
+    share: impl Fn(usize) -> Option<ClassShare> + 'a,
 ) -> impl Iterator<Item = Row<'a>> {
     curve.taps.iter().enumerate().map(move |(index, point)| {
         let drop = drops.get(index).copied().flatten();
-        Row { attack, pixels, labels, curve, index, point, drop }
+        Row { attack, pixels, labels, curve, index, point, drop, share: share(index) }
     })
 }

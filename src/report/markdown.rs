@@ -2,13 +2,13 @@
 
 use minijinja::{AutoEscape, Environment, Value, context};
 
-use super::verdict::{CHANGE_HEAD, accepted, change_row};
+use super::verdict::{CHANGE_HEAD, accepted, change_row, headline};
 use super::{Evidence, table, template};
 use crate::audit::event::Outcome;
 use crate::audit::gate::Severity;
-use crate::modularity::TapPoint;
+use crate::modularity::{AnchoredTap, ClassShare, Interval, TapPoint};
 use crate::text::names::{harmless, is_obeyed};
-use crate::text::numbers::{count, number, or_dash};
+use crate::text::numbers::{count, number, or_dash, percent};
 use crate::verdict::Report;
 use crate::verdict::across::Sweep;
 use crate::verdict::change::Changes;
@@ -69,6 +69,7 @@ fn content(report: &Report) -> Value {
         k => report.plan.k,
         similarity => report.plan.similarity.to_string(),
         curves => curves(report),
+        anchored => anchored(report),
         validity => report.validity.line(),
         accepted => accepted(report),
         checks => checks.map(|it| check(&it.check, it.state, &it.found)).collect::<Value>(),
@@ -150,6 +151,46 @@ fn curves(report: &Report) -> Option<Value> {
     (!columns.is_empty()).then(|| context! { head, rows })
 }
 
+/// A row per attack, and a column of each of its shares by tap; nothing where none was measured.
+fn anchored(report: &Report) -> Option<Value> {
+    let mut head = vec!["tap".to_owned()];
+    let (mut columns, mut summary): (Vec<Vec<String>>, Vec<[String; 8]>) = (Vec::new(), Vec::new());
+    for attack in &report.attacks {
+        let Some(curve) = attack.curves.as_ref().and_then(|it| it.anchored.as_ref()) else { continue };
+        let label = &attack.attack.label;
+        let column = |of: fn(&AnchoredTap) -> String| curve.taps.iter().map(of).collect();
+        head.extend(["retained before", "retained", "captured"].map(|what| format!("{label}: {what}")));
+        columns.push(column(|it| percent(it.retained.map(|it| it.clean))));
+        columns.push(column(|it| or_dash(it.retained, with_bounds)));
+        columns.push(column(|it| or_dash(it.captured, with_bounds)));
+        let last = curve.taps.last();
+        let change = |it: ClassShare| [it.clean, it.adversarial].map(|it| percent(Some(it))).join(" → ");
+        let interval = |it: Interval| format!("{:.3} [{:.3}, {:.3}]", it.estimate, it.low, it.high);
+        let peaks = attack.clean_peak.as_ref().zip(attack.adversarial_peak.as_ref());
+        summary.push([
+            label.clone(),
+            curve.n.to_string(),
+            or_dash(last.and_then(|it| it.retained), change),
+            or_dash(last.and_then(|it| it.captured), change),
+            [curve.retained_by_chance, curve.captured_by_chance].map(percent).join(", "),
+            or_dash(attack.retention_drop, interval),
+            table::captured_from(attack),
+            or_dash(peaks, |(a, b)| format!("{:.3}, {:.3}, {}", a.q, b.q, or_dash(attack.peak_drop, interval))),
+        ]);
+    }
+    let row = |(index, tap): (usize, &String)| -> Value {
+        let cells = columns.iter().map(|column| column.get(index).cloned().unwrap_or_default());
+        std::iter::once(tap.clone()).chain(cells).collect()
+    };
+    let rows: Value = report.taps.iter().enumerate().map(row).collect();
+    (!summary.is_empty()).then(|| context! { summary, head, rows })
+}
+
+fn with_bounds(share: ClassShare) -> String {
+    let interval = share.interval.map(|it| format!(" [{}]", [it.low, it.high].map(|it| percent(Some(it))).join(", ")));
+    percent(Some(share.adversarial)) + &interval.unwrap_or_default()
+}
+
 fn plain(point: &TapPoint) -> String {
     number(point.q, 3)
 }
@@ -166,6 +207,7 @@ fn changes(it: &Changes) -> Value {
         model => &it.model,
         model_sha256 => &it.model_sha256,
         samples => if it.same_samples { "the same" } else { "other" },
+        headline => headline(it),
         head => CHANGE_HEAD,
         rows => it.changes.iter().map(change_row).collect::<Value>(),
     }

@@ -125,7 +125,7 @@ mod tests {
             assert!(github.lines().count() == 3 && github.lines().all(|line| line.starts_with("::")), "{github}");
             let markdown = render("markdown", &report);
             assert!(!markdown.contains("<script") && !markdown.contains("\n::error"));
-            for (format, columns) in [("curves", 23), ("samples", 0)] {
+            for (format, columns) in [("curves", 30), ("samples", 0)] {
                 let text = render(format, &report);
                 for record in csv::Reader::from_reader(text.as_bytes()).records() {
                     let record = record.unwrap();

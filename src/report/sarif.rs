@@ -25,10 +25,10 @@ struct Rule {
 }
 
 /// The last of [`RULES`].
-const ATTACK_INVALID: usize = 4;
+const ATTACK_INVALID: usize = 6;
 
 /// One per quantity that gates can bound, and the validity of the attacks. Their ids are part of the interface.
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 7] = [
     Rule {
         id: "advmod/asr",
         name: "AttackSuccessRate",
@@ -49,8 +49,8 @@ const RULES: [Rule; 5] = [
         id: "advmod/peak-drop",
         name: "PeakModularityDrop",
         text: "An attack changes the peak modularity by too much",
-        help: "Where the network separates the true classes best, an attack pulls their communities apart. The curves of the report show \
-               at which tap it begins: the blocks before it are the ones to strengthen.",
+        help: "Where the network separates the true classes best, an attack pulls their communities apart. This is the number of the \
+               modularity paper. It does not measure robustness: bound an accuracy too.",
         severity: "4.0",
     },
     Rule {
@@ -60,6 +60,22 @@ const RULES: [Rule; 5] = [
         help: "The largest modularity of a curve is not where the gate wants it: the network separates the classes less, or more, than \
                was agreed.",
         severity: "3.0",
+    },
+    Rule {
+        id: "advmod/retention-drop",
+        name: "RetentionDrop",
+        text: "Attacked images leave their classes too often",
+        help: "At the last tap, too many of the clean images that lie nearest to an attacked one are of another class than it. The curves of \
+               the report show at which tap that begins.",
+        severity: "5.5",
+    },
+    Rule {
+        id: "advmod/captured-from",
+        name: "CapturedFrom",
+        text: "Attacked images lie among another class too early in the network",
+        help: "From the tap that the report names, attacked images have more neighbours of the class that they are taken for than of their \
+               own.",
+        severity: "3.5",
     },
     Rule {
         id: "advmod/attack-invalid",
@@ -78,6 +94,8 @@ fn rule_of(quantity: Quantity) -> usize {
         Quantity::Accuracy => 1,
         Quantity::PeakDrop => 2,
         Quantity::PeakQ => 3,
+        Quantity::RetentionDrop => 4,
+        Quantity::CapturedFrom => 5,
     }
 }
 
@@ -267,7 +285,7 @@ mod tests {
         for (at, rule) in RULES.iter().enumerate() {
             assert!(RULES[..at].iter().all(|other| other.id != rule.id && other.severity != rule.severity));
         }
-        let quantities = [Quantity::SuccessRate, Quantity::Accuracy, Quantity::PeakDrop, Quantity::PeakQ];
+        let quantities = Quantity::ALL;
         for quantity in quantities {
             assert_eq!(RULES[rule_of(quantity)].id, format!("advmod/{}", quantity.name().replace('_', "-")));
         }

@@ -8,7 +8,7 @@ use crate::text::numbers::{count, number, or_dash, percent};
 use crate::text::table::aligned;
 use crate::verdict::Report;
 use crate::verdict::across::{BudgetResult, DistanceResult, Sweep, SweepPoint};
-use crate::verdict::facts::{AttackResult, AttackStatus, PeakResult};
+use crate::verdict::facts::{AttackResult, AttackStatus};
 
 pub(crate) const HEAD: [&str; 12] = [
     "attack",
@@ -20,23 +20,22 @@ pub(crate) const HEAD: [&str; 12] = [
     "L2",
     "L∞",
     "queries",
-    "peak Q",
-    "at tap",
+    "retention drop",
+    "captured from",
     "peak drop",
 ];
 
 const NOTE: &str = "\
 success: of the n attacked images; acc: of all images; L0 (pixels), L2, L∞: means over the broken ones, pixels in [0, 1]
-queries: mean forward passes per attacked image; peak Q: largest modularity of the attacked images
-peak drop: peak Q of the attacked images when clean − when adversarial; the clean row is over all images
+queries: mean forward passes per attacked image; retention drop: nearest clean images of the true class at the last tap, before − after
+captured from: first tap where more of the nearest clean images are of the predicted class than of the true one
+peak drop: largest modularity of the attacked images when clean − when adversarial; it does not measure robustness
 ";
 
 /// One row for the clean images, one per attack, and one per budget in which several attacks count, cells as text.
 pub(crate) fn rows(report: &Report) -> Vec<[String; 12]> {
-    let [q, tap] = peak(report.clean.peak.as_ref());
     let mut clean = empty_row("clean");
     clean[4] = percent(report.clean.accuracy.and_then(|it| it.value));
-    [clean[9], clean[10]] = [q, tap];
     let mut rows = vec![clean];
     rows.extend(report.attacks.iter().map(attack_row));
     rows.extend(worst_cases(report).map(|worst| {
@@ -56,9 +55,7 @@ pub(crate) fn worst_cases(report: &Report) -> impl Iterator<Item = &BudgetResult
 }
 
 fn attack_row(attack: &AttackResult) -> [String; 12] {
-    let [q, tap] = peak(attack.adversarial_peak.as_ref());
     let rate = &attack.success_rate;
-    let drop = or_dash(attack.peak_drop, |it| format!("{:.3} ± {:.3}", it.estimate, it.estimate - it.low));
     let failed = attack.status == AttackStatus::Failed;
     [
         attack.attack.label.clone(),
@@ -70,9 +67,9 @@ fn attack_row(attack: &AttackResult) -> [String; 12] {
         number(attack.l2.map(|it| it.mean), 3),
         number(attack.linf.map(|it| it.mean), 4),
         count(attack.forwards.map(|it| it.mean)),
-        q,
-        tap,
-        drop,
+        or_dash(attack.retention_drop, |it| format!("{:.2} ± {:.2}", it.estimate, it.estimate - it.low)),
+        captured_from(attack),
+        peaks(attack),
     ]
 }
 
@@ -84,8 +81,15 @@ fn dash() -> String {
     "–".to_owned()
 }
 
-fn peak(peak: Option<&PeakResult>) -> [String; 2] {
-    [number(peak.map(|it| it.q), 3), or_dash(peak, |it| it.tap.clone())]
+/// The tap, or that there is none.
+pub(super) fn captured_from(attack: &AttackResult) -> String {
+    or_dash(attack.captured_from.as_ref(), |it| it.tap.clone().unwrap_or_else(|| "nowhere".to_owned()))
+}
+
+/// The two peaks that the peak drop is the difference of.
+fn peaks(attack: &AttackResult) -> String {
+    let both = attack.clean_peak.as_ref().zip(attack.adversarial_peak.as_ref());
+    or_dash(both, |(clean, adversarial)| format!("{:.3} − {:.3}", clean.q, adversarial.q))
 }
 
 /// A success rate with its interval, marked where samples are missing.

@@ -2,9 +2,10 @@
 
 use crate::audit::event::ModelSummary;
 use crate::audit::gate::Severity;
-use crate::audit::gate::expr::{Metric, Quantity};
+use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::Measured;
 use crate::text::names::shown;
+use crate::text::numbers::or_dash;
 use crate::text::table::aligned;
 use crate::text::wrap::wrapped;
 use crate::verdict::Report;
@@ -45,6 +46,22 @@ pub(crate) fn gates(gates: &[GateResult]) -> String {
     text
 }
 
+/// What matters most of what has changed: `accuracy over all images: clean 96.0 % → 52.0 % (worse), within linf:8/255 …`; none without such.
+pub(crate) fn headline(changes: &Changes) -> Option<String> {
+    let of = |(subject, change): (Subject, &Change)| {
+        let name = match subject {
+            Subject::Clean => "clean".to_owned(),
+            Subject::Within(budget) => format!("within {budget}"),
+            Subject::Attacks(label) => format!("under {label}"),
+            Subject::Worst => "worst".to_owned(),
+        };
+        let [_, before, now, ..] = change_row(change);
+        format!("{name} {before} → {now} ({})", change.state.word())
+    };
+    let parts: Vec<String> = changes.headline().into_iter().map(of).collect();
+    (!parts.is_empty()).then(|| format!("accuracy over all images: {}", parts.join(", ")))
+}
+
 /// What is compared, and a line per metric; in short, only where something has changed.
 pub(crate) fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> String {
     let mut text = format!(
@@ -55,9 +72,10 @@ pub(crate) fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> 
         described(&now.name, &now.sha256),
         if changes.same_samples { "the same samples" } else { "other samples" },
     );
+    text.extend(headline(changes).iter().flat_map(|line| [shown(line), "\n".to_owned()]));
     let quiet = [ChangeState::Same, ChangeState::Unclear, ChangeState::New];
     let is_shown = |change: &&Change| !in_short || !quiet.contains(&change.state);
-    let mut rows: Vec<[String; 5]> = changes.changes.iter().filter(is_shown).map(change_row).collect();
+    let mut rows: Vec<[String; 6]> = changes.changes.iter().filter(is_shown).map(change_row).collect();
     if !rows.is_empty() {
         rows.insert(0, CHANGE_HEAD.map(str::to_owned));
     }
@@ -71,9 +89,9 @@ pub(crate) fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> 
 }
 
 /// Heads of the columns of a change.
-pub(crate) const CHANGE_HEAD: [&str; 5] = ["metric", "before", "now", "difference [95 %]", "the model is"];
+pub(crate) const CHANGE_HEAD: [&str; 6] = ["metric", "before", "now", "difference [95 %]", "images", "the model is"];
 
-pub(crate) fn change_row(change: &Change) -> [String; 5] {
+pub(crate) fn change_row(change: &Change) -> [String; 6] {
     let quantity = Metric::parse(&change.metric).map_or(Quantity::PeakQ, |metric| metric.quantity);
     let show = |value: f64| quantity.show(value);
     let bare = |value: f64| show(value).trim_end_matches(" %").to_owned();
@@ -88,7 +106,8 @@ pub(crate) fn change_row(change: &Change) -> [String; 5] {
     );
     let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
     let state = format!("{}{why}", change.state.word());
-    [change.metric.clone(), value(change.before), value(change.now), difference, state]
+    let images = or_dash(change.images, |n| n.to_string());
+    [change.metric.clone(), value(change.before), value(change.now), difference, images, state]
 }
 
 /// A model's name with the beginning of its hash.

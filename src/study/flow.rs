@@ -1,14 +1,13 @@
 //! Where adversarial images go among clean ones: which classes they come to lie in, tap by tap how well that gives them away.
 
-use std::ops::Range;
 use std::path::Path;
 
 use advmod_attacks::victim::Victim as _;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
 use super::auc::Paired;
 use crate::measure::Progress;
-use crate::measure::pixels::{KeptPixels, PixelSource};
+use crate::measure::pixels::{Joined, KeptPixels};
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::model::Model;
 use crate::model::info::ModelSummary;
@@ -150,7 +149,7 @@ impl FlowModel {
         };
         let (clean, adversarial) = (tensor(&images.clean)?, tensor(&images.adversarial)?);
         let kept = |pixels| KeptPixels { pixels, device: self.model.device() };
-        let both = Both { n, parts: [kept(&clean), kept(&adversarial)] };
+        let both = Joined { first: &kept(&clean), second: &kept(&adversarial) };
         let mut found: Vec<[Result<Neighbors, ModularityError>; 2]> = Vec::new();
         visit_taps(&self.model, &both, progress, &mut |rows, share_done| {
             let (clean, adversarial) = (rows.f_narrow(0, 0, n as i64)?, rows.f_narrow(0, n as i64, n as i64)?);
@@ -181,28 +180,6 @@ impl FlowModel {
             tap: taps.last().cloned().unwrap_or_default(),
             taps: taps.into_iter().zip(&found).map(|(tap, found)| detection(tap, found, k, images)).collect(),
         })
-    }
-}
-
-/// Clean pixels, then adversarial ones.
-struct Both<'a> {
-    n: usize,
-    parts: [KeptPixels<'a>; 2],
-}
-
-impl PixelSource for Both<'_> {
-    fn len(&self) -> usize {
-        2 * self.n
-    }
-
-    fn pixels(&self, range: Range<usize>) -> Result<Tensor, TchError> {
-        let [clean, adversarial] = &self.parts;
-        let (start, end) = (range.start, range.end);
-        match self.n {
-            n if end <= n => clean.pixels(range),
-            n if start >= n => adversarial.pixels(start - n..end - n),
-            n => Tensor::f_cat(&[clean.pixels(start..n)?, adversarial.pixels(0..end - n)?], 0),
-        }
     }
 }
 

@@ -107,7 +107,7 @@ impl App {
         let key = |attack: &usize| match self.ui.overview.sort {
             Sort::Plan => None,
             Sort::Success => result(*attack).and_then(|it| it.success_rate.value),
-            Sort::PeakDrop => result(*attack).and_then(|it| it.peak_drop).map(|it| it.estimate),
+            Sort::RetentionDrop => result(*attack).and_then(|it| it.retention_drop).map(|it| it.estimate),
         };
         // What has no value yet comes last; equals stay as planned.
         let value = |attack: &usize| key(attack).unwrap_or(f64::NEG_INFINITY);

@@ -268,8 +268,8 @@ fn too_small_terminals_say_how_large() {
 
 #[test]
 fn numbers_are_those_of_the_printed_table() {
-    let app = app("finished", (200, 50));
-    let text = glyphs(&frame(&app, COLOR, (200, 50)));
+    let app = app("finished", (240, 50));
+    let text = glyphs(&frame(&app, COLOR, (240, 50)));
     for row in crate::report::table::rows(app.report.as_ref().unwrap()) {
         for cell in row {
             assert!(text.contains(&cell), "{cell}\n{text}");

@@ -46,7 +46,7 @@ pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
         let controls = facts.controls.iter().filter(breaks).map(|it| it.kind.name().to_owned());
         let rate = |quantity| {
             let metric = Metric { is_regression: false, quantity, subject: Subject::Within(budget), class: None };
-            let counted = read(facts, &metric).into_iter().next()?.found.ok()?.counted?;
+            let counted = read(facts, &metric).into_iter().next()?.found.ok()?.counted;
             Some(Rate::new(counted.hits.len(), counted.of.len()))
         };
         BudgetResult {

@@ -8,7 +8,7 @@ use crate::audit::event::{AttackCurves, CleanCurves, ControlResult, DataSummary,
 use crate::audit::resolved::ResolvedPlan;
 use crate::audit::state::{AttackState, AuditState};
 use crate::measure::clean::ClassProbability;
-use crate::modularity::{Curve, Interval};
+use crate::modularity::{AnchoredCurve, CapturedFrom, Curve, Interval};
 use crate::stats::rates::{Distances, Measured, Rate};
 
 /// A view of the measured parts of a report, also of one that is not made yet.
@@ -145,8 +145,14 @@ pub struct AttackResult {
     pub clean_peak: Option<PeakResult>,
     /// Peak of the adversarial curve over the attacked samples, under the true labels.
     pub adversarial_peak: Option<PeakResult>,
-    /// Clean peak minus adversarial peak, with the interval of the paired difference.
+    /// Clean peak minus adversarial peak, with the interval of the paired difference: the paper's number. It does not measure robustness.
     pub peak_drop: Option<Interval>,
+    /// Share of the nearest clean images that have the true class, at the last tap: before the attack minus after it, as a paired difference.
+    #[serde(default)]
+    pub(crate) retention_drop: Option<Interval>,
+    /// First tap at which adversarial images lie rather among clean images of the predicted class than of the true class.
+    #[serde(default)]
+    pub(crate) captured_from: Option<CapturedFrom>,
     /// Modularity curves of the attacked samples, clean and adversarial.
     pub curves: Option<AttackCurves>,
     /// What the attack did to each sample, in sample order.
@@ -172,6 +178,7 @@ impl AttackResult {
             Some(Measured::mean_share((right + untouched) / clean.of as f64, clean.of))
         };
         let curves = found.curves.as_ref();
+        let anchored = curves.and_then(|curves| curves.anchored.as_ref());
         Self {
             attack: attack.clone(),
             status,
@@ -191,6 +198,8 @@ impl AttackResult {
             clean_peak: curves.and_then(|curves| PeakResult::of(&curves.clean)),
             adversarial_peak: curves.and_then(|curves| PeakResult::of(&curves.adversarial)),
             peak_drop: curves.and_then(|curves| curves.peak_drop),
+            retention_drop: anchored.and_then(AnchoredCurve::retention_drop),
+            captured_from: anchored.and_then(AnchoredCurve::captured_from),
             curves: found.curves.clone(),
             samples: found.samples.clone(),
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::change::regression;
 use super::facts::Facts;
 use super::metric::{Found, Missing, Reading, read};
-use super::validity::{Validity, ValidityVerdict};
+use super::validity::{Validity, ValidityVerdict, only_peaks};
 use crate::audit::baseline::Baseline;
 use crate::audit::gate::expr::{GateExpr, Side};
 use crate::audit::gate::{Day, Gate, Severity};
@@ -163,13 +163,15 @@ pub(crate) fn evaluate(
     is_running: bool,
 ) -> Vec<GateResult> {
     let today = Day::parse(facts.started).ok();
-    let doubt = doubt(validity, facts.plan.accept_limited);
+    let is_accepted = facts.plan.accept_limited;
+    let of_peaks = || (only_peaks(gates) && !is_accepted).then(|| ONLY_PEAKS.to_owned());
+    let doubt = doubt(validity, is_accepted).or_else(of_peaks);
     let result = |gate: &Gate| {
         let metric = &gate.expr.metric;
         let doubt = doubt.as_deref().filter(|_| gate.expr.claims_robustness());
         let checks = read(facts, metric).into_iter().map(|reading| {
             let reading = match metric.is_regression {
-                true => regression(facts, baseline, metric.quantity, &reading),
+                true => regression(facts, baseline, metric, &reading),
                 false => reading,
             };
             check(&gate.expr, reading, doubt, is_running)
@@ -195,6 +197,9 @@ fn of_gate(gate: &Gate, mut checks: Vec<GateCheck>, today: Option<&Day>) -> Gate
     let result = if is_waived { GateState::Waived } else { measured_result };
     GateResult { gate: gate.clone(), result, measured_result, waiver_expired, checks }
 }
+
+/// Also of gates that a stored report is asked about later.
+const ONLY_PEAKS: &str = "peak Q alone claims no robustness: a model that is wholly broken can pass; add a gate on accuracy, asr or retention_drop";
 
 /// Why images that the attacks left are no evidence of robustness, unless they are.
 fn doubt(validity: &Validity, accept_limited: bool) -> Option<String> {

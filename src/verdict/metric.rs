@@ -21,12 +21,13 @@ pub(crate) struct Reading {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
     pub measured: Measured,
-    pub counted: Option<Counted>,
+    pub counted: Counted,
 }
 
-impl From<Measured> for Found {
-    fn from(measured: Measured) -> Self {
-        Self { measured, counted: None }
+impl Found {
+    /// What is no share of its images.
+    fn of(images: Vec<usize>, measured: Measured) -> Self {
+        Self { measured, counted: Counted { of: images, hits: Vec::new() } }
     }
 }
 
@@ -71,8 +72,8 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
     };
     match (&metric.subject, metric.quantity) {
         (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
-            let curves = facts.clean.curves.as_ref();
-            peak(facts.clean.peak.as_ref(), curves.is_some())
+            let all = (0..facts.data.labels.len()).collect();
+            peak(facts.clean.peak.as_ref(), all, facts.clean.curves.is_some())
         }),
         (Subject::Clean, _) => of("clean", &|class| match facts.clean.accuracy {
             Some(_) => accuracy(facts, class, &BTreeSet::new()),
@@ -102,7 +103,7 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
 fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> {
     match of.len() {
         0 => Err(Missing::NotMeasurable(none.to_owned())),
-        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Some(Counted { of, hits }) }),
+        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Counted { of, hits } }),
     }
 }
 
@@ -131,6 +132,7 @@ fn all_complete<'a>(attacks: &(impl Iterator<Item = &'a AttackResult> + Clone)) 
 
 fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Option<u32>) -> Result<Found, Missing> {
     all_complete(&std::iter::once(attack))?;
+    let images = || attack.samples.iter().map(|it| it.sample).collect();
     let attacked = || attack.samples.iter().filter(|it| is_of(facts, it.sample, class));
     match quantity {
         Quantity::SuccessRate => {
@@ -139,16 +141,29 @@ fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Op
         }
         Quantity::Accuracy => accuracy(facts, class, &attacked().filter(|it| it.success).map(|it| it.sample).collect()),
         Quantity::PeakDrop => match attack.peak_drop {
-            Some(it) => Ok(Measured { value: it.estimate, low: it.low, high: it.high }.into()),
+            Some(it) => Ok(Found::of(images(), it.into())),
             None => Err(Missing::NotMeasurable(format!("{} has no peak drop with an interval", attack.attack.label))),
         },
-        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), true),
+        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), images(), true),
+        Quantity::RetentionDrop => match attack.retention_drop {
+            Some(it) => Ok(Found::of(images(), it.into())),
+            None => {
+                Err(Missing::NotMeasurable(format!("{} has no retention drop with an interval", attack.attack.label)))
+            }
+        },
+        Quantity::CapturedFrom => match (&attack.captured_from, facts.taps.len()) {
+            (Some(it), taps) if taps > 0 => {
+                let [low, value, high] = [it.earliest, it.before, it.latest].map(|before| before as f64 / taps as f64);
+                Ok(Found::of(images(), Measured { value, low, high }))
+            }
+            _ => Err(Missing::NotMeasurable(format!("{} has no clean-anchored curve", attack.attack.label))),
+        },
     }
 }
 
-fn peak(peak: Option<&PeakResult>, is_done: bool) -> Result<Found, Missing> {
+fn peak(peak: Option<&PeakResult>, images: Vec<usize>, is_done: bool) -> Result<Found, Missing> {
     match peak.map(|it| (it.q, it.interval)) {
-        Some((value, Some(it))) => Ok(Measured { value, low: it.low, high: it.high }.into()),
+        Some((value, Some(it))) => Ok(Found::of(images, Measured { value, low: it.low, high: it.high })),
         Some((_, None)) => Err(Missing::NotMeasurable("its peak has no interval".to_owned())),
         None if is_done => Err(Missing::NotMeasurable("the curve has no peak".to_owned())),
         None => Err(Missing::NotDone("the curve was not measured".to_owned())),

@@ -21,9 +21,9 @@ fn regressions_are_found_against_a_stored_run() {
     // The same again has not changed, which any tolerance accepts.
     let gates = ["--gate", "regression(asr.*) <= 0", "--gate", "regression(accuracy.clean.class.*) <= 0"];
     let (code, text, _) = audit(&[&["--baseline", &path("before"), "--out", &path("now")], &gates[..]].concat());
-    assert!(code == 0 && text.contains("8 the same"), "{code} {text}");
+    assert!(code == 0 && text.contains("10 the same"), "{code} {text}");
     let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("now/report.json")).unwrap()).unwrap();
-    assert_eq!(report["changes"]["changes"].as_array().unwrap().len(), 8);
+    assert_eq!(report["changes"]["changes"].as_array().unwrap().len(), 10);
     assert!(std::fs::read_to_string(folder.path().join("now/report.md")).unwrap().contains("## Since the baseline"));
     // The run itself can go on, and be rendered again, without the earlier report.
     std::fs::remove_dir_all(folder.path().join("before")).unwrap();
@@ -47,6 +47,32 @@ fn regressions_are_found_against_a_stored_run() {
         output(&["diff", &path("now"), &path("worse"), "--gate", "accuracy.clean >= 100 %", "--format", "json"]);
     let document: Value = serde_json::from_str(&text).unwrap();
     assert!(code == 1 && document["gates"][0]["result"] == "fail", "{code} {text}");
+}
+
+#[test]
+fn a_worse_normalization_is_worse_or_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let audit = |name: &str, more: &[&str]| {
+        let fast = ["audit", "--attacks", "fgsm", "--samples", "100", "--threads", "1", "--out", &path(name)];
+        let (code, _, error) = output(&[&fast[..], more].concat());
+        assert!(code == 0 || code == 4, "{code} {error}");
+    };
+    audit("before", &[]);
+    // The first makes the network weaker all over. Under the second it sees all changes smaller: it classifies half of the images, and of
+    // those, which are the easy ones, FGSM breaks fewer.
+    for (normalization, asr) in [("0.0/0.5", "regressed"), ("0.8/0.5", "incomparable")] {
+        audit("now", &["--normalize", normalization, "--force"]);
+        let (_, text, _) = output(&["diff", &path("before"), &path("now"), "--format", "json"]);
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let changes = document["changes"]["changes"].as_array().unwrap();
+        let state = |metric: &str| changes.iter().find(|it| it["metric"] == metric).unwrap()["state"].clone();
+        assert!(changes.iter().all(|it| it["state"] != "improved"), "{normalization} {text}");
+        assert_eq!((state("accuracy.clean"), state("asr.fgsm")), ("regressed".into(), asr.into()), "{text}");
+        assert_eq!(state("peak_q.clean"), "regressed", "{text}");
+        let (code, text, _) = output(&["diff", &path("before"), &path("now"), "--gate", "regression(asr.fgsm) <= 2 %"]);
+        assert!(code != 0 && text.contains("accuracy over all images: clean 9"), "{code} {text}");
+    }
 }
 
 #[test]

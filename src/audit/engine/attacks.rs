@@ -14,8 +14,8 @@ use crate::audit::stage::attack::{self, AttackJob, StageError};
 use crate::audit::stage::attacked::{Attacked, Judged};
 use crate::audit::stage::curve::Matched;
 use crate::audit::stage::growth::{Growth, pictures};
-use crate::measure::pixels::ImagePixels;
-use crate::measure::taps::TraceError;
+use crate::measure::pixels::{ImagePixels, KeptPixels};
+use crate::measure::taps::{TraceError, matched_neighbors};
 use crate::modularity::Groups;
 use crate::stats::rates::Measured;
 use crate::store::{Columns, Kept, Part, save_adversarial};
@@ -172,14 +172,18 @@ impl Audit<'_> {
 
     fn attack_curves(&mut self, attack: usize, attacked: &Attacked) -> Result<(), Stop> {
         let stage = Stage::AttackCurve { attack };
-        let half = (attacked.samples.len() * self.taps.len()) as u64;
-        self.emit(AuditEvent::StageStarted { stage, total: 2 * half })?;
-        let clean = self.neighbors(&attacked.samples, None, stage, 0)?;
-        let adversarial = self.neighbors(&attacked.samples, Some(&attacked.pixels), stage, half)?;
+        let total = (2 * attacked.samples.len() * self.taps.len()) as u64;
+        self.emit(AuditEvent::StageStarted { stage, total })?;
+        self.model.seed(self.job.plan.seed, 0);
+        let device = self.model.device();
+        let clean = ImagePixels { images: &self.images, places: &attacked.samples, device };
+        let adversarial = KeptPixels { pixels: &attacked.pixels, device };
+        let sink = &mut *self.sink;
+        let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
+        let found = matched_neighbors(self.model, &clean, &adversarial, &self.settings, &mut progress)?;
         let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
         let groups = Groups::new(labels.len(), self.job.plan.seed);
-        let matched =
-            Matched { taps: &self.taps, clean, adversarial, labels: &labels, predictions: &attacked.predictions };
+        let matched = Matched { taps: &self.taps, found, labels: &labels, predictions: &attacked.predictions };
         let curves = matched.curves(&self.settings, &groups);
         self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
     }

@@ -94,7 +94,7 @@ impl Audit<'_> {
     fn clean_curves(&mut self, everything: &[usize], predictions: &[u32]) -> Result<Curve, Stop> {
         let stage = Stage::CleanCurve;
         self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;
-        let found = self.neighbors(everything, None, stage, 0)?;
+        let found = self.neighbors(everything, stage)?;
         let groups = Groups::new(everything.len(), self.job.plan.seed);
         let predicted: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
         let curve = |labels| taps::curve_with_intervals(&self.taps, &found, &self.settings, labels, &groups).0;

@@ -12,7 +12,7 @@ use crate::audit::job::Job;
 use crate::audit::stage::carry::Broken;
 use crate::audit::state::AuditState;
 use crate::data::Images;
-use crate::measure::pixels::{ImagePixels, KeptPixels, PixelSource};
+use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TapNeighbors, tap_neighbors};
 use crate::model::Model;
 use crate::store::RunFolder;
@@ -70,21 +70,12 @@ impl Audit<'_> {
         [channels, height, width]
     }
 
-    /// Neighbours of samples, from their clean pixels or from these; `before` steps of the stage are done already.
-    pub(super) fn neighbors(
-        &mut self,
-        samples: &[usize],
-        pixels: Option<&tch::Tensor>,
-        stage: Stage,
-        before: u64,
-    ) -> Result<TapNeighbors, Stop> {
+    /// Neighbours of samples when clean.
+    pub(super) fn neighbors(&mut self, samples: &[usize], stage: Stage) -> Result<TapNeighbors, Stop> {
         self.model.seed(self.job.plan.seed, 0);
-        let device = self.model.device();
-        let clean = ImagePixels { images: &self.images, places: samples, device };
-        let kept = pixels.map(|pixels| KeptPixels { pixels, device });
-        let source: &dyn PixelSource = kept.as_ref().map_or(&clean, |kept| kept);
+        let source = ImagePixels { images: &self.images, places: samples, device: self.model.device() };
         let sink = &mut *self.sink;
-        let mut progress = |done| sink(AuditEvent::StageProgress { stage, done: before + done });
-        Ok(tap_neighbors(self.model, source, &self.settings, &mut progress)?)
+        let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
+        Ok(tap_neighbors(self.model, &source, &self.settings, &mut progress)?)
     }
 }

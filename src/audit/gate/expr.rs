@@ -46,6 +46,10 @@ pub enum Quantity {
     PeakDrop,
     /// Largest Q of a curve.
     PeakQ,
+    /// Share of neighbours of the true class that the attack costs at the last tap.
+    RetentionDrop,
+    /// Share of the taps that lie before the first one where the predicted class has more neighbours than the true one.
+    CapturedFrom,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +115,8 @@ impl Op {
 }
 
 impl Quantity {
-    const ALL: [Self; 4] = [Self::SuccessRate, Self::Accuracy, Self::PeakDrop, Self::PeakQ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::SuccessRate, Self::Accuracy, Self::PeakDrop, Self::PeakQ, Self::RetentionDrop, Self::CapturedFrom];
 
     /// As it is written.
     pub(crate) fn name(self) -> &'static str {
@@ -120,6 +125,17 @@ impl Quantity {
             Self::Accuracy => "accuracy",
             Self::PeakDrop => "peak_drop",
             Self::PeakQ => "peak_q",
+            Self::RetentionDrop => "retention_drop",
+            Self::CapturedFrom => "captured_from",
+        }
+    }
+
+    /// Whether there is such a thing.
+    pub(crate) fn exists_of(self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Clean => matches!(self, Self::Accuracy | Self::PeakQ),
+            Subject::Worst | Subject::Within(_) => self.is_rate(),
+            Subject::Attacks(_) => true,
         }
     }
 
@@ -130,19 +146,30 @@ impl Quantity {
 
     /// Whether more of it is worse.
     pub(crate) fn is_harm(self) -> bool {
-        matches!(self, Self::SuccessRate | Self::PeakDrop)
+        matches!(self, Self::SuccessRate | Self::PeakDrop | Self::RetentionDrop)
+    }
+
+    /// Whether it lies in `[0, 1]`, and is told in percent.
+    fn is_share(self) -> bool {
+        self.is_rate() || self == Self::CapturedFrom
+    }
+
+    /// Whether it says how the model holds against attacks. Q of adversarial images among themselves does not see where a class goes: models that
+    /// are wholly broken have peaks as high as others.
+    pub(crate) fn measures_robustness(self) -> bool {
+        !matches!(self, Self::PeakDrop | Self::PeakQ)
     }
 
     /// A value of it for people: percent, or three digits.
     pub(crate) fn show(self, value: f64) -> String {
-        if self.is_rate() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
+        if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
     }
 
     /// A limit for people, with as many digits as it was given.
     pub(crate) fn show_limit(self, limit: f64) -> String {
         // One more rounding takes the noise of the factor out: 0.07 is 7 %, not 7.000000000000001 %.
         let percent = (100.0 * limit * 1e9).round() / 1e9;
-        if self.is_rate() { format!("{percent} %") } else { limit.to_string() }
+        if self.is_share() { format!("{percent} %") } else { limit.to_string() }
     }
 }
 
@@ -186,7 +213,7 @@ fn comparison(text: &str) -> Option<usize> {
 fn limit(text: &str, metric: &Metric) -> Result<f64, String> {
     let quantity = metric.quantity;
     let (digits, factor) = match text.strip_suffix('%') {
-        Some(_) if !quantity.is_rate() => {
+        Some(_) if !quantity.is_share() => {
             return Err(format!("{} is no share; give a number such as 0.2, not percent", quantity.name()));
         }
         Some(percent) => (percent.trim_end(), 0.01),
@@ -196,12 +223,12 @@ fn limit(text: &str, metric: &Metric) -> Result<f64, String> {
     let number = number.ok_or_else(|| format!("limit {text:?} is no number; expected one such as 0.5 or 50 %"))?;
     let limit = number * factor;
     let least = if metric.is_regression { -1.0 } else { 0.0 };
-    if quantity.is_rate() && !(least..=1.0).contains(&limit) {
+    if quantity.is_share() && !(least..=1.0).contains(&limit) {
         let instead = if factor < 1.0 { String::new() } else { format!(" or percent; did you mean {number} %?") };
-        return Err(format!("limit {text} is no share of images: expected 0 to 1{instead}"));
+        return Err(format!("limit {text} is no share: expected 0 to 1{instead}"));
     }
     if limit.abs() > 2.0 {
-        return Err(format!("limit {text} is out of reach: modularity and its differences lie between -2 and 2"));
+        return Err(format!("limit {text} is out of reach: {} lies between -2 and 2", quantity.name()));
     }
     Ok(limit)
 }
@@ -239,12 +266,7 @@ impl Metric {
             }
             _ => return Err(format!("{name} of what? Expected {name}.ATTACK or {name}.*{}", also(quantity))),
         };
-        let misfit = matches!(
-            (quantity, &subject),
-            (Quantity::SuccessRate | Quantity::PeakDrop, Subject::Clean)
-                | (Quantity::PeakDrop | Quantity::PeakQ, Subject::Worst | Subject::Within(_))
-        );
-        if misfit {
+        if !quantity.exists_of(&subject) {
             return Err(format!("{text} does not exist; expected {name}.ATTACK or {name}.*{}", also(quantity)));
         }
         let mut parts = class.splitn(3, '.').skip(1);
@@ -284,7 +306,7 @@ fn also(quantity: Quantity) -> &'static str {
     match quantity {
         Quantity::SuccessRate => ", asr.worst or asr.NORM:ε",
         Quantity::Accuracy => ", accuracy.clean, accuracy.worst or accuracy.NORM:ε",
-        Quantity::PeakDrop => "",
+        Quantity::PeakDrop | Quantity::RetentionDrop | Quantity::CapturedFrom => "",
         Quantity::PeakQ => " or peak_q.clean",
     }
 }
@@ -353,6 +375,8 @@ mod tests {
             (" accuracy.clean  >=  90 % ", "accuracy.clean >= 0.9"),
             ("peak_drop.* < -0.2", "peak_drop.* < -0.2"),
             ("peak_q.clean > .4", "peak_q.clean > 0.4"),
+            ("retention_drop.* <= .35", "retention_drop.* <= 0.35"),
+            ("captured_from.pgd >= 80 %", "captured_from.pgd >= 0.8"),
             ("asr.worst <= 7%", "asr.worst <= 0.07"),
             ("asr.one-pixel.class.T-shirt/top v1.0 <= 1", "asr.one-pixel.class.T-shirt/top v1.0 <= 1"),
             ("accuracy.pgd-2.class.\"a<b\" >= 0", "accuracy.pgd-2.class.\"a<b\" >= 0"),
@@ -383,6 +407,10 @@ mod tests {
             ("asr.clean <= 0.5", "asr.worst"),
             ("peak_drop.worst <= 0.5", "peak_drop.*"),
             ("asr.pgd <= 50", "did you mean 50 %?"),
+            ("retention_drop.clean <= 0.5", "retention_drop.*"),
+            ("retention_drop.worst <= 0.5", "retention_drop.*"),
+            ("retention_drop.pgd <= 20 %", "not percent"),
+            ("captured_from.pgd >= 5", "did you mean 5 %?"),
             ("asr.pgd <= 150 %", "0 to 1"),
             ("asr.pgd <= x", "no number"),
             ("asr.pgd <= NaN", "no number"),
@@ -418,6 +446,8 @@ mod tests {
             ("accuracy.clean >= 0.5", false),
             ("peak_drop.* <= 0.2", true),
             ("peak_drop.* >= 0.2", false),
+            ("retention_drop.* <= 0.2", true),
+            ("captured_from.* >= 0.2", true),
             ("peak_q.pgd >= 0.2", true),
             ("peak_q.clean >= 0.2", false),
             ("regression(accuracy.pgd) <= 0.1", true),

@@ -12,11 +12,11 @@ use crate::tui::theme::{Marker, Palette};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Gates")]
 pub(crate) struct GateArgs {
-    /// A bound on asr, accuracy, peak_drop or peak_q, such as 'asr.pgd <= 50 %', 'accuracy.clean >= 0.9', 'peak_drop.* <= 0.2' or
+    /// A bound on accuracy, asr, retention_drop, captured_from, peak_drop or peak_q, such as 'accuracy.worst >= 30 %', 'asr.pgd <= 50 %' or
     /// 'asr.worst.class.3 <= 0.5'. Repeatable; adds to the plan file's. The whole 95 % interval must be on the right side.
     #[arg(long, value_name = "EXPR")]
     pub gate: Vec<String>,
-    /// An earlier report (report.json, or the folder of its run) to compare with; gates such as 'regression(asr.*) <= 2 %' bound by how
+    /// An earlier report (report.json, or the folder of its run) to compare with; gates such as 'regression(accuracy.*) <= 2 %' bound by how
     /// much a metric may be worse than there.
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,

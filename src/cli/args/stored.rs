@@ -44,7 +44,7 @@ pub(crate) struct DiffArgs {
     /// The later run.
     #[arg(value_name = "NOW")]
     pub now: PathBuf,
-    /// A bound such as 'regression(asr.*) <= 2 %', or on the later run alone. Repeatable; the whole 95 % interval must be on the right side.
+    /// A bound such as 'regression(accuracy.*) <= 2 %', or on the later run alone. Repeatable; the whole 95 % interval must be on the right side.
     #[arg(long, value_name = "EXPR")]
     pub gate: Vec<String>,
     /// What is printed on stdout.

@@ -3,7 +3,7 @@
 use minijinja::{Value, context};
 
 use super::text::{self, clip, name};
-use crate::report::verdict::change_row;
+use crate::report::verdict::{change_row, headline};
 use crate::verdict::Report;
 use crate::verdict::change::{Change, ChangeState};
 
@@ -12,7 +12,7 @@ pub(super) fn changes(report: &Report) -> Option<Value> {
     let changes = report.changes.as_ref()?;
     let count = |state| changes.changes.iter().filter(|it| it.state == state).count();
     let row = |it: &Change| {
-        let [metric, before, now, difference, _] = change_row(it);
+        let [metric, before, now, difference, images, _] = change_row(it);
         let class = match it.state {
             ChangeState::Regressed => "fail",
             ChangeState::Improved => "pass",
@@ -20,7 +20,7 @@ pub(super) fn changes(report: &Report) -> Option<Value> {
             ChangeState::Unclear | ChangeState::Same | ChangeState::New => "none",
         };
         let why = it.why.as_ref().map(|why| clip(why, text::SENTENCE));
-        context! { metric => name(&metric), before, now, difference, word => it.state.word(), class, why }
+        context! { metric => name(&metric), before, now, difference, images, word => it.state.word(), class, why }
     };
     let sentence = format!(
         "Compared with {} of {}, model {} (sha256 {}), on {} samples: {} worse, {} better, {} without a clear change or the same.",
@@ -33,5 +33,6 @@ pub(super) fn changes(report: &Report) -> Option<Value> {
         count(ChangeState::Improved),
         count(ChangeState::Unclear) + count(ChangeState::Same)
     );
-    Some(context! { sentence, rows => changes.changes.iter().map(row).collect::<Value>() })
+    let headline = headline(changes).map(|line| clip(&line, text::SENTENCE));
+    Some(context! { sentence, headline, rows => changes.changes.iter().map(row).collect::<Value>() })
 }

@@ -4,8 +4,8 @@ use minijinja::{Value, context};
 
 use super::chart::{Axis, Content, Plot, Point, Series, bounds, chart};
 use super::text::{self, distinct, name, signed};
-use crate::modularity::{Curve, Interval, TapPoint};
-use crate::report::table::point_success;
+use crate::modularity::{AnchoredCurve, AnchoredTap, ClassShare, Curve, Interval, TapPoint};
+use crate::report::table::{captured_from, point_success};
 use crate::text::numbers::{number, or_dash};
 use crate::verdict::Report;
 use crate::verdict::across::{Sweep, SweepPoint};
@@ -116,10 +116,12 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
     let drop = |it: &Option<Interval>| it.map(|it| Point { value: it.estimate, interval: Some((it.low, it.high)) });
     let drops = curves.drops.iter().map(drop).collect();
     let series = vec![line("clean", &curves.clean), line("adv", &curves.adversarial)];
-    let plots = [
+    let mut plots = vec![
         Plot { title: "Q", height: 150.0, range, is_share: false, content: Content::Lines(series) },
         Plot { title: "drop of Q", height: 70.0, range: drop_range, is_share: false, content: Content::Bars(drops) },
     ];
+    let anchored = curves.anchored.as_ref();
+    plots.extend(anchored.map(among_clean));
     let sentence = sentence(attack, taps);
     let rows = taps.iter().enumerate().map(|(at, tap)| {
         let drop = curves.drops.get(at).copied().flatten();
@@ -129,18 +131,46 @@ fn attack_figure(attack: &AttackResult, taps: &[String], range: (f64, f64), drop
             cell(curves.adversarial.taps.get(at)),
             plain(curves.adversarial_predicted.taps.get(at).and_then(|it| it.q)),
             or_dash(drop.as_ref(), text::interval),
+            shares(anchored.and_then(|it| it.taps.get(at)?.retained)),
+            shares(anchored.and_then(|it| it.taps.get(at)?.captured)),
         ]
     });
     let label = name(&attack.attack.label);
     let alternative = format!(
-        "Line chart of modularity Q over the taps for {label}, clean and attacked, with bars of the drop below. {sentence}"
+        "Line charts over the taps for {label}: modularity Q, clean and attacked, with bars of the drop, and the classes of the nearest clean \
+         images. {sentence}"
     );
     Some(context! {
         title => format!("{label}, {}, N = {}", text::clip(&attack.attack.summary(), 60), curves.clean.n),
         chart => chart(alternative, &Axis::Names(&distinct(taps)), &plots),
-        head => ["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop"],
+        head => ["tap", "Q clean", "Q attacked", "Q attacked, predicted labels", "drop", "retained %", "captured %"],
         rows => rows.collect::<Value>(),
         sentence,
+    })
+}
+
+/// Which classes the nearest clean images have.
+fn among_clean(curve: &AnchoredCurve) -> Plot {
+    let line = |class, point: &dyn Fn(&AnchoredTap) -> Option<Point>| Series {
+        class,
+        points: curve.taps.iter().map(point).collect(),
+        peak: None,
+    };
+    let after = |it: ClassShare| Point { value: it.adversarial, interval: it.interval.map(|it| (it.low, it.high)) };
+    let series = vec![
+        line("clean", &|it| Some(Point { value: it.retained?.clean, interval: None })),
+        line("adv", &|it| it.retained.map(after)),
+        line("captured", &|it| it.captured.map(after)),
+    ];
+    Plot { title: "among clean", height: 110.0, range: (0.0, 1.0), is_share: true, content: Content::Lines(series) }
+}
+
+/// Before and after the attack, in percent.
+fn shares(share: Option<ClassShare>) -> String {
+    let interval = |it: Interval| format!(" [{:.1}, {:.1}]", 100.0 * it.low, 100.0 * it.high);
+    or_dash(share, |it| {
+        let after = it.interval.map_or(String::new(), interval);
+        signed(&format!("{:.1} → {:.1}{after}", 100.0 * it.clean, 100.0 * it.adversarial))
     })
 }
 
@@ -150,14 +180,20 @@ fn largest_drop(attack: &AttackResult) -> Option<(usize, Interval)> {
     drops.reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best })
 }
 
-/// Success, largest drop, its tap, peak drop.
-fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 5]> {
+/// Success, retention drop, where captured, largest drop of Q, its tap, the two peaks and their difference.
+fn summary(report: &Report, attack: &AttackResult) -> Option<[String; 7]> {
     attack.curves.as_ref()?;
     let largest = largest_drop(attack);
     let drop = or_dash(largest, |(_, it)| text::interval(&it));
     let tap = or_dash(largest.and_then(|(at, _)| report.taps.get(at)), |tap| name(tap));
     let peak = or_dash(attack.peak_drop.as_ref(), text::interval);
-    Some([name(&shown_label(&report.attacks, &attack.attack)), text::rate(&attack.success_rate), drop, tap, peak])
+    let peaks = attack.clean_peak.as_ref().zip(attack.adversarial_peak.as_ref());
+    let peaks = or_dash(peaks, |(clean, adversarial)| {
+        format!("{} − {} = {peak}", plain(Some(clean.q)), plain(Some(adversarial.q)))
+    });
+    let retention = or_dash(attack.retention_drop.as_ref(), text::interval);
+    let label = name(&shown_label(&report.attacks, &attack.attack));
+    Some([label, text::rate(&attack.success_rate), retention, name(&captured_from(attack)), drop, tap, peaks])
 }
 
 fn sentence(attack: &AttackResult, taps: &[String]) -> String {
@@ -188,6 +224,20 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
             name(&adversarial.tap)
         ));
     }
+    if let Some(it) = curves.anchored.as_ref().and_then(|it| it.taps.last()?.retained) {
+        let drop =
+            attack.retention_drop.map_or(String::new(), |it| format!(": retention drop {}", text::interval(&it)));
+        let [before, after] = [it.clean, it.adversarial].map(|it| format!("{:.0} %", 100.0 * it));
+        parts.push(format!(
+            "At the last tap {after} of the nearest clean images are of the true class, {before} before the attack{drop}."
+        ));
+    }
+    parts.extend(attack.captured_from.as_ref().map(|it| match &it.tap {
+        Some(tap) => {
+            format!("From tap {} on, more of them are of the predicted class than of the true one.", name(tap))
+        }
+        None => "At no tap are more of them of the predicted class than of the true one.".to_owned(),
+    }));
     parts.join(" ")
 }
 

@@ -110,7 +110,7 @@ pub(crate) enum Sort {
     #[default]
     Plan,
     Success,
-    PeakDrop,
+    RetentionDrop,
 }
 
 #[derive(Clone, Debug, Default)]

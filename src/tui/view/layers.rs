@@ -103,6 +103,13 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
         lines.push(fit_line(vec![mark, label, Span::raw(text)], columns));
         let drop = format!("{:>16}drop {}", "", or_dash(drop, with_width));
         lines.push(fit_line(vec![Span::raw(drop)], columns));
+        let anchored = curves.anchored.as_ref().and_then(|it| it.taps.get(cursor));
+        if let Some((retained, captured)) = anchored.and_then(|it| it.retained.zip(it.captured)) {
+            let [before, kept, taken] =
+                [retained.clean, retained.adversarial, captured.adversarial].map(|it| format!("{:.0} %", 100.0 * it));
+            let text = format!("{:>16}among clean: own class {kept} ({before} before), predicted {taken}", "");
+            lines.push(fit_line(vec![Span::raw(text)], columns));
+        }
     }
     let hidden = lines.len().saturating_sub(usize::from(inner.height));
     stack(inner, buffer, lines);

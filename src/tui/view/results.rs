@@ -11,12 +11,13 @@ use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
 use super::text::{below, fit, fit_line, more, padded, pane, paragraph, stack, width as text_width};
 use crate::report::table::{HEAD, rows as table_rows, worst_cases};
+use crate::text::numbers::{or_dash, percent};
 use crate::verdict::Report;
 use crate::verdict::facts::AttackStatus;
 use crate::verdict::gates::{GateCheck, GateState};
 
 /// Columns to leave out, the least important first, until the rest fits.
-const EXPENDABLE: [usize; 8] = [1, 5, 3, 8, 6, 7, 4, 11];
+const EXPENDABLE: [usize; 8] = [11, 1, 5, 3, 8, 6, 7, 4];
 
 /// Columns before the first of the table: the selection and the curve's mark.
 const MARGIN: usize = 4;
@@ -132,7 +133,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
     let title = match app.ui.overview.sort {
         Sort::Plan => "Results",
         Sort::Success => "Results by success",
-        Sort::PeakDrop => "Results by peak drop",
+        Sort::RetentionDrop => "Results by retention drop",
     };
     let inner = pane(area, buffer, app, theme, Pane::Results, title);
     let cells = cells(app);
@@ -213,6 +214,16 @@ fn details(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         let role = if check.result == GateState::Fail { Role::Bad } else { Role::Plain };
         let why = check.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
         add(format!("gate {} {}{why}", check.metric, check.result.word()), role);
+    }
+    if let Some(shares) = attack.curves.as_ref().and_then(|it| it.anchored.as_ref()?.taps.last()?.retained) {
+        let [before, after] = [shares.clean, shares.adversarial].map(|it| percent(Some(it)));
+        let from = or_dash(attack.captured_from.as_ref(), |it| it.tap.clone().unwrap_or_else(|| "nowhere".to_owned()));
+        add(
+            format!(
+                "nearest clean images of the true class: {before} % before, {after} % after; captured from: {from}"
+            ),
+            Role::Plain,
+        );
     }
     if let (Some(clean), Some(adversarial)) = (&attack.clean_peak, &attack.adversarial_peak) {
         let (before, after) =

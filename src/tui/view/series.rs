@@ -39,8 +39,15 @@ impl Series {
 pub(super) fn series(app: &App) -> Vec<Series> {
     let Some(report) = &app.report else { return Vec::new() };
     let mut series = Vec::new();
-    if let (ChartMode::Level, Some(curves)) = (app.ui.chart.mode, &report.clean.curves) {
-        series.push(Series { name: "clean".to_owned(), ..Series::default() }.levels(&curves.true_labels));
+    if app.ui.chart.mode == ChartMode::Level {
+        // Of the images that the selected attack is compared on; of all images until it has curves.
+        let attacked = report.attacks.get(app.ui.selected).and_then(|it| it.curves.as_ref()).map(|it| &it.clean);
+        let all = report.clean.curves.as_ref().map(|it| &it.true_labels);
+        let clean = attacked.or(all).map(|curve| {
+            let note = format!(" (n={})", curve.n);
+            Series { name: "clean".to_owned(), note, ..Series::default() }.levels(curve)
+        });
+        series.extend(clean);
     }
     for (place, attack) in report.attacks.iter().enumerate() {
         let name = attack.attack.label.clone();

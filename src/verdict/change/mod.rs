@@ -1,15 +1,20 @@
 //! What has changed since an earlier report: metric by metric, with the interval of the difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod metrics;
+mod pair;
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{AttackResult, Facts};
+use self::metrics::{curve_settings, metrics};
+use self::pair::{Difference, Pair, counterparts};
+use super::facts::Facts;
 use super::metric::{Found, Missing, Reading, read};
 use crate::audit::baseline::{Baseline, BaselineMetric, Counted};
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
-use crate::stats::rates::{Measured, Rate, paired_difference};
+use crate::stats::rates::Measured;
 
 /// Comparison of a report with an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,10 +28,23 @@ pub(crate) struct Changes {
     pub model_sha256: String,
     /// When the earlier audit started: UTC, RFC 3339.
     pub started: String,
-    /// Whether both reports have the same samples; shares are then compared sample by sample.
+    /// Whether both reports have the same samples; accuracies are then compared sample by sample.
     pub same_samples: bool,
-    /// One change per metric: clean images first, then attack by attack in this report's order, then what only the earlier report has.
+    /// One change per metric: accuracies, which count all images, first, then success rates and curves, then what only the earlier report has.
     pub changes: Vec<Change>,
+}
+
+impl Changes {
+    /// What matters most: the accuracies over all images, of clean ones and within each budget; of each attack, where none has a budget.
+    pub(crate) fn headline(&self) -> Vec<(Subject, &Change)> {
+        let accuracies = self.changes.iter().filter_map(|change| {
+            let metric = Metric::parse(&change.metric).ok()?;
+            (metric.quantity == Quantity::Accuracy && change.difference.is_some()).then_some((metric.subject, change))
+        });
+        let is_budget = |subject: &Subject| matches!(subject, Subject::Within(_));
+        let has_budget = accuracies.clone().any(|(subject, _)| is_budget(&subject));
+        accuracies.filter(|(it, _)| *it == Subject::Clean || is_budget(it) == has_budget).collect()
+    }
 }
 
 /// One metric in the earlier report and in this one.
@@ -34,12 +52,15 @@ pub(crate) struct Changes {
 pub(crate) struct Change {
     /// Name of the metric as gates write it.
     pub metric: String,
-    /// Measurement in the earlier report.
+    /// Measurement in the earlier report; of a success rate, over the images that both runs attacked.
     pub before: Option<Measured>,
-    /// Measurement in this report.
+    /// Measurement in this report, over the same images.
     pub now: Option<Measured>,
     /// Measurement in this report minus that in the earlier one.
     pub difference: Option<Measured>,
+    /// Number of images that were compared one by one; absent where nothing was compared, or the images of two samples.
+    #[serde(default)]
+    pub images: Option<usize>,
     /// What the difference means for the model's robustness.
     pub state: ChangeState,
     /// Why the two measurements cannot be compared.
@@ -89,7 +110,7 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
             name: metric.to_string(),
             settings,
             measured: found.as_ref().map(|found| found.measured),
-            counted: found.and_then(|found| found.counted),
+            counted: found.map(|found| found.counted),
         }
     });
     Baseline {
@@ -106,77 +127,46 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
     }
 }
 
-fn curve_settings(facts: &Facts) -> BTreeMap<String, String> {
-    let plan = &facts.plan;
-    let pairs = [
-        ("k", plan.k.to_string()),
-        ("similarity", plan.similarity.to_string()),
-        ("taps", plan.taps.clone()),
-        ("samples", facts.data.indices.len().to_string()),
-    ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// Every metric of a report but those of single classes, with the parameters of what it is of.
-fn metrics(facts: &Facts) -> Vec<(Metric, BTreeMap<String, String>)> {
-    use Quantity::{Accuracy, PeakDrop, PeakQ, SuccessRate};
-    let mut metrics = Vec::new();
-    let mut add = |subject: Subject, quantities: &[Quantity], settings: BTreeMap<String, String>| {
-        metrics.extend(quantities.iter().map(|&quantity| {
-            (Metric { is_regression: false, quantity, subject: subject.clone(), class: None }, settings.clone())
-        }));
-    };
-    let judged = ("judged on".to_owned(), if facts.plan.eight_bit { "8 bits" } else { "f32" }.to_owned());
-    let parameters = |it: &AttackResult| (it.attack.label.clone(), it.attack.parameters_text());
-    add(Subject::Clean, &[Accuracy, PeakQ], BTreeMap::new());
-    for AttackResult { attack, .. } in facts.attacks {
-        let mut settings = attack.params();
-        settings.extend([judged.clone(), ("attack".to_owned(), attack.name.clone())]);
-        // A targeted attack has no accuracy.
-        let quantities: &[_] = if attack.is_targeted() {
-            &[SuccessRate, PeakDrop, PeakQ]
-        } else {
-            &[SuccessRate, Accuracy, PeakDrop, PeakQ]
-        };
-        add(Subject::Attacks(attack.label.clone()), quantities, settings);
-    }
-    for budget in facts.budgets() {
-        // Whatever an attack makes may lie inside.
-        let all = facts.attacks.iter().map(parameters);
-        let settings = all.chain([judged.clone(), ("budget".to_owned(), budget.to_string())]).collect();
-        add(Subject::Within(budget), &[SuccessRate, Accuracy], settings);
-    }
-    metrics
-}
-
 pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
     let mut changes = Vec::new();
     let mut compared = BTreeSet::new();
     let metrics = metrics(facts);
     for (metric, settings) in &metrics {
-        let pair = Pair::of(baseline, &metric.to_string(), settings);
-        compared.extend(pair.as_ref().map(|it| it.earlier.name.as_str()));
+        let earlier = Pair::of(baseline, &metric.to_string(), settings).map(|pair| pair.earlier);
+        compared.extend(earlier.map(|it| it.name.as_str()));
         let Some(reading) = read(facts, metric).into_iter().next() else { continue };
-        let now = reading.found.as_ref().ok().map(|found| found.measured);
-        let before = pair.as_ref().and_then(|it| it.earlier.measured);
-        let (difference, state, why) = match pair {
-            None => (None, ChangeState::New, None),
-            Some(pair) => {
-                let found = reading.found.as_ref().map_err(|missing| missing.why().to_owned());
-                match found.and_then(|now| pair.difference(facts, metric.quantity, None, now)) {
-                    Ok(difference) => (Some(difference), state(metric.quantity, difference), None),
-                    Err(why) => (None, ChangeState::Incomparable, Some(why)),
-                }
-            }
+        let mut change = Change {
+            metric: reading.name,
+            before: earlier.and_then(|it| it.measured),
+            now: reading.found.as_ref().ok().map(|found| found.measured),
+            difference: None,
+            images: None,
+            state: ChangeState::New,
+            why: None,
         };
-        changes.push(Change { metric: reading.name, before, now, difference, state, why });
+        // What neither has measured did not change.
+        if change.before.is_none() && change.now.is_none() {
+            continue;
+        }
+        if earlier.is_some() {
+            let found = reading.found.map_err(|missing| missing.why().to_owned());
+            match found.and_then(|now| difference(facts, baseline, metric, None, &now)) {
+                Ok(Difference { before, now, by, images, .. }) => {
+                    (change.before, change.now, change.difference) = (Some(before), Some(now), Some(by));
+                    (change.images, change.state) = (images, state(metric.quantity, by));
+                }
+                Err(why) => (change.state, change.why) = (ChangeState::Incomparable, Some(why)),
+            }
+        }
+        changes.push(change);
     }
-    let gone = baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str()));
+    let gone = baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str()) && it.measured.is_some());
     changes.extend(gone.map(|BaselineMetric { name, measured, .. }| Change {
         metric: name.clone(),
         before: *measured,
         now: None,
         difference: None,
+        images: None,
         state: ChangeState::Gone,
         why: None,
     }));
@@ -185,36 +175,10 @@ pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
         model: baseline.model.clone(),
         model_sha256: baseline.model_sha256.clone(),
         started: baseline.started.clone(),
-        same_samples: has_same_samples(facts, baseline),
+        same_samples: counterparts(facts, baseline).iter().flatten().count()
+            == facts.data.labels.len().max(baseline.labels.len()),
         changes,
     }
-}
-
-fn has_same_samples(facts: &Facts, baseline: &Baseline) -> bool {
-    counterparts(facts, baseline).is_some()
-}
-
-/// Where each sample of the baseline is in this report, if both have the same ones: the same pixels under the same labels, in whichever order
-/// and file. Samples that are alike keep their order.
-fn counterparts(facts: &Facts, baseline: &Baseline) -> Option<Vec<usize>> {
-    let data = facts.data;
-    if data.digests.is_empty() || baseline.digests.is_empty() {
-        let is_same =
-            data.sha256 == baseline.data_sha256 && data.indices == baseline.indices && data.labels == baseline.labels;
-        return is_same.then(|| (0..data.labels.len()).collect());
-    }
-    let order = |digests: &[String], labels: &[u32]| {
-        let mut samples: Vec<_> = digests.iter().cloned().zip(labels.iter().copied()).zip(0_usize..).collect();
-        samples.sort_unstable();
-        samples
-    };
-    let before = order(&baseline.digests, &baseline.labels);
-    let now = order(&data.digests, &data.labels);
-    let mut places = vec![0; before.len()];
-    for ((sample, place), (other, now)) in before.iter().zip(&now) {
-        *places.get_mut(*place).filter(|_| sample == other)? = *now;
-    }
-    (before.len() == now.len()).then_some(places)
 }
 
 fn state(quantity: Quantity, difference: Measured) -> ChangeState {
@@ -231,105 +195,62 @@ fn state(quantity: Quantity, difference: Measured) -> ChangeState {
 }
 
 /// How much worse a reading is than the baseline's: positive where the model has become weaker.
-pub(crate) fn regression(facts: &Facts, baseline: Option<&Baseline>, quantity: Quantity, reading: &Reading) -> Reading {
+pub(crate) fn regression(facts: &Facts, baseline: Option<&Baseline>, metric: &Metric, reading: &Reading) -> Reading {
     let name = format!("regression({})", reading.name);
-    let unreadable = |why: &str| Err(Missing::NotMeasurable(why.to_owned()));
     let found = match (baseline, &reading.found) {
-        (None, _) => unreadable("there is no baseline"),
+        (None, _) => Err(Missing::NotMeasurable("there is no baseline".to_owned())),
         (Some(_), Err(missing)) => Err(missing.clone()),
         (Some(baseline), Ok(now)) => {
             let base = reading.name.split(".class.").next().unwrap_or_default();
-            let settings = metrics(facts).into_iter().find(|(metric, _)| metric.to_string() == base);
-            let settings = settings.map(|(_, settings)| settings).unwrap_or_default();
-            match Pair::of(baseline, base, &settings) {
-                None => unreadable("the baseline does not have it"),
-                Some(pair) => match pair.difference(facts, quantity, reading.class, now) {
-                    Ok(difference) if quantity.is_harm() => Ok(difference.into()),
-                    Ok(difference) => Ok(difference.negated().into()),
-                    Err(why) => unreadable(&why),
-                },
-            }
+            let metrics = metrics(facts);
+            // Without stars.
+            let meant = metrics.iter().map(|(metric, _)| metric).find(|it| it.to_string() == base).unwrap_or(metric);
+            difference(facts, baseline, meant, reading.class, now)
+                .map(|it| if metric.quantity.is_harm() { it.by } else { it.by.negated() })
+                .map(|measured| Found { measured, counted: Counted::default() })
+                .map_err(Missing::NotMeasurable)
         }
     };
     Reading { name, class: reading.class, found }
 }
 
-/// A metric of an earlier report, and the settings of its counterpart now.
-struct Pair<'a> {
-    baseline: &'a Baseline,
-    earlier: &'a BaselineMetric,
-    settings: &'a BTreeMap<String, String>,
-}
-
-impl<'a> Pair<'a> {
-    /// What a metric is compared with: the same quantity of the same attack with the same parameters, whatever its label is there; else what
-    /// has its name.
-    fn of(baseline: &'a Baseline, name: &str, settings: &'a BTreeMap<String, String>) -> Option<Self> {
-        let is_alike = |other: &str| other.split('.').next() == name.split('.').next();
-        let alike = |it: &&BaselineMetric| !settings.is_empty() && it.settings == *settings && is_alike(&it.name);
-        let named = || baseline.metrics.iter().find(|it| it.name == name);
-        let earlier = baseline.metrics.iter().find(alike).or_else(named)?;
-        Some(Self { baseline, earlier, settings })
+/// How a metric of a report differs from the baseline's, where the two say something of the model.
+fn difference(
+    facts: &Facts,
+    baseline: &Baseline,
+    metric: &Metric,
+    class: Option<u32>,
+    now: &Found,
+) -> Result<Difference, String> {
+    let settings = metrics(facts).into_iter().find(|(it, _)| it == metric).map(|(_, settings)| settings);
+    let settings = settings.unwrap_or_default();
+    let pair = Pair::of(baseline, &metric.to_string(), &settings).ok_or("the baseline does not have it")?;
+    let found = pair.difference(facts, metric.quantity, class, now)?;
+    let speaks_for_the_model = state(metric.quantity, found.by) != ChangeState::Regressed;
+    if metric.quantity == Quantity::SuccessRate && found.is_partial && speaks_for_the_model {
+        images_were_kept(facts, baseline, metric, class)?;
     }
-
-    /// now − before, sample by sample where both count the same ones.
-    fn difference(
-        &self,
-        facts: &Facts,
-        quantity: Quantity,
-        class: Option<u32>,
-        now: &Found,
-    ) -> Result<Measured, String> {
-        let Self { baseline, earlier, settings } = *self;
-        same_settings(&earlier.settings, settings).map_err(|differing| match earlier.name.split('.').nth(1) {
-            // Of several attacks together.
-            Some(of) if of.contains(':') => "other attacks, or other parameters".to_owned(),
-            _ => differing,
-        })?;
-        if !quantity.is_rate() {
-            same_settings(&baseline.curve, &curve_settings(facts))?;
-            let before = earlier.measured.ok_or("the baseline did not measure it")?;
-            // Equal curves of equal samples do not differ by chance. Else the errors of both add up, as if their samples were different ones:
-            // with the same samples that is wider than need be.
-            let is_same = before == now.measured && has_same_samples(facts, baseline);
-            return Ok(if is_same { NO_DIFFERENCE } else { now.measured.minus(before) });
-        }
-        let before = earlier.counted.as_ref().ok_or("the baseline did not measure it")?;
-        let before = class.map_or_else(|| before.clone(), |class| before.of_class(&baseline.labels, class));
-        let now = now.counted.as_ref().ok_or("it is no share")?;
-        if before.of.is_empty() {
-            return Err("the baseline has no image of this class".to_owned());
-        }
-        if let Some(places) = counterparts(facts, baseline) {
-            let before = before.moved(&places);
-            if before.of == now.of {
-                let is_same = before.hits == now.hits;
-                let paired = if is_same { Some(NO_DIFFERENCE) } else { paired(now, &before) };
-                return paired.ok_or_else(|| "nothing was counted".to_owned());
-            }
-        }
-        let share = |counted: &Counted| Measured::from(Rate::new(counted.hits.len(), counted.of.len()));
-        Ok(share(now).minus(share(&before)))
-    }
+    Ok(found)
 }
 
-/// By which chance has no part in it.
-const NO_DIFFERENCE: Measured = Measured { value: 0.0, low: 0.0, high: 0.0 };
-
-/// Both count the same samples.
-fn paired(now: &Counted, before: &Counted) -> Option<Measured> {
-    let both = now.hits.iter().filter(|sample| before.hits.binary_search(sample).is_ok()).count();
-    let (first, second) = (now.hits.len() - both, before.hits.len() - both);
-    paired_difference([both, first, second, now.of.len() - both - first - second])
-}
-
-/// Refuses settings that are not the same, by the first one.
-fn same_settings(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Result<(), String> {
-    let Some(key) = before.keys().chain(now.keys()).find(|key| before.get(*key) != now.get(*key)) else {
-        return Ok(());
+/// Where a model loses images before any attack, those that are left to attack are the easy ones: that fewer of them are broken does not make
+/// the model better, unless more of all images withstand.
+fn images_were_kept(facts: &Facts, baseline: &Baseline, metric: &Metric, class: Option<u32>) -> Result<(), String> {
+    let accuracy = |subject: &Subject| {
+        let every = class.map(|_| "*".to_owned());
+        let metric =
+            Metric { is_regression: false, quantity: Quantity::Accuracy, subject: subject.clone(), class: every };
+        let now = read(facts, &metric).into_iter().find(|it| it.class == class)?.found.ok()?;
+        let difference = difference(facts, baseline, &Metric { class: None, ..metric }, class, &now).ok()?;
+        Some(state(Quantity::Accuracy, difference.by))
     };
-    let shown = |settings: &BTreeMap<String, String>| settings.get(key).map_or("not there", String::as_str).to_owned();
-    Err(format!("{key} was {}, is {}", shown(before), shown(now)))
+    match (accuracy(&metric.subject), accuracy(&Subject::Clean)) {
+        (Some(ChangeState::Improved), _) => Ok(()),
+        (Some(ChangeState::Regressed), _) | (_, Some(ChangeState::Regressed)) => {
+            Err("the accuracy fell, and the images that both runs attacked are the easier ones".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

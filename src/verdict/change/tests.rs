@@ -11,7 +11,7 @@ fn change(report: &Report, baseline: &Baseline, metric: &str) -> Change {
 fn worse(report: &Report, baseline: &Baseline, metric: &str) -> Result<Measured, Missing> {
     let metric = Metric::parse(metric).unwrap();
     let now = read(&report.facts(), &metric).remove(0);
-    regression(&report.facts(), Some(baseline), metric.quantity, &now).found.map(|found| found.measured)
+    regression(&report.facts(), Some(baseline), &metric, &now).found.map(|found| found.measured)
 }
 
 #[test]
@@ -69,13 +69,64 @@ fn classes_are_compared_with_themselves() {
 }
 
 #[test]
+fn a_model_that_loses_images_is_not_called_better() {
+    let before = recorded();
+    let earlier = baseline(&before.facts(), "report.json");
+    // Every second image that was attacked is misclassified now, and of the others FGSM breaks fewer.
+    let mut now = recorded();
+    let lost: Vec<usize> = now.attacks[0].samples.iter().map(|it| it.sample).step_by(2).collect();
+    for &sample in &lost {
+        now.clean.predictions[sample] = (now.data.labels[sample] + 1) % 10;
+    }
+    for attack in &mut now.attacks {
+        attack.samples.retain(|it| !lost.contains(&it.sample));
+        attack.samples.iter_mut().for_each(|it| (it.success, it.prediction) = (false, before.data.labels[it.sample]));
+    }
+    let found = |metric: &str| change(&now, &earlier, metric);
+    let (clean, asr) = (found("accuracy.clean"), found("asr.fgsm"));
+    assert_eq!((clean.state, clean.images), (ChangeState::Regressed, Some(40)));
+    // 19 images remain to FGSM: none is broken, so more of all images withstand it than before, and that is said.
+    assert_eq!(
+        (found("accuracy.fgsm").state, asr.state, asr.images),
+        (ChangeState::Improved, ChangeState::Improved, Some(19))
+    );
+    // Of curves of other images nothing is said.
+    let peak = found("peak_q.fgsm");
+    assert!(peak.state == ChangeState::Incomparable && peak.why.unwrap().contains("39 images, is of 19"));
+    // Where the images that withstand are those that did, the lower rate is no merit.
+    let held: Vec<usize> = before.attacks[0].samples.iter().filter(|it| !it.success).map(|it| it.sample).collect();
+    let mut now = recorded();
+    for (sample, prediction) in now.clean.predictions.iter_mut().enumerate().filter(|(at, _)| !held.contains(at)) {
+        *prediction = (before.data.labels[sample] + 1) % 10;
+    }
+    now.attacks.iter_mut().for_each(|attack| attack.samples.retain(|it| held.contains(&it.sample)));
+    let asr = change(&now, &earlier, "asr.fgsm");
+    assert!(
+        asr.state == ChangeState::Incomparable && asr.why.unwrap().contains("accuracy fell"),
+        "{:?}",
+        asr.difference
+    );
+    assert!(
+        matches!(worse(&now, &earlier, "asr.fgsm"), Err(Missing::NotMeasurable(why)) if why.contains("accuracy fell"))
+    );
+    assert!(worse(&now, &earlier, "accuracy.clean").unwrap().low > 0.5);
+    let changes = changes(&now.facts(), &earlier);
+    assert!(changes.changes.iter().all(|it| it.state != ChangeState::Improved), "{changes:?}");
+    let headline: Vec<&str> = changes.headline().iter().map(|(_, change)| change.metric.as_str()).collect();
+    assert_eq!(headline, ["accuracy.clean", "accuracy.linf:8/255"]);
+}
+
+#[test]
 fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     let before = recorded();
     let mut earlier = baseline(&before.facts(), "report.json");
-    earlier.indices.reverse();
+    earlier.data_sha256 = "other".to_owned();
+    earlier.digests.iter_mut().for_each(|it| it.push('0'));
     let found = changes(&before.facts(), &earlier);
-    let asr = found.changes.iter().find(|it| it.metric == "asr.fgsm").unwrap();
-    assert!(!found.same_samples && asr.state == ChangeState::Unclear && asr.difference.unwrap().high > 0.1);
+    let of = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap();
+    let (accuracy, asr) = (of("accuracy.fgsm"), of("asr.fgsm"));
+    assert!(!found.same_samples && accuracy.state == ChangeState::Unclear && accuracy.difference.unwrap().high > 0.1);
+    assert!(asr.state == ChangeState::Incomparable && asr.why.as_ref().unwrap().contains("no image"), "{asr:?}");
     let mut now = recorded();
     now.attacks[0].attack.epsilon = "4/255".parse().ok();
     let asr = change(&now, &earlier, "asr.fgsm");

@@ -18,6 +18,7 @@ use crate::audit::event::ControlKind;
 use check::Found;
 pub use check::ValidityVerdict;
 pub(crate) use check::{AttackValidity, Validity, ValidityCheck, ValidityState};
+pub(super) use target::only_peaks;
 
 impl Validity {
     pub(super) fn of(facts: &Facts, sweeps: &[Sweep]) -> Self {
@@ -75,6 +76,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("attacks that leave images spend what the standard preset does", effort::effort(facts)),
         ("success grows with ε", sweeps::growth(facts, sweeps)),
         ("a sweep ends where every image breaks", sweeps::saturation(facts, sweeps)),
+        ("gates bound more than modularity", target::gates(facts)),
     ];
     all.map(|(check, Found { state, text })| ValidityCheck { check: check.to_owned(), state, found: text }).into()
 }

@@ -7,6 +7,7 @@ use advmod_attacks::query::JUDGEMENTS;
 
 use super::check::Found;
 use crate::audit::event::SampleResult;
+use crate::audit::gate::Gate;
 use crate::verdict::facts::{AttackResult, Facts};
 
 pub(super) fn deterministic(facts: &Facts) -> Found {
@@ -111,4 +112,24 @@ pub(super) fn zero_gradients(attack: &AttackResult) -> Option<Found> {
         _ if zero * 20 > of => Some(Found::failed(format!("{text}: gradients are masked"))),
         _ => Some(Found::suspicious(text)),
     }
+}
+
+/// Q of adversarial images does not see where a class goes: a model that is wholly broken may have as high a peak as one that holds.
+pub(super) fn gates(facts: &Facts) -> Found {
+    if facts.plan.gates.is_empty() {
+        return Found::not_run("there are no gates");
+    }
+    match only_peaks(&facts.plan.gates) {
+        false => Found::ok("what gates claim does not rest on peak Q alone"),
+        true => Found::suspicious(
+            "the only gates that claim robustness are on peak_drop or peak_q, which a model that is wholly broken can pass; add one on accuracy, \
+             asr or retention_drop",
+        ),
+    }
+}
+
+/// Whether gates claim robustness, and all that do are on the peak of a curve.
+pub(in crate::verdict) fn only_peaks(gates: &[Gate]) -> bool {
+    let mut claims = gates.iter().filter(|it| it.expr.claims_robustness()).peekable();
+    claims.peek().is_some() && claims.all(|it| !it.expr.metric.quantity.measures_robustness())
 }
