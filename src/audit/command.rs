@@ -20,6 +20,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("data.samples", "samples"),
     ("data.resize", "resize"),
     ("data.crop", "crop"),
+    ("data.classes", "classes"),
     ("attack", "attack"),
     ("preset", "preset"),
     ("baseline", "baseline"),

@@ -11,8 +11,8 @@ use super::attack::{Configured, ResolvedAttack, label};
 use super::gate::{Gate, check};
 use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan};
 use super::resolved::ResolvedPlan;
-use crate::data::{LONGEST_SIDE, OpenOptions, Selection, Split};
-use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED, check_threads, enough_for_k};
+use crate::data::{ClassList, DataError, LONGEST_SIDE, OpenOptions, Selection, Split};
+use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED, check_threads};
 use crate::model::device::DeviceChoice;
 use crate::model::load::LoadOptions;
 use crate::model::normalize::Normalization;
@@ -118,6 +118,17 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Reads the classes that the plan names, which [`AuditPlan::resolve`] leaves aside. Call before the process is confined.
+    pub(crate) fn read_classes(&mut self) -> Result<(), DataError> {
+        if let Some(given) = &self.written.data.classes {
+            let file = self.written.located(Some(&PathBuf::from(given)));
+            self.open.classes = Some(ClassList::open(given, file.as_deref().unwrap_or(Path::new(given)))?);
+        }
+        Ok(())
+    }
+}
+
 impl AuditPlan {
     /// Fills in the defaults and checks every value that can be checked without loading anything.
     pub fn resolve(self) -> Result<Job, String> {
@@ -129,10 +140,10 @@ impl AuditPlan {
         let selection = match (self.data.first, self.data.samples) {
             (Some(_), Some(_)) => return Err("data has both first and samples; give one".to_owned()),
             (Some(n), None) => Selection::First(n),
-            (None, n) => Selection::Sample { n: n.unwrap_or(DEFAULT_SAMPLES), seed },
+            (None, Some(n)) => Selection::Sample { n, seed },
+            (None, None) => Selection::UpTo { n: DEFAULT_SAMPLES, seed },
         };
         let k = at_least_one("k", self.curve.k, DEFAULT_K)?;
-        enough_for_k(selection.n(), k)?;
         let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose()?;
         let taps = self.curve.taps.clone().unwrap_or_else(|| "default".to_owned());
         let device = self.device.as_deref().unwrap_or("auto").parse()?;
@@ -150,6 +161,7 @@ impl AuditPlan {
             similarity: self.curve.similarity.unwrap_or_default(),
             selection: match selection {
                 Selection::Sample { n, seed } => format!("{n} drawn by seed {seed}"),
+                Selection::UpTo { n, seed } => format!("up to {n} drawn by seed {seed}"),
                 chosen => format!("first {}", chosen.n()),
             },
             seed,
@@ -170,7 +182,7 @@ impl AuditPlan {
                 trust_torchscript: false,
             },
             data: self.located(self.data.path.as_ref()),
-            open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop, sha256: None },
+            open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop, classes: None, sha256: None },
             selection,
             device,
             plan,
@@ -315,7 +327,6 @@ mod tests {
     fn bad_settings_are_named() {
         for (text, expected) in [
             ("[curve]\nk = 0", "k = 0"),
-            ("[data]\nfirst = 3", "too few for k = 3"),
             ("[data]\nsplit = \"dev\"", "split = dev"),
             ("device = \"tpu\"", "tpu"),
             ("preset = \"fast\"", "fast"),

@@ -128,6 +128,8 @@ settings! {
         pub first: Option<usize>,
         pub resize: Option<u32>,
         pub crop: Option<u32>,
+        /// Names of the model's classes, which folders of images are matched with: a file, or `imagenet`.
+        pub classes: Option<String>,
     }
 
     /// `[curve]` of a plan file.

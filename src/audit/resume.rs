@@ -8,6 +8,7 @@ use super::plan::{AuditPlan, locate};
 use super::plan_file::with_attacks;
 use super::resolved::ResolvedPlan;
 use super::state::AuditState;
+use crate::data::ClassList;
 
 /// The job that an earlier run in this folder has begun, or why it cannot go on.
 pub(crate) fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
@@ -48,12 +49,15 @@ impl Stored<'_> {
             gate.place.clone_from(&resolved.place);
         }
         settle(&mut plan);
+        let given = plan.data.classes.clone();
         let mut job = plan.resolve().map_err(unreadable)?;
         if job.plan.on(self.plan.device.clone(), self.plan.command.clone()) != *self.plan {
             return Err("its plan does not say what its settings say; start a new run".to_owned());
         }
         job.load.sha256 = Some(self.model.sha256.clone());
         job.open.sha256 = Some(self.data.sha256.clone());
+        // As the run has them: the file that it read them from may be any file by now.
+        job.open.classes = given.map(|given| ClassList::in_order(&given, &self.data.classes));
         for path in [&mut job.model, &mut job.data].into_iter().flatten() {
             *path = locate(self.places.into_iter().flatten(), path);
         }

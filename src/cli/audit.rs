@@ -111,6 +111,7 @@ pub(super) fn prepare(args: &AuditArgs) -> Result<Prepared, CliError> {
 fn begin(plan: AuditPlan, force: bool) -> Result<(Run, Recorder), CliError> {
     let out = plan.out.clone();
     let mut run = Run::from(plan.resolve().map_err(CliError::Usage)?);
+    run.job.read_classes()?;
     let plan = run.job.written();
     if let (Some(file), Some(name)) = (plan.located(plan.baseline.as_ref()), &plan.baseline) {
         let (report, _) = report::read(&file)?;
@@ -157,6 +158,7 @@ pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
             first: data.first,
             resize: data.source.resize,
             crop: data.source.crop,
+            classes: data.source.classes.clone(),
         },
         curve: CurvePlan { k: args.taps.k, similarity: args.taps.similarity, taps: args.taps.taps.clone() },
         attack,
@@ -222,6 +224,7 @@ mod tests {
                 first: Some(9),
                 resize: Some(2),
                 crop: Some(1),
+                classes: text("imagenet"),
             },
             curve: CurvePlan { k: Some(2), similarity: Some("pearson".parse().unwrap()), taps: text("all") },
             attack: vec![attack.clone()],

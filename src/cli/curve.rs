@@ -91,7 +91,7 @@ fn command() -> String {
 /// The flags with their defaults; a value that is given twice counts once.
 fn plan(args: &SweepArgs, repeats: usize, seed: u64) -> SweepPlan {
     let samples = match (&args.first[..], &args.samples[..]) {
-        ([], []) => vec![Selection::Sample { n: DEFAULT_SAMPLES, seed }],
+        ([], []) => vec![Selection::UpTo { n: DEFAULT_SAMPLES, seed }],
         ([], samples) => samples.iter().map(|&n| Selection::Sample { n, seed }).collect(),
         (first, _) => first.iter().map(|&n| Selection::First(n)).collect(),
     };

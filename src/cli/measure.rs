@@ -10,7 +10,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, say, setup};
 use crate::confine::Needs;
-use crate::data::{Dataset, Selection, select};
+use crate::data::{ClassList, Dataset, Selection, select};
 use crate::measure::doubt::doubt;
 use crate::model::Model;
 
@@ -21,10 +21,11 @@ pub(super) fn begin(
     needs: Needs,
     manner: Manner,
 ) -> Result<(Device, Box<dyn Dataset>), CliError> {
+    let classes = source.classes.as_deref().map(|given| ClassList::open(given, Path::new(given))).transpose()?;
     manner.confine(&needs.reading_data(&source.data))?;
     setup::set_threads(run.threads)?;
     let device = run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
-    Ok((device, setup::open_data(source)?))
+    Ok((device, setup::open_data(source, classes)?))
 }
 
 /// Work with progress, one task after the other, until the user interrupts it.

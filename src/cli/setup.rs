@@ -8,7 +8,7 @@ use crate::audit::job::Job;
 use crate::audit::journal::started;
 use crate::audit::resume::Stored;
 use crate::confine::{Needs, confine, limit_memory};
-use crate::data::{Dataset, OpenOptions, Split};
+use crate::data::{ClassList, Dataset, OpenOptions, Split};
 use crate::measure::fit::check_threads;
 use crate::memory;
 use crate::model::load::LoadOptions;
@@ -80,8 +80,9 @@ pub(super) fn tap_selection(patterns: Option<&str>) -> TapSelection {
 
 /// The training and the test images of a data set that has both.
 pub(super) fn open_parts(data: &Path, what_for: &str) -> Result<[Box<dyn Dataset>; 2], CliError> {
-    let open =
-        |split| open_data(&SourceArgs { data: Some(data.to_owned()), split: Some(split), ..SourceArgs::default() });
+    let open = |split| {
+        open_data(&SourceArgs { data: Some(data.to_owned()), split: Some(split), ..SourceArgs::default() }, None)
+    };
     let test = open(SplitArg::Test)?;
     if test.info().split.is_some() {
         return Ok([open(SplitArg::Train)?, test]);
@@ -94,11 +95,11 @@ pub(super) fn open_parts(data: &Path, what_for: &str) -> Result<[Box<dyn Dataset
 }
 
 /// Opens the data of the flags, or the embedded images.
-pub(super) fn open_data(args: &SourceArgs) -> Result<Box<dyn Dataset>, CliError> {
+pub(super) fn open_data(args: &SourceArgs, classes: Option<ClassList>) -> Result<Box<dyn Dataset>, CliError> {
     let split = match args.split {
         Some(SplitArg::Train) => Split::Train,
         Some(SplitArg::Test) | None => Split::Test,
     };
-    let options = OpenOptions { split, resize: args.resize, crop: args.crop, sha256: None };
+    let options = OpenOptions { split, resize: args.resize, crop: args.crop, classes, sha256: None };
     Ok(crate::data::open(args.data.as_deref(), &options)?)
 }

@@ -11,10 +11,11 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Images, OpenOptions, Opened, Split, content, first_bytes, name_of,
+    ClassList, DataError, Dataset, DatasetInfo, Images, OpenOptions, Opened, Split, content, first_bytes, name_of,
     only_other_split, read_file, unreadable,
 };
 use crate::input;
+use crate::text::names;
 
 /// Most pixels of an image; a damaged header can claim 2^62.
 const LARGEST: u64 = 1 << 26;
@@ -25,6 +26,7 @@ struct ImageFolder {
     info: DatasetInfo,
     files: Vec<PathBuf>,
     labels: Vec<u32>,
+    notes: Vec<String>,
     options: OpenOptions,
     path: PathBuf,
     /// sha256 of the files that have been hashed, by their places.
@@ -54,9 +56,17 @@ fn part(path: &Path, split: Split) -> Option<PathBuf> {
     names.iter().map(|name| path.join(name)).find(holds_folders)
 }
 
-type Listing = (Vec<String>, Vec<PathBuf>, Vec<u32>);
+/// The classes of a folder, and what is in it besides.
+#[derive(Default)]
+struct Listing {
+    classes: Vec<String>,
+    files: Vec<PathBuf>,
+    labels: Vec<u32>,
+    notes: Vec<String>,
+}
 
-/// Class names and image files in the order of their names.
+/// Class names and image files in the order of their names; names that are all numbers in the order of these. Folders without images are no
+/// classes.
 fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
     let sorted = |folder: &Path| -> Result<Vec<PathBuf>, DataError> {
         let paths = |entries: std::fs::ReadDir| entries.map(|entry| Ok(entry?.path())).collect();
@@ -65,6 +75,7 @@ fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
         entries.sort_unstable();
         Ok(entries)
     };
+    let is_shown = |entry: &PathBuf| !name_of(entry).starts_with('.');
     let entries = sorted(root)?;
     if entries.is_empty() {
         return Err(content(
@@ -72,19 +83,53 @@ fn list(path: &Path, root: &Path) -> Result<Listing, DataError> {
             "the folder is empty; expected IDX, CIFAR or .npz files, or one folder of images per class",
         ));
     }
-    let (mut classes, mut files, mut labels) = (Vec::new(), Vec::new(), Vec::new());
-    for folder in entries.iter().filter(|entry| entry.is_dir() && !name_of(entry).starts_with('.')) {
-        let images: Vec<PathBuf> = sorted(folder)?.into_iter().filter(|file| looks_like_an_image(file)).collect();
-        labels.extend(std::iter::repeat_n(classes.len() as u32, images.len()));
-        files.extend(images);
-        classes.push(name_of(folder));
+    let mut folders: Vec<PathBuf> = entries.into_iter().filter(|entry| is_shown(entry) && entry.is_dir()).collect();
+    let number = |folder: &PathBuf| name_of(folder).parse::<u64>().ok();
+    if folders.iter().all(|folder| number(folder).is_some()) {
+        folders.sort_by_key(number);
     }
-    if files.is_empty() {
+    let mut found = Listing::default();
+    let (mut empty, mut unread) = (Vec::new(), Vec::new());
+    for folder in folders {
+        // Hidden files are none of the user's: macOS puts one beside each image that it copies, ._x.png beside x.png.
+        let files = sorted(&folder)?.into_iter().filter(is_shown);
+        let (images, others): (Vec<PathBuf>, Vec<PathBuf>) = files.partition(|file| looks_like_an_image(file));
+        unread.extend(others.into_iter().filter(|it| !it.is_dir()));
+        if images.is_empty() {
+            empty.push(name_of(&folder));
+            continue;
+        }
+        found.labels.extend(std::iter::repeat_n(found.classes.len() as u32, images.len()));
+        found.files.extend(images);
+        found.classes.push(name_of(&folder));
+    }
+    if found.files.is_empty() {
         let expected =
             "expected IDX (MNIST, Fashion-MNIST), CIFAR batches, .npz, or one folder of PNG or JPEG images per class";
-        return Err(content(path, format!("no images of a known kind in it; {expected}")));
+        let others = unread_note(root, &unread).map_or(String::new(), |note| format!(" ({note})"));
+        return Err(content(path, format!("no images of a known kind in it{others}; {expected}")));
     }
-    Ok((classes, files, labels))
+    if !empty.is_empty() {
+        found.notes.push(format!("folders without images are no classes: {}", names::some(&empty, 8)));
+    }
+    found.notes.extend(unread_note(root, &unread));
+    Ok(found)
+}
+
+/// How many files were left out, of which kinds, and one of them.
+fn unread_note(root: &Path, files: &[PathBuf]) -> Option<String> {
+    let first = files.first()?;
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for file in files {
+        let kind = file
+            .extension()
+            .map_or("no ending".to_owned(), |kind| format!(".{}", names::shown(&kind.to_string_lossy())));
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let first = names::shown(&first.strip_prefix(root).unwrap_or(first).to_string_lossy());
+    let (n, kinds) = (files.len(), names::some(&kinds, 8));
+    Some(format!("{n} file(s) are neither PNG nor JPEG and were left out: {kinds}, such as {first}"))
 }
 
 /// By its name, or by its content where the name does not say.
@@ -97,7 +142,8 @@ fn looks_like_an_image(file: &Path) -> bool {
 }
 
 /// Reads every header: sizes and color tell whether the images belong together, before hours of work depend on it.
-fn index(path: &Path, split: Option<Split>, (classes, files, labels): Listing, options: &OpenOptions) -> Opened {
+fn index(path: &Path, split: Option<Split>, listing: Listing, options: &OpenOptions) -> Opened {
+    let Listing { classes, files, labels, notes } = listing;
     let headers = in_order(&files, |file| header(file, options))?;
     let [height, width, _] = headers[0];
     if let Some(at) = headers.iter().position(|&[h, w, _]| (h, w) != (height, width)) {
@@ -121,7 +167,7 @@ fn index(path: &Path, split: Option<Split>, (classes, files, labels): Listing, o
         width,
     };
     let (options, path) = (options.clone(), path.to_owned());
-    Ok(Box::new(ImageFolder { info, files, labels, options, path, digests: Mutex::default() }))
+    Ok(Box::new(ImageFolder { info, files, labels, notes, options, path, digests: Mutex::default() }))
 }
 
 /// Applies `work` to all items in parallel; of several errors the first one's is told, whichever came first.
@@ -245,6 +291,14 @@ impl Dataset for ImageFolder {
 
     fn labels(&self) -> &[u32] {
         &self.labels
+    }
+
+    fn folders(&self) -> Option<Option<&ClassList>> {
+        Some(self.options.classes.as_ref())
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn sha256(&self, places: &[usize]) -> Result<String, DataError> {
@@ -419,6 +473,27 @@ mod tests {
         std::fs::remove_file(&image).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &image).unwrap();
         assert!(open_with(folder.path(), None, None).unwrap_err().contains("b.png: not a regular file"));
+    }
+
+    #[test]
+    fn numbers_are_in_their_order_and_what_is_no_image_is_named() {
+        let images: Vec<String> = (0..12).map(|class| format!("{class}/a.png")).collect();
+        let folder = folder(&images.iter().map(|name| (name.as_str(), 1, 1, [1; 3])).collect::<Vec<_>>());
+        for (name, bytes) in [("3/._a.png", "x"), ("3/b.webp", "x"), ("4/Thumbs.db", "x"), ("4/c.webp", "x")] {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        std::fs::create_dir(folder.path().join("12")).unwrap();
+        let data = open_with(folder.path(), None, None).unwrap();
+        assert_eq!(
+            (data.info().n, &data.info().classes[..3], &data.info().classes[10]),
+            (12, &["0", "1", "2"].map(str::to_owned)[..], &"10".to_owned())
+        );
+        let [empty, others] = data.notes() else { panic!("{:?}", data.notes()) };
+        assert!(empty.ends_with("no classes: 12"), "{empty}");
+        assert!(
+            others.starts_with("3 file(s)") && others.contains("1 .db, 2 .webp") && others.ends_with("3/b.webp"),
+            "{others}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod cifar;
 mod cifar_python;
+mod class_list;
 mod embedded;
 mod idx;
 mod image_folder;
@@ -21,6 +22,7 @@ use crate::input;
 use crate::memory::opening;
 use crate::text::names;
 
+pub use class_list::ClassList;
 pub use select::Selection;
 pub(crate) use select::{draw, select};
 
@@ -83,6 +85,17 @@ pub trait Dataset: Send + Sync + std::fmt::Debug {
     /// All labels, in file order.
     fn labels(&self) -> &[u32];
 
+    /// Where labels only number folders, in the order of their names: the list that says which class each folder is, if the user gave one. A model's
+    /// classes are found by the names of the folders.
+    fn folders(&self) -> Option<Option<&ClassList>> {
+        None
+    }
+
+    /// What a user must know of how the data were read.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// The sha256, hexadecimal, of what these images come from: the whole of a data set's files, or, in a folder of images, theirs and their
     /// labels.
     ///
@@ -122,6 +135,8 @@ pub struct OpenOptions {
     pub resize: Option<u32>,
     /// Then cut the central square of this side (image folders).
     pub crop: Option<u32>,
+    /// Which output of a model each name of a folder means (image folders).
+    pub classes: Option<ClassList>,
     /// What [`Dataset::sha256`] must be: other data are refused before anything in them is looked at.
     pub sha256: Option<String>,
 }
@@ -193,6 +208,9 @@ fn open_any(path: &Path, options: &OpenOptions) -> Result<Box<dyn Dataset>, Data
     }
     match FORMATS.iter().find_map(|format| Some((format, (format.open)(path, options)?))) {
         Some((format, Ok(_))) if rescaled && !format.rescales => Err(not_rescaled(path)),
+        Some((_, Ok(data))) if options.classes.is_some() && data.folders().is_none() => {
+            Err(content(path, "--classes says which class each folder of images is; leave it out for data with labels"))
+        }
         Some((_, Ok(data))) if options.split == Split::Train && data.info().split.is_none() => {
             Err(content(path, "has no train and test part; leave out --split train to use all of it"))
         }

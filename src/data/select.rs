@@ -15,6 +15,11 @@ pub enum Selection {
         n: usize,
         seed: u64,
     },
+    /// As `Sample`, or all where there are fewer.
+    UpTo {
+        n: usize,
+        seed: u64,
+    },
 }
 
 impl Selection {
@@ -22,7 +27,7 @@ impl Selection {
     pub fn n(&self) -> usize {
         match *self {
             Self::All => usize::MAX,
-            Self::First(n) | Self::Sample { n, .. } => n,
+            Self::First(n) | Self::Sample { n, .. } | Self::UpTo { n, .. } => n,
         }
     }
 }
@@ -32,6 +37,7 @@ pub(crate) fn select(selection: &Selection, available: usize) -> Result<Vec<usiz
     match *selection {
         Selection::All => Ok((0..available).collect()),
         Selection::First(n) => check(n, available).map(|()| (0..n).collect()),
+        Selection::UpTo { n, seed } => select(&Selection::Sample { n: n.min(available), seed }, available),
         Selection::Sample { n, seed } => {
             let mut drawn = draw(n, seed, available)?;
             drawn.sort_unstable();
@@ -73,5 +79,7 @@ mod tests {
         }
         assert_eq!(select(&Selection::First(2), 10).unwrap(), [0, 1]);
         assert_eq!(select(&Selection::All, 3).unwrap(), [0, 1, 2]);
+        assert_eq!(select(&Selection::UpTo { n: 5, seed: 1 }, 3).unwrap(), [0, 1, 2]);
+        assert_eq!(select(&Selection::UpTo { n: 5, seed: 1 }, 1000).unwrap(), [278, 548, 581, 659, 708]);
     }
 }

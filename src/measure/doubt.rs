@@ -4,6 +4,7 @@ use advmod_attacks::victim::Victim as _;
 
 use crate::data::Dataset;
 use crate::measure::ProgressOf;
+use crate::measure::classes::Matched;
 use crate::measure::normalization::{Rival, Trial};
 use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
@@ -22,6 +23,7 @@ pub(crate) fn doubt(
     progress: &mut ProgressOf<'_>,
 ) -> Option<String> {
     let own = &model.info().normalization;
+    let data: &dyn Dataset = &Matched::new(data, model).ok()?;
     let info = data.info();
     if !(given || own.is_none()) || model.check(info.channels, info.height, info.width).is_err() {
         return None;

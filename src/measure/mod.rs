@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 pub(crate) mod answers;
+pub(crate) mod classes;
 pub(crate) mod clean;
 pub(crate) mod company;
 pub(crate) mod doubt;

@@ -1,6 +1,9 @@
 //! What a reader of a curve must know: properties of samples and representations that bend Q without making it wrong.
 
-use super::Curve;
+use super::{Curve, TapPoint};
+
+/// Fewest samples of which one is called a hub.
+const FEWEST: usize = 20;
 
 /// One sentence for each thing that is noteworthy in a curve; none for most curves.
 pub(crate) fn curve_notes(curve: &Curve) -> Vec<String> {
@@ -21,6 +24,31 @@ pub(crate) fn curve_notes(curve: &Curve) -> Vec<String> {
             "{taps} tap(s) have edges of negative weight, most {tap} with {worst}; the bounds of Q do not hold there, lower --k"
         )
     });
+    let n = curve.n;
+    // Of all its repeats.
+    let share = |tap: &TapPoint| tap.duplicates as f64 / (n * tap.repeats.len().max(1)).max(1) as f64;
+    let flat: Vec<_> = curve.taps.iter().skip(1).filter(|tap| share(tap) > 0.5).collect();
+    if let Some(worst) = flat.iter().max_by(|a, b| share(a).total_cmp(&share(b))) {
+        notes.push(format!(
+            "at {} tap(s) most samples repeat another's representation, at {} {:.0} % of them: its output hardly depends on the image, and Q says \
+             little there",
+            flat.len(),
+            worst.tap,
+            100.0 * share(worst)
+        ));
+    }
+    // Each is chosen k times on average.
+    let hub = |tap: &TapPoint| tap.hubness.as_ref().map_or(0, |it| it.largest_in_degree);
+    let hubs: Vec<_> = curve.taps.iter().filter(|tap| n >= FEWEST && hub(tap) > n / 2).collect();
+    if let Some(worst) = hubs.iter().max_by_key(|tap| hub(tap)) {
+        notes.push(format!(
+            "at {} tap(s) one sample is a neighbour of more than half of all, most at {} ({} of {n}): the representations hardly differ there, and Q \
+             says little; compare --similarity sample-centred",
+            hubs.len(),
+            worst.tap,
+            hub(worst)
+        ));
+    }
     // Deep taps may map different images to one point; at the first tap only equal images do.
     if let Some(first) = curve.taps.first().filter(|tap| tap.duplicates > 0) {
         notes.push(format!(
@@ -56,7 +84,7 @@ pub(crate) fn class_note(labels: &[usize], n_classes: usize, k: usize) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hubness, Modularity, ModularityError, Similarity, TapModularity, TapPoint};
+    use super::super::{Hubness, Modularity, ModularityError, Similarity, TapModularity};
     use super::*;
 
     fn curve(zero_rows: usize, negative_edges: usize, duplicates: usize) -> Curve {
@@ -84,6 +112,25 @@ mod tests {
             let notes = curve_notes(&curve);
             assert!(notes.len() == 1 && notes[0].contains(word) && notes[0].contains("conv1"), "{notes:?}");
         }
+    }
+
+    #[test]
+    fn flat_taps_and_hubs_are_said_wherever_they_are() {
+        let mut deep = curve(0, 0, 0);
+        let mut flat = deep.taps[0].clone();
+        (flat.tap, flat.duplicates) = ("layer3".to_owned(), 9);
+        deep.taps.push(flat);
+        let notes = curve_notes(&deep);
+        assert!(notes.len() == 1 && notes[0].contains("layer3 90 %"), "{notes:?}");
+        // Of ten samples one may be the neighbour of six by chance.
+        let hub = |n: usize| {
+            let mut curve = curve(0, 0, 0);
+            curve.n = n;
+            curve.taps[0].hubness = Some(Hubness { largest_in_degree: n / 2 + 1, skewness: 9.0 });
+            curve_notes(&curve)
+        };
+        assert!(hub(10).is_empty());
+        assert!(hub(200)[0].contains("101 of 200"), "{:?}", hub(200));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Means, rates and their intervals.
 
+pub(crate) mod permutation;
 pub(crate) mod rates;
 
 /// Arithmetic mean; none of no values.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::{Dataset, Selection, draw, select};
+use crate::measure::classes::Matched;
 use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
@@ -72,11 +73,15 @@ pub fn sweep(
     plan: &SweepPlan,
     progress: &mut ProgressOf<'_>,
 ) -> Result<(Vec<DetailedCurve>, Vec<String>), String> {
+    let data: &dyn Dataset = &Matched::new(data, model)?;
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let largest = plan.ks.iter().copied().max().unwrap_or(0);
     for samples in &plan.samples {
-        let n = if *samples == Selection::All { info.n } else { samples.n() };
+        let n = match samples {
+            Selection::All | Selection::UpTo { .. } => samples.n().min(info.n),
+            samples => samples.n(),
+        };
         enough_for_k(n, largest)?;
     }
     let sets: Vec<Vec<Vec<usize>>> =
@@ -85,7 +90,7 @@ pub fn sweep(
     let n_taps = model.tap_paths().len();
     let total = n_taps * sets.iter().flatten().map(Vec::len).sum::<usize>();
     let mut before = 0;
-    let (mut curves, mut warnings) = (Vec::new(), Vec::new());
+    let (mut curves, mut warnings) = (Vec::new(), data.notes().to_vec());
     for sets in &sets {
         let n = sets.first().map_or(0, Vec::len);
         if sets.len() < plan.repeats {
@@ -227,8 +232,12 @@ fn curves_of_sets(
     for (repeat, set) in sets.iter().enumerate() {
         let images = data.read(set).map_err(|error| error.to_string())?;
         let labels: Vec<usize> = images.labels.iter().map(|&label| label as usize).collect();
-        if repeat == 0 {
-            warnings.extend(plan.ks.iter().filter_map(|&k| class_note(&labels, classes, k)));
+        for note in plan.ks.iter().filter_map(|&k| class_note(&labels, classes, k)) {
+            let of = if sets.len() > 1 { format!("repeat {} of {}: ", repeat + 1, sets.len()) } else { String::new() };
+            // What holds in each repeat is said of the first.
+            if !warnings.iter().any(|it| it.ends_with(&note)) {
+                warnings.push(of + &note);
+            }
         }
         let places: Vec<usize> = (0..set.len()).collect();
         let source =
@@ -266,14 +275,15 @@ fn curves_of_sets(
 /// The samples of each repeat: places in the data. Fewer repeats than asked for where the data does not hold so many, but at least one.
 pub fn sets(data: &dyn Dataset, samples: Selection, repeats: usize) -> Result<Vec<Vec<usize>>, String> {
     let held = data.info().n;
-    let n = match samples {
-        Selection::First(n) | Selection::Sample { n, .. } => n,
-        Selection::All => held,
+    let samples = match samples {
+        Selection::UpTo { n, seed } => Selection::Sample { n: n.min(held), seed },
+        samples => samples,
     };
+    let n = samples.n().min(if samples == Selection::All { held } else { usize::MAX });
     let repeats = repeats.min(held / n.max(1)).max(1);
     let indices = match samples {
         Selection::First(n) => select(&Selection::First(n * repeats), held),
-        Selection::Sample { n, seed } => draw(n * repeats, seed, held),
+        Selection::Sample { n, seed } | Selection::UpTo { n, seed } => draw(n * repeats, seed, held),
         Selection::All => select(&Selection::All, held),
     };
     let indices = indices.map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use advmod_attacks::victim::Victim as _;
 use super::curve::CurvePlan;
 use crate::data::{Dataset, select};
 use crate::measure::ProgressOf;
+use crate::measure::classes::Matched;
 use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
@@ -26,6 +27,7 @@ pub(crate) fn rank(
     plan: &CurvePlan,
     progress: &mut ProgressOf<'_>,
 ) -> Result<LabelsResult, String> {
+    let data: &dyn Dataset = &Matched::new(data, model)?;
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
@@ -67,6 +69,6 @@ pub(crate) fn rank(
         similarity: plan.similarity,
         taps: model.tap_paths(),
         samples: ranking,
-        warnings: class_note(&labels, classes, plan.k).into_iter().collect(),
+        warnings: data.notes().iter().cloned().chain(class_note(&labels, classes, plan.k)).collect(),
     })
 }

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::curve::CurvePlan;
 use crate::data::{Dataset, Selection, select};
+use crate::measure::classes::Matched;
 use crate::measure::fit::{check_labels, enough_for_k};
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_neighbors, visit_taps};
@@ -166,13 +167,16 @@ pub(crate) fn paired_curve(
     seed: u64,
     progress: &mut ProgressOf<'_>,
 ) -> Result<PairedCurve, String> {
+    let data: &dyn Dataset = &Matched::new(data, model)?;
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(&plan.samples, info.n).map_err(|error| error.to_string())?;
     enough_for_k(indices.len(), plan.k)?;
     check_labels(model, data, &indices)?;
     let total = (model.tap_paths().len() * indices.len()) as u64;
-    paired_curve_of(model, data, &indices, plan, seed, &mut |done| progress(done, total))
+    let mut found = paired_curve_of(model, data, &indices, plan, seed, &mut |done| progress(done, total))?;
+    found.warnings.splice(0..0, data.notes().iter().cloned());
+    Ok(found)
 }
 
 /// As [`paired_curve`], of images at these places in the data. `progress(done)` counts taps × samples.
@@ -205,6 +209,7 @@ pub fn linear_cka(
     plan: CkaPlan,
     progress: &mut ProgressOf<'_>,
 ) -> Result<Cka, String> {
+    let data: &dyn Dataset = &Matched::new(data, model)?;
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
     let indices = select(samples, info.n).map_err(|error| error.to_string())?;

@@ -53,6 +53,12 @@ pub(crate) fn column<'a>(names: impl IntoIterator<Item = &'a String>, least: usi
     names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(least, COLUMN)
 }
 
+/// The first so many of these, and that there are more: `a, b, …`.
+pub(crate) fn some(names: &[String], most: usize) -> String {
+    let more = if names.len() > most { ", …" } else { "" };
+    names[..names.len().min(most)].join(", ") + more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

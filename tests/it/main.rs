@@ -6,6 +6,7 @@
 //! - `formats`: reports against the schemas of their formats.
 //! - `studies`: their results against their schemas, and rendered again.
 //! - `export`: images of a stored run.
+//! - `classes`: folders of images, matched with a model's classes.
 //! - `folders`: what a run leaves in its folder, and not outside.
 //! - `signals`: special files, and who is asked to end.
 //! - `names`: files and folders whose names are no UTF-8.
@@ -32,6 +33,7 @@ mod again;
 mod agreement;
 mod audit;
 mod baseline;
+mod classes;
 mod commands;
 mod dynamics;
 mod errors;

@@ -11,8 +11,10 @@ use crate::measure::normalization::Trial;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::{clean, taps};
 use crate::modularity::{Curve, Groups, class_note, curve_notes};
+use crate::stats::permutation::permutation;
 use crate::store::{Columns, save_clean};
 use crate::text::numbers::listed;
+use crate::text::names::some;
 
 impl Audit<'_> {
     /// Says when the clean accuracy speaks for another normalization. Only what a flag decides is questioned.
@@ -77,6 +79,16 @@ impl Audit<'_> {
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
         let clean::Predicted { classes, likeliest, nonfinite } =
             clean::predict(self.model, &source, Some(&self.labels), self.job.plan.batch, &mut progress)?;
+        if let Some(order) = permutation(&self.images.labels, &classes) {
+            let moved = order
+                .iter()
+                .filter(|(label, class)| label != class)
+                .map(|(label, class)| format!("{label} as {class}"));
+            self.warn(&format!(
+                "the predictions are the labels in another order ({}): number the classes as the model does (--classes, or the names of the folders)",
+                some(&moved.collect::<Vec<_>>(), 8)
+            ));
+        }
         if !nonfinite.is_empty() {
             let images: Vec<usize> = nonfinite.iter().map(|&sample| self.indices[sample]).collect();
             self.warn(&format!(

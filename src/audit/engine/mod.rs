@@ -21,6 +21,7 @@ use super::plan_file::Again;
 use super::preview::check_target;
 use super::stage::panic_line;
 use crate::data;
+use crate::measure::classes::Matched;
 use crate::model::load::load;
 use chosen::Chosen;
 pub use error::EngineError;
@@ -76,6 +77,8 @@ fn run(run: Run, control: &Control, sink: &mut Sink<'_>) -> Result<(), EngineErr
     let dataset = data::open(run.job.data.as_deref(), &run.job.open)?;
     let chosen = Chosen::new(&run.job, dataset.as_ref())?;
     let mut model = load(run.job.model.as_deref(), &run.job.load, device)?;
+    let matched = Matched::new(dataset.as_ref(), &model).map_err(EngineError::Unsuitable)?;
+    let chosen = Chosen { dataset: &matched, ..chosen };
     let mut audit = prepare::prepare(run, &mut model, chosen, control, sink)?;
     let mut worked = begun.elapsed();
     loop {

@@ -10,6 +10,7 @@ use super::chosen::Chosen;
 use super::error::EngineError;
 use super::loaded::Audit;
 use crate::audit::allowed::Allowed;
+use crate::audit::attack::{Budget, ResolvedAttack};
 use crate::audit::baseline::Baseline;
 use crate::audit::control::{Control, Waiting};
 use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
@@ -22,12 +23,13 @@ use crate::audit::state::AuditState;
 use crate::data::Images;
 use crate::measure::answers::{self, Answers};
 use crate::measure::company;
-use crate::measure::fit::{check_labels, enough_for_k};
+use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::CurveSettings;
 use crate::model::device::device_name;
 use crate::model::{Model, ModelCost};
 use crate::store::{Kept, RunFolder};
+use advmod_attacks::threat::Norm;
 
 #[derive(Debug)]
 pub struct Run {
@@ -75,6 +77,8 @@ impl<'a> Loaded<'a> {
         check_labels(model, dataset, indices).map_err(EngineError::Unsuitable)?;
         let classes = model.info().classes as usize;
         job.attacks.iter().try_for_each(|config| check_target(config, classes)).map_err(EngineError::Unsuitable)?;
+        let values = info.channels * info.height * info.width;
+        job.plan.attacks.iter().try_for_each(|it| check_reach(it, values)).map_err(EngineError::Unsuitable)?;
         let mut images = dataset.read(indices)?;
         let distinct = distinct(&images);
         let copies = indices.len() - distinct.len();
@@ -83,8 +87,6 @@ impl<'a> Loaded<'a> {
             chosen.indices = distinct.iter().map(|&at| chosen.indices[at]).collect();
         }
         let indices = &chosen.indices;
-        enough_for_k(indices.len(), job.plan.k)
-            .map_err(|problem| about_data(format!("{copies} of the chosen images are copies of others; {problem}")))?;
         let failed = |error: String| EngineError::Unsuitable(format!("libtorch: {error}"));
         let places: Vec<usize> = (0..indices.len()).collect();
         let source = ImagePixels { images: &images, places: &places, device: model.device() };
@@ -179,8 +181,8 @@ pub(super) fn prepare<'a>(
     };
     let plan = &run.job.plan;
     control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-    let Loaded { answers, images, chosen: Chosen { indices, .. }, batch_influence, ending_decides, copies, .. } =
-        loaded;
+    let Loaded { answers, images, chosen, batch_influence, ending_decides, copies, .. } = loaded;
+    let Chosen { indices, dataset, .. } = chosen;
     let classes = model.info().classes as usize;
     let mut audit = Audit {
         model,
@@ -202,6 +204,7 @@ pub(super) fn prepare<'a>(
         failures: 0,
         cancelled: false,
     };
+    dataset.notes().iter().for_each(|note| audit.warn(note));
     if copies > 0 {
         audit.warn(&format!(
             "{copies} of {} images are copies of others and were left out: they say nothing new, and would make every interval too narrow",
@@ -250,6 +253,19 @@ impl Audit<'_> {
             ));
         }
     }
+}
+
+/// Asks what was meant by an ε that no image of so many values can use up: from black to white is the longest way.
+fn check_reach(attack: &ResolvedAttack, values: usize) -> Result<(), String> {
+    let diagonal = (values as f64).sqrt();
+    let Some(Budget { norm: Norm::L2, eps }) = attack.budget().filter(|it| it.eps.value() > diagonal) else {
+        return Ok(());
+    };
+    let meant = if eps.to_string().contains('/') { String::new() } else { format!("; did you mean {eps}/255?") };
+    Err(format!(
+        "{}: ε = {eps} in L2 is more than any image can change: from black to white are {diagonal:.1}, with pixels in [0, 1]{meant}",
+        attack.label
+    ))
 }
 
 /// Where the relative paths of a job begin, if it has any.

@@ -66,6 +66,10 @@ pub(crate) struct SourceArgs {
     /// Then cut the central square of this side (image folders).
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=i64::from(LONGEST_SIDE)))]
     pub crop: Option<u32>,
+    /// Names of the model's classes, by which folders of images are numbered: a file with one per line, lines `name,output` or JSON; or imagenet.
+    /// Without it, the names that the model's file has.
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<String>,
 }
 
 /// Which images.
@@ -74,7 +78,7 @@ pub(crate) struct SourceArgs {
 pub(crate) struct DataArgs {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// So many images, drawn by --seed [default: 500].
+    /// Number of images to draw (see --seed); all where there are fewer than the default [default: 500].
     #[arg(long, value_name = "N", conflicts_with = "first", value_parser = positive)]
     pub samples: Option<usize>,
     /// The first N images in file order.
@@ -85,9 +89,12 @@ pub(crate) struct DataArgs {
 impl DataArgs {
     /// The flags with their defaults.
     pub(in crate::cli) fn selection(&self, seed: Option<u64>) -> Selection {
-        let drawn =
-            Selection::Sample { n: self.samples.unwrap_or(DEFAULT_SAMPLES), seed: seed.unwrap_or(DEFAULT_SEED) };
-        self.first.map_or(drawn, Selection::First)
+        let seed = seed.unwrap_or(DEFAULT_SEED);
+        match (self.first, self.samples) {
+            (Some(n), _) => Selection::First(n),
+            (None, Some(n)) => Selection::Sample { n, seed },
+            (None, None) => Selection::UpTo { n: DEFAULT_SAMPLES, seed },
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::measure::Work;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
 use crate::data::Dataset;
+use crate::measure::classes::Matched;
 use crate::measure::fit::check_labels;
 use crate::model::Model;
 use crate::model::load::load;
@@ -86,6 +87,12 @@ pub(super) fn run(args: &PruneArgs, manner: Manner) -> Result<Exit, CliError> {
 fn fits(model: &Model, data: &dyn Dataset) -> Result<(), String> {
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
+    if Matched::new(data, model)?.labels() != data.labels() {
+        return Err(format!(
+            "{}: its folders, in the order of their names, are not the model's classes in theirs; add folders and rename them until they are",
+            info.name
+        ));
+    }
     check_labels(model, data, &(0..info.n).collect::<Vec<_>>())
 }
 

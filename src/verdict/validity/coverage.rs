@@ -37,7 +37,14 @@ pub(super) fn iterated(facts: &Facts) -> Found {
         }
         Some(it) => Found::ok(it.attack.label.clone()),
         None if facts.attacks.is_empty() => Found::not_run("no attack ran"),
-        None => Found::suspicious(format!("add {}: one step says little", names(is_iterated))),
+        None => match facts.attacks.iter().find(|it| it.attack.spec.is_some_and(is_iterated)) {
+            // It is there; what is missing is its end, or that it may go anywhere.
+            Some(it) if it.attack.is_targeted() => {
+                Found::suspicious(format!("{} is targeted: run it untargeted, too", it.attack.label))
+            }
+            Some(it) => Found::suspicious(format!("{} is not complete: one step says little", it.attack.label)),
+            None => Found::suspicious(format!("add {}: one step says little", names(is_iterated))),
+        },
     }
 }
 

@@ -60,6 +60,7 @@ fn checks(facts: &Facts, sweeps: &[Sweep]) -> Vec<ValidityCheck> {
         ("the attacked outputs are logits", target::logits(facts)),
         ("the images are of several classes", target::several_classes(facts)),
         ("clean accuracy is above chance and above always giving one class", target::clean_accuracy(facts)),
+        ("the labels are in the model's order", target::order(facts)),
         ("an iterated attack runs and breaks something", coverage::iterated(facts)),
         ("iterations break at least what one step breaks", coverage::iterations(facts)),
         ("black-box attacks break nothing that white-box attacks miss", coverage::masking(facts)),

@@ -8,6 +8,8 @@ use advmod_attacks::query::JUDGEMENTS;
 use super::check::Found;
 use crate::audit::event::SampleResult;
 use crate::audit::gate::Gate;
+use crate::stats::permutation::permutation;
+use crate::text::names::some;
 use crate::verdict::facts::{AttackResult, Facts};
 
 pub(super) fn deterministic(facts: &Facts) -> Found {
@@ -111,6 +113,25 @@ pub(super) fn zero_gradients(attack: &AttackResult) -> Option<Found> {
         0 => None,
         _ if zero * 20 > of => Some(Found::failed(format!("{text}: gradients are masked"))),
         _ => Some(Found::suspicious(text)),
+    }
+}
+
+/// Labels in another order make every image an error that is none.
+pub(super) fn order(facts: &Facts) -> Found {
+    let (labels, predictions) = (&facts.data.labels, &facts.clean.predictions);
+    match permutation(labels, predictions) {
+        _ if predictions.is_empty() => Found::not_run("the clean images were not classified"),
+        None => Found::ok("the predictions are not the labels in another order"),
+        Some(order) => {
+            let moved = order
+                .iter()
+                .filter(|(label, class)| label != class)
+                .map(|(label, class)| format!("{label} as {class}"));
+            Found::failed(format!(
+                "the predictions are a permutation of the labels: {}",
+                some(&moved.collect::<Vec<_>>(), 8)
+            ))
+        }
     }
 }
 
