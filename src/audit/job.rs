@@ -1,6 +1,6 @@
 //! A plan that can run: defaults filled in, every value checked that can be checked before anything is loaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use advmod_attacks::attack::Preset;
 use advmod_attacks::config::{AttackConfig, find};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::{GatePlan, WaiverPlan};
 use super::journal;
 use crate::atomic_file::folder_of;
+use crate::data::IMAGENET;
 use crate::input;
 use crate::modularity::Similarity;
 use crate::store::PLAN_FILE;
@@ -197,6 +198,9 @@ impl AuditPlan {
         let base = self.base.take();
         for path in [&mut self.model.file, &mut self.data.path, &mut self.baseline].into_iter().flatten() {
             *path = locate(base.as_deref(), path);
+        }
+        if let Some(classes) = self.data.classes.as_mut().filter(|it| *it != IMAGENET) {
+            *classes = locate(base.as_deref(), Path::new(classes.as_str())).display().to_string();
         }
         self
     }

@@ -8,7 +8,10 @@ use crate::text::names;
 
 /// Names of the 1,000 classes of `ImageNet` (ILSVRC 2012) in the order of its networks, without their `n`: those of timm 1.0.31,
 /// `timm/data/_info/imagenet_synsets.txt` (Apache 2.0), which are in ascending order.
-const IMAGENET: &str = include_str!("imagenet.txt");
+const IMAGENET_IDS: &str = include_str!("imagenet.txt");
+
+/// How they are asked for.
+pub(crate) const IMAGENET: &str = "imagenet";
 
 /// More outputs than any classifier has.
 const MOST: u32 = 1 << 20;
@@ -27,7 +30,7 @@ impl ClassList {
     /// # Errors
     /// A file that cannot be read, or is no list of names.
     pub(crate) fn open(given: &str, path: &Path) -> Result<Self, DataError> {
-        if given == "imagenet" {
+        if given == IMAGENET {
             return Ok(Self::imagenet());
         }
         let text = String::from_utf8(read_file(path)?)
@@ -37,8 +40,8 @@ impl ClassList {
     }
 
     pub(crate) fn imagenet() -> Self {
-        let places = (0..).zip(IMAGENET.split_whitespace()).map(|(place, digits)| (format!("n{digits}"), place));
-        Self { source: "imagenet".to_owned(), places: places.collect() }
+        let places = (0..).zip(IMAGENET_IDS.split_whitespace()).map(|(place, digits)| (format!("n{digits}"), place));
+        Self { source: IMAGENET.to_owned(), places: places.collect() }
     }
 
     /// A name for each output, in their order.

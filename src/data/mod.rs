@@ -23,6 +23,7 @@ use crate::memory::opening;
 use crate::text::names;
 
 pub use class_list::ClassList;
+pub(crate) use class_list::IMAGENET;
 pub use select::Selection;
 pub(crate) use select::{draw, select};
 

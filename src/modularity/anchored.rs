@@ -55,16 +55,17 @@ pub(crate) struct AnchoredCurve {
     pub taps: Vec<AnchoredTap>,
 }
 
-/// The first tap at which adversarial images lie rather among the predicted class than among their own.
+/// The tap from which on adversarial images lie rather among the predicted class than among their own. Before it the two shares may cross by
+/// chance where they are alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct CapturedFrom {
     /// Module path of the tap; absent where it is none.
     pub tap: Option<String>,
     /// Number of taps before it; of all taps where it is none.
     pub before: usize,
-    /// Number of taps before the first one where the interval of captured minus retained does not exclude it.
+    /// Number of taps before the one from which on the interval of captured minus retained does not exclude it.
     pub earliest: usize,
-    /// Number of taps before the first one where this interval is wholly above 0.
+    /// Number of taps before the one from which on this interval is wholly above 0.
     pub latest: usize,
 }
 
@@ -177,8 +178,11 @@ impl AnchoredCurve {
         // Without an interval the value decides alone.
         let leads: Vec<Option<[f64; 3]>> = self.taps.iter().map(lead).collect();
         leads.iter().any(Option::is_some).then_some(())?;
-        let first = |end: usize| leads.iter().position(|it| it.is_some_and(|it| it[end] > 0.0)).unwrap_or(leads.len());
-        let [earliest, before, latest] = [0, 1, 2].map(first);
+        let from = |end: usize| {
+            let captured = leads.iter().rev().take_while(|it| it.is_some_and(|it| it[end] > 0.0));
+            leads.len() - captured.count()
+        };
+        let [earliest, before, latest] = [0, 1, 2].map(from);
         Some(CapturedFrom { tap: self.taps.get(before).map(|it| it.tap.clone()), before, earliest, latest })
     }
 }

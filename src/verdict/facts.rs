@@ -150,7 +150,7 @@ pub struct AttackResult {
     /// Share of the nearest clean images that have the true class, at the last tap: before the attack minus after it, as a paired difference.
     #[serde(default)]
     pub(crate) retention_drop: Option<Interval>,
-    /// First tap at which adversarial images lie rather among clean images of the predicted class than of the true class.
+    /// Tap from which on adversarial images lie rather among clean images of the predicted class than of the true class.
     #[serde(default)]
     pub(crate) captured_from: Option<CapturedFrom>,
     /// Modularity curves of the attacked samples, clean and adversarial.

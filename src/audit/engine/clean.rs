@@ -13,8 +13,8 @@ use crate::measure::{clean, taps};
 use crate::modularity::{Curve, Groups, class_note, curve_notes};
 use crate::stats::permutation::permutation;
 use crate::store::{Columns, save_clean};
-use crate::text::numbers::listed;
 use crate::text::names::some;
+use crate::text::numbers::listed;
 
 impl Audit<'_> {
     /// Says when the clean accuracy speaks for another normalization. Only what a flag decides is questioned.

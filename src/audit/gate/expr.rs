@@ -48,7 +48,7 @@ pub enum Quantity {
     PeakQ,
     /// Share of neighbours of the true class that the attack costs at the last tap.
     RetentionDrop,
-    /// Share of the taps that lie before the first one where the predicted class has more neighbours than the true one.
+    /// Share of the taps that lie before the one from which on the predicted class has more neighbours than the true one.
     CapturedFrom,
 }
 

@@ -236,7 +236,7 @@ fn sentence(attack: &AttackResult, taps: &[String]) -> String {
         Some(tap) => {
             format!("From tap {} on, more of them are of the predicted class than of the true one.", name(tap))
         }
-        None => "At no tap are more of them of the predicted class than of the true one.".to_owned(),
+        None => "At the last tap no more of them are of the predicted class than of the true one.".to_owned(),
     }));
     parts.join(" ")
 }

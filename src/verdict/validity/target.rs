@@ -118,9 +118,10 @@ pub(super) fn zero_gradients(attack: &AttackResult) -> Option<Found> {
 
 /// Labels in another order make every image an error that is none.
 pub(super) fn order(facts: &Facts) -> Found {
-    let (labels, predictions) = (&facts.data.labels, &facts.clean.predictions);
-    match permutation(labels, predictions) {
-        _ if predictions.is_empty() => Found::not_run("the clean images were not classified"),
+    let Some(predictions) = &facts.clean.predictions else {
+        return Found::not_run("the clean images were not classified");
+    };
+    match permutation(&facts.data.labels, predictions) {
         None => Found::ok("the predictions are not the labels in another order"),
         Some(order) => {
             let moved = order
