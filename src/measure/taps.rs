@@ -95,7 +95,7 @@ pub(crate) fn matched_neighbors(
         // Each pair of the same kind is compared once only.
         let clean = neighbors(&before, similarity, candidates, &mut |share| share_done(share / 4.0));
         let adversarial = neighbors(&after, similarity, candidates, &mut |share| share_done((1.0 + share) / 4.0));
-        let mut rest = |share: f64| share_done((1.0 + share) / 2.0);
+        let mut rest = |share: f64| share_done(f64::midpoint(1.0, share));
         let among = neighbors_among(&after, &before, similarity, candidates, &mut rest);
         if [&clean, &adversarial, &among].contains(&&Err(ModularityError::Stopped)) {
             return Err(TraceError::Stopped);

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// Share of the samples that must follow the order.
+/// Share of all samples that must follow the order.
 const MOST: f64 = 0.8;
+
+/// Share of a label's samples that must.
+const HALF: f64 = 0.5;
 
 /// Which class the model gives the samples of each label, where it tells the labels apart and gives some of them consistently another class: then
 /// the labels are numbered otherwise than the model's outputs. Absent where it does not.
@@ -17,8 +20,8 @@ pub(crate) fn permutation(labels: &[u32], predictions: &[u32]) -> Option<Vec<(u3
     for (label, counts) in counts {
         let n: usize = counts.values().sum();
         let (class, most) = counts.into_iter().max_by_key(|&(class, count)| (count, class == label))?;
-        // One image, or half of them, moves no class.
-        if class != label && (n < 2 || (most as f64) < MOST * n as f64) {
+        // One image moves no class, nor do a few of many.
+        if class != label && (n < 2 || (most as f64) < HALF * n as f64) {
             return None;
         }
         following += most;
