@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-folders check-python check-torchscript bench clean
+.PHONY: setup build audit test check-dependencies check-outputs check-cost check-folders check-python check-torchscript bench clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -58,6 +58,10 @@ check-python: build .venv-torch/ready
 check-torchscript: build .venv-torch/ready
 	$(CARGO) build --release --locked --example gradient
 	.venv-torch/bin/python scripts/check_torchscript.py $(FAMILIES)
+
+# That files made to fill the memory are refused within their bound. The programs that PyTorch exports are among them.
+check-cost: build .venv-torch/ready
+	.venv-torch/bin/python scripts/check_cost.py target/release/advmod
 
 # That no run that ends well loses a file: hundreds of small audits, and minutes.
 check-folders: build .venv/ready

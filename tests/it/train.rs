@@ -302,7 +302,7 @@ fn resume_takes_the_recipe_from_the_folder_and_measures_what_was_not() {
     little_data(folder.path());
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (data, out, epochs) = (path(""), path("model.safetensors"), path("epochs"));
-    let begin = ["train", "--data", &data, "--arch", "resnet20", "--epochs", "2", "--out", &out, "--threads", "1"];
+    let begin = ["train", "--data", &data, "--arch", "resnet8", "--epochs", "2", "--out", &out, "--threads", "1"];
     advmod(&[&begin[..], &["--checkpoints", &epochs, "--measure"]].concat()).assert().success();
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let (model, dynamics) = (read("model.safetensors"), read("epochs/dynamics.json"));
