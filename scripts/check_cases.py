@@ -195,8 +195,9 @@ def named(out):
     if done.returncode:
         print(f"WRONG named: the network was not trained: {done.stderr.strip()}")
         return
-    yield Case("named/all", [model, "named/all"], "right labels", right)
-    yield Case("named/one_missing", [model, "named/one_missing"], "matched by name", noted("9 folders", "class_4"))
+    # It is trained for a moment only: labels in another order would leave it less than a fifth.
+    yield Case("named/all", [model, "named/all"], "right labels", noted(least=0.3))
+    yield Case("named/one_missing", [model, "named/one_missing"], "matched by name", noted("9 folders", "class_4", least=0.3))
     yield Case("named/one_more", [model, "named/one_more"], "refused, the folder named", refused("class_35"))
 
 
