@@ -6,8 +6,8 @@ use super::call::{Argument, Call, Made};
 use super::constants::{compare, contiguous, copy, copy_over, fill, filled, index, masked_fill, of_both, zero};
 use super::translations::{
     along, arithmetic, attention, avg_pool, batch_norm, clamp, conv, converted, dropout, einsum, elu, fused_attention,
-    group_norm, instance_norm, layer_norm, linear, max_pool, pad, pieces, reduce, reverse_subtract, slice, to_kind,
-    transpose, unbind, vector_norm,
+    group_norm, instance_norm, layer_norm, linear, max_pool, pad, pieces, power, reduce, reverse_subtract, slice,
+    to_kind, transpose, unbind, vector_norm,
 };
 use crate::model::program::{Comparison, Op, Unary};
 
@@ -136,7 +136,7 @@ const OPERATORS: &[Operator] = &[
     Operator("ones_like.default", "self * dtype layout device pin_memory memory_format", |c| filled(c, Some(1))),
     Operator("pad.default", "self pad mode value", pad),
     Operator("permute.default", "self dims", |c| c.on_self(Op::Permute { dims: c.integers("dims")? })),
-    Operator("pow.Tensor_Scalar", "self exponent", |c| c.unary(Unary::Power(c.float("exponent", None)?))),
+    Operator("pow.Tensor_Scalar", "self exponent", power),
     Operator("reciprocal.default", "self", |c| c.unary(Unary::Reciprocal)),
     Operator("relu.default", "self", |c| c.on_self(Op::Relu)),
     Operator("relu6.default", "self", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),

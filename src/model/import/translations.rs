@@ -82,6 +82,17 @@ pub(super) fn reverse_subtract(c: &mut Call<'_>) -> Made {
     c.emit_on(Op::Unary(Unary::Shift(other.float())), &[scaled])
 }
 
+/// A power, in the type that PyTorch computes it in.
+pub(super) fn power(c: &mut Call<'_>) -> Made {
+    let (operand, exponent) = (c.operand("self")?, c.scalar("exponent")?);
+    let kind = promoted(&[(c.graph.kind(&operand), c.rank(&operand)), (exponent.kind(), Rank::Number)]);
+    let operand = c.graph.cast(&operand, kind)?;
+    match operand.known().filter(|_| !is_floating(kind)) {
+        Some(known) => c.computed(known.f_pow(&exponent.tensor(kind))),
+        None => c.emit_on(Op::Unary(Unary::Power(exponent.float())), &[operand]),
+    }
+}
+
 pub(super) fn clamp(c: &mut Call<'_>, min: &str, max: &str) -> Made {
     let bound = |name: &str| c.argument(name).map(|_| c.float(name, None)).transpose();
     let (min, max) = (bound(min)?, bound(max)?);

@@ -247,6 +247,10 @@ fn honest_functions_of_modules_are_followed() {
         ),
         ("return torch.mul(ones, torch.numel(b))", [2.0; 2]),
         ("return torch.mul(ones, torch.pow(3, 2))", [9.0; 2]),
+        (
+            "n = ops.prim.NumToTensor(torch.mul(torch.size(x, 2), 2))\nreturn torch.mul(ones, torch.pow(n, -0.5))",
+            [0.5; 2],
+        ),
     ] {
         assert_eq!(of("FloatStorage", &numbers, body).unwrap_or_else(|it| panic!("{body}: {it}")), expected, "{body}");
     }
