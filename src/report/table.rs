@@ -27,8 +27,9 @@ pub(crate) const HEAD: [&str; 12] = [
 
 const NOTE: &str = "\
 success: of the n attacked images; acc: of all images; L0 (pixels), L2, L∞: means over the broken ones, pixels in [0, 1]
-queries: mean forward passes per attacked image; retention drop: nearest clean images of the true class at the last tap, before − after
-captured from: tap from which on more of the nearest clean images are of the predicted class than of the true one
+queries: mean forward passes per attacked image
+retention: its drop: share of the nearest clean images that have the true class at the last tap, before − after
+captured: tap from which on more of the nearest clean images are of the predicted class than of the true one
 peak drop: largest modularity of the attacked images when clean − when adversarial; it does not measure robustness
 ";
 
@@ -71,6 +72,17 @@ fn attack_row(attack: &AttackResult) -> [String; 12] {
         captured_from(attack),
         peaks(attack),
     ]
+}
+
+/// A row for a terminal, in which 120 columns hold the longest names of attacks: short heads, numbers without spaces between.
+fn narrow(mut row: [String; 12]) -> [String; 12] {
+    let [.., retention, captured, peaks] = &mut row;
+    *retention = retention.replace(HEAD[9], "retention").replace(" ± ", "±");
+    *captured = captured.replace(HEAD[10], "captured");
+    if *peaks != HEAD[11] {
+        *peaks = peaks.replace(" − ", "−").replace("0.", ".");
+    }
+    row
 }
 
 fn empty_row(name: &str) -> [String; 12] {
@@ -146,7 +158,7 @@ pub(super) fn distance_lines(report: &Report) -> Vec<String> {
 
 /// The table in plain text, columns aligned, a line per sweep, and the gates.
 pub(crate) fn text(report: &Report) -> String {
-    let rows: Vec<[String; 12]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows(report)).collect();
+    let rows: Vec<[String; 12]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows(report)).map(narrow).collect();
     // Names read from the left, numbers from the right.
     let mut text = aligned(&rows, &[2, 3, 4, 5, 6, 7, 8, 9, 11]);
     text.push_str(NOTE);

@@ -29,7 +29,7 @@ fn the_embedded_model_is_audited_and_its_adversarial_peaks_are_lower() {
     let output =
         advmod(&[FAST, &["--samples", "120", "--out", &out.display().to_string()]].concat()).assert().success();
     let table = String::from_utf8(output.get_output().stdout.clone()).unwrap();
-    for word in ["clean", "fgsm", "pgd", "success %", "L2", "L∞", "peak Q", "at tap", "peak drop"] {
+    for word in ["clean", "fgsm", "pgd", "success %", "L2", "L∞", "retention", "captured", "peak drop"] {
         assert!(table.contains(word), "{word} in\n{table}");
     }
     let report: Report = serde_json::from_value(report(&out)).unwrap();
