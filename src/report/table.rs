@@ -28,7 +28,7 @@ pub(crate) const HEAD: [&str; 12] = [
 const NOTE: &str = "\
 success: of the n attacked images; acc: of all images; L0 (pixels), L2, L∞: means over the broken ones, pixels in [0, 1]
 queries: mean forward passes per attacked image
-retention: its drop: share of the nearest clean images that have the true class at the last tap, before − after
+retention: drop in the share of the nearest clean images that have the true class at the last tap, before − after
 captured: tap from which on more of the nearest clean images are of the predicted class than of the true one
 peak drop: largest modularity of the attacked images when clean − when adversarial; it does not measure robustness
 ";

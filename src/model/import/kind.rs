@@ -81,20 +81,22 @@ pub(super) fn is_floating(kind: Kind) -> bool {
     matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
 }
 
+/// Every type that a value can have; each holds what those before it do, but for the pairs that [`joint`] names.
+const ORDER: [Kind; 10] = [
+    Kind::Bool,
+    Kind::Uint8,
+    Kind::Int8,
+    Kind::Int16,
+    Kind::Int,
+    Kind::Int64,
+    Kind::Half,
+    Kind::BFloat16,
+    Kind::Float,
+    Kind::Double,
+];
+
 /// The smallest type that holds what both do, as PyTorch has it.
 fn joint(a: Kind, b: Kind) -> Kind {
-    const ORDER: [Kind; 10] = [
-        Kind::Bool,
-        Kind::Uint8,
-        Kind::Int8,
-        Kind::Int16,
-        Kind::Int,
-        Kind::Int64,
-        Kind::Half,
-        Kind::BFloat16,
-        Kind::Float,
-        Kind::Double,
-    ];
     let place = |kind: Kind| ORDER.iter().position(|it| *it == kind);
     match (a, b) {
         (Kind::Uint8, Kind::Int8) | (Kind::Int8, Kind::Uint8) => Kind::Int16,
@@ -127,19 +129,7 @@ mod tests {
 
     #[test]
     fn libtorch_promotes_tensors_the_same_way() {
-        let kinds = [
-            Kind::Bool,
-            Kind::Uint8,
-            Kind::Int8,
-            Kind::Int16,
-            Kind::Int,
-            Kind::Int64,
-            Kind::Half,
-            Kind::BFloat16,
-            Kind::Float,
-            Kind::Double,
-        ];
-        for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (*a, *b))) {
+        for (a, b) in ORDER.iter().flat_map(|a| ORDER.iter().map(move |b| (*a, *b))) {
             for (ranks, sizes) in [
                 ((Rank::Dimensions, Rank::Dimensions), ([1, 1], vec![1])),
                 ((Rank::Dimensions, Rank::Single), ([1, 1], vec![])),
