@@ -21,6 +21,8 @@ pub struct Batch<'a> {
     pub ids: &'a [u32],
     /// Whether `classes` are to be left or reached.
     pub goal: Goal,
+    /// The largest distance that counts, where a minimal attack is given one.
+    pub within: Option<f64>,
 }
 
 /// What an attack's cost depends on besides its own parameters.

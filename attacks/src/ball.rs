@@ -30,6 +30,19 @@ impl Ball {
         self.project(pixels, &(pixels + change))
     }
 
+    /// A random point at the edge of the ball per sample, then clipped to `[0, 1]`: numbers uniform in `[-1, 1)` scaled to ε in their largest
+    /// for L∞, a uniform direction of length ε for L2.
+    pub(crate) fn random_edge(&self, query: &mut Query<'_>, ids: &[u32], pixels: &Tensor) -> Tensor {
+        let unit = match self.norm() {
+            Norm::L2 => self.direction(query.normal_like(ids, pixels)),
+            Norm::L0 | Norm::Linf => {
+                let change = query.uniform_like(ids, pixels, 1.0);
+                &change / rows::broadcast(&rows::max_abs(&change), pixels).clamp_min(f64::from(f32::MIN_POSITIVE))
+            }
+        };
+        self.project(pixels, &(pixels + unit * self.epsilon().value()))
+    }
+
     /// The steepest direction of unit size: sign(g) for L∞, g/‖g‖ for L2. Where g is zero, so is the direction.
     pub fn direction(&self, mut gradient: Tensor) -> Tensor {
         match self.norm() {

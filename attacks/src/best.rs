@@ -1,14 +1,32 @@
 //! Keeps, per sample, the best pixels that an attack has seen, and which samples it still works on.
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::attack::Batch;
+use crate::attack::{Batch, ParamDoc};
 use crate::error::AttackError;
 use crate::loss::margin;
 use crate::query::Query;
 use crate::rows;
 use crate::threat::Goal;
 use crate::victim::VictimError;
+
+/// When an attack lets go of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stop {
+    Never,
+    /// At its first success.
+    First,
+}
+
+/// The parameter of this name, for attacks that have it.
+pub(crate) const STOP: ParamDoc = ParamDoc {
+    name: "stop",
+    default: "never",
+    range: "never, first",
+    help: "Whether a sample is done at its first success or uses all steps; other samples are not affected",
+};
 
 /// The samples of a batch that an attack still works on.
 #[derive(Debug)]
@@ -134,6 +152,11 @@ impl Best {
             query.tell_broken(n_broken as usize);
         }
         Ok(())
+    }
+
+    /// The best pixels of the open samples so far.
+    pub(crate) fn pixels_of(&self, open: &Open) -> Tensor {
+        open.rows.as_ref().map_or_else(|| self.pixels.shallow_clone(), |rows| self.pixels.index_select(0, rows))
     }
 
     fn is_broken(&self) -> Tensor {

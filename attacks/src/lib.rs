@@ -14,9 +14,11 @@
 //!
 //! To add an attack, write one file in `catalog/` (copy `fgsm.rs`) and add its two lines to `catalog/mod.rs`.
 
+mod ascent;
 pub mod attack;
 pub mod ball;
 mod best;
+mod boundary;
 mod candidates;
 pub mod catalog;
 pub mod config;

@@ -41,6 +41,58 @@ pub fn margin(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
     }
 }
 
+/// Difference of logits ratio: the [`margin`] over `Z_π1 − Z_π3`, or over `Z_π1 − (Z_π3 + Z_π4)/2` where a class is to be reached, with π the
+/// classes in falling order of their logits.
+///
+/// Neither a constant added to the logits nor a factor changes it, so it does not go flat where the victim is sure of itself. It needs 3
+/// classes, and 4 for a target; where there are fewer it is the margin.
+///
+/// # Shapes and units
+/// As [`cross_entropy`]; without unit.
+/// # Source
+/// Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, equations 6
+/// and 7, <https://arxiv.org/abs/2003.01690>.
+/// # Deviations
+/// For a target the equation subtracts the logit of the true class; here it is the largest but the target's, which is the same until another
+/// class is ahead.
+pub fn dlr(logits: &Tensor, classes: &Tensor, goal: Goal) -> Tensor {
+    per_spread(margin(logits, classes, goal), logits, goal.is_targeted())
+}
+
+/// Equation 7 with a class of its own to approach per row: `(Z_t − Z_y) / (Z_π1 − (Z_π3 + Z_π4)/2)`, y the class to leave (`classes`) and t the
+/// one to approach (`aims`); the difference alone where there are fewer than 4 classes. See [`dlr`].
+///
+/// # Shapes and units
+/// As [`cross_entropy`]; `aims`: `[N]` i64.
+pub(crate) fn dlr_towards(logits: &Tensor, classes: &Tensor, aims: &Tensor) -> Tensor {
+    per_spread(difference(logits, classes, aims), logits, true)
+}
+
+/// `Z_t − Z_y`, t from `aims` and y from `classes`, both `[N]` i64.
+pub(crate) fn difference(logits: &Tensor, classes: &Tensor, aims: &Tensor) -> Tensor {
+    let of = |classes: &Tensor| logits.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
+    of(aims) - of(classes)
+}
+
+/// The `most` likeliest classes but that of `classes`, in falling order of `logits`, i64 `[N, T]`; all where there are fewer. Of equals the
+/// first comes first.
+pub(crate) fn likeliest_others(logits: &Tensor, classes: &Tensor, most: i64) -> Tensor {
+    let is_own = logits.zeros_like().to_kind(Kind::Bool).scatter_value(1, &classes.unsqueeze(1), 1); // [N, K]
+    let (_, order) = logits.masked_fill(&is_own, f64::NEG_INFINITY).sort_stable(true, 1, true);
+    order.narrow(1, 0, most.min(logits.size()[1] - 1))
+}
+
+fn per_spread(difference: Tensor, logits: &Tensor, is_targeted: bool) -> Tensor {
+    let n_classes = logits.size()[1];
+    if n_classes < if is_targeted { 4 } else { 3 } {
+        return difference;
+    }
+    let (sorted, _) = logits.sort_stable(true, 1, true);
+    let place = |at: i64| sorted.select(1, at);
+    let low = if is_targeted { (place(2) + place(3)) * 0.5 } else { place(2) };
+    difference / (place(0) - low + 1e-12)
+}
+
 /// Whether `logits` `[N, K]` are in truth probabilities: none is negative and each row sums to 1.
 ///
 /// An attack on those sees hardly any gradient, since the softmax is saturated wherever the model is sure of itself.
@@ -81,6 +133,22 @@ mod tests {
 
     fn values(tensor: &Tensor) -> Vec<f32> {
         Vec::try_from(tensor).unwrap()
+    }
+
+    /// Equations 6 and 7 by hand, and what a shift and a factor do to them.
+    #[test]
+    fn the_ratio_of_differences_is_the_papers_and_knows_neither_shift_nor_scale() {
+        let logits = Tensor::from_slice(&[4.0_f32, 1.0, 3.0, 0.0]).reshape([1, 4]);
+        let class = |class: i64| Tensor::from_slice(&[class]);
+        let to = Goal::Targeted(Target::Next);
+        for changed in [logits.shallow_clone(), &logits * 8.0 + 64.0] {
+            assert_eq!(values(&dlr(&changed, &class(0), Goal::Untargeted)), [-1.0 / 3.0]);
+            assert_eq!(values(&dlr(&changed, &class(2), to)), [-1.0 / 3.5]);
+            assert_eq!(values(&dlr_towards(&changed, &class(0), &class(1))), [-3.0 / 3.5]);
+        }
+        let two = logits.narrow(1, 0, 2);
+        assert_eq!(values(&dlr(&two, &class(0), Goal::Untargeted)), [-3.0]);
+        assert_eq!(values(&dlr_towards(&logits.narrow(1, 0, 3), &class(0), &class(2))), [-1.0]);
     }
 
     #[test]

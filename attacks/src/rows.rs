@@ -6,6 +6,8 @@
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
+use crate::threat::Norm;
+
 /// Plain numbers as a tensor where other tensors already are.
 #[expect(clippy::disallowed_methods, reason = "follows the victim's device, chooses none")]
 pub(crate) fn upload<T: Element>(numbers: &[T], device: Device) -> Tensor {
@@ -40,6 +42,15 @@ pub(crate) fn l2(values: &Tensor) -> Tensor {
 /// Largest absolute value of each row, `[N]`; not-a-number where the row holds one.
 pub(crate) fn max_abs(values: &Tensor) -> Tensor {
     values.abs().flatten(1, -1).amax(1, false)
+}
+
+/// The size of each row in a norm, f64 `[N]`; for L0 the number of values that are not 0.
+pub(crate) fn size(norm: Norm, values: &Tensor) -> Tensor {
+    match norm {
+        Norm::L0 => sum(&values.ne(0.0).to_kind(Kind::Double)),
+        Norm::L2 => l2(values),
+        Norm::Linf => max_abs(values).to_kind(Kind::Double),
+    }
 }
 
 /// `[N]` shaped so that it broadcasts over rows like those of `like`.

@@ -30,6 +30,12 @@ const VARIANTS: &[&str] = &[
     "one-pixel:until=confidence,pixels=2,population=10",
     "local-search:exclude=2,adaptive=true,p=0.2,accept=round",
     "square:p=0.05,rescale=true,queries=40",
+    "apgd:loss=dlr,restarts=2,steps=6,stop=first",
+    "apgd:loss=margin,norm=l2",
+    "apgd:loss=dlr,target=next",
+    "apgd-t:stop=first,restarts=2,steps=4",
+    "fab-t:eps=4/255,stop=first",
+    "fab-t:eps=0.1,norm=l2,target=next",
 ];
 
 /// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
@@ -117,6 +123,14 @@ fn where_nothing_succeeds_the_cost_is_what_was_foretold() {
         "one-pixel:search=random,pixels_tried=70",
         "local-search:rounds=3,candidates=4,t=4",
         "local-search:rounds=3,candidates=400,d=10",
+        "apgd:steps=3",
+        "apgd:steps=12,loss=dlr,restarts=2",
+        "apgd:steps=3,norm=l2,loss=margin,stop=first",
+        "apgd-t:steps=3,targets=2",
+        "apgd-t:steps=3,targets=9,restarts=2,norm=l2",
+        "fab-t:steps=3,targets=2",
+        "fab-t:steps=3,targets=9,norm=l2,stop=first",
+        "fab-t:steps=3,target=random",
         "square:queries=7",
         "square:queries=7,norm=l2",
     ] {

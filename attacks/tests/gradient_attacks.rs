@@ -36,7 +36,7 @@ fn fgsm_on_a_linear_victim_is_the_analytic_optimum() {
 }
 
 #[test]
-fn both_attacks_break_a_linear_victim_just_beyond_the_exact_distance_and_not_before() {
+fn attacks_break_a_linear_victim_just_beyond_the_exact_distance_and_not_before() {
     one_thread();
     let victim = LinearVictim::seeded(3, 2, 12);
     let pixels = middle(4, [8, 3, 2, 2]);
@@ -45,7 +45,7 @@ fn both_attacks_break_a_linear_victim_just_beyond_the_exact_distance_and_not_bef
         for i in 0..8 {
             let (one, label) = (pixels.narrow(0, i, 1), labels.narrow(0, i, 1));
             let exact = victim.distance(&one.flatten(0, -1), label.int64_value(&[0]), norm);
-            for attack in ["fgsm:", "pgd:step=auto,"] {
+            for attack in ["fgsm:", "pgd:step=auto,", "apgd:steps=20,", "apgd:loss=dlr,steps=20,", "apgd-t:steps=20,"] {
                 for (share, is_broken) in [(1.01, true), (0.99, false)] {
                     let config = config(&format!("{attack}norm={norm},eps={}", exact * share));
                     let outcome = attack_all(&victim, &config, &one, &label).unwrap();
@@ -53,6 +53,55 @@ fn both_attacks_break_a_linear_victim_just_beyond_the_exact_distance_and_not_bef
                 }
             }
         }
+    }
+}
+
+/// Of two classes the largest margin in the ball is `Z_i − Z_y + ε·‖w_i − w_y‖*`, where no pixel meets the wall of the box. Of more it is that of
+/// the best class, and what climbs the ratio of differences comes near it.
+#[test]
+fn apgd_reaches_the_optimum_of_a_linear_victim() {
+    one_thread();
+    for (n_classes, slack) in [(2, 2e-4), (6, 0.2)] {
+        let victim = LinearVictim::seeded(3, n_classes, 48);
+        let pixels = middle(4, [8, 3, 4, 4]);
+        let labels = predictions(&victim, &pixels).unwrap();
+        let logits = victim.logits(&pixels).unwrap();
+        for (norm, epsilon) in [("linf", 0.05), ("l2", 0.3)] {
+            let losses = ["apgd-t:", "apgd:", "apgd:loss=dlr,", "apgd:loss=margin,"];
+            for text in losses.into_iter().take(if n_classes == 2 { 4 } else { 1 }) {
+                let text = format!("{text}norm={norm},eps={epsilon}");
+                let outcome = attack_all(&victim, &config(&text), &pixels, &labels).unwrap();
+                for (i, sample) in outcome.samples.iter().enumerate() {
+                    let largest = |class: i64| {
+                        let normal = victim.weight.get(class) - victim.weight.get(sample.label);
+                        let size = if norm == "l2" { normal.norm() } else { normal.abs().sum(Kind::Float) };
+                        let logits = logits.get(i as i64);
+                        let margin = logits.double_value(&[class]) - logits.double_value(&[sample.label]);
+                        margin + epsilon * size.double_value(&[])
+                    };
+                    let others = (0..n_classes).filter(|&class| class != sample.label);
+                    let off = others.map(largest).fold(f64::NEG_INFINITY, f64::max) - sample.adversarial.margin;
+                    assert!((-1e-4..slack).contains(&off), "{text} sample {i} is off by {off}");
+                }
+            }
+        }
+    }
+}
+
+/// A saturated cross-entropy has no gradient in f32; the ratio does not know how sure the victim is of itself.
+#[test]
+fn the_ratio_of_differences_makes_the_same_of_logits_of_any_scale() {
+    one_thread();
+    let pixels = images(2, [8, 3, 6, 9]);
+    let plain = ConvVictim::seeded(1, 3, 5);
+    let labels = predictions(&plain, &pixels).unwrap();
+    let sure = Changed { inner: ConvVictim::seeded(1, 3, 5), change: |logits: Tensor| logits * 4096.0 };
+    for text in ["apgd:loss=dlr,steps=10,eps=4/255", "apgd-t:steps=5,eps=4/255", "fab-t:steps=5"] {
+        let [a, b] = [
+            attack_all(&plain, &config(text), &pixels, &labels).unwrap(),
+            attack_all(&sure, &config(text), &pixels, &labels).unwrap(),
+        ];
+        assert!((a.adversarial - b.adversarial).abs().max().double_value(&[]) < 1e-5, "{text}");
     }
 }
 
@@ -196,21 +245,26 @@ fn stopping_at_the_first_success_changes_no_other_sample() {
     let victim = ConvVictim::seeded(1, 3, 5);
     let pixels = images(2, [13, 3, 6, 9]);
     let labels = predictions(&victim, &pixels).unwrap();
-    for norm in ["linf,eps=6/255,step=0.5/255", "l2,eps=0.2"] {
-        let text = format!("pgd:norm={norm},steps=12,restarts=3");
-        let all = attack_all(&victim, &config(&text), &pixels, &labels).unwrap();
+    for text in [
+        "pgd:norm=linf,eps=6/255,step=0.5/255,steps=12,restarts=3",
+        "pgd:norm=l2,eps=0.2,steps=12,restarts=3",
+        "apgd:norm=linf,eps=4/255,steps=12,restarts=3",
+        "apgd:norm=l2,eps=0.2,loss=dlr,steps=12,restarts=3",
+        "apgd-t:norm=linf,eps=4/255,steps=6",
+    ] {
+        let all = attack_all(&victim, &config(text), &pixels, &labels).unwrap();
         let first = attack_all(&victim, &config(&format!("{text},stop=first")), &pixels, &labels).unwrap();
         let n_broken = all.samples.iter().filter(|sample| sample.success).count();
-        assert!(0 < n_broken && n_broken < 13, "{norm} breaks {n_broken} of 13, which tests nothing");
+        assert!(0 < n_broken && n_broken < 13, "{text} breaks {n_broken} of 13, which tests nothing");
         for (i, (all_steps, stopped)) in all.samples.iter().zip(&first.samples).enumerate() {
-            assert_eq!(all_steps.success, stopped.success, "{norm} sample {i}");
-            assert_eq!(all_steps.forwards_to_success, stopped.forwards_to_success, "{norm} sample {i}");
+            assert_eq!(all_steps.success, stopped.success, "{text} sample {i}");
+            assert_eq!(all_steps.forwards_to_success, stopped.forwards_to_success, "{text} sample {i}");
             if stopped.success {
-                assert_eq!(Some(stopped.forwards), stopped.forwards_to_success, "{norm} sample {i}");
-                assert!(stopped.adversarial.margin <= all_steps.adversarial.margin, "{norm} sample {i}");
+                assert_eq!(Some(stopped.forwards), stopped.forwards_to_success, "{text} sample {i}");
+                assert!(stopped.adversarial.margin <= all_steps.adversarial.margin, "{text} sample {i}");
             } else {
                 let i = i as i64;
-                assert!(same_bits(&all.adversarial.get(i), &first.adversarial.get(i)), "{norm} sample {i}");
+                assert!(same_bits(&all.adversarial.get(i), &first.adversarial.get(i)), "{text} sample {i}");
             }
         }
         assert!(first.cost.forwards < all.cost.forwards);

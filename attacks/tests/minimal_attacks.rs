@@ -33,6 +33,43 @@ fn carlini_wagner_comes_near_the_exact_distance_of_a_linear_victim() {
 }
 
 #[test]
+fn fab_finds_the_exact_distance_of_a_linear_victim() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 4, 60);
+    let pixels = images(4, [8, 1, 6, 10]) * 0.6 + 0.2;
+    let labels = predictions(&victim, &pixels).unwrap();
+    for norm in [Norm::Linf, Norm::L2] {
+        let outcome = attack_all(&victim, &config(&format!("fab-t:steps=20,norm={norm}")), &pixels, &labels).unwrap();
+        for (i, sample) in outcome.samples.iter().enumerate() {
+            let exact = victim.distance(&pixels.get(i as i64).flatten(0, -1), sample.label, norm);
+            let found = if norm == Norm::L2 { sample.l2 } else { sample.linf };
+            assert!(sample.success, "{norm} sample {i}");
+            assert!(exact * 0.999 <= found && found <= 1.001 * exact, "{norm} sample {i}: {found} for {exact}");
+        }
+    }
+}
+
+#[test]
+fn fab_lets_go_of_what_is_near_enough_and_counts_nothing_else() {
+    one_thread();
+    let victim = ConvVictim::seeded(1, 3, 5);
+    let pixels = images(4, [12, 3, 8, 8]);
+    let labels = predictions(&victim, &pixels).unwrap();
+    let all = attack_all(&victim, &config("fab-t:steps=10"), &pixels, &labels).unwrap();
+    let mut distances: Vec<f64> = all.samples.iter().map(|it| it.linf).collect();
+    distances.sort_by(f64::total_cmp);
+    let bound = f64::midpoint(distances[5], distances[6]);
+    let text = format!("fab-t:steps=10,eps={bound},stop=first");
+    let near = attack_all(&victim, &config(&text), &pixels, &labels).unwrap();
+    for (all, near) in all.samples.iter().zip(&near.samples) {
+        assert_eq!(near.success, all.linf <= bound);
+        assert_eq!(near.success, near.forwards_to_success.is_some());
+        assert!(!near.success || near.forwards <= all.forwards && near.linf <= bound);
+        assert!(near.success || (near.forwards, near.linf) == (all.forwards, 0.0));
+    }
+}
+
+#[test]
 fn carlini_wagner_moves_pixels_of_exactly_0_and_1() {
     one_thread();
     let victim = ConvVictim::seeded(1, 3, 5);
@@ -84,7 +121,9 @@ fn a_sample_that_cannot_be_broken_keeps_its_bits() {
     };
     let pixels = images(4, [3, 3, 8, 8]);
     let labels = predictions(&victim, &pixels).unwrap();
-    for text in ["cw:search_steps=3,steps=5", "jsma", "jsma:variant=maximal", "jsma:variant=every-target"] {
+    for text in
+        ["cw:search_steps=3,steps=5", "fab-t:steps=5", "jsma", "jsma:variant=maximal", "jsma:variant=every-target"]
+    {
         let outcome = attack_all(&victim, &config(text), &pixels, &labels).unwrap();
         assert!(outcome.samples.iter().all(|sample| sample.attacked && !sample.success), "{text}");
         assert!(same_bits(&outcome.adversarial, &pixels), "{text}");

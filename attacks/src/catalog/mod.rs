@@ -1,6 +1,9 @@
 //! The attacks, one file each, and the table that everything else reads.
 
+mod apgd;
+mod apgd_t;
 mod cw;
+mod fab_t;
 mod fgsm;
 mod jsma;
 mod local_search;
@@ -21,6 +24,9 @@ pub static ATTACKS: &[&AttackSpec] = &[
     &one_pixel::SPEC,
     &local_search::SPEC,
     &square::SPEC,
+    &apgd::SPEC,
+    &apgd_t::SPEC,
+    &fab_t::SPEC,
     #[cfg(feature = "toy")]
     &toy::SPEC,
 ];

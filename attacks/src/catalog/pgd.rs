@@ -8,7 +8,7 @@ use tch::Tensor;
 use crate::attack::{
     Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, Scale, Steps, read_params,
 };
-use crate::best::{Best, Open};
+use crate::best::{Best, Open, STOP, Stop};
 use crate::error::{AttackError, ParamError};
 use crate::loss::{cross_entropy, margin};
 use crate::query::Query;
@@ -58,12 +58,7 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
             range: "ce, margin",
             help: "What to climb: cross-entropy (the logit margin at each step where that is flat), or the logit margin throughout",
         },
-        ParamDoc {
-            name: "stop",
-            default: "never",
-            range: "never, first",
-            help: "Whether a sample is done at its first success or uses all steps; other samples are not affected",
-        },
+        STOP,
         ParamDoc {
             name: "iterate",
             default: "best",
@@ -177,13 +172,6 @@ impl From<Share> for String {
 enum Loss {
     Ce,
     Margin,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Stop {
-    Never,
-    First,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]

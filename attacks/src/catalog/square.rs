@@ -257,16 +257,15 @@ impl Frame {
         let mut change: Vec<f32> = best.iter().zip(original).map(|(best, original)| best - original).collect();
         let (to, from) = (self.window(rng, side), self.window(rng, side));
         let left = (self.eps.powi(2) - square_sum(change.iter().copied())).max(0.0) / self.channels as f32;
-        let mut is_in_windows = vec![false; self.len()];
-        for channel in 0..self.channels {
-            self.places(channel, to).chain(self.places(channel, from)).for_each(|place| is_in_windows[place] = true);
-        }
-        let in_windows = change.iter().zip(&is_in_windows).filter(|(_, is_in)| **is_in).map(|(value, _)| *value);
-        let mass = (left + square_sum(in_windows)).sqrt();
+        let area = self.height * self.width;
+        let mut is_in_windows = vec![false; area];
+        self.places(0, to).chain(self.places(0, from)).for_each(|place| is_in_windows[place] = true);
         let pattern = pattern(rng, side);
         let mut added = Vec::with_capacity(self.channels);
         for channel in 0..self.channels {
             let old: Vec<f32> = self.places(channel, to).map(|place| change[place]).collect();
+            let in_windows = change[channel * area..].iter().zip(&is_in_windows).filter(|(_, is_in)| **is_in);
+            let mass = (left + square_sum(in_windows.map(|(value, _)| *value))).sqrt();
             let (length, sign) = (square_sum(old.iter().copied()).sqrt() + TINY, sign(rng));
             let new: Vec<f32> = pattern.iter().zip(old).map(|(value, old)| sign * value + old / length).collect();
             let length = square_sum(new.iter().copied()).sqrt() + TINY;
@@ -410,6 +409,21 @@ mod tests {
             let next = frame.next(rng, &original, &best, share);
             assert_ne!(next, best);
             best = next;
+        }
+    }
+
+    /// A channel's mass stays its own: what one has in the windows does not weigh in the others.
+    #[test]
+    fn l2_windows_move_the_mass_of_their_own_channel() {
+        let (frame, rng) = (frame(Norm::L2, 0.75), &mut ChaCha8Rng::seed_from_u64(1));
+        let original = vec![0.5; frame.len()];
+        // All of the budget lies in the second channel.
+        let value = 0.75 / 108.0_f32.sqrt();
+        let best: Vec<f32> =
+            original.iter().enumerate().map(|(i, it)| if i < 108 { *it } else { it + value }).collect();
+        for _ in 0..20 {
+            let next = change(&frame, &frame.next(rng, &original, &best, 0.1));
+            assert!(length(&next[..108]) < 1e-3 && length(&next[108..]) > 0.74, "{}", length(&next[..108]));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::AttackError;
 use crate::outcome::{Cost, Outcome, SampleOutcome, Verdict, is_alone, mean};
 use crate::query::{JUDGEMENTS, Meter, Progress, Query, judged_logits, padding};
 use crate::rows;
-use crate::threat::{Ball, Norm};
+use crate::threat::{Ball, Epsilon, Norm};
 use crate::victim::{Victim, VictimError};
 use measure::Distances;
 
@@ -77,7 +77,9 @@ pub fn execute(
         let classes: Vec<i64> = attacked.iter().map(|&i| outcomes[i].target.unwrap_or(labels[i])).collect();
         let classes = rows::upload(&classes, device);
         let ids: Vec<u32> = attacked.iter().map(|&i| samples.ids[i]).collect();
-        let batch = Batch { pixels: &original, classes: &classes, ids: &ids, goal: config.goal };
+        // The judge's own measure may round up.
+        let within = config.epsilon.filter(|_| matches!(config.attack, Attack::Minimal(_))).map(Epsilon::value);
+        let batch = Batch { pixels: &original, classes: &classes, ids: &ids, goal: config.goal, within };
 
         let attack_started = Instant::now();
         let run = run(victim, config, &batch, options.seed, progress)?;
