@@ -6,11 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::neighbors::check_length;
-use super::{ModularityError, Neighbors, random_label_null};
-
-/// A directed weighted edge: source, target, weight. An undirected edge of weight w is two of these with w, or one
-/// with 2w.
-pub(crate) type Edge = (u32, u32, f64);
+use super::{Edge, ModularityError, Neighbors, random_label_null};
 
 /// Modularity of a graph under labels, and what the same pass yields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ pub(crate) use anchored::{Anchor, AnchoredCurve, AnchoredTap, CapturedFrom, Clas
 pub(crate) use curve::{Curve, TapModularity, TapPoint};
 pub(crate) use details::{ClassQ, TapDetails, TapRepeat};
 pub use graph::modularity;
-pub(crate) use graph::{Edge, Modularity, knn_edges};
+pub(crate) use graph::{Modularity, knn_edges};
 pub(crate) use hubness::{Hubness, hubness, never_chosen};
 pub(crate) use jackknife::{GROUPS, Interval, Jackknife, jackknife, paired_difference, t_quantile};
 pub use jackknife::{Groups, candidates_for};
@@ -48,6 +48,10 @@ pub(crate) use null::random_label_null;
 pub(crate) use samples::{SampleQ, sample_q};
 pub(crate) use similarity::neighbors_among;
 pub use similarity::{ShareDone, neighbors};
+
+/// A directed weighted edge: source, target, weight. An undirected edge of weight w is two of these with w, or one
+/// with 2w.
+pub(crate) type Edge = (u32, u32, f64);
 
 /// Why a modularity, or its interval, has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -6,10 +6,9 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::kind;
+use super::kind::{self, is_view};
 use super::shape::{self, Shape};
 use super::stored::Facts;
-use super::typed::is_view;
 use super::{ImportError, first_line, sides};
 use crate::model::apply::{Context, apply};
 use crate::model::op::Mode;

@@ -23,6 +23,8 @@ mod translator;
 mod trial;
 mod typed;
 
+use std::ops::RangeInclusive;
+
 use advmod_attacks::victim::first_line;
 use graph::Graph;
 use tch::Kind;
@@ -30,7 +32,17 @@ use tch::Kind;
 use super::blocks::Call;
 use super::format::pt2::{Dim, ExportedProgram};
 use super::program::{Program, Size, ValueId};
+use crate::data::LONGEST_SIDE;
 use crate::text::names::{self, clipped};
+
+/// What a network may take and return per image.
+const CHANNELS: RangeInclusive<i64> = 1..=4096;
+const CLASSES: RangeInclusive<i64> = 2..=1_000_000;
+
+/// Whether images can be so high or wide.
+fn is_side(size: i64) -> bool {
+    (1..=i64::from(LONGEST_SIDE)).contains(&size)
+}
 
 /// Why an exported program cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +83,7 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
     let [_, Dim::Fixed(classes)] = shape_of(output) else {
         return Err(graph("its output is no batch of logits [N, K]"));
     };
-    if !(1..=4096).contains(channels) || !(2..=1_000_000).contains(classes) {
+    if !CHANNELS.contains(channels) || !CLASSES.contains(classes) {
         return Err(ImportError(format!(
             "it takes {channels} channel(s) and returns {classes} number(s) per image; expected at least 1 channel and 2 classes"
         )));
@@ -86,7 +98,7 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
         Dim::Symbol { hint, .. } => *hint,
         Dim::Other(_) => None,
     };
-    let size = extent(height).zip(extent(width)).filter(|&(h, w)| (1..=8192).contains(&h) && (1..=8192).contains(&w));
+    let size = extent(height).zip(extent(width)).filter(|&(h, w)| is_side(h) && is_side(w));
     let Some((rows, columns)) = size else {
         return Err(graph("the image size that it was exported for is unknown or absurd"));
     };
@@ -115,7 +127,7 @@ fn finished(
         return Err(ImportError(format!("its output is {}, expected logits [N, K]", shape::shown(logits))));
     };
     let (channels, classes) = (*channels, *classes);
-    if images != first || !(1..=4096).contains(&channels) || !(2..=1_000_000).contains(&classes) {
+    if images != first || !CHANNELS.contains(&channels) || !CLASSES.contains(&classes) {
         return Err(ImportError(format!(
             "it takes {channels} channel(s) and returns {} for the images {}; expected at least 1 channel and 2 classes",
             shape::shown(logits),

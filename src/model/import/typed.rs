@@ -59,7 +59,7 @@ impl Graph {
         let mut typed = operands.to_vec();
         let kind = match op {
             Op::Cast { kind } => *kind,
-            op if moves(op) => first,
+            op if kind::moves(op) => first,
             // libtorch finds it by itself.
             Op::Add
             | Op::Sub
@@ -108,30 +108,4 @@ impl Graph {
         };
         Ok((typed, kind))
     }
-}
-
-/// Whether an operator only moves, repeats or leaves out elements, of whatever type.
-fn moves(op: &Op) -> bool {
-    is_view(op) && !matches!(op, Op::Einsum { .. }) || matches!(op, Op::Roll { .. } | Op::Pad { .. })
-}
-
-/// Whether PyTorch's result may share memory with the first input.
-pub(super) fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Flatten { .. }
-            | Op::Reshape { .. }
-            | Op::Unflatten { .. }
-            | Op::Permute { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Unsqueeze { .. }
-            | Op::Squeeze { .. }
-            | Op::Expand { .. }
-            | Op::ExpandAs
-            | Op::Identity
-            | Op::Detach
-            | Op::Einsum { .. }
-    )
 }

@@ -152,6 +152,14 @@ fn cycles_are_found_through_any_path_but_not_through_what_is_only_handed_on() {
         ["src/verdict: a cycle of a, b: a → b (B), b → a (A)"]
     );
     assert!(cycle("use super::B; pub struct A;", "pub struct B;", "pub use a::A; pub use b::B;").is_empty());
+    // Elsewhere too, but for what the folder's own file declares.
+    let elsewhere = |own: &str| {
+        let files = [("src/model/mod.rs", own), ("src/model/a.rs", a), ("src/model/load.rs", "pub fn load() {}")];
+        let b = ("src/model/b.rs", "use super::Own; pub struct B; fn f(_: Own) { crate::model::a::A; }");
+        found(&[&files[..], &[b]].concat())
+    };
+    let own = "pub mod a; mod b; mod load; pub struct Own; pub struct Model; pub fn open() {} fn f() { b::B }";
+    assert_eq!(elsewhere(own), ["src/model: a cycle of a, b: a → b (B), b → a (A)"]);
     // A folder's own file is one of its files.
     let own = "pub struct Own; pub use a::A; fn f(_: A) {}";
     assert_eq!(

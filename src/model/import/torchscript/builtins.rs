@@ -168,12 +168,12 @@ impl<'a> Evaluator<'a> {
             ("sum", [list @ Value::List(_)]) => self.sum(list)?,
             ("all" | "any", [list @ Value::List(_)]) => self.all_or_any(name == "all", list)?,
             ("__not__", [value]) => Value::Bool(!self.truth(value)?),
-            ("neg", [value]) if !is_tensor(value) => match value.number() {
+            ("neg", [value]) if !value.is_tensor() => match value.number() {
                 Some(Number::Float(number)) => Value::Float(-number),
                 Some(Number::Int(size)) => Value::Int(size.negative().ok_or_else(|| self.error("it overflows"))?),
                 None => return Ok(None),
             },
-            ("sqrt" | "ceil" | "floor", [value]) if !is_tensor(value) => {
+            ("sqrt" | "ceil" | "floor", [value]) if !value.is_tensor() => {
                 let Some(number) = value.number().and_then(Number::float) else { return Ok(None) };
                 let number = match name {
                     "sqrt" => return Ok(Some(Value::Float(number.sqrt()))),
@@ -219,10 +219,10 @@ impl<'a> Evaluator<'a> {
             }
             "append" | "extend" => return self.lengthen(name, first, second).map(Some),
             "__contains__" => return Ok(Some(Value::Bool(self.contains(first, second)?))),
-            "__getitem__" if !is_tensor(first) => return self.member(first, second).map(Some),
+            "__getitem__" if !first.is_tensor() => return self.member(first, second).map(Some),
             _ => (),
         }
-        if is_tensor(first) || is_tensor(second) {
+        if first.is_tensor() || second.is_tensor() {
             return self.of_held(name, (first, second), named);
         }
         if let (Some(a), Some(b)) = (first.number(), second.number()) {
@@ -283,8 +283,4 @@ impl<'a> Evaluator<'a> {
             },
         })
     }
-}
-
-pub(super) fn is_tensor(value: &Value<'_>) -> bool {
-    matches!(value, Value::Tensor(_) | Value::Held(_))
 }

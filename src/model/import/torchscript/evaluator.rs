@@ -8,9 +8,8 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr, Number as Literal, Stmt, UnaryOp};
 use ruff_text_size::{Ranged, TextSize};
 
-use super::builtins::is_tensor;
 use super::source::{Class, File, Library};
-use super::stored::Store;
+use super::store::Store;
 use super::value::{List, Number, Value};
 use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
@@ -277,7 +276,7 @@ impl<'a> Evaluator<'a> {
             Expr::Tuple(tuple) => Value::tuple(self.expressions(&tuple.elts, frame)?),
             Expr::UnaryOp(unary) => {
                 let value = self.expression(&unary.operand, frame)?;
-                match (unary.op, value.number().filter(|_| !is_tensor(&value))) {
+                match (unary.op, value.number().filter(|_| !value.is_tensor())) {
                     (UnaryOp::Not, _) => Value::Bool(!self.truth(&value)?),
                     (UnaryOp::USub, Some(Number::Float(number))) => Value::Float(-number),
                     (UnaryOp::USub, Some(Number::Int(size))) => {
@@ -343,7 +342,7 @@ impl<'a> Evaluator<'a> {
 
     pub(super) fn member(&mut self, value: &Value<'a>, key: &Value<'a>) -> Result<Value<'a>> {
         let missing = |it: &Self| it.error(format!("{} has no such member", value.what()));
-        if is_tensor(value) {
+        if value.is_tensor() {
             return Err(self.error("it takes a part of a tensor as of a list, which is not supported"));
         }
         if let Value::Dict(entries) = value {

@@ -15,6 +15,7 @@ mod hostile;
 mod lists;
 mod numbers;
 mod source;
+mod store;
 mod stored;
 mod tensors;
 #[cfg(test)]
@@ -25,11 +26,11 @@ mod value;
 use calls::class_name;
 use evaluator::Evaluator;
 use source::Library;
-use stored::Store;
+use store::Store;
 
 use super::graph::Graph;
 use super::shape::{self, Shape};
-use super::{ImportError, Imported, check_kind, finished};
+use super::{CHANNELS, CLASSES, ImportError, Imported, check_kind, finished, is_side};
 use crate::memory::Allowance;
 use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
@@ -134,7 +135,7 @@ impl Attempts<'_> {
 fn check_logits(graph: &Graph, output: ValueId) -> Result<(), ImportError> {
     let (image, logits) = (&graph.shapes[0], &graph.shapes[output.index()]);
     match logits[..] {
-        [images, Size::Fixed(2..=1_000_000)] if images == image[0] => Ok(()),
+        [images, Size::Fixed(classes)] if images == image[0] && CLASSES.contains(&classes) => Ok(()),
         _ => Err(ImportError(format!(
             "it returns {} for images {}, expected [N, classes]",
             shape::shown(logits),
@@ -158,7 +159,8 @@ fn translate(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportErr
     let traced: Option<[i64; 4]> = file.traced.as_ref().and_then(|shape| {
         let sizes: Vec<i64> = shape.iter().map(|&size| i64::try_from(size).unwrap_or(0)).collect();
         let shape: [i64; 4] = sizes.try_into().ok()?;
-        shape.iter().all(|size| (1..=4096).contains(size)).then_some(shape)
+        let [images, channels, sides @ ..] = &shape;
+        (*images >= 1 && CHANNELS.contains(channels) && sides.iter().copied().all(is_side)).then_some(shape)
     });
     let mut sizes: Vec<[i64; 2]> = match side {
         Some(side) => vec![[side; 2]],

@@ -1,7 +1,6 @@
 //! The objects of the archive as values: attributes of modules, constants.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tch::Tensor;
@@ -9,29 +8,9 @@ use tch::Tensor;
 use super::evaluator::{Evaluator, Result};
 use super::source::Class;
 use super::value::{List, Members, Value};
-use crate::model::format::{Dtype, Item, ScriptFile};
+use crate::model::format::{Dtype, Item};
 use crate::model::import::shown;
 use crate::model::import::stored::{Facts, tensor_of};
-
-/// What several translations of one file share.
-#[derive(Default)]
-pub(super) struct Store {
-    /// Of the data, and of the constants.
-    tensors: [RefCell<BTreeMap<usize, Tensor>>; 2],
-    /// Whether all weights are constants, because the module was frozen.
-    pub(super) frozen: bool,
-}
-
-impl Store {
-    pub(super) fn new(file: &ScriptFile) -> Self {
-        let holds = |place: &usize| matches!(file.data.get(*place).1, Item::Tensor { .. } | Item::Object { .. });
-        let frozen = match file.data.get(file.data.root).1 {
-            Item::Object { fields, .. } => !fields.values().any(holds),
-            _ => false,
-        };
-        Self { frozen, ..Self::default() }
-    }
-}
 
 impl<'a> Evaluator<'a> {
     pub(super) fn class_of(&self, place: usize) -> Result<&'a Class<'a>> {

@@ -137,6 +137,10 @@ impl Value<'_> {
         }
     }
 
+    pub(super) fn is_tensor(&self) -> bool {
+        matches!(self, Self::Tensor(_) | Self::Held(_))
+    }
+
     /// What it is, for messages.
     pub(super) fn what(&self) -> &'static str {
         match self {
