@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::{AttackError, ParamError};
@@ -184,7 +185,8 @@ pub struct ParamDoc {
 }
 
 /// A named set of budgets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// Small budgets for a first look.
     Quick,

@@ -4,38 +4,8 @@ use std::path::PathBuf;
 
 use super::attack::{ResolvedAttack, in_one_sweep, spec};
 use super::gate::{GatePlan, Severity};
-use super::plan::AuditPlan;
+use super::plan::{AuditPlan, Setting};
 use crate::text::shell::quoted;
-
-/// Settings of a plan file and the flags that say the same, in the order in which a command has them. What is not here stands in a plan file
-/// only, or is said by the attacks.
-const FLAGS: &[(&str, &str)] = &[
-    ("model.file", "model"),
-    ("model.arch", "arch"),
-    ("model.normalize", "normalize"),
-    ("model.input_size", "input-size"),
-    ("data.path", "data"),
-    ("data.split", "split"),
-    ("data.first", "first"),
-    ("data.samples", "samples"),
-    ("data.resize", "resize"),
-    ("data.crop", "crop"),
-    ("data.classes", "classes"),
-    ("attack", "attack"),
-    ("preset", "preset"),
-    ("baseline", "baseline"),
-    ("curve.k", "k"),
-    ("curve.similarity", "similarity"),
-    ("curve.taps", "taps"),
-    ("seed", "seed"),
-    ("device", "device"),
-    ("batch", "batch"),
-    // The order of summation in matrix products depends on the number of threads: same threads, same bits.
-    ("threads", "threads"),
-    ("gate", "gate"),
-    ("accept_limited", "accept-limited"),
-    ("eight_bit", "eight-bit"),
-];
 
 /// The command line of a plan with these attacks, every parameter of theirs written out. It has the expressions of gates alone, and of a
 /// path without text what can be shown of it: a plan file that holds everything is made by `plan_file`.
@@ -47,12 +17,16 @@ pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
     }
     let settings = toml::Table::try_from(&plan).unwrap_or_default();
     let mut words = vec!["advmod".to_owned(), "audit".to_owned()];
-    for (key, flag) in FLAGS {
-        let values: Vec<String> = match *key {
+    for Setting { section, key, flag } in AuditPlan::flags() {
+        let flag = flag.replace('_', "-");
+        let table = section.map_or(Some(&settings), |section| settings.get(section)?.as_table());
+        let values: Vec<String> = match key {
             // One flag per sweep, so that the same samples are carried over again.
             "attack" => attacks.chunk_by(in_one_sweep).map(spec).collect(),
             "gate" => plan.gate.iter().map(|gate| gate.expr.get_ref().clone()).collect(),
-            key => match value(&settings, key) {
+            // The attacks say the one, and running a command again must not replace what is in the other.
+            "stop" | "out" => Vec::new(),
+            key => match table.and_then(|table| table.get(key)) {
                 Some(toml::Value::Boolean(true)) => {
                     words.push(format!("--{flag}"));
                     continue;
@@ -71,13 +45,6 @@ pub(crate) fn command(plan: &AuditPlan, attacks: &[ResolvedAttack]) -> String {
 pub(crate) fn is_said_by_flags(plan: &AuditPlan) -> bool {
     let bare = |gate: &GatePlan| gate.id.is_none() && gate.reason.is_none() && gate.severity == Severity::default();
     plan.waiver.is_empty() && plan.gate.iter().all(bare)
-}
-
-fn value<'a>(settings: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
-    match key.split_once('.') {
-        Some((section, key)) => settings.get(section)?.get(key),
-        None => settings.get(key),
-    }
 }
 
 #[cfg(test)]

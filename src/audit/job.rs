@@ -8,16 +8,17 @@ use advmod_attacks::error::ParamError;
 use advmod_attacks::threat::Norm;
 
 use super::attack::{Configured, ResolvedAttack, label};
+use super::command::{command, is_said_by_flags};
 use super::gate::{Gate, check};
 use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan};
+use super::plan_file;
 use super::resolved::ResolvedPlan;
 use crate::data::{ClassList, DataError, LONGEST_SIDE, OpenOptions, Selection, Split};
 use crate::measure::fit::{DEFAULT_K, DEFAULT_SAMPLES, DEFAULT_SEED, check_threads};
-use crate::model::device::DeviceChoice;
 use crate::model::load::LoadOptions;
 use crate::model::normalize::Normalization;
 use crate::model::program::TapSelection;
-use crate::modularity::Similarity;
+use crate::store::PLAN_FILE;
 
 /// Attacks that run when none is named.
 pub(crate) const DEFAULT_ATTACKS: &[&str] = &["fgsm", "pgd"];
@@ -25,48 +26,12 @@ pub(crate) const DEFAULT_ATTACKS: &[&str] = &["fgsm", "pgd"];
 /// Images per batch of an attack.
 pub(crate) const DEFAULT_BATCH: usize = 128;
 
-/// Every setting in the words of the report: all of [`ResolvedPlan`] that a plan alone decides.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub attacks: Vec<ResolvedAttack>,
-    pub gates: Vec<Gate>,
-    pub accept_limited: bool,
-    pub preset: Preset,
-    pub eight_bit: bool,
-    pub k: usize,
-    pub similarity: Similarity,
-    pub taps: String,
-    pub selection: String,
-    pub seed: u64,
-    pub batch: usize,
-    pub threads: usize,
-}
-
-impl Settings {
-    /// The whole plan, once it is known on what it runs and which command runs it again.
-    pub(crate) fn on(&self, device: String, command: String) -> ResolvedPlan {
-        ResolvedPlan {
-            attacks: self.attacks.clone(),
-            gates: self.gates.clone(),
-            accept_limited: self.accept_limited,
-            preset: self.preset.to_string(),
-            eight_bit: self.eight_bit,
-            k: self.k,
-            similarity: self.similarity,
-            taps: self.taps.clone(),
-            selection: self.selection.clone(),
-            seed: self.seed,
-            device,
-            batch: self.batch,
-            threads: self.threads,
-            command,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub struct Job {
-    pub plan: Settings,
+    /// Its device is the one that was asked for.
+    pub plan: ResolvedPlan,
+    /// The same plan as the text of a plan file; absent where it cannot be written as TOML, such as with a path that is not text.
+    pub(crate) plan_file: Option<String>,
     /// In the order of the plan's.
     pub attacks: Vec<AttackConfig>,
     /// Model file; `None` for the embedded model.
@@ -76,7 +41,6 @@ pub struct Job {
     pub data: Option<PathBuf>,
     pub open: OpenOptions,
     pub selection: Selection,
-    pub device: DeviceChoice,
     /// As its user wrote it, with what was added since.
     written: AuditPlan,
 }
@@ -85,18 +49,6 @@ impl Job {
     /// The plan as it was written, with what was added since.
     pub(crate) fn written(&self) -> &AuditPlan {
         &self.written
-    }
-
-    /// The plan as it was written, and what would else depend on the machine or on defaults; its attacks are [`Settings::attacks`].
-    pub(crate) fn settled(&self) -> AuditPlan {
-        let plan = &self.plan;
-        self.written.clone().over(AuditPlan {
-            data: DataPlan { samples: Some(self.selection.n()), ..DataPlan::default() },
-            curve: CurvePlan { k: Some(plan.k), ..CurvePlan::default() },
-            seed: Some(plan.seed),
-            threads: Some(plan.threads),
-            ..AuditPlan::default()
-        })
     }
 
     /// Adds an attack, or the attacks of a sweep, after the others; `check` says what else keeps one from running. Where anything does, nothing is
@@ -109,16 +61,14 @@ impl Job {
         let mut longer = self.written.clone();
         longer.attack = longer.attacks();
         longer.attack.push(attack.clone());
-        let configured = longer.configured(self.plan.preset)?;
-        configured[self.attacks.len()..].iter().try_for_each(|it| check(&it.config))?;
-        self.plan.attacks = label(&configured);
-        self.attacks = configured.into_iter().map(|it| it.config).collect();
-        self.written = longer;
+        let longer = longer.resolve()?;
+        longer.attacks[self.attacks.len()..].iter().try_for_each(check)?;
+        // Model and data are loaded: what is known of their files since stays.
+        (self.plan, self.plan_file, self.attacks, self.written) =
+            (longer.plan, longer.plan_file, longer.attacks, longer.written);
         Ok(())
     }
-}
 
-impl Job {
     /// Reads the classes that the plan names, which [`AuditPlan::resolve`] leaves aside. Call before the process is confined.
     pub(crate) fn read_classes(&mut self) -> Result<(), DataError> {
         if let Some(given) = &self.written.data.classes {
@@ -146,13 +96,29 @@ impl AuditPlan {
         let k = at_least_one("k", self.curve.k, DEFAULT_K)?;
         let normalization = self.model.normalize.as_deref().map(Normalization::parse).transpose()?;
         let taps = self.curve.taps.clone().unwrap_or_else(|| "default".to_owned());
-        let device = self.device.as_deref().unwrap_or("auto").parse()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = at_least_one("threads", self.threads, cores)?;
         check_threads(threads)?;
         self.check_sides()?;
-        let plan = Settings {
+        // What would else depend on the machine or on defaults.
+        let settled = self.clone().over(Self {
+            data: DataPlan { samples: Some(selection.n()), ..DataPlan::default() },
+            curve: CurvePlan { k: Some(k), ..CurvePlan::default() },
+            seed: Some(seed),
+            threads: Some(threads),
+            ..Self::default()
+        });
+        let reads_back = |text: &String| {
+            let read = toml::from_str::<Self>(text).map_err(|error| error.to_string());
+            read.and_then(|plan| plan.labelled()).is_ok_and(|found| are_alike(&found, &attacks))
+        };
+        let plan_file = plan_file::new(&settled, &attacks).ok().filter(reads_back);
+        let plan = ResolvedPlan {
             gates: self.gates(&attacks)?,
+            command: match plan_file.is_some() && !is_said_by_flags(&settled) {
+                true => format!("advmod audit --plan {PLAN_FILE}"),
+                false => command(&settled, &attacks),
+            },
             attacks,
             preset,
             accept_limited: self.accept_limited.unwrap_or(false),
@@ -165,6 +131,7 @@ impl AuditPlan {
                 chosen => format!("first {}", chosen.n()),
             },
             seed,
+            device: self.device.as_deref().unwrap_or("auto").parse()?,
             batch: at_least_one("batch", self.batch, DEFAULT_BATCH)?,
             threads,
             taps,
@@ -184,10 +151,15 @@ impl AuditPlan {
             data: self.located(self.data.path.as_ref()),
             open: OpenOptions { split, resize: self.data.resize, crop: self.data.crop, classes: None, sha256: None },
             selection,
-            device,
             plan,
+            plan_file,
             written: self,
         })
+    }
+
+    /// The attacks with their labels, or why they cannot run.
+    fn labelled(&self) -> Result<Vec<ResolvedAttack>, String> {
+        Ok(label(&self.configured(self.preset()?)?))
     }
 
     pub(super) fn preset(&self) -> Result<Preset, String> {
@@ -249,6 +221,20 @@ impl AuditPlan {
         }
         Ok(configured)
     }
+}
+
+/// The text of a plan file, if it can run and is read back as these attacks.
+pub(crate) fn running(text: String, attacks: &[ResolvedAttack]) -> Result<String, String> {
+    let plan: AuditPlan = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let job = plan.resolve().map_err(|error| format!("its other settings do not go with these attacks: {error}"))?;
+    match are_alike(&job.plan.attacks, attacks) {
+        true => Ok(text),
+        false => Err("the plan would not read back as the same attacks; please report this".to_owned()),
+    }
+}
+
+fn are_alike(some: &[ResolvedAttack], others: &[ResolvedAttack]) -> bool {
+    some.iter().map(ResolvedAttack::params).eq(others.iter().map(ResolvedAttack::params))
 }
 
 /// Refuses what cannot work on pixels that are rounded before they are judged.

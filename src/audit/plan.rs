@@ -47,13 +47,18 @@ macro_rules! adds_up {
 
 adds_up!(GatePlan, WaiverPlan);
 
-/// Settings of a plan file, merged one by one.
+/// Settings of a plan file, merged one by one. `advmod audit` has a flag of the same name for each.
 macro_rules! settings {
     ($($(#[$about:meta])* pub struct $name:ident { $($(#[$what:meta])* pub $field:ident: $kind:ty,)* })*) => {
         $($(#[$about])*
         #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name { $($(#[$what])* pub $field: $kind,)* }
+
+        impl $name {
+            /// In the order in which a command has them.
+            const KEYS: &[&str] = &[$(stringify!($field)),*];
+        }
 
         impl Over for $name {
             fn over(self, other: Self) -> Self {
@@ -81,26 +86,27 @@ settings! {
     pub struct AuditPlan {
         pub model: ModelPlan,
         pub data: DataPlan,
-        pub curve: CurvePlan,
         pub attack: Vec<AttackPlan>,
-        pub gate: Vec<GatePlan>,
-        /// Which gates may fail until when.
-        pub waiver: Vec<WaiverPlan>,
         /// Where parameters that are not given come from.
         pub preset: Option<String>,
-        /// When attacks stop: sets the parameter `stop` of each attack that has it and is not given it.
-        pub stop: Option<String>,
-        /// Judge adversarial pixels after rounding them to 8 bits.
-        pub eight_bit: Option<bool>,
+        pub baseline: Option<PathBuf>,
+        pub curve: CurvePlan,
         pub seed: Option<u64>,
         /// `auto`, `cpu`, `cuda:N`.
         pub device: Option<String>,
         pub batch: Option<usize>,
+        // The order of summation in matrix products depends on the number of threads: same threads, same bits.
         pub threads: Option<usize>,
-        pub baseline: Option<PathBuf>,
+        pub gate: Vec<GatePlan>,
         /// Whether gates that claim robustness may pass on a report that is `limited`.
         pub accept_limited: Option<bool>,
+        /// Judge adversarial pixels after rounding them to 8 bits.
+        pub eight_bit: Option<bool>,
+        /// When attacks stop: sets the parameter `stop` of each attack that has it and is not given it.
+        pub stop: Option<String>,
         pub out: Option<PathBuf>,
+        /// Which gates may fail until when.
+        pub waiver: Vec<WaiverPlan>,
         /// Folder in which relative paths begin; absent where that is the current one.
         #[serde(skip)]
         pub base: Option<PathBuf>,
@@ -123,10 +129,10 @@ settings! {
         pub path: Option<PathBuf>,
         /// `train` or `test`.
         pub split: Option<String>,
-        /// Number of images to draw with the seed.
-        pub samples: Option<usize>,
         /// Number of images in file order.
         pub first: Option<usize>,
+        /// Number of images to draw with the seed.
+        pub samples: Option<usize>,
         pub resize: Option<u32>,
         pub crop: Option<u32>,
         /// Names of the model's classes, which folders of images are matched with: a file, or `imagenet`.
@@ -152,7 +158,38 @@ pub struct AttackPlan {
     pub params: toml::Table,
 }
 
+/// A setting of a plan file that `advmod audit` has a flag for.
+pub(crate) struct Setting {
+    /// The table that it is in, if it is in one.
+    pub section: Option<&'static str>,
+    pub key: &'static str,
+    /// The flag's name, with `_` between its words.
+    pub flag: &'static str,
+}
+
 impl AuditPlan {
+    /// All of them, in the order in which a command has them.
+    pub(crate) fn flags() -> impl Iterator<Item = Setting> {
+        let of = |section: Option<&'static str>, keys: &'static [&'static str]| {
+            keys.iter().map(move |&key| (section, key)).collect::<Vec<_>>()
+        };
+        let all = Self::KEYS.iter().flat_map(move |&key| match key {
+            "model" => of(Some(key), ModelPlan::KEYS),
+            "data" => of(Some(key), DataPlan::KEYS),
+            "curve" => of(Some(key), CurvePlan::KEYS),
+            // A plan file alone can say these.
+            "waiver" | "base" => Vec::new(),
+            _ => vec![(None, key)],
+        });
+        all.map(|(section, key)| {
+            let flag = match (section, key) {
+                (Some(section @ "model"), "file") | (Some(section @ "data"), "path") => section,
+                _ => key,
+            };
+            Setting { section, key, flag }
+        })
+    }
+
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let unreadable = |error: std::io::Error| format!("cannot read the plan {}: {error}", path.display());
         let syntax = |message: &str| format!("plan {}: {message}", path.display());

@@ -1,10 +1,12 @@
 //! What is done, in the words of the report: every default filled in.
 
+use advmod_attacks::attack::Preset;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attack::ResolvedAttack;
 use super::gate::Gate;
+use crate::model::device::DeviceChoice;
 use crate::modularity::Similarity;
 use crate::store::PLAN_FILE;
 
@@ -21,7 +23,8 @@ pub struct ResolvedPlan {
     #[serde(default)]
     pub accept_limited: bool,
     /// Preset that parameters come from where the plan does not give them.
-    pub preset: String,
+    #[schemars(with = "String")]
+    pub preset: Preset,
     /// Whether adversarial images are judged after rounding to 8 bits.
     pub eight_bit: bool,
     /// Number of nearest neighbours k of each sample in the graph.
@@ -35,7 +38,9 @@ pub struct ResolvedPlan {
     /// Seed for all randomness of the audit.
     pub seed: u64,
     /// Device that did the work: `cpu` or `cuda:N`.
-    pub device: String,
+    // Before the model is loaded, the one that was asked for.
+    #[schemars(with = "String")]
+    pub device: DeviceChoice,
     /// Number of images per batch; results do not depend on it.
     pub batch: usize,
     /// Number of processor threads used.

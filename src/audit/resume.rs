@@ -23,7 +23,7 @@ pub(crate) fn job(earlier: &AuditState, folder: &Path) -> Result<Job, String> {
     run.job(|plan| {
         plan.out = Some(folder.to_owned());
         // What was not said was decided by the machine.
-        (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.clone()));
+        (plan.threads, plan.device) = (Some(start.plan.threads), Some(start.plan.device.to_string()));
     })
 }
 
@@ -42,7 +42,7 @@ impl Stored<'_> {
     pub(crate) fn job(&self, settle: impl FnOnce(&mut AuditPlan)) -> Result<Job, String> {
         let plan_file = self.plan_file.ok_or("a path of its plan is not text; run its command again")?;
         let unreadable = |error: String| format!("its plan cannot be read: {error}");
-        let text = with_attacks(Some(plan_file), &AuditPlan::default(), &self.plan.attacks).map_err(unreadable)?;
+        let text = with_attacks(plan_file, &self.plan.attacks).map_err(unreadable)?;
         let mut plan: AuditPlan = toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
         // Where gates stand in their file is not in the text.
         for (gate, resolved) in plan.gate.iter_mut().zip(&self.plan.gates) {
@@ -51,7 +51,9 @@ impl Stored<'_> {
         settle(&mut plan);
         let given = plan.data.classes.clone();
         let mut job = plan.resolve().map_err(unreadable)?;
-        if job.plan.on(self.plan.device.clone(), self.plan.command.clone()) != *self.plan {
+        // On another device, or by another name, it is the same plan.
+        let ResolvedPlan { device, ref command, .. } = *self.plan;
+        if (ResolvedPlan { device, command: command.clone(), ..job.plan.clone() }) != *self.plan {
             return Err("its plan does not say what its settings say; start a new run".to_owned());
         }
         job.load.sha256 = Some(self.model.sha256.clone());
@@ -156,7 +158,7 @@ mod tests {
             ("this is 9.9", |it| it.tool.version = "9.9".to_owned()),
             ("the model has changed", |it| it.model.sha256.clear()),
             ("the data have changed", |it| it.data.labels[0] += 1),
-            ("this is cuda:0", |it| it.plan.device = "cuda:0".to_owned()),
+            ("this is cuda:0", |it| it.plan.device = "cuda:0".parse().unwrap()),
             ("settings", |it| it.plan.k += 1),
             ("reads differently", |it| it.taps.clear()),
         ];

@@ -3,7 +3,7 @@
 use super::{CliError, Exit, print};
 use crate::LIBTORCH_VERSION;
 use crate::confine::{Needs, confine};
-use crate::model::device::{DeviceChoice, device_name};
+use crate::model::device::DeviceChoice;
 
 pub(super) fn run() -> Result<Exit, CliError> {
     let device = DeviceChoice::Auto.resolve().map_err(CliError::Runtime)?;
@@ -20,7 +20,7 @@ pub(super) fn run() -> Result<Exit, CliError> {
          confined to files   {}\n\
          no network, no exec {}\n",
         env!("CARGO_PKG_VERSION"),
-        device_name(device),
+        DeviceChoice::from(device),
         state(confined.files),
         state(confined.calls),
     ))?;

@@ -67,7 +67,7 @@ pub(super) fn run(args: &FlowArgs, manner: Manner) -> Result<Exit, CliError> {
 /// The run's model, by the plan in its report.
 fn model(report: &Report, folder: &Path, trust: TrustArgs, how: (Needs, Manner)) -> Result<FlowModel, String> {
     let job = setup::job_of(report, folder, trust, how)?;
-    let model = load(job.model.as_deref(), &job.load, job.device.resolve()?).map_err(|error| error.to_string())?;
+    let model = load(job.model.as_deref(), &job.load, job.plan.device.resolve()?).map_err(|error| error.to_string())?;
     Ok(FlowModel::new(model, report.data.shape))
 }
 

@@ -228,7 +228,7 @@ fn target(report: &Report) -> Value {
         ("data sha256", data.sha256.clone()),
         ("seed", plan.seed.to_string()),
         ("judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }.to_owned()),
-        ("device", plan.device.clone()),
+        ("device", plan.device.to_string()),
         ("advmod", format!("{} with libtorch {}", report.tool.version, report.tool.libtorch)),
         ("platform", report.tool.platform.clone()),
         ("started", report.timing.started.clone()),

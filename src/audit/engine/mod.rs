@@ -17,7 +17,6 @@ use crossbeam_channel::unbounded;
 use super::control::{Control, Next, Waiting};
 use super::event::{AuditEvent, Outcome, Sink};
 use super::plan::AttackPlan;
-use super::plan_file::Again;
 use super::preview::check_target;
 use super::stage::panic_line;
 use crate::data;
@@ -72,7 +71,7 @@ pub fn run_on_worker(job: Run, control: &Control, take: &mut Sink<'_>) -> Result
 /// Runs a job to its end or until the sink says `Break`. Under an open control it then waits for more attacks.
 fn run(run: Run, control: &Control, sink: &mut Sink<'_>) -> Result<(), EngineError> {
     let begun = Instant::now();
-    let device = run.job.device.resolve().map_err(EngineError::Unsuitable)?;
+    let device = run.job.plan.device.resolve().map_err(EngineError::Unsuitable)?;
     // The data first, and no image of them yet: those of a stored run are compared with what it says before a file of it is loaded.
     let dataset = data::open(run.job.data.as_deref(), &run.job.open)?;
     let chosen = Chosen::new(&run.job, dataset.as_ref())?;
@@ -135,7 +134,7 @@ impl Audit<'_> {
                 self.controlled.clear();
                 let attacks = self.job.plan.attacks[first..].to_vec();
                 self.control.enqueue((first..).zip(&attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-                let Again { command, plan_file } = Again::of(&self.job);
+                let (command, plan_file) = (self.job.plan.command.clone(), self.job.plan_file.clone());
                 self.emit(AuditEvent::AttacksAdded { attacks, command, plan_file })
             }
             Err(error) => self.emit(AuditEvent::AttackRefused { error }),

@@ -16,8 +16,8 @@ use crate::audit::control::{Control, Waiting};
 use crate::audit::event::{AuditEvent, AuditStart, DataSummary, LostSamples, ModelSummary, SCHEMA_VERSION, Sink, Tool};
 use crate::audit::gate::check::check_classes;
 use crate::audit::job::Job;
-use crate::audit::plan_file::Again;
 use crate::audit::preview::check_target;
+use crate::audit::resolved::ResolvedPlan;
 use crate::audit::resume;
 use crate::audit::state::AuditState;
 use crate::data::Images;
@@ -26,7 +26,6 @@ use crate::measure::company;
 use crate::measure::fit::check_labels;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::CurveSettings;
-use crate::model::device::device_name;
 use crate::model::{Model, ModelCost};
 use crate::store::{Kept, RunFolder};
 use advmod_attacks::threat::Norm;
@@ -119,14 +118,13 @@ impl<'a> Loaded<'a> {
         let (info, model) = (self.chosen.dataset.info(), self.model.info());
         let (mean, std) = model.normalization.for_channels(model.channels)?;
         let model_ending = self.model.ending().map(str::to_owned);
-        let Again { command, plan_file } = Again::of(&run.job);
         Ok(AuditStart {
             tool: Tool::this(),
-            plan_file,
+            plan_file: run.job.plan_file.clone(),
             base: base_of(&run.job),
             baseline: run.baseline.clone(),
             allowed: Allowed { trust_torchscript: run.job.load.trust_torchscript, exit_zero: run.exit_zero },
-            plan: run.job.plan.on(device_name(self.model.device()), command),
+            plan: ResolvedPlan { device: self.model.device().into(), ..run.job.plan.clone() },
             model: ModelSummary {
                 name: model.name.clone(),
                 sha256: model.sha256.clone(),

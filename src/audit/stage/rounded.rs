@@ -20,7 +20,7 @@ pub(crate) struct RoundedJudge {
 impl RoundedJudge {
     /// For images of `[channels, height, width]`.
     pub(crate) fn load(job: &Job, shape: [usize; 3]) -> Result<Self, String> {
-        let device = job.device.resolve()?;
+        let device = job.plan.device.resolve()?;
         let model = load(job.model.as_deref(), &job.load, device).map_err(|error| error.to_string())?;
         Ok(Self { model, shape, batch: job.plan.batch })
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shared::{DataArgs, ModelArgs, RunArgs, TapArgs, positive};
+use crate::audit::plan::AuditPlan;
 use crate::tui::graphics::Choice;
 use crate::tui::theme::{Marker, Palette};
 
@@ -29,31 +30,10 @@ pub(crate) struct GateArgs {
     pub exit_zero: bool,
 }
 
-/// The flags, and the groups of flags, that make a plan: a run that goes on has its own.
-const PLAN_FLAGS: [&str; 21] = [
-    "model",
-    "ReadArgs",
-    "SourceArgs",
-    // clap leaves a group empty that has another one inside.
-    "samples",
-    "first",
-    "TapArgs",
-    "attacks",
-    "attack",
-    "preset",
-    "stop",
-    "eight_bit",
-    "gate",
-    "baseline",
-    "accept_limited",
-    "seed",
-    "device",
-    "batch",
-    "threads",
-    "plan",
-    "out",
-    "force",
-];
+/// The flags that make a plan: a run that goes on has its own.
+fn plan_flags() -> impl Iterator<Item = &'static str> {
+    AuditPlan::flags().map(|setting| setting.flag).chain(["attacks", "plan", "force"])
+}
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct AuditArgs {
@@ -90,7 +70,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub plan: Option<PathBuf>,
     /// Go on with the interrupted run in this folder: same plan, same report in the end as without the interruption.
-    #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = PLAN_FLAGS)]
+    #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = plan_flags())]
     pub resume: Option<PathBuf>,
     /// Folder for report.json, report.md, report.html, report.sarif, report.junit.xml, curves.csv, samples.csv, report.plan.toml, run.jsonl and
     /// adversarial/.

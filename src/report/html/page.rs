@@ -143,7 +143,7 @@ fn reproduce(report: &Report) -> Value {
         fact("Took", timing.seconds.map_or("unknown".to_owned(), text::duration) + &timing.interruptions()),
         fact("Seed", plan.seed.to_string()),
         fact("Device", format!("{}, {} threads, batches of {}", plan.device, plan.threads, plan.batch)),
-        fact("Preset", name(&plan.preset)),
+        fact("Preset", plan.preset.to_string()),
         fact("Judged on", if plan.eight_bit { "pixels rounded to 8 bits" } else { "f32 pixels" }),
     ];
     facts.extend(report.allowed.line().map(|line| fact("By hand", line)));

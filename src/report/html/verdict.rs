@@ -155,7 +155,7 @@ fn attacked(report: &Report) -> [String; 3] {
             model.classes
         ),
         format!("{} images of {}{split}", text::grouped(data.indices.len() as u64), name(&data.name)),
-        format!("{attacks}; preset {}", name(&report.plan.preset)),
+        format!("{attacks}; preset {}", report.plan.preset),
     ]
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::app::App;
 use super::super::state::attacks::{PLAN_FILE, PlanDraft};
 use crate::atomic_file::write_file;
+use crate::audit::job::running;
 use crate::audit::plan_file;
 use crate::input;
 
@@ -14,7 +15,12 @@ pub(crate) fn draft(app: &App) -> Result<PlanDraft, String> {
     let cannot = |why: String| format!("cannot save to {PLAN_FILE}: {why}");
     let before = present(PLAN_FILE).map_err(cannot)?;
     let start = app.audit.start.as_ref().ok_or_else(|| cannot("the run has not begun".to_owned()))?;
-    let text = plan_file::with_attacks(before.as_deref(), &app.basis(), &start.plan.attacks).map_err(cannot)?;
+    let attacks = &start.plan.attacks;
+    let text = match &before {
+        Some(text) => plan_file::with_attacks(text, attacks),
+        None => plan_file::new(&app.basis(), attacks),
+    };
+    let text = text.and_then(|text| running(text, attacks)).map_err(cannot)?;
     Ok(PlanDraft { before, text })
 }
 

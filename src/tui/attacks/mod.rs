@@ -82,7 +82,7 @@ impl App {
             (None, Some(start)) => match start.plan_file.as_deref().map(toml::from_str) {
                 Some(Ok(plan)) => plan,
                 _ => AuditPlan {
-                    preset: Some(start.plan.preset.clone()),
+                    preset: Some(start.plan.preset.to_string()),
                     eight_bit: Some(start.plan.eight_bit),
                     seed: Some(start.plan.seed),
                     ..AuditPlan::default()

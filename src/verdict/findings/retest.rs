@@ -2,27 +2,17 @@
 
 use crate::audit::attack::ResolvedAttack;
 use crate::audit::command::command;
-use crate::audit::plan::{AuditPlan, CurvePlan, DataPlan};
+use crate::audit::plan::AuditPlan;
 use crate::verdict::facts::Facts;
 
 /// The command of the audit with these attacks alone, and without gates and baseline, which may ask for others; of an audit whose plan has
 /// no text, the whole command.
 pub(crate) fn retest(facts: &Facts, attacks: &[ResolvedAttack]) -> String {
-    let plan = facts.plan;
     let Some(written) = facts.plan_file.and_then(|text| toml::from_str::<AuditPlan>(text).ok()) else {
-        return plan.command.clone();
-    };
-    // What a plan file may leave to defaults.
-    let settled = AuditPlan {
-        data: DataPlan { samples: Some(facts.data.indices.len()), ..DataPlan::default() },
-        curve: CurvePlan { k: Some(plan.k), ..CurvePlan::default() },
-        seed: Some(plan.seed),
-        threads: Some(plan.threads),
-        ..AuditPlan::default()
+        return facts.plan.command.clone();
     };
     // Results do not depend on the batch.
-    let alone =
-        AuditPlan { gate: Vec::new(), waiver: Vec::new(), baseline: None, batch: None, ..written.over(settled) };
+    let alone = AuditPlan { gate: Vec::new(), waiver: Vec::new(), baseline: None, batch: None, ..written };
     command(&alone, attacks)
 }
 
@@ -35,8 +25,7 @@ mod tests {
     fn the_command_has_the_attacks_of_the_finding_and_no_gate() {
         let mut report = recorded();
         let attacks = [report.attacks[0].attack.clone()];
-        let text =
-            "[model]\nfile = \"it's a --gate b.pt\"\n[[attack]]\nname = \"cw\"\n[[gate]]\nexpr = \"asr.cw <= 0.1\"\n";
+        let text = "seed = 0\nthreads = 1\nbatch = 9\n[data]\nsamples = 40\n[curve]\nk = 3\n[model]\nfile = \"it's a --gate b.pt\"\n[[attack]]\nname = \"cw\"\n[[gate]]\nexpr = \"asr.cw <= 0.1\"\n";
         report.plan_file = Some(text.to_owned());
         assert_eq!(
             retest(&report.facts(), &attacks),
