@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-cost check-folders check-python check-torchscript bench clean
+.PHONY: setup build audit test check-dependencies check-outputs check-cost check-folders check-python check-torchscript bench docs clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -73,6 +73,15 @@ check-folders: build .venv/ready
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+# The pages as a site, in target/book/book.
+docs:
+	@python3 scripts/make_book.py target/book
+	@if mdbook --version > /dev/null 2>&1; then \
+		mdbook build target/book; \
+	else \
+		echo "The pages lie in target/book. To make a site of them, install mdBook: cargo install mdbook --locked"; \
+	fi
 
 # Speed beside other attack libraries on the same model and images; see benches/README.md.
 # WEIGHTS, IMAGES, PEERS and PYTHON say what to compare with; BENCH takes more options, such as --only jsma,cw.

@@ -13,7 +13,7 @@
 //! - `hostile_text`: texts inside of files that a terminal would obey.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
 //! - `masked`, `unusual`: networks whose gradients are masked, and whose outputs are no logits, random or not finite.
-//! - `readme`: its commands.
+//! - `docs`: the commands, plans and links of README and docs.
 //! - `tidy`, `arrows`: what ARCHITECTURE.md promises.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
@@ -35,6 +35,7 @@ mod audit;
 mod baseline;
 mod classes;
 mod commands;
+mod docs;
 mod dynamics;
 mod errors;
 mod export;
@@ -46,7 +47,6 @@ mod hostile_text;
 mod masked;
 mod names;
 mod prune;
-mod readme;
 mod signals;
 mod studies;
 mod terminal;
