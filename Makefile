@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-cost check-folders check-python check-torchscript bench docs clean
+.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript wheel check-wheel bench docs clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -25,6 +25,7 @@ test: setup check-dependencies
 	$(CARGO) test --workspace --locked --features toy --test toy --test conformance
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory check-outputs
+	@$(MAKE) --no-print-directory check-package
 	$(CARGO) test --workspace --locked
 
 # Licences, sources and version requirements of all dependencies, by deny.toml. Security advisories would need the network.
@@ -49,6 +50,24 @@ check-outputs: .venv/ready
 		echo "skipped: report.html in a browser: there is no Chromium (CHROMIUM says where it is)"; \
 	fi
 
+# The Python package with the program that the tests built, where PyTorch is at hand: its packages take gigabytes, so nothing fetches them here.
+check-package:
+	@if .venv-torch/bin/python -c "import torch, pytest" 2> /dev/null; then \
+		ADVMOD_BINARY=$(CURDIR)/target/debug/advmod .venv-torch/bin/python -m pytest -q; \
+	else \
+		echo "skipped: the Python package: there is no PyTorch in .venv-torch (make .venv-torch/ready)"; \
+	fi
+
+# The Python package with the program in it: dist/advmod-….whl.
+wheel: build .venv-wheel/ready
+	rm -rf build dist/advmod-*.whl
+	ADVMOD_BINARY=$(CURDIR)/target/release/advmod PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python -m build --wheel --no-isolation --outdir dist
+	PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python scripts/check_wheel.py dist/advmod-*.whl
+
+# Installs the wheel with the PyTorch that it asks for into a new virtual environment, and runs it: gigabytes of packages.
+check-wheel: wheel
+	PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python scripts/check_wheel.py dist/advmod-*.whl --install target/wheel-venv
+
 # Exported torchvision models against PyTorch itself: gigabytes of packages, and minutes.
 check-python: build .venv-torch/ready
 	$(CARGO) build --release --locked --example gradient
@@ -69,7 +88,8 @@ check-folders: build .venv/ready
 
 .venv/ready: scripts/requirements.txt
 .venv-torch/ready: scripts/requirements-torch.txt
-.venv/ready .venv-torch/ready:
+.venv-wheel/ready: scripts/requirements-wheel.txt
+.venv/ready .venv-torch/ready .venv-wheel/ready:
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
@@ -90,4 +110,4 @@ bench: build
 
 clean:
 	$(CARGO) clean
-	rm -rf .libtorch .libtorch-download .venv .venv-torch
+	rm -rf .libtorch .libtorch-download .venv .venv-torch .venv-wheel build dist
