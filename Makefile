@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript wheel check-wheel bench docs clean
+.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript wheel check-wheel release bench docs clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -63,6 +63,11 @@ wheel: build .venv-wheel/ready
 	rm -rf build dist/advmod-*.whl
 	ADVMOD_BINARY=$(CURDIR)/target/release/advmod PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python -m build --wheel --no-isolation --outdir dist
 	PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python scripts/check_wheel.py dist/advmod-*.whl
+
+# What a release consists of: wheel, source and their sums. Sign dist/SHA256SUMS; publish nothing that it does not name.
+release: wheel
+	PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/python -m build --sdist --no-isolation --outdir dist
+	cd dist && sha256sum advmod-* > SHA256SUMS && cat SHA256SUMS
 
 # Installs the wheel with the PyTorch that it asks for into a new virtual environment, and runs it: gigabytes of packages.
 check-wheel: wheel
