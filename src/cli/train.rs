@@ -21,8 +21,8 @@ use crate::study::dynamics::{add, checkpoint, following_plan};
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
 use crate::study::results::{StudyResult as _, read};
 use crate::study::train::{
-    CROP_PADDING, Interrupted, MOMENTUM, PAPER, Parts, STANDARD, TrainError, TrainEvent, TrainPlan, checkpoint_file,
-    ready, train,
+    Accuracy, Adversarial, CROP_PADDING, Interrupted, MOMENTUM, PAPER, Parts, ROBUST_IMAGES, STANDARD, TrainError,
+    TrainEvent, TrainPlan, checkpoint_file, ready, train,
 };
 
 pub(super) fn run(args: &TrainArgs, manner: Manner) -> Result<Exit, CliError> {
@@ -83,7 +83,8 @@ pub(super) fn run(args: &TrainArgs, manner: Manner) -> Result<Exit, CliError> {
         followed.catch_up(done);
     }
     let progress = Progress::new(args.progress, quiet);
-    let mut shown = Shown { plan: &plan, interrupt, progress, current: 0, done, followed };
+    let n_attacked = test.info().n.min(ROBUST_IMAGES);
+    let mut shown = Shown { plan: &plan, interrupt, progress, current: 0, done, followed, n_attacked };
     let trained = train(architecture.as_ref(), parts, &plan, device, interrupted.as_ref(), &mut |it| shown.take(&it));
     shown.end(trained)
 }
@@ -117,6 +118,8 @@ struct Shown<'a> {
     done: usize,
     /// With `--measure`.
     followed: Option<Followed<'a>>,
+    /// Test images that an adversarial training attacks.
+    n_attacked: usize,
 }
 
 impl Shown<'_> {
@@ -132,12 +135,13 @@ impl Shown<'_> {
                 let note = format!("loss {loss:.3} accuracy {:.1} %", 100.0 * accuracy);
                 self.progress.update(step as u64, Some(&note));
             }
-            TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test_accuracy } => {
+            TrainEvent::Epoch { epoch, learning_rate, loss, train_accuracy, test } => {
                 self.progress.finish();
-                let (train, test) = (100.0 * train_accuracy, 100.0 * test_accuracy);
+                let (train, clean) = (100.0 * train_accuracy, 100.0 * test.clean);
+                let robust = test.robust.map_or(String::new(), |it| format!("  robust {:.2} %", 100.0 * it));
                 // A reader that is gone misses the rest; the training goes on.
                 let _ = print(&format!(
-                    "epoch {epoch:>3}/{epochs}  lr {learning_rate:<8.5} loss {loss:.4}  train {train:.2} %  test {test:.2} %\n"
+                    "epoch {epoch:>3}/{epochs}  lr {learning_rate:<8.5} loss {loss:.4}  train {train:.2} %  test {clean:.2} %{robust}\n"
                 ));
                 self.done = epoch;
                 if let Some(followed) = &mut self.followed {
@@ -148,13 +152,17 @@ impl Shown<'_> {
         if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn end(mut self, trained: Result<f64, TrainError>) -> Result<Exit, CliError> {
+    fn end(mut self, trained: Result<Accuracy, TrainError>) -> Result<Exit, CliError> {
         self.progress.finish();
         match trained {
             Ok(accuracy) => {
                 let trends = self.followed.as_ref().map_or(String::new(), |it| trends_text(&it.result));
-                let (output, accuracy) = (self.plan.output.display(), 100.0 * accuracy);
-                print(&format!("{trends}wrote {output} ({accuracy:.2} % on the test images)\n"))?;
+                let (output, clean) = (self.plan.output.display(), 100.0 * accuracy.clean);
+                let robust = accuracy.robust.map_or(String::new(), |it| {
+                    let attack = self.plan.adversarial.as_ref().map_or("", |it| &it.attack);
+                    format!("; {:.2} % under {attack}, of {} of them", 100.0 * it, self.n_attacked)
+                });
+                print(&format!("{trends}wrote {output} ({clean:.2} % on the test images{robust})\n"))?;
                 self.followed.and_then(|it| it.problem).map_or(Ok(Exit::Pass), Err)
             }
             Err(TrainError::Stopped) => {
@@ -240,6 +248,11 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan, CliError> {
         seed: flags.seed.unwrap_or(DEFAULT_SEED),
         normalization: Normalization::parse(flags.normalize.as_deref().unwrap_or("none")).map_err(CliError::Usage)?,
         bf16: flags.bf16,
+        adversarial: flags.adversarial.clone().map(|attack| Adversarial {
+            attack,
+            ratio: flags.ratio.unwrap_or(1.0),
+            beta: flags.beta,
+        }),
         checkpoints: args.checkpoints.clone(),
         measure: args.measure,
     })

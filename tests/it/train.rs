@@ -7,7 +7,9 @@ use advmod::data::{Dataset, OpenOptions, Split};
 use advmod::model::format::{read_weights, write_safetensors};
 use advmod::model::normalize::Normalization;
 use advmod::model::zoo;
-use advmod::study::train::{Interrupted, Parts, TrainError, TrainEvent, TrainPlan, checkpoint_file, train};
+use advmod::study::train::{
+    Accuracy, Adversarial, Interrupted, Parts, TrainError, TrainEvent, TrainPlan, checkpoint_file, train,
+};
 use serde_json::Value;
 use tch::Device;
 
@@ -102,18 +104,23 @@ fn recipe(folder: &Path) -> TrainPlan {
         seed: 7,
         normalization: Normalization::none(),
         bf16: false,
+        adversarial: None,
         checkpoints: None,
         measure: false,
     }
 }
 
-/// Trains a ResNet-20 on [`little_data`] until a step of an epoch, if one is given.
-fn run(plan: &TrainPlan, interrupted: Option<&Interrupted>, until: Option<(usize, usize)>) -> Result<f64, TrainError> {
+/// Trains a ResNet-8 on [`little_data`] until a step of an epoch, if one is given.
+fn run(
+    plan: &TrainPlan,
+    interrupted: Option<&Interrupted>,
+    until: Option<(usize, usize)>,
+) -> Result<Accuracy, TrainError> {
     let open = |split| -> Box<dyn Dataset> {
         advmod::data::open(Some(&plan.data), &OpenOptions { split, ..OpenOptions::default() }).unwrap()
     };
     let (images, test) = (open(Split::Train), open(Split::Test));
-    let architecture = zoo::named("resnet20", 1, 2).unwrap();
+    let architecture = zoo::named("resnet8", 1, 2).unwrap();
     let parts = Parts { train: images.as_ref(), test: test.as_ref() };
     train(architecture.as_ref(), parts, plan, Device::Cpu, interrupted, &mut |event| match event {
         TrainEvent::Step { epoch, step, .. } if Some((epoch, step)) == until => ControlFlow::Break(()),
@@ -147,6 +154,68 @@ fn an_interrupted_training_ends_in_the_weights_of_an_uninterrupted_one_bit_for_b
     assert_ne!(weights("epochs-false"), weights("epochs-true"));
 }
 
+/// A seed per image and epoch, whatever came before: the attack of the second epoch is not that of the first.
+#[test]
+fn an_adversarial_training_can_be_interrupted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let adversarial = |ratio, beta| Adversarial { attack: "pgd:eps=0.2,steps=2".to_owned(), ratio, beta };
+    let mut outputs = Vec::new();
+    for (name, adversarial) in [
+        ("all", Some(adversarial(1.0, None))),
+        ("half", Some(adversarial(0.5, None))),
+        ("trades", Some(adversarial(1.0, Some(6.0)))),
+        ("plain", None),
+    ] {
+        let output = |part: &str| folder.path().join(format!("{name}-{part}.safetensors"));
+        let whole = TrainPlan { epochs: 2, adversarial, output: output("whole"), ..recipe(folder.path()) };
+        let accuracy = run(&whole, None, None).unwrap();
+        assert_eq!(accuracy.robust.is_some(), name != "plain");
+        assert!(accuracy.robust.is_none_or(|robust| robust <= accuracy.clean), "{name}: {accuracy:?}");
+        let epochs = folder.path().join(name);
+        std::fs::create_dir(&epochs).unwrap();
+        let cut = TrainPlan { checkpoints: Some(epochs.clone()), output: output("cut"), ..whole.clone() };
+        assert!(matches!(run(&cut, None, Some((2, 2))), Err(TrainError::Stopped)));
+        let again = run(&cut, Some(&Interrupted::read(&epochs).unwrap()), None).unwrap();
+        assert_eq!(again, accuracy, "{name}");
+        assert_eq!(std::fs::read(&whole.output).unwrap(), std::fs::read(&cut.output).unwrap(), "{name}");
+        outputs.push(read_weights(&whole.output).unwrap().tensors);
+    }
+    for (at, output) in outputs.iter().enumerate() {
+        assert!(!outputs[..at].contains(output), "two ways to train end in the same weights");
+    }
+}
+
+#[test]
+fn an_adversarial_training_says_how_much_withstands_its_attack() {
+    let folder = tempfile::tempdir().unwrap();
+    little_data(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, out) = (path(""), path("model.safetensors"));
+    let usual = ["train", "--data", &data, "--arch", "resnet8", "--epochs", "1", "--crop-padding", "1", "--out", &out];
+    for (flags, word) in [
+        (&["--adversarial", "cw"][..], "looks for the smallest change"),
+        (&["--adversarial", "pgd:target=1"], "has a target"),
+        (&["--adversarial", "pdg"], "did you mean pgd?"),
+        (&["--adversarial", "pgd:eps=0"], "must be greater than 0"),
+        (&["--adversarial", "pgd", "--ratio", "1.5"], "--ratio 1.5: must be above 0, at most 1"),
+        (&["--adversarial", "pgd", "--beta", "-1"], "--beta"),
+        (&["--adversarial", "pgd", "--beta", "inf"], "--beta inf: must be a number above 0"),
+        (&["--ratio", "0.5"], "--adversarial"),
+        (&["--adversarial", "pgd", "--ratio", "0.5", "--beta", "6"], "--beta"),
+    ] {
+        let output = advmod(&[&usual[..], flags].concat()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(word), "{flags:?} {error}");
+        assert!(!Path::new(&out).exists());
+    }
+    let text = stdout(&[&usual[..], &["--adversarial", "fgsm:eps=0.05", "--ratio", "0.5"]].concat());
+    assert!(text.contains("  robust ") && text.contains("% under fgsm:eps=0.05, of 64 of them"), "{text}");
+    let header = read_weights(Path::new(&out)).unwrap().metadata;
+    let is_recipe = |it: &String| it.contains("a share of 0.5 attacked by fgsm:eps=0.05; test accuracy");
+    assert!(header.values().any(is_recipe), "{header:?}");
+}
+
 #[test]
 fn the_state_of_a_training_is_not_taken_for_what_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +241,7 @@ fn the_state_of_a_training_is_not_taken_for_what_it_is_not() {
 
     let whole = read_weights(&state).unwrap();
     for (is, becomes, word) in [
-        ("\"version\":2", "\"version\":1", "another version"),
+        ("\"version\":3", "\"version\":2", "another version"),
         ("\"batch\":64", "\"batch\":0", "--batch 0: must be at least 1"),
         ("\"epoch\":1,", "\"epoch\":2,", "epoch 2 of 1"),
         ("\"seed\":7", "\"seed\":-7", "invalid value"),

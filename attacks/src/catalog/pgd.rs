@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::attack::{
     Attack, AttackKind, AttackSpec, Batch, BudgetAttack, Paper, ParamDoc, Passes, Preset, Scale, Steps, read_params,
@@ -12,7 +12,8 @@ use crate::best::{Best, Open, STOP, Stop};
 use crate::error::{AttackError, ParamError};
 use crate::loss::{cross_entropy, margin};
 use crate::query::Query;
-use crate::threat::{Ball, Epsilon, Norm};
+use crate::rows;
+use crate::threat::{Ball, Epsilon, Goal, Norm};
 use crate::victim::Access;
 
 pub(super) static SPEC: AttackSpec = AttackSpec {
@@ -55,8 +56,9 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
         ParamDoc {
             name: "loss",
             default: "ce",
-            range: "ce, margin",
-            help: "What to climb: cross-entropy (the logit margin at each step where that is flat), or the logit margin throughout",
+            range: "ce, margin, kl",
+            help: "What to climb: cross-entropy, or how far the answer is from the clean one (kl, as TRADES trains), the logit margin at each step \
+                   where these are flat; or the logit margin throughout",
         },
         STOP,
         ParamDoc {
@@ -90,8 +92,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 ///
 /// `x_{k+1} = clip( x_0 + Π_ε( x_k + α · d(∇_x L(f(x_k), y)) − x_0 ), 0, 1 )`, with d = sign and Π a clamp for L∞, and both
 /// divisions by the length for L2. Starts at a random point of the ball or at the original. L is the cross-entropy or the
-/// margin, turned round for a target. Where the gradient of the cross-entropy is zero or not finite (a model that is sure of
-/// itself) that step climbs the margin for that sample; where it is flat too the iterate stays.
+/// margin, turned round for a target, or the divergence KL(f(x_0) ‖ f(x_k)), which knows no target and is the cross-entropy there. Where the gradient of the cross-entropy is zero or not finite (a model that is sure of
+/// itself, or the start of a divergence) that step climbs the margin for that sample; where it is flat too the iterate stays.
 ///
 /// # Source
 /// The paper's section 2.1. Without a random start, one restart and `iterate=last` it takes the steps of torchattacks' `PGD`.
@@ -99,8 +101,8 @@ pub(super) static SPEC: AttackSpec = AttackSpec {
 /// By default the iterate with the largest margin is returned rather than the last; the start counts as an iterate.
 /// L2 starts are uniform in the ball.
 /// # Cost
-/// Per restart and sample: one forward and one backward per step, two where the cross-entropy is flat; one forward more where
-/// the last iterate is compared.
+/// Per restart and sample: one forward and one backward per step, two where the cross-entropy or the divergence is flat; one forward more
+/// where the last iterate is compared. Per sample one forward more for the clean answer of a divergence.
 #[derive(Debug)]
 struct Pgd {
     params: Params,
@@ -172,6 +174,7 @@ impl From<Share> for String {
 enum Loss {
     Ce,
     Margin,
+    Kl,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
@@ -213,14 +216,22 @@ impl BudgetAttack for Pgd {
         let Params { steps, restarts, iterate, .. } = self.params;
         let backwards = u64::from(restarts) * u64::from(steps);
         let compared = if iterate == Iterate::Last && restarts == 1 { 0 } else { u64::from(restarts) };
-        let flat = if self.params.loss == Loss::Ce { 2 } else { 1 };
-        Passes { forwards: backwards + compared, backwards: flat * backwards }
+        let flat = if self.params.loss == Loss::Margin { 1 } else { 2 };
+        let clean = u64::from(self.params.loss == Loss::Kl);
+        Passes { forwards: backwards + compared + clean, backwards: flat * backwards }
     }
 
     fn run(&self, query: &mut Query<'_>, batch: &Batch<'_>, ball: Ball) -> Result<Tensor, AttackError> {
         let Params { steps, restarts, stop, iterate, .. } = self.params;
         let mut best = Best::new(batch);
         let mut open = Open::all(batch);
+        let clean = match (self.params.loss, batch.goal) {
+            (Loss::Kl, Goal::Untargeted) => {
+                Some(query.logits(batch.ids, batch.pixels)?.log_softmax(-1, Kind::Float)) // [N, K]
+            }
+            _ => None,
+        };
+        let asked = u64::from(clean.is_some());
         for restart in 0..restarts {
             query.begin_restart(u64::from(restart));
             let mut pixels = if self.params.random_start {
@@ -230,14 +241,19 @@ impl BudgetAttack for Pgd {
             };
             for step in 0..steps {
                 query.step(restart * steps + step, restarts * steps)?;
-                let loss = |logits: &Tensor| self.loss(logits, &open.classes, batch);
                 let margin = |logits: &Tensor| margin(logits, &open.classes, batch.goal);
+                let clean = clean.as_ref().map(|clean| clean.index_select(0, &open.row_numbers()));
+                let loss = |logits: &Tensor| match &clean {
+                    Some(clean) => divergence(clean, logits),
+                    None => cross_entropy(logits, &open.classes, batch.goal),
+                };
                 let mut at = match self.params.loss {
-                    Loss::Ce => query.climb(&open.ids, &pixels, &loss, &margin)?,
-                    Loss::Margin => query.value_and_grad(&open.ids, &pixels, &loss)?,
+                    Loss::Ce | Loss::Kl => query.climb(&open.ids, &pixels, &loss, &margin)?,
+                    Loss::Margin => query.value_and_grad(&open.ids, &pixels, &margin)?,
                 };
                 if iterate == Iterate::Best {
-                    best.offer(query, &open, &pixels, &at.logits, u64::from(restart * (steps + 1) + step) + 1)?;
+                    let forwards = asked + u64::from(restart * (steps + 1) + step) + 1;
+                    best.offer(query, &open, &pixels, &at.logits, forwards)?;
                     if stop == Stop::First
                         && let Some(kept) = best.close_broken(query, &mut open)?
                     {
@@ -254,7 +270,7 @@ impl BudgetAttack for Pgd {
                 return Ok(pixels);
             }
             let logits = query.logits(&open.ids, &pixels)?;
-            best.offer(query, &open, &pixels, &logits, u64::from((restart + 1) * (steps + 1)))?;
+            best.offer(query, &open, &pixels, &logits, asked + u64::from((restart + 1) * (steps + 1)))?;
             if stop == Stop::First {
                 best.close_broken(query, &mut open)?;
                 if open.ids.is_empty() {
@@ -267,13 +283,6 @@ impl BudgetAttack for Pgd {
 }
 
 impl Pgd {
-    fn loss(&self, logits: &Tensor, classes: &Tensor, batch: &Batch<'_>) -> Tensor {
-        match self.params.loss {
-            Loss::Ce => cross_entropy(logits, classes, batch.goal),
-            Loss::Margin => margin(logits, classes, batch.goal),
-        }
-    }
-
     /// One projected step. The change is measured from the original before it is projected, as in the formula.
     fn next(&self, ball: Ball, original: &Tensor, pixels: &Tensor, gradient: Tensor) -> Tensor {
         let step = self.params.step.value(ball.epsilon().value(), self.params.steps);
@@ -284,6 +293,11 @@ impl Pgd {
         let _ = moved.g_add_(original);
         ball.project(original, &moved)
     }
+}
+
+/// KL(p ‖ q) of the softmax of `logits` `[N, K]` from the clean answer, log p; `[N]`.
+fn divergence(clean: &Tensor, logits: &Tensor) -> Tensor {
+    rows::sum(&(clean.exp() * (clean - logits.log_softmax(-1, Kind::Float))))
 }
 
 #[cfg(test)]
@@ -306,7 +320,7 @@ mod tests {
                 "restarts=2,random_start=false",
                 "pgd.restarts = 2: needs random_start = true, all restarts would be the same",
             ),
-            ("loss=mse", "pgd.loss = mse: unknown variant `mse`, expected `ce` or `margin`"),
+            ("loss=mse", "pgd.loss = mse: unknown variant `mse`, expected one of `ce`, `margin`, `kl`"),
             ("stop=first,iterate=last", "pgd.stop = first: needs iterate = best, the last iterate needs all steps"),
         ] {
             let (id, table) = parse_spec_string(&format!("pgd:{values}")).unwrap();

@@ -114,6 +114,28 @@ pub fn execute(
     Ok(Outcome { samples: outcomes, adversarial, cost })
 }
 
+/// What an attack makes of all `samples`, inside the threat, to train on: also of those that the victim gets wrong, and unjudged.
+///
+/// # Errors
+/// As [`execute`]; an attack that needs a target.
+pub fn perturb(
+    victim: &dyn Victim,
+    config: &AttackConfig,
+    samples: &Samples<'_>,
+    seed: u64,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Tensor, AttackError> {
+    let _guard = tch::no_grad_guard();
+    let options = Options { seed, eight_bit: false };
+    input::check(victim, samples, options)?;
+    if config.goal.is_targeted() {
+        return Err(AttackError::InvalidInput(format!("{} has a target; training leaves classes", config.spec.id)));
+    }
+    let Samples { pixels, labels: classes, ids } = *samples;
+    let run = run(victim, config, &Batch { pixels, classes, ids, goal: config.goal, within: None }, seed, progress)?;
+    Ok(settle(config, pixels, &run.pixels, options))
+}
+
 struct Run {
     pixels: Tensor,
     meters: Vec<Meter>,

@@ -222,6 +222,17 @@ pub(crate) struct RecipeArgs {
     /// processors with AMX or AVX512-BF16 units, slower on others.
     #[arg(long)]
     pub bf16: bool,
+    /// Learn from attacked images (Madry et al.), as in pgd:eps=8/255,steps=7: an attack within a budget, as audit --attacks takes it, which
+    /// ends at its last iterate unless iterate= says otherwise.
+    #[arg(long, value_name = "ATTACK")]
+    pub adversarial: Option<String>,
+    /// Share of each step's images that --adversarial attacks; the others are learned from as they are [default: 1].
+    #[arg(long, value_name = "SHARE", requires = "adversarial", conflicts_with = "beta")]
+    pub ratio: Option<f64>,
+    /// TRADES (Zhang et al.): learn from clean images, and weigh by this how far the answers to attacked ones are from theirs, which is what
+    /// the attack then climbs; the paper takes 6.
+    #[arg(long, value_name = "WEIGHT", requires = "adversarial")]
+    pub beta: Option<f64>,
     /// Images per step [default: 128; paper: 256].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,

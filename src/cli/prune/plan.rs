@@ -77,6 +77,7 @@ fn tuning(args: &PruneArgs, normalization: Normalization) -> TrainPlan {
         seed: args.run.seed.unwrap_or(DEFAULT_SEED),
         normalization,
         bf16: false,
+        adversarial: None,
         checkpoints: None,
         measure: false,
     }

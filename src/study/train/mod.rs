@@ -1,5 +1,6 @@
 //! Trains a built-in architecture with SGD.
 
+mod adversarial;
 mod batch;
 mod plan;
 mod ready;
@@ -14,6 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
+pub use adversarial::Adversarial;
 pub use plan::TrainPlan;
 pub(crate) use plan::{CROP_PADDING, FINE_TUNING, MOMENTUM, PAPER, STANDARD, default_milestones};
 pub(crate) use ready::ready;
@@ -30,6 +32,9 @@ use crate::model::program::{Program, Weight};
 use crate::model::upload::{to_device, upload};
 use crate::model::weights::FreshWeights;
 use crate::model::zoo::Architecture;
+pub(crate) use adversarial::ROBUST_IMAGES;
+use adversarial::{Adversary, Learned};
+use advmod_attacks::error::AttackError;
 use advmod_attacks::victim::first_line;
 use batch::{Normalizer, augmented, batches};
 use sgd::Sgd;
@@ -51,9 +56,17 @@ pub enum TrainEvent {
         loss: f64,
         /// On the training images, as above.
         train_accuracy: f64,
-        /// On the test images, in evaluation mode.
-        test_accuracy: f64,
+        test: Accuracy,
     },
+}
+
+/// On the test images, in evaluation mode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accuracy {
+    /// Share classified correctly.
+    pub clean: f64,
+    /// Of an adversarial training: share of [`ROBUST_IMAGES`] that the training's own attack leaves correctly classified.
+    pub robust: Option<f64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +82,8 @@ pub enum TrainError {
     Diverged { what: String, learning_rate: f64 },
     #[error("training was stopped; the checkpoints written so far are complete")]
     Stopped,
+    #[error("the attack of --adversarial: {0}")]
+    Attack(#[from] AttackError),
     #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
 }
@@ -106,7 +121,7 @@ impl<'a> Parts<'a> {
 ///
 /// The last epoch is kept, not the best one on the test images: choosing by the test images would flatter the number.
 /// A training that goes on where an `interrupted` one was ends, with the same number of threads, in the same weights as without the interruption.
-/// Returns the test accuracy of what was written.
+/// Returns the accuracy of what was written.
 pub fn train(
     architecture: &dyn Architecture,
     parts: Parts<'_>,
@@ -114,7 +129,7 @@ pub fn train(
     device: Device,
     interrupted: Option<&Interrupted>,
     report: &mut Report<'_>,
-) -> Result<f64, TrainError> {
+) -> Result<Accuracy, TrainError> {
     // Before hours of training, not after them.
     ready(architecture, parts, plan, interrupted)?;
     let output = plan.output.as_path();
@@ -124,9 +139,10 @@ pub fn train(
     let data = parts.data(&images, &hashes);
     let program = fresh(architecture, plan.seed)?;
     let trained = fit(&architecture.name(), program, data, plan, device, interrupted, report)?;
-    let test_accuracy = share(&trained.correct(data.test)?);
-    trained.save(output, &format!("{}; test accuracy {test_accuracy:.4}", plan.recipe()))?;
-    Ok(test_accuracy)
+    let accuracy = trained.accuracy(data.test)?;
+    let robust = accuracy.robust.map_or(String::new(), |it| format!(", under this attack {it:.4}"));
+    trained.save(output, &format!("{}; test accuracy {:.4}{robust}", plan.recipe(), accuracy.clean))?;
+    Ok(accuracy)
 }
 
 pub(crate) fn fresh(architecture: &dyn Architecture, seed: u64) -> Result<Program, TrainError> {
@@ -168,6 +184,7 @@ pub(crate) fn fit<'a>(
         name: name.to_owned(),
         plan,
         info: data.info,
+        adversary: plan.adversarial.as_ref().map(Adversary::new).transpose().map_err(TrainError::Unsuitable)?,
     };
     let network = &trained.network;
     let mut sgd = Sgd::new(named(network).filter(|it| it.1.requires_grad()), plan.momentum, plan.weight_decay)?;
@@ -178,11 +195,11 @@ pub(crate) fn fit<'a>(
     }
     for epoch in done + 1..=plan.epochs {
         let seen = trained.epoch(epoch, epoch == done + 1, data.train, &mut sgd, report)?;
-        let test_accuracy = share(&trained.correct(data.test)?);
+        let test = trained.accuracy(data.test)?;
         if let Some(folder) = &plan.checkpoints {
             let path = checkpoint_file(folder, epoch);
             trained.save(&path, &format!("epoch {epoch} of {}", plan.epochs))?;
-            let standing = Standing::new(name, plan, epoch, test_accuracy, data.hashes);
+            let standing = Standing::new(name, plan, epoch, test.clean, data.hashes);
             state::write(folder, &standing, state::entries(named(network), sgd.buffers()))?;
         }
         let done = TrainEvent::Epoch {
@@ -190,7 +207,7 @@ pub(crate) fn fit<'a>(
             learning_rate: plan.rate_of(epoch),
             loss: seen.loss(),
             train_accuracy: seen.accuracy(),
-            test_accuracy,
+            test,
         };
         if report(done).is_break() && epoch < plan.epochs {
             return Err(TrainError::Stopped);
@@ -243,10 +260,13 @@ pub(crate) struct Trained<'a> {
     name: String,
     plan: &'a TrainPlan,
     info: &'a DatasetInfo,
+    adversary: Option<Adversary<'a>>,
 }
 
 /// Streams of the seed for dropout; those for order and augmentation are the epochs'.
 const DROPOUT: u64 = 1 << 63;
+/// Streams of the seed for the attacks on what is learned from.
+const ADVERSARY: u64 = 1 << 62;
 
 fn named(network: &Interpreter) -> impl Iterator<Item = (&str, &Tensor)> {
     network.program().weights.iter().map(|weight: &Weight| (weight.name.as_str(), &weight.tensor))
@@ -267,7 +287,7 @@ impl Trained<'_> {
         sgd: &mut Sgd,
         report: &mut Report<'_>,
     ) -> Result<Seen, TrainError> {
-        let Self { network, normalization, device, plan, .. } = self;
+        let Self { network, device, plan, .. } = self;
         let learning_rate = plan.rate_of(epoch);
         let stream = |number| {
             let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
@@ -275,6 +295,7 @@ impl Trained<'_> {
             random
         };
         let (mut random, mut dropped) = (stream(epoch as u64), stream(DROPOUT | epoch as u64));
+        let attack_seed = stream(ADVERSARY | epoch as u64).random();
         let mut order: Vec<usize> = (0..images.labels.len()).collect();
         order.shuffle(&mut random);
         let steps = batches(&order, plan.batch).count();
@@ -282,9 +303,17 @@ impl Trained<'_> {
         for (step, indices) in (1..).zip(batches(&order, plan.batch)) {
             let batch = augmented(images, indices, plan, &mut random);
             let (pixels, labels) = upload(&batch, *device)?;
-            let mode = Mode::Train { momentum: 0.1, seed: dropped.random(), bf16: plan.bf16 };
-            let logits = network.run(&normalization.apply(&pixels)?, mode)?;
-            let loss = logits.f_cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, 0.0)?;
+            let (logits, loss) = match &self.adversary {
+                None => {
+                    let logits = self.learning(&pixels, &mut dropped)?;
+                    let loss = cross_entropy(&logits, &labels)?;
+                    (logits, loss)
+                }
+                Some(adversary) => {
+                    let batch = Learned { pixels: &pixels, labels: &labels, indices, seed: attack_seed };
+                    adversary.learn(self, &batch, &mut dropped)?
+                }
+            };
             sgd.step(&loss, learning_rate)?;
             seen.loss_sum += f64::try_from(&loss)? * indices.len() as f64;
             seen.correct += count_correct(&logits, &labels)?;
@@ -304,6 +333,18 @@ impl Trained<'_> {
         }
         check_finite(network.program(), epoch, learning_rate)?;
         Ok(seen)
+    }
+
+    /// Logits of images to learn from.
+    fn learning(&self, pixels: &Tensor, dropped: &mut ChaCha8Rng) -> Result<Tensor, TchError> {
+        let mode = Mode::Train { momentum: 0.1, seed: dropped.random(), bf16: self.plan.bf16 };
+        self.network.run(&self.normalization.apply(pixels)?, mode)
+    }
+
+    fn accuracy(&self, test: &Images) -> Result<Accuracy, TrainError> {
+        let clean = share(&self.correct(test)?);
+        let robust = self.adversary.as_ref().map(|it| it.robust(self, test)).transpose()?;
+        Ok(Accuracy { clean, robust })
     }
 
     /// Which images it classifies correctly, in evaluation mode.
@@ -345,6 +386,10 @@ impl Trained<'_> {
 
 fn share(correct: &[bool]) -> f64 {
     correct.iter().filter(|correct| **correct).count() as f64 / correct.len().max(1) as f64
+}
+
+fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    logits.f_cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)
 }
 
 fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<i64, TchError> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::adversarial::Adversarial;
 use crate::model::normalize::Normalization;
 
 /// The numbers that recipes differ in, where no flag gives them.
@@ -54,6 +55,8 @@ pub struct TrainPlan {
     pub normalization: Normalization,
     /// Whether convolutions and matrix products round their inputs to bf16; weights and all else stay f32.
     pub bf16: bool,
+    /// Attacks the images that are learned from.
+    pub adversarial: Option<Adversarial>,
     /// A folder for one file per epoch, and the state from which an interrupted training goes on.
     pub checkpoints: Option<PathBuf>,
     /// Whether the curve of each checkpoint is measured beside the training.
@@ -83,7 +86,7 @@ impl TrainPlan {
             }
             it if it.epochs == 0 => refuse("epochs", 0.0, "at least 1"),
             it if it.batch == 0 => refuse("batch", 0.0, "at least 1"),
-            _ => Ok(()),
+            it => it.adversarial.as_ref().map_or(Ok(()), Adversarial::check),
         }
     }
 
@@ -92,7 +95,7 @@ impl TrainPlan {
         milestones.sort_unstable();
         let milestones = milestones.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         format!(
-            "{} epoch(s), SGD lr {}{}, momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}",
+            "{} epoch(s), SGD lr {}{}, momentum {}, weight decay {}, batch {}, crop padding {}, flip {}, seed {}{}{}",
             self.epochs,
             self.learning_rate,
             if milestones.is_empty() { String::new() } else { format!(" (÷10 before epoch {milestones})") },
@@ -102,7 +105,8 @@ impl TrainPlan {
             self.crop_padding,
             self.flip,
             self.seed,
-            if self.bf16 { ", bf16" } else { "" }
+            if self.bf16 { ", bf16" } else { "" },
+            self.adversarial.as_ref().map_or(String::new(), |it| format!(", {}", it.recipe()))
         )
     }
 

@@ -35,7 +35,7 @@ pub struct Standing {
     pub threads: usize,
 }
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Standing {
     pub(super) fn new(name: &str, plan: &TrainPlan, epoch: usize, test_accuracy: f64, images: &[String; 2]) -> Self {

@@ -35,7 +35,7 @@ pages! {
     reports: "docs/reports.md", 8;
     studies: "docs/studies.md", 9;
     terminal: "docs/terminal.md", 6;
-    training: "docs/training.md", 7;
+    training: "docs/training.md", 8;
 }
 
 /// Pages in the order of their paths.
