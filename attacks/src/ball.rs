@@ -46,11 +46,7 @@ impl Ball {
     /// The steepest direction of unit size: sign(g) for L∞, g/‖g‖ for L2. Where g is zero, so is the direction.
     pub fn direction(&self, mut gradient: Tensor) -> Tensor {
         match self.norm() {
-            Norm::L2 => {
-                let length = rows::l2(&gradient); // [N], f64
-                let length = length.masked_fill(&length.eq(0.0), 1.0);
-                (gradient.to_kind(Kind::Double) / rows::broadcast(&length, &gradient)).to_kind(Kind::Float)
-            }
+            Norm::L2 => rows::unit(&gradient),
             Norm::L0 | Norm::Linf => gradient.sign_(),
         }
     }

@@ -14,6 +14,7 @@
 //!
 //! To add an attack, write one file in `catalog/` (copy `fgsm.rs`) and add its two lines to `catalog/mod.rs`.
 
+mod adam;
 mod ascent;
 pub mod attack;
 pub mod ball;
@@ -26,6 +27,7 @@ pub mod controls;
 pub mod error;
 pub mod execute;
 pub mod loss;
+mod minimal;
 pub mod outcome;
 mod pairs;
 pub mod query;

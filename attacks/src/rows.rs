@@ -39,6 +39,13 @@ pub(crate) fn l2(values: &Tensor) -> Tensor {
     sum(&values.to_kind(Kind::Double).square()).sqrt()
 }
 
+/// Each row scaled to length 1; a row of zeros stays.
+pub(crate) fn unit(values: &Tensor) -> Tensor {
+    let length = l2(values); // [N], f64
+    let length = length.masked_fill(&length.eq(0.0), 1.0);
+    (values.to_kind(Kind::Double) / broadcast(&length, values)).to_kind(Kind::Float)
+}
+
 /// Largest absolute value of each row, `[N]`; not-a-number where the row holds one.
 pub(crate) fn max_abs(values: &Tensor) -> Tensor {
     values.abs().flatten(1, -1).amax(1, false)

@@ -30,6 +30,8 @@ pub trait Victim {
 /// What an attacker must be able to ask of the victim, in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
+    /// The predicted class of any image.
+    Labels,
     /// The class scores of any image.
     Logits,
     Gradients,

@@ -36,6 +36,10 @@ const VARIANTS: &[&str] = &[
     "apgd-t:stop=first,restarts=2,steps=4",
     "fab-t:eps=4/255,stop=first",
     "fab-t:eps=0.1,norm=l2,target=next",
+    "pgd:loss=kl,random_start=false",
+    "sigma-zero:count=channels",
+    "hop-skip-jump:queries=100,evaluations=10",
+    "hop-skip-jump:queries=90,evaluations=10,norm=linf",
 ];
 
 /// Every attack with each norm and each goal that it knows, in its smallest preset, and the variants.
@@ -131,6 +135,13 @@ fn where_nothing_succeeds_the_cost_is_what_was_foretold() {
         "fab-t:steps=3,targets=2",
         "fab-t:steps=3,targets=9,norm=l2,stop=first",
         "fab-t:steps=3,target=random",
+        "pgd:steps=3,loss=kl",
+        "ddn:steps=7",
+        "fmn:steps=7,norm=l2",
+        "fmn:steps=7,norm=linf",
+        "fmn:steps=7,norm=l0",
+        "sigma-zero:steps=7",
+        "hop-skip-jump:queries=7",
         "square:queries=7",
         "square:queries=7,norm=l2",
     ] {
@@ -250,7 +261,22 @@ fn attacks_that_declare_logits_only_need_no_gradients() {
     let (pixels, labels) = samples(&victim);
     for config in all_configs() {
         let result = attack_all(&victim, &config, &pixels, &labels);
-        assert_eq!(result.is_ok(), config.spec.access == Access::Logits, "{}", name(&config));
+        assert_eq!(result.is_ok(), config.spec.access < Access::Gradients, "{}", name(&config));
+    }
+}
+
+/// Scores that were rounded to the label's alone, as where only the predicted class is told.
+#[test]
+fn attacks_that_declare_labels_only_need_no_scores() {
+    one_thread();
+    let plain = ConvVictim::seeded(1, 3, 5);
+    let (pixels, labels) = samples(&plain);
+    let told = |logits: Tensor| logits.eq_tensor(&logits.amax(1, true)).to_kind(Kind::Float);
+    let victim = Changed { inner: ConvVictim::seeded(1, 3, 5), change: told };
+    for config in all_configs().iter().filter(|config| config.spec.access == Access::Labels) {
+        let with_scores = attack_all(&plain, config, &pixels, &labels).unwrap();
+        let without = attack_all(&victim, config, &pixels, &labels).unwrap();
+        assert!(same_bits(&with_scores.adversarial, &without.adversarial), "{}", name(config));
     }
 }
 
@@ -325,7 +351,7 @@ fn the_meters_agree_with_the_victim() {
             let cost = attack_all(&victim, &config, &pixels, &labels).unwrap().cost;
             let metered = cost.forwards + cost.judge_forwards + cost.padding;
             assert_eq!(metered, victim.rows() - before, "{} of {n}", name(&config));
-            if n == 16 && config.spec.id == "pgd" {
+            if n == 16 && config.spec.id == "pgd" && config.params["loss"].as_str() == Some("ce") {
                 assert_eq!((cost.forwards, cost.backwards, cost.judge_forwards), (16 * 11, 16 * 10, 32));
             }
         }

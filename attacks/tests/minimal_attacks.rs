@@ -70,6 +70,57 @@ fn fab_lets_go_of_what_is_near_enough_and_counts_nothing_else() {
 }
 
 #[test]
+fn minimal_attacks_come_within_a_twentieth_of_the_exact_distance_of_a_linear_victim() {
+    one_thread();
+    let victim = LinearVictim::seeded(3, 4, 60);
+    // Far enough from 0 and 1: the exact distance knows no box.
+    let pixels = images(4, [8, 1, 6, 10]) * 0.5 + 0.25;
+    let labels = predictions(&victim, &pixels).unwrap();
+    for (text, norm) in [
+        ("ddn", Norm::L2),
+        ("fmn:norm=l2", Norm::L2),
+        ("fmn:norm=linf", Norm::Linf),
+        ("hop-skip-jump:queries=2500", Norm::L2),
+    ] {
+        let samples = attack_all(&victim, &config(text), &pixels, &labels).unwrap().samples;
+        let near = samples.iter().enumerate().filter(|(i, sample)| {
+            let exact = victim.distance(&pixels.get(*i as i64).flatten(0, -1), sample.label, norm);
+            let found = if norm == Norm::L2 { sample.l2 } else { sample.linf };
+            assert!(sample.success && exact * 0.999 <= found, "{text} sample {i}: {found} for {exact}");
+            found <= 1.05 * exact
+        });
+        // Labels alone do not tell which of the other classes is nearest.
+        let least = if text.starts_with("hop-skip-jump") { 7 } else { 8 };
+        assert!(least <= near.count(), "{text}");
+    }
+}
+
+/// Two classes with opposite logits: the fewest pixels are those of the largest weights, each at its farther end.
+#[test]
+fn sparse_attacks_find_the_fewest_pixels_of_a_linear_victim() {
+    one_thread();
+    let weight = LinearVictim::seeded(3, 1, 60).weight;
+    let pixels = Tensor::full([1, 1, 6, 10], 0.5, (Kind::Float, Device::Cpu));
+    let bias = Tensor::from_slice(&[4.0_f32, -4.0]);
+    let victim = LinearVictim { weight: Tensor::cat(&[&weight, &-&weight], 0), bias };
+    let labels = predictions(&victim, &pixels).unwrap();
+    let margin = |logits: &Tensor| (logits.double_value(&[0, 0]) - logits.double_value(&[0, 1])).abs();
+    let mut left = margin(&(pixels.flatten(1, -1).matmul(&victim.weight.tr()) + &victim.bias));
+    let (gains, _) = weight.abs().flatten(0, -1).sort(0, true);
+    let gains = Vec::<f32>::try_from(gains).unwrap();
+    let exact = gains.iter().position(|&gain| {
+        left -= f64::from(gain);
+        left < 0.0
+    });
+    let exact = exact.unwrap() as u64 + 1;
+    assert!(2 < exact, "{exact}");
+    for text in ["sigma-zero", "sigma-zero:count=channels", "fmn:norm=l0"] {
+        let found = &attack_all(&victim, &config(text), &pixels, &labels).unwrap().samples[0];
+        assert!(found.success && exact <= found.l0 && found.l0 <= exact + 1, "{text}: {} for {exact}", found.l0);
+    }
+}
+
+#[test]
 fn carlini_wagner_moves_pixels_of_exactly_0_and_1() {
     one_thread();
     let victim = ConvVictim::seeded(1, 3, 5);
@@ -121,9 +172,17 @@ fn a_sample_that_cannot_be_broken_keeps_its_bits() {
     };
     let pixels = images(4, [3, 3, 8, 8]);
     let labels = predictions(&victim, &pixels).unwrap();
-    for text in
-        ["cw:search_steps=3,steps=5", "fab-t:steps=5", "jsma", "jsma:variant=maximal", "jsma:variant=every-target"]
-    {
+    for text in [
+        "cw:search_steps=3,steps=5",
+        "fab-t:steps=5",
+        "jsma",
+        "jsma:variant=maximal",
+        "jsma:variant=every-target",
+        "ddn:steps=5",
+        "fmn:steps=5",
+        "sigma-zero:steps=5",
+        "hop-skip-jump:queries=20",
+    ] {
         let outcome = attack_all(&victim, &config(text), &pixels, &labels).unwrap();
         assert!(outcome.samples.iter().all(|sample| sample.attacked && !sample.success), "{text}");
         assert!(same_bits(&outcome.adversarial, &pixels), "{text}");

@@ -28,6 +28,7 @@ pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
 
 fn access(spec: &AttackSpec) -> &'static str {
     match spec.access {
+        Access::Labels => "labels",
         Access::Logits => "logits",
         Access::Gradients => "gradients",
     }
@@ -44,10 +45,10 @@ fn goals(spec: &AttackSpec) -> String {
 
 fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    writeln!(out, "{:<12}  {:<8}  {:<9}  goals", "name", "norms", "needs")?;
+    writeln!(out, "{:<13}  {:<12}  {:<9}  goals", "name", "norms", "needs")?;
     for spec in specs {
         let paper = &spec.paper;
-        writeln!(out, "{:<12}  {:<8}  {:<9}  {}", spec.id, norms(spec), access(spec), goals(spec))?;
+        writeln!(out, "{:<13}  {:<12}  {:<9}  {}", spec.id, norms(spec), access(spec), goals(spec))?;
         let what = format!("{} ({}, {} {})", spec.title, paper.authors, paper.venue, paper.year);
         out.push_str(&wrapped("    ", 4, &what, width));
         let defaults: Vec<String> =

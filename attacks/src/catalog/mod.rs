@@ -3,12 +3,16 @@
 mod apgd;
 mod apgd_t;
 mod cw;
+mod ddn;
 mod fab_t;
 mod fgsm;
+mod fmn;
+mod hop_skip_jump;
 mod jsma;
 mod local_search;
 mod one_pixel;
 mod pgd;
+mod sigma_zero;
 mod square;
 #[cfg(feature = "toy")]
 mod toy;
@@ -27,6 +31,10 @@ pub static ATTACKS: &[&AttackSpec] = &[
     &apgd::SPEC,
     &apgd_t::SPEC,
     &fab_t::SPEC,
+    &ddn::SPEC,
+    &fmn::SPEC,
+    &sigma_zero::SPEC,
+    &hop_skip_jump::SPEC,
     #[cfg(feature = "toy")]
     &toy::SPEC,
 ];
@@ -105,7 +113,7 @@ mod tests {
                 AttackKind::Minimizing => assert!(!is_budget, "{}", spec.id),
                 AttackKind::Search => (),
             }
-            assert_eq!(spec.kind == AttackKind::Search, spec.access == Access::Logits, "{}", spec.id);
+            assert_eq!(spec.kind == AttackKind::Search, spec.access < Access::Gradients, "{}", spec.id);
             let steps = spec.kind.steps().into_iter().flat_map(|steps| [Some(steps.count), steps.length]).flatten();
             for name in steps {
                 assert!(spec.params.iter().any(|param| param.name == name), "{}.{name}", spec.id);

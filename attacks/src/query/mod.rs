@@ -14,7 +14,9 @@ use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
 use crate::error::AttackError;
+use crate::loss::margin;
 use crate::rows;
+use crate::threat::Goal;
 use crate::victim::{Access, Victim, VictimError};
 use stream::Streams;
 
@@ -130,6 +132,26 @@ impl<'a> Query<'a> {
     ///
     /// A row that is not finite comes back as zeros, here and below: no class stands alone in it, so the label is not right.
     pub fn logits(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
+        if self.access < Access::Logits {
+            return Err(AttackError::InvalidInput("this attack declared that it needs labels only".to_owned()));
+        }
+        self.scores(ids, pixels)
+    }
+
+    /// Whether `pixels` meet the goal: whether their label is another one than their class to leave, or is their class to reach. One forward per
+    /// row, and all that attacks on [`Access::Labels`] may ask.
+    pub fn is_met(
+        &mut self,
+        ids: &[u32],
+        pixels: &Tensor,
+        classes: &Tensor,
+        goal: Goal,
+    ) -> Result<Vec<bool>, AttackError> {
+        let logits = self.scores(ids, pixels)?;
+        Ok(Vec::try_from(margin(&logits, classes, goal).gt(0.0)).map_err(VictimError::from)?)
+    }
+
+    fn scores(&mut self, ids: &[u32], pixels: &Tensor) -> Result<Tensor, AttackError> {
         let draws = self.draws;
         self.meter(ids, pixels, |meter| meter.forwards += u64::from(draws))?;
         self.padding += padding(ids.len()) * u64::from(draws);

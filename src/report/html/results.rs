@@ -37,6 +37,7 @@ pub(super) fn threats(report: &Report) -> Value {
             },
             access => match attack.spec.map(|it| it.access) {
                 Some(Access::Gradients) => "white-box: weights and gradients",
+                Some(Access::Labels) => "black-box: the predicted class of any image",
                 Some(Access::Logits) => "black-box: class scores of any image",
                 None => "unknown",
             },

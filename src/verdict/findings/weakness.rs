@@ -19,25 +19,37 @@ use crate::verdict::gates::{GateResult, GateState};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Weakness {
     norm: Norm,
-    is_black_box: bool,
+    access: Access,
     is_targeted: bool,
 }
 
 impl Weakness {
     pub(super) fn of(attack: &ResolvedAttack) -> Self {
         // An attack that the catalogue does not have is taken for the more usual kind.
-        let is_black_box = attack.spec.is_some_and(|spec| spec.access == Access::Logits);
-        Self { norm: attack.norm, is_black_box, is_targeted: attack.is_targeted() }
+        let access = attack.spec.map_or(Access::Gradients, |spec| spec.access);
+        Self { norm: attack.norm, access, is_targeted: attack.is_targeted() }
+    }
+
+    fn is_black_box(self) -> bool {
+        self.access < Access::Gradients
     }
 
     fn id(self) -> String {
-        let access = if self.is_black_box { "SCORES" } else { "GRADIENTS" };
+        let access = match self.access {
+            Access::Labels => "LABELS",
+            Access::Logits => "SCORES",
+            Access::Gradients => "GRADIENTS",
+        };
         let aim = if self.is_targeted { "-TARGETED" } else { "" };
         format!("ADV-{}-{access}{aim}", self.norm.to_string().to_uppercase())
     }
 
     fn access(self) -> &'static str {
-        if self.is_black_box { "class scores alone" } else { "the model's gradients" }
+        match self.access {
+            Access::Labels => "predicted classes alone",
+            Access::Logits => "class scores alone",
+            Access::Gradients => "the model's gradients",
+        }
     }
 
     fn title(self) -> String {
@@ -46,7 +58,7 @@ impl Weakness {
     }
 
     pub(super) fn gravest(self, facts: &Facts, attacks: &[&AttackResult]) -> Option<Gravest> {
-        gravest(facts, self.norm, self.is_black_box, attacks)
+        gravest(facts, self.norm, self.is_black_box(), attacks)
     }
 
     /// What is said of all attacks that exploit it; nothing where they break nothing.
@@ -86,8 +98,8 @@ impl Weakness {
             severity,
             evidence,
             status: status(gates, group),
-            mapping: mapping(self.is_black_box),
-            recommendation: recommendation(self.is_black_box, &all[at].size.words(self.norm, shape)),
+            mapping: mapping(self.is_black_box()),
+            recommendation: recommendation(self.is_black_box(), &all[at].size.words(self.norm, shape)),
             retest: Some(retest(facts, &attacks)),
         })
     }

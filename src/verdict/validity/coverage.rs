@@ -94,24 +94,24 @@ pub(super) fn iterations(facts: &Facts) -> Found {
 /// Attacks without gradients that do better than those with them are the mark of masked gradients. Compared within each budget, and where
 /// both are without a bound, within their norm.
 pub(super) fn masking(facts: &Facts) -> Found {
-    let with = |access: Access| check::complete(facts, move |it| it.access == access);
+    let with = |is_black_box: bool| check::complete(facts, move |it| (it.access < Access::Gradients) == is_black_box);
     let (mut compared, mut doubt) = (Vec::new(), None);
     for budget in facts.budgets() {
-        let inside = |access| {
-            let tried = with(access).filter(|it| it.attack.tries(&budget)).flat_map(|it| &it.samples);
+        let inside = |is_black_box| {
+            let tried = with(is_black_box).filter(|it| it.attack.tries(&budget)).flat_map(|it| &it.samples);
             tried.filter(|it| facts.breaks_within(it, &budget)).map(|it| it.sample).collect::<BTreeSet<usize>>()
         };
-        let has = |access| with(access).any(|it| it.attack.tries(&budget));
-        if has(Access::Gradients) && has(Access::Logits) {
-            compared.push((budget.summary(), inside(Access::Gradients), inside(Access::Logits), true));
+        let has = |is_black_box| with(is_black_box).any(|it| it.attack.tries(&budget));
+        if has(false) && has(true) {
+            compared.push((budget.summary(), inside(false), inside(true), true));
         }
     }
     for norm in [Norm::L0, Norm::L2, Norm::Linf] {
         let is_meant = |it: &&AttackResult| it.attack.norm == norm && it.attack.epsilon.is_none();
-        let union = |access| with(access).filter(is_meant).flat_map(broken).collect::<BTreeSet<usize>>();
-        let has = |access| with(access).any(|it| is_meant(&it));
-        if has(Access::Gradients) && has(Access::Logits) {
-            compared.push((norm.sign().to_owned(), union(Access::Gradients), union(Access::Logits), false));
+        let union = |is_black_box| with(is_black_box).filter(is_meant).flat_map(broken).collect::<BTreeSet<usize>>();
+        let has = |is_black_box| with(is_black_box).any(|it| is_meant(&it));
+        if has(false) && has(true) {
+            compared.push((norm.sign().to_owned(), union(false), union(true), false));
         }
     }
     compared.retain(|(_, white, black, _)| !white.is_empty() || !black.is_empty());
@@ -133,7 +133,7 @@ pub(super) fn masking(facts: &Facts) -> Found {
         (Some(text), _) => Found::suspicious(text),
         (None, false) => Found::ok(format!("{} broken", counts.collect::<Vec<_>>().join("; "))),
         (None, true) => {
-            let black_box = names(|it| it.access == Access::Logits);
+            let black_box = names(|it| it.access < Access::Gradients);
             Found::not_run(format!("needs {black_box} beside an attack with gradients, of the same norm"))
         }
     }
