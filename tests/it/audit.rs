@@ -8,7 +8,7 @@ use advmod::verdict::Report;
 use advmod::verdict::facts::AttackStatus;
 use serde_json::Value;
 
-use crate::support::advmod;
+use crate::support::{advmod, root};
 
 const FAST: &[&str] = &["audit", "--attack", "fgsm", "--attack", "pgd:steps=10", "--threads", "1"];
 
@@ -20,6 +20,22 @@ fn run(folder: &Path, samples: &str, more: &[&str]) -> Value {
     let out = folder.display().to_string();
     advmod(&[FAST, &["--out", &out, "--samples", samples], more].concat()).assert().success();
     report(folder)
+}
+
+/// At the size that it was trained for.
+#[test]
+fn a_hardened_network_withstands_what_breaks_the_plain_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let withstood = |name: &str, model: &[&str]| {
+        let out = folder.path().join(name);
+        let flags =
+            ["audit", "--attack", "pgd:eps=0.1,steps=10", "--samples", "100", "--out", &out.display().to_string()];
+        advmod(&[&flags[..], model].concat()).output().unwrap();
+        report(&out)["budgets"][0]["adversarial_accuracy"]["value"].as_f64().unwrap()
+    };
+    let hardened = root().join("fixtures/resnet18-8-fashion-mnist-linf.safetensors").display().to_string();
+    let (plain, hardened) = (withstood("plain", &[]), withstood("hardened", &["--model", &hardened]));
+    assert!(plain + 0.3 <= hardened, "{plain} {hardened}");
 }
 
 #[test]
