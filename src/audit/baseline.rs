@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::expr::Metric;
 use crate::stats::rates::Measured;
 
 /// An earlier report, reduced to its metrics.
@@ -30,8 +31,8 @@ pub struct Baseline {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BaselineMetric {
-    /// As gates name it: `asr.pgd`.
-    pub name: String,
+    #[serde(rename = "name")]
+    pub metric: Metric,
     /// Parameters of its attack, or of all of them; empty for the clean images.
     pub settings: BTreeMap<String, String>,
     /// Absent where there was nothing to measure.

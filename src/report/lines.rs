@@ -93,7 +93,7 @@ pub(crate) fn line(event: &AuditEvent, state: &AuditState) -> Option<LogLine> {
 }
 
 /// The label of an attack of the plan; empty if the plan has no such attack.
-pub(crate) fn attack_name(state: &AuditState, attack: usize) -> String {
+fn attack_name(state: &AuditState, attack: usize) -> String {
     let plan = state.start.as_ref().map(|start| &start.plan);
     plan.and_then(|plan| plan.attacks.get(attack)).map_or_else(String::new, |attack| attack.label.clone())
 }

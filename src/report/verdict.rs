@@ -2,7 +2,7 @@
 
 use crate::audit::event::ModelSummary;
 use crate::audit::gate::Severity;
-use crate::audit::gate::expr::{Metric, Quantity, Subject};
+use crate::audit::gate::expr::Subject;
 use crate::stats::rates::Measured;
 use crate::text::names::shown;
 use crate::text::numbers::or_dash;
@@ -48,8 +48,8 @@ pub(crate) fn gates(gates: &[GateResult]) -> String {
 
 /// What matters most of what has changed: `accuracy over all images: clean 96.0 % → 52.0 % (worse), within linf:8/255 …`; none without such.
 pub(crate) fn headline(changes: &Changes) -> Option<String> {
-    let of = |(subject, change): (Subject, &Change)| {
-        let name = match subject {
+    let of = |change: &Change| {
+        let name = match &change.metric.subject {
             Subject::Clean => "clean".to_owned(),
             Subject::Within(budget) => format!("within {budget}"),
             Subject::Attacks(label) => format!("under {label}"),
@@ -92,7 +92,7 @@ pub(crate) fn changes(changes: &Changes, now: &ModelSummary, in_short: bool) -> 
 pub(crate) const CHANGE_HEAD: [&str; 6] = ["metric", "before", "now", "difference [95 %]", "images", "the model is"];
 
 pub(crate) fn change_row(change: &Change) -> [String; 6] {
-    let quantity = Metric::parse(&change.metric).map_or(Quantity::PeakQ, |metric| metric.quantity);
+    let quantity = change.metric.quantity;
     let show = |value: f64| quantity.show(value);
     let bare = |value: f64| show(value).trim_end_matches(" %").to_owned();
     let value = |it: Option<Measured>| it.map_or_else(|| "–".to_owned(), |it| show(it.value));
@@ -107,7 +107,7 @@ pub(crate) fn change_row(change: &Change) -> [String; 6] {
     let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
     let state = format!("{}{why}", change.state.word());
     let images = or_dash(change.images, |n| n.to_string());
-    [change.metric.clone(), value(change.before), value(change.now), difference, images, state]
+    [change.metric.to_string(), value(change.before), value(change.now), difference, images, state]
 }
 
 /// A model's name with the beginning of its hash.

@@ -70,7 +70,7 @@ impl GateState {
 
 impl GateResult {
     /// The measurement that decides. A gate has at least one.
-    pub(crate) fn deciding(&self) -> Option<&GateCheck> {
+    fn deciding(&self) -> Option<&GateCheck> {
         self.checks.first()
     }
 
@@ -233,5 +233,5 @@ fn check(expr: &GateExpr, reading: Reading, doubt: Option<&str>, is_running: boo
         Err(Missing::NotDone(why)) if is_running => (GateState::Pending, Some(why)),
         Err(Missing::NotDone(why) | Missing::NotMeasurable(why)) => (GateState::Inconclusive, Some(why)),
     };
-    GateCheck { metric: reading.name, measured, result, why }
+    GateCheck { metric: reading.metric.to_string(), measured, result, why }
 }

@@ -10,8 +10,8 @@ use crate::stats::rates::{Measured, Rate};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reading {
-    /// The metric without stars: `asr.pgd`, `asr.pgd.class.dog`.
-    pub name: String,
+    /// Without stars: `asr.pgd`, `asr.pgd.class.dog`.
+    pub metric: Metric,
     pub class: Option<u32>,
     /// What was found, or why nothing was.
     pub found: Result<Found, Missing>,
@@ -50,49 +50,46 @@ impl Missing {
 /// Everything that a metric means, in the order of the attacks and classes; of a regression, the values that it compares.
 pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
     let nothing = |why: String| {
-        let name = Metric { is_regression: false, ..metric.clone() }.to_string();
-        vec![Reading { name, class: None, found: Err(Missing::NotMeasurable(why)) }]
+        let metric = Metric { is_regression: false, ..metric.clone() };
+        vec![Reading { metric, class: None, found: Err(Missing::NotMeasurable(why)) }]
     };
     let names = &facts.data.classes;
     let classes = match metric.classes(names, facts.model.classes) {
         Ok(classes) => classes,
         Err(problem) => return nothing(problem),
     };
-    let name = |subject: &str, class: Option<u32>| {
-        let class = class.map(|class| match names.get(class as usize) {
-            Some(name) => format!(".class.{name}"),
-            None => format!(".class.{class}"),
-        });
-        format!("{}.{subject}{}", metric.quantity.name(), class.unwrap_or_default())
+    let meant = |subject: &Subject, class: Option<u32>| {
+        let class = class.map(|class| names.get(class as usize).cloned().unwrap_or_else(|| class.to_string()));
+        Metric { is_regression: false, quantity: metric.quantity, subject: subject.clone(), class }
     };
     let each: Vec<Option<u32>> = classes.map_or_else(|| vec![None], |classes| classes.into_iter().map(Some).collect());
     let mut readings = Vec::new();
-    let mut of = |subject: &str, find: &dyn Fn(Option<u32>) -> Result<Found, Missing>| {
-        readings.extend(each.iter().map(|&class| Reading { name: name(subject, class), class, found: find(class) }));
+    let mut of = |subject: &Subject, find: &dyn Fn(Option<u32>) -> Result<Found, Missing>| {
+        readings.extend(each.iter().map(|&class| Reading { metric: meant(subject, class), class, found: find(class) }));
     };
     match (&metric.subject, metric.quantity) {
-        (Subject::Clean, Quantity::PeakQ) => of("clean", &|_| {
+        (Subject::Clean, Quantity::PeakQ) => of(&Subject::Clean, &|_| {
             let all = (0..facts.data.labels.len()).collect();
             peak(facts.clean.peak.as_ref(), all, facts.clean.curves.is_some())
         }),
-        (Subject::Clean, _) => of("clean", &|class| match facts.clean.accuracy {
+        (Subject::Clean, _) => of(&Subject::Clean, &|class| match facts.clean.accuracy {
             Some(_) => accuracy(facts, class, &BTreeSet::new()),
             None => Err(Missing::NotDone("the clean images were not classified".to_owned())),
         }),
         (Subject::Worst, quantity) => {
             for budget in facts.budgets() {
-                of(&budget.to_string(), &|class| within(facts, &budget, quantity, class));
+                of(&Subject::Within(budget), &|class| within(facts, &budget, quantity, class));
             }
         }
         (Subject::Within(budget), quantity) => {
-            of(&budget.to_string(), &|class| within(facts, budget, quantity, class));
+            of(&metric.subject, &|class| within(facts, budget, quantity, class));
         }
         (Subject::Attacks(_), quantity) => {
             // Over a star, targeted attacks have no accuracy and are not meant.
             let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.is_targeted();
             let meant = facts.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
             for attack in meant {
-                of(&attack.attack.label, &|class| of_attack(facts, attack, quantity, class));
+                of(&Subject::Attacks(attack.attack.label.clone()), &|class| of_attack(facts, attack, quantity, class));
             }
         }
     }

@@ -26,7 +26,8 @@ pub struct GateExpr {
 
 /// What a gate looks at: `QUANTITY.SUBJECT`, or one class of it, `QUANTITY.SUBJECT.class.CLASS`; or by how much that has become worse than
 /// in the baseline, `regression(…)`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Metric {
     /// Whether the change for the worse is meant, not the value.
     pub is_regression: bool,
@@ -166,7 +167,7 @@ impl Quantity {
     }
 
     /// A limit for people, with as many digits as it was given.
-    pub(crate) fn show_limit(self, limit: f64) -> String {
+    fn show_limit(self, limit: f64) -> String {
         // One more rounding takes the noise of the factor out: 0.07 is 7 %, not 7.000000000000001 %.
         let percent = (100.0 * limit * 1e9).round() / 1e9;
         if self.is_share() { format!("{percent} %") } else { limit.to_string() }
@@ -321,15 +322,20 @@ impl Subject {
     }
 }
 
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("clean"),
+            Self::Worst => f.write_str("worst"),
+            Self::Within(budget) => budget.fmt(f),
+            Self::Attacks(pattern) => f.write_str(pattern),
+        }
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let subject = match &self.subject {
-            Subject::Clean => "clean".to_owned(),
-            Subject::Worst => "worst".to_owned(),
-            Subject::Within(budget) => budget.to_string(),
-            Subject::Attacks(pattern) => pattern.clone(),
-        };
-        let mut name = format!("{}.{subject}", self.quantity.name());
+        let mut name = format!("{}.{}", self.quantity.name(), self.subject);
         match &self.class {
             Some(class) if class.contains(['<', '>']) && !class.contains('"') => {
                 name.extend([".class.\"", class, "\""]);
@@ -347,6 +353,20 @@ impl fmt::Display for Metric {
 impl fmt::Display for GateExpr {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} {} {}", self.metric, self.op.sign(), self.limit)
+    }
+}
+
+impl TryFrom<String> for Metric {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Metric> for String {
+    fn from(metric: Metric) -> Self {
+        metric.to_string()
     }
 }
 

@@ -187,7 +187,7 @@ impl App {
     }
 
     /// Whether an attack is being called off, or was.
-    pub(crate) fn is_called_off(&self, attack: usize) -> bool {
+    fn is_called_off(&self, attack: usize) -> bool {
         self.audit.attacks.get(attack).is_some_and(|it| it.cancelled) || self.ui.attacks.called_off.contains(&attack)
     }
 

@@ -10,6 +10,7 @@ use super::super::state::Sort;
 use super::super::state::screen::Pane;
 use super::super::theme::{Role, Theme};
 use super::text::{below, fit, fit_line, more, padded, pane, paragraph, stack, width as text_width};
+use crate::audit::gate::expr::Metric;
 use crate::report::table::{HEAD, rows as table_rows, worst_cases};
 use crate::text::numbers::{or_dash, percent};
 use crate::verdict::Report;
@@ -63,12 +64,7 @@ fn subject(report: &Report, row: usize) -> String {
 /// What the gates say of a subject: `asr.pgd` and `accuracy.pgd.class.3` are of `pgd`.
 fn gates_of<'a>(report: &'a Report, subject: &'a str) -> impl Iterator<Item = &'a GateCheck> {
     let checks = report.gates.iter().flat_map(|gate| &gate.checks);
-    checks.filter(move |check| {
-        let metric = check.metric.strip_prefix("regression(").and_then(|it| it.strip_suffix(')'));
-        // A budget's ε may have a point of its own.
-        let of = metric.unwrap_or(&check.metric).split_once('.').map_or("", |(_, of)| of);
-        of == subject || of.strip_prefix(subject).is_some_and(|rest| rest.starts_with(".class."))
-    })
+    checks.filter(move |check| Metric::parse(&check.metric).is_ok_and(|metric| metric.subject.to_string() == subject))
 }
 
 /// The rows of the printed table in the order in which they are listed: the clean one, the attacks, the worst case per budget.

@@ -3,8 +3,6 @@
 mod metrics;
 mod pair;
 
-use std::collections::BTreeSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,14 +34,12 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// What matters most: the accuracies over all images, of clean ones and within each budget; of each attack, where none has a budget.
-    pub(crate) fn headline(&self) -> Vec<(Subject, &Change)> {
-        let accuracies = self.changes.iter().filter_map(|change| {
-            let metric = Metric::parse(&change.metric).ok()?;
-            (metric.quantity == Quantity::Accuracy && change.difference.is_some()).then_some((metric.subject, change))
-        });
-        let is_budget = |subject: &Subject| matches!(subject, Subject::Within(_));
-        let has_budget = accuracies.clone().any(|(subject, _)| is_budget(&subject));
-        accuracies.filter(|(it, _)| *it == Subject::Clean || is_budget(it) == has_budget).collect()
+    pub(crate) fn headline(&self) -> Vec<&Change> {
+        let is_shown = |it: &&Change| it.metric.quantity == Quantity::Accuracy && it.difference.is_some();
+        let accuracies = self.changes.iter().filter(is_shown);
+        let is_budget = |it: &&Change| matches!(it.metric.subject, Subject::Within(_));
+        let has_budget = accuracies.clone().any(|it| is_budget(&it));
+        accuracies.filter(|it| it.metric.subject == Subject::Clean || is_budget(it) == has_budget).collect()
     }
 }
 
@@ -51,7 +47,8 @@ impl Changes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Change {
     /// Name of the metric as gates write it.
-    pub metric: String,
+    #[schemars(with = "String")]
+    pub metric: Metric,
     /// Measurement in the earlier report; of a success rate, over the images that both runs attacked.
     pub before: Option<Measured>,
     /// Measurement in this report, over the same images.
@@ -107,7 +104,7 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
         let reading = read(facts, &metric).into_iter().next();
         let found = reading.and_then(|reading| reading.found.ok());
         BaselineMetric {
-            name: metric.to_string(),
+            metric,
             settings,
             measured: found.as_ref().map(|found| found.measured),
             counted: found.map(|found| found.counted),
@@ -129,14 +126,14 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
 
 pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
     let mut changes = Vec::new();
-    let mut compared = BTreeSet::new();
+    let mut compared = Vec::new();
     let metrics = metrics(facts);
     for (metric, settings) in &metrics {
-        let earlier = Pair::of(baseline, &metric.to_string(), settings).map(|pair| pair.earlier);
-        compared.extend(earlier.map(|it| it.name.as_str()));
+        let earlier = Pair::of(baseline, metric, settings).map(|pair| pair.earlier);
+        compared.extend(earlier.map(|it| &it.metric));
         let Some(reading) = read(facts, metric).into_iter().next() else { continue };
         let mut change = Change {
-            metric: reading.name,
+            metric: reading.metric,
             before: earlier.and_then(|it| it.measured),
             now: reading.found.as_ref().ok().map(|found| found.measured),
             difference: None,
@@ -160,9 +157,9 @@ pub(crate) fn changes(facts: &Facts, baseline: &Baseline) -> Changes {
         }
         changes.push(change);
     }
-    let gone = baseline.metrics.iter().filter(|it| !compared.contains(it.name.as_str()) && it.measured.is_some());
-    changes.extend(gone.map(|BaselineMetric { name, measured, .. }| Change {
-        metric: name.clone(),
+    let gone = baseline.metrics.iter().filter(|it| !compared.contains(&&it.metric) && it.measured.is_some());
+    changes.extend(gone.map(|BaselineMetric { metric, measured, .. }| Change {
+        metric: metric.clone(),
         before: *measured,
         now: None,
         difference: None,
@@ -196,22 +193,18 @@ fn state(quantity: Quantity, difference: Measured) -> ChangeState {
 
 /// How much worse a reading is than the baseline's: positive where the model has become weaker.
 pub(crate) fn regression(facts: &Facts, baseline: Option<&Baseline>, metric: &Metric, reading: &Reading) -> Reading {
-    let name = format!("regression({})", reading.name);
     let found = match (baseline, &reading.found) {
         (None, _) => Err(Missing::NotMeasurable("there is no baseline".to_owned())),
         (Some(_), Err(missing)) => Err(missing.clone()),
         (Some(baseline), Ok(now)) => {
-            let base = reading.name.split(".class.").next().unwrap_or_default();
-            let metrics = metrics(facts);
-            // Without stars.
-            let meant = metrics.iter().map(|(metric, _)| metric).find(|it| it.to_string() == base).unwrap_or(metric);
-            difference(facts, baseline, meant, reading.class, now)
+            let of_all = Metric { class: None, ..reading.metric.clone() };
+            difference(facts, baseline, &of_all, reading.class, now)
                 .map(|it| if metric.quantity.is_harm() { it.by } else { it.by.negated() })
                 .map(|measured| Found { measured, counted: Counted::default() })
                 .map_err(Missing::NotMeasurable)
         }
     };
-    Reading { name, class: reading.class, found }
+    Reading { metric: Metric { is_regression: true, ..reading.metric.clone() }, class: reading.class, found }
 }
 
 /// How a metric of a report differs from the baseline's, where the two say something of the model.
@@ -224,7 +217,7 @@ fn difference(
 ) -> Result<Difference, String> {
     let settings = metrics(facts).into_iter().find(|(it, _)| it == metric).map(|(_, settings)| settings);
     let settings = settings.unwrap_or_default();
-    let pair = Pair::of(baseline, &metric.to_string(), &settings).ok_or("the baseline does not have it")?;
+    let pair = Pair::of(baseline, metric, &settings).ok_or("the baseline does not have it")?;
     let found = pair.difference(facts, metric.quantity, class, now)?;
     let speaks_for_the_model = state(metric.quantity, found.by) != ChangeState::Regressed;
     if metric.quantity == Quantity::SuccessRate && found.is_partial && speaks_for_the_model {

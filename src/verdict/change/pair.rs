@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::metrics::curve_settings;
 use crate::audit::baseline::{Baseline, BaselineMetric, Counted};
-use crate::audit::gate::expr::Quantity;
+use crate::audit::gate::expr::{Metric, Quantity, Subject};
 use crate::stats::rates::{Measured, Rate, paired_difference};
 use crate::verdict::facts::Facts;
 use crate::verdict::metric::Found;
@@ -35,10 +35,10 @@ pub(super) struct Pair<'a> {
 impl<'a> Pair<'a> {
     /// What a metric is compared with: the same quantity of the same attack with the same parameters, whatever its label is there; else what
     /// has its name.
-    pub(super) fn of(baseline: &'a Baseline, name: &str, settings: &'a BTreeMap<String, String>) -> Option<Self> {
-        let is_alike = |other: &str| other.split('.').next() == name.split('.').next();
-        let alike = |it: &&BaselineMetric| !settings.is_empty() && it.settings == *settings && is_alike(&it.name);
-        let named = || baseline.metrics.iter().find(|it| it.name == name);
+    pub(super) fn of(baseline: &'a Baseline, metric: &Metric, settings: &'a BTreeMap<String, String>) -> Option<Self> {
+        let is_alike = |it: &&BaselineMetric| it.settings == *settings && it.metric.quantity == metric.quantity;
+        let alike = |it: &&BaselineMetric| !settings.is_empty() && is_alike(it);
+        let named = || baseline.metrics.iter().find(|it| it.metric == *metric);
         let earlier = baseline.metrics.iter().find(alike).or_else(named)?;
         Some(Self { baseline, earlier, settings })
     }
@@ -53,9 +53,9 @@ impl<'a> Pair<'a> {
         now: &Found,
     ) -> Result<Difference, String> {
         let Self { baseline, earlier, settings } = *self;
-        same_settings(&earlier.settings, settings).map_err(|differing| match earlier.name.split('.').nth(1) {
+        same_settings(&earlier.settings, settings).map_err(|differing| match earlier.metric.subject {
             // Of several attacks together.
-            Some(of) if of.contains(':') => "other attacks, or other parameters".to_owned(),
+            Subject::Within(_) => "other attacks, or other parameters".to_owned(),
             _ => differing,
         })?;
         if !quantity.is_rate() {

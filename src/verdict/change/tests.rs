@@ -5,7 +5,7 @@ use crate::verdict::Report;
 use crate::verdict::testing::recorded;
 
 fn change(report: &Report, baseline: &Baseline, metric: &str) -> Change {
-    changes(&report.facts(), baseline).changes.into_iter().find(|it| it.metric == metric).unwrap()
+    changes(&report.facts(), baseline).changes.into_iter().find(|it| it.metric.to_string() == metric).unwrap()
 }
 
 fn worse(report: &Report, baseline: &Baseline, metric: &str) -> Result<Measured, Missing> {
@@ -114,7 +114,7 @@ fn a_model_that_loses_images_is_not_called_better() {
     assert!(worse(&now, &earlier, "accuracy.clean").unwrap().low > 0.5);
     let changes = changes(&now.facts(), &earlier);
     assert!(changes.changes.iter().all(|it| it.state != ChangeState::Improved), "{changes:?}");
-    let headline: Vec<&str> = changes.headline().iter().map(|(_, change)| change.metric.as_str()).collect();
+    let headline: Vec<String> = changes.headline().iter().map(|change| change.metric.to_string()).collect();
     assert_eq!(headline, ["accuracy.clean", "accuracy.linf:8/255"]);
 }
 
@@ -125,7 +125,7 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     earlier.data_sha256 = "other".to_owned();
     earlier.digests.iter_mut().for_each(|it| it.push('0'));
     let found = changes(&before.facts(), &earlier);
-    let of = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap();
+    let of = |name: &str| found.changes.iter().find(|it| it.metric.to_string() == name).unwrap();
     let (accuracy, asr) = (of("accuracy.fgsm"), of("asr.fgsm"));
     assert!(!found.same_samples && accuracy.state == ChangeState::Unclear && accuracy.difference.unwrap().high > 0.1);
     assert!(asr.state == ChangeState::Incomparable && asr.why.as_ref().unwrap().contains("no image"), "{asr:?}");
@@ -138,7 +138,7 @@ fn other_samples_are_no_pairs_and_other_settings_not_comparable() {
     assert_eq!(change(&now, &earlier, "peak_q.clean").state, ChangeState::Incomparable);
     now.attacks.remove(0);
     let found = changes(&now.facts(), &earlier);
-    let state = |name: &str| found.changes.iter().find(|it| it.metric == name).unwrap().state;
+    let state = |name: &str| found.changes.iter().find(|it| it.metric.to_string() == name).unwrap().state;
     assert_eq!(state("asr.fgsm"), ChangeState::Gone);
     // Under another label it is still the same attack, until its parameters differ too.
     let mut found = recorded();
@@ -170,7 +170,7 @@ fn samples_are_paired_by_what_is_in_them() {
     }
     let found = changes(&now.facts(), &baseline(&before.facts(), "before"));
     assert!(found.same_samples);
-    let rates = found.changes.iter().filter(|it| it.metric.starts_with("asr") || it.metric.starts_with("accuracy"));
+    let rates = found.changes.iter().filter(|it| it.metric.quantity.is_rate());
     assert!(rates.clone().count() > 4 && rates.clone().all(|it| it.state == ChangeState::Same), "{found:?}");
     // Another image, or another label, and they are not the same any more, though the file is called the same.
     let mut other = before.clone();
