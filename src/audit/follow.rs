@@ -62,7 +62,7 @@ fn parse(line: &str, number: usize) -> Feed {
 
 /// How long to wait before each event, so that the replay takes the time of the run divided by `speed`. A journal has no clock, but
 /// each attack's seconds and the whole run's: an attack's are spread evenly over its batches, the rest over the curves.
-pub(crate) fn pauses(feeds: &[Feed], speed: f64) -> Vec<Duration> {
+fn pauses(feeds: &[Feed], speed: f64) -> Vec<Duration> {
     let events = || feeds.iter().filter_map(|feed| if let Feed::Event(event) = feed { Some(&**event) } else { None });
     let seconds_of = |wanted: usize| {
         events().find_map(|event| match event {

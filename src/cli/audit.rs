@@ -139,7 +139,7 @@ impl AuditArgs {
 }
 
 /// The plan that the flags make, over the plan file's.
-pub(super) fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
+fn plan_from(args: &AuditArgs) -> Result<AuditPlan, CliError> {
     let named = args.attacks.iter().flat_map(|name| AttackPlan::named(name.trim())).map(Ok);
     let detailed = args.attack.iter().map(|text| AttackPlan::parse(text).map_err(CliError::Usage));
     let attack = named.chain(detailed).collect::<Result<Vec<AttackPlan>, CliError>>()?;

@@ -1,6 +1,5 @@
 //! What the measuring commands do with their results, which outlive what goes wrong later: write them, print them, and say what is missing.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::args::OutputFormat;
@@ -8,6 +7,7 @@ use super::measure::Work;
 use super::{CliError, Exit, look, print, print_coloured, say};
 use crate::atomic_file::write_file;
 use crate::report::study::{StudyReport, TextOptions, files};
+use crate::study::each::Each;
 use crate::study::results::to_json;
 
 pub(super) struct Delivery<'a> {
@@ -67,22 +67,14 @@ impl Outcome {
         Self { what, of, done: 0, faults: Vec::new(), interrupted: None }
     }
 
-    /// What became of one of them: the result to go on with, nothing where there is none, or the end where the user has interrupted it.
-    pub(super) fn settle<T>(&mut self, work: &mut Work, found: Result<T, CliError>) -> ControlFlow<(), Option<T>> {
-        self.interrupted = work.finish();
-        if self.interrupted.is_some() {
-            return ControlFlow::Break(());
+    /// As far as a study came.
+    pub(super) fn after(self, each: Each, work: &Work) -> Self {
+        Self {
+            done: each.done,
+            faults: each.faults.into_iter().map(CliError::from).collect(),
+            interrupted: each.is_stopped.then(|| work.exit()),
+            ..self
         }
-        ControlFlow::Continue(match found {
-            Ok(found) => {
-                self.done += 1;
-                Some(found)
-            }
-            Err(fault) => {
-                self.faults.push(fault);
-                None
-            }
-        })
     }
 
     /// Writes and prints what there is, and says what is missing.

@@ -6,6 +6,7 @@ use crate::atomic_file::WriteError;
 use crate::data::DataError;
 use crate::exit::Exit;
 use crate::model::load::ModelError;
+use crate::study::each::Fault;
 use crate::study::train::TrainError;
 
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ impl From<ModelError> for CliError {
         match error {
             ModelError::NoSuchArchitecture { .. } => Self::Usage(error.to_string()),
             _ => Self::Caused(error.into()),
+        }
+    }
+}
+
+impl From<Fault> for CliError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Model(error) => error.into(),
+            fault => Self::Runtime(fault.to_string()),
         }
     }
 }

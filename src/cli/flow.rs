@@ -1,6 +1,5 @@
 //! `advmod flow`: where the adversarial images of a stored run lie among the clean ones.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::args::{FlowArgs, Manner, TrustArgs};
@@ -10,9 +9,10 @@ use super::{CliError, Exit, export, report, setup};
 use crate::audit::event::SampleResult;
 use crate::confine::Needs;
 use crate::model::load::load;
-use crate::study::flow::{self, AttackedSample, FlowModel, StoredRun};
+use crate::study::flow::{self, AttackedSample, FlowModel, StoredAttack, StoredRun};
 use crate::study::results::flow::AttackFlow;
 use crate::verdict::Report;
+use crate::verdict::facts::AttackResult;
 
 pub(super) fn run(args: &FlowArgs, manner: Manner) -> Result<Exit, CliError> {
     let quiet = manner.quiet;
@@ -24,37 +24,16 @@ pub(super) fn run(args: &FlowArgs, manner: Manner) -> Result<Exit, CliError> {
     let how = (Needs::default().writing(args.out.as_deref()), manner);
     let model = model(&report, &folder, args.trust, how).map_err(runtime)?;
     let mut work = Work::new(args.progress, quiet)?;
-    let mut outcome = Outcome::new("attacks", attacks.len());
-    let mut flows: Vec<AttackFlow> = Vec::new();
     let run = StoredRun {
         folder: &folder,
         shape: report.data.shape,
         labels: &report.data.labels,
         classes: report.model.classes,
     };
-    for attack in attacks.iter().map(|&at| &report.attacks[at]) {
-        let label = &attack.attack.label;
-        let samples: Vec<AttackedSample> = attack.samples.iter().map(attacked).collect();
-        let images = match run.images(label, &samples) {
-            Ok(images) => images,
-            Err(problem) => {
-                outcome.faults.push(runtime(problem));
-                continue;
-            }
-        };
-        if let Some(reason) = images.too_few(args.k) {
-            flows.push(AttackFlow { attack: label.clone(), flow: None, reason: Some(reason) });
-            continue;
-        }
-        let steps = model.steps(&images);
-        work.begin(label);
-        let flow = model.flow(&images, args.k, similarity, &mut |done| work.tell(label, done, steps));
-        match outcome.settle(&mut work, flow.map_err(|problem| runtime(format!("{label}: {problem}")))) {
-            ControlFlow::Break(()) => break,
-            ControlFlow::Continue(None) => (),
-            ControlFlow::Continue(flow) => flows.push(AttackFlow { attack: label.clone(), flow, reason: None }),
-        }
-    }
+    let stored: Vec<StoredAttack<'_>> = attacks.iter().map(|&at| stored(&report.attacks[at])).collect();
+    let (flows, each) = run.flows(&model, &stored, (args.k, similarity), &mut work);
+    let mut outcome = Outcome::new("attacks", attacks.len()).after(each, &work);
+    outcome.faults = outcome.faults.into_iter().map(|fault| runtime(fault.to_string())).collect();
     if outcome.done == 0 {
         outcome.faults.extend(flows.iter().filter_map(AttackFlow::left_out).map(runtime));
         return outcome.end(None);
@@ -71,6 +50,8 @@ fn model(report: &Report, folder: &Path, trust: TrustArgs, how: (Needs, Manner))
     Ok(FlowModel::new(model, report.data.shape))
 }
 
-fn attacked(result: &SampleResult) -> AttackedSample {
-    AttackedSample { sample: result.sample, prediction: result.prediction, is_broken: result.success }
+fn stored(attack: &AttackResult) -> StoredAttack<'_> {
+    let sample =
+        |it: &SampleResult| AttackedSample { sample: it.sample, prediction: it.prediction, is_broken: it.success };
+    StoredAttack { label: &attack.attack.label, samples: attack.samples.iter().map(sample).collect() }
 }

@@ -10,9 +10,9 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, say, setup};
 use crate::confine::Needs;
-use crate::data::{ClassList, Dataset, Selection, select};
-use crate::measure::doubt::doubt;
+use crate::data::{ClassList, Dataset, Selection};
 use crate::model::Model;
+use crate::study::each::{Watch, question_normalization};
 
 /// Confines the process to the data and to what else is needed, and opens the data.
 pub(super) fn begin(
@@ -82,10 +82,7 @@ impl Work {
         (file, read): (Option<&Path>, &ReadArgs),
     ) -> Option<String> {
         file?;
-        // More images than there are is said by whoever measures them.
-        let places = select(&samples, data.info().n).ok()?;
-        let mut tell = |done, total| self.tell("normalization", done, total);
-        doubt(model, data, &places, read.normalize.is_some(), &mut tell)
+        question_normalization(model, data, samples, read.normalize.is_some(), self)
     }
 
     /// Ends the task. Where the user has interrupted it, the exit code of that comes back.
@@ -95,8 +92,23 @@ impl Work {
         self.interrupt.asked().then(|| self.interrupt.exit())
     }
 
+    /// The exit code of an interruption.
+    pub(super) fn exit(&self) -> Exit {
+        self.interrupt.exit()
+    }
+
     /// As [`finish`](Self::finish), where a part of the work is worth nothing.
     pub(super) fn finish_whole(&mut self) -> Option<Exit> {
         self.finish().inspect(|_| say("interrupted: nothing was written"))
+    }
+}
+
+impl Watch for Work {
+    fn tell(&mut self, name: &str, done: u64, total: u64) -> ControlFlow<()> {
+        Self::tell(self, name, done, total)
+    }
+
+    fn finish(&mut self) -> ControlFlow<()> {
+        if Self::finish(self).is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

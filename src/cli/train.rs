@@ -3,23 +3,19 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use tch::Device;
-
 use super::args::{Manner, OutputFormat, TrainArgs, TrainPreset};
 use super::deliver::Delivery;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
-use crate::data::Dataset;
 use crate::measure::fit::DEFAULT_SEED;
-use crate::model::load::{LoadOptions, load};
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
 use crate::report::study::dynamics::{checkpoint_text, head_text, trends_text};
-use crate::study::dynamics::{add, checkpoint, following_plan};
+use crate::study::dynamics::Following;
+use crate::study::each::Fault;
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult};
-use crate::study::results::{StudyResult as _, read};
 use crate::study::train::{
     Accuracy, Adversarial, CROP_PADDING, Interrupted, MOMENTUM, PAPER, Parts, ROBUST_IMAGES, STANDARD, TrainError,
     TrainEvent, TrainPlan, checkpoint_file, ready, train,
@@ -68,10 +64,7 @@ pub(super) fn run(args: &TrainArgs, manner: Manner) -> Result<Exit, CliError> {
     }
     let mut followed = plan.checkpoints.as_ref().filter(|_| plan.measure).map(|folder| Followed {
         folder,
-        test: parts.test,
-        device,
-        seed: plan.seed,
-        result: DynamicsResult { data: parts.test.info().name.clone(), ..DynamicsResult::default() },
+        following: Following::new(folder, parts.test, device, plan.seed),
         problem: None,
     });
     let interrupt = Interrupt::listen()?;
@@ -156,7 +149,7 @@ impl Shown<'_> {
         self.progress.finish();
         match trained {
             Ok(accuracy) => {
-                let trends = self.followed.as_ref().map_or(String::new(), |it| trends_text(&it.result));
+                let trends = self.followed.as_ref().map_or(String::new(), |it| trends_text(&it.following.result));
                 let (output, clean) = (self.plan.output.display(), 100.0 * accuracy.clean);
                 let robust = accuracy.robust.map_or(String::new(), |it| {
                     let attack = self.plan.adversarial.as_ref().map_or("", |it| &it.attack);
@@ -182,47 +175,32 @@ impl Shown<'_> {
 
 struct Followed<'a> {
     folder: &'a Path,
-    test: &'a dyn Dataset,
-    device: Device,
-    seed: u64,
-    result: DynamicsResult,
+    following: Following<'a>,
     /// Why a checkpoint has no curve. The training goes on all the same.
     problem: Option<CliError>,
 }
 
 impl Followed<'_> {
-    /// Takes over what was measured before an interruption after so many epochs, and measures what it cut off.
     fn catch_up(&mut self, done: usize) {
-        let name = |epoch| checkpoint_file(self.folder, epoch).file_name().map(|it| it.to_string_lossy().into_owned());
-        let names: Vec<_> = (1..=done).map(name).collect();
-        // Without the file, or with a damaged one, all are measured again.
-        let before =
-            read(&self.folder.join(DynamicsResult::FILE)).map_or(Vec::new(), |it: DynamicsResult| it.checkpoints);
-        for (epoch, name) in (1..).zip(names) {
-            match before.iter().find(|it| Some(&it.name) == name.as_ref()) {
-                Some(measured) => add(&mut self.result, measured.clone()),
-                None => self.follow(epoch),
-            }
-        }
+        let Self { folder, following, problem } = self;
+        following.catch_up(done, &mut |epoch, found| deliver(folder, problem, epoch, found));
     }
 
     fn follow(&mut self, epoch: usize) {
-        let followed = self.measure(epoch).and_then(|measured| {
-            let _ = print(&(head_text(&self.result.data, &measured) + &checkpoint_text(&measured)));
-            add(&mut self.result, measured);
-            Delivery::new(Some(self.folder), OutputFormat::Text).write(&self.result)
-        });
-        if let Err(problem) = followed {
-            say(&format!("warning: epoch {epoch} is not measured: {}", problem.message(false)));
-            self.problem.get_or_insert(problem);
-        }
+        deliver(self.folder, &mut self.problem, epoch, self.following.follow(epoch));
     }
+}
 
-    fn measure(&self, epoch: usize) -> Result<Checkpoint, CliError> {
-        let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
-        let plan = following_plan(self.test, self.seed);
-        let measured = checkpoint(&model, self.test, &plan, &mut |_, _| ControlFlow::Continue(()));
-        measured.map_err(CliError::Runtime)
+/// Prints the newest checkpoint and writes all of them, or says why it has no curve.
+fn deliver(folder: &Path, problem: &mut Option<CliError>, epoch: usize, found: Result<&DynamicsResult, Fault>) {
+    let delivered = found.map_err(CliError::from).and_then(|result| {
+        let text = |it: &Checkpoint| head_text(&result.data, it) + &checkpoint_text(it);
+        let _ = print(&result.checkpoints.last().map_or_else(String::new, text));
+        Delivery::new(Some(folder), OutputFormat::Text).write(result)
+    });
+    if let Err(new) = delivered {
+        say(&format!("warning: epoch {epoch} is not measured: {}", new.message(false)));
+        problem.get_or_insert(new);
     }
 }
 

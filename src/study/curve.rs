@@ -1,7 +1,11 @@
 //! Clean curves over disjoint sets of samples, for one setting or a sweep over several.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use tch::Device;
+
+use super::each::{Each, Fault, Watch, question_normalization};
 use crate::data::{Dataset, Selection, draw, select};
 use crate::measure::classes::Matched;
 use crate::measure::fit::{check_labels, enough_for_k};
@@ -9,6 +13,7 @@ use crate::measure::pixels::ImagePixels;
 use crate::measure::taps::{TraceError, visit_taps};
 use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
+use crate::model::load::{LoadOptions, ModelError, load};
 use crate::modularity::{
     Curve, ModularityError, Similarity, TapDetails, TapModularity, TapPoint, class_note, curve_notes, neighbors,
 };
@@ -127,11 +132,83 @@ pub(crate) struct Network<'a> {
 
 impl Network<'_> {
     /// What it is called while it is measured.
-    pub(crate) fn name(&self, model: &Model) -> String {
+    fn name(&self, model: &Model) -> String {
         match self.random_init {
             None => model.info().name.clone(),
             Some(seed) => format!("{}, random weights {seed}", model.info().name),
         }
+    }
+}
+
+/// How networks are measured, one after the other, all on the same images.
+pub(crate) struct Measuring<'a> {
+    pub networks: &'a [Network<'a>],
+    /// How each is read; random weights have a seed of their own.
+    pub options: &'a LoadOptions,
+    pub device: Device,
+    pub data: &'a dyn Dataset,
+    pub plan: &'a SweepPlan,
+}
+
+impl<'a> Measuring<'a> {
+    fn open(&self, network: &Network<'_>) -> Result<Model, ModelError> {
+        let options = LoadOptions { random_init: network.random_init, ..self.options.clone() };
+        load(network.file, &options, self.device)
+    }
+
+    /// Refuses what can be read but not initialized, before anything is measured. What cannot be read at all is no reason to lose the others.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        let pairs = self.networks.windows(2);
+        for pair in pairs.filter(|pair| pair[0].random_init.is_none() && pair[1].random_init.is_some()) {
+            if self.open(&pair[0]).is_ok() {
+                self.open(&pair[1])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The result takes in the curves of each; `warn` is told the warnings that are new.
+    pub(crate) fn run(
+        &self,
+        result: &mut Networks<'a>,
+        watch: &mut dyn Watch,
+        warn: &mut dyn FnMut(&[String]),
+    ) -> Each {
+        let mut each = Each::default();
+        for network in self.networks {
+            let found = self.one(network, watch);
+            match each.settle(watch, found) {
+                ControlFlow::Break(()) => break,
+                ControlFlow::Continue(None) => (),
+                ControlFlow::Continue(Some((name, found, warnings))) => {
+                    warn(result.add(*network, &name, found, warnings));
+                }
+            }
+        }
+        each
+    }
+
+    /// Name, curves and warnings of a network.
+    fn one(
+        &self,
+        network: &Network<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<(String, Vec<ModelCurve>, Vec<String>), Fault> {
+        let model = self.open(network)?;
+        let name = network.name(&model);
+        let (is_file, given) =
+            (network.file.is_some() && network.random_init.is_none(), self.options.normalization.is_some());
+        let samples = self.plan.samples[0];
+        let doubt = is_file.then(|| question_normalization(&model, self.data, samples, given, watch)).flatten();
+        let _ = watch.tell(&name, 0, 0);
+        let mut tell = |done, total| watch.tell(&name, done, total);
+        let found = curves(&model, self.data, self.plan, network, &mut tell);
+        let files = self.networks.iter().filter(|it| it.random_init.is_none()).count();
+        let (found, warnings) = found.map_err(|reason| match network.file {
+            Some(file) if files > 1 => Fault::At { file: file.to_owned(), reason },
+            _ => Fault::Other(reason),
+        })?;
+        Ok((name, found, doubt.into_iter().chain(warnings).collect()))
     }
 }
 
@@ -156,7 +233,7 @@ impl<'a> Networks<'a> {
 
     /// Takes in the curves of a network under its name; those of its warnings come back that are told. Of random weights these are the ones
     /// that their file has not had.
-    pub(crate) fn add(
+    fn add(
         &mut self,
         network: Network<'a>,
         name: &str,
@@ -183,7 +260,7 @@ impl<'a> Networks<'a> {
 }
 
 /// The curves of a [`sweep`] over this network, and warnings.
-pub(crate) fn curves(
+fn curves(
     model: &Model,
     data: &dyn Dataset,
     plan: &SweepPlan,

@@ -1,14 +1,21 @@
 //! Training dynamics: curve and accuracy of every checkpoint of a training (the paper's Fig. 6 b).
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use tch::Device;
+
 use super::curve::{CurvePlan, measure, sets};
+use super::each::{Each, Fault, Watch, question_normalization};
+use super::results::{StudyResult as _, read};
+use super::train::checkpoint_file;
 use crate::data::{Dataset, Selection};
 use crate::measure::ProgressOf;
 use crate::measure::clean::predict;
 use crate::measure::fit::{CHECKPOINT_REPEATS, DEFAULT_K, DEFAULT_SAMPLES};
 use crate::measure::pixels::ImagePixels;
 use crate::model::Model;
+use crate::model::load::{LoadOptions, load};
 use crate::modularity::Similarity;
 use crate::stats::rates::Rate;
 use crate::study::results::dynamics::{Checkpoint, DynamicsResult, TapTrend};
@@ -50,8 +57,98 @@ fn natural(name: &str) -> Vec<(u128, String)> {
     parts
 }
 
+/// How the checkpoints of a training are measured, one after the other.
+pub(crate) struct Measuring<'a> {
+    pub files: &'a [PathBuf],
+    pub options: &'a LoadOptions,
+    pub device: Device,
+    pub data: &'a dyn Dataset,
+    pub plan: &'a CurvePlan,
+}
+
+impl Measuring<'_> {
+    /// `grown` sees the result with each that comes to it, and may end the work.
+    pub(crate) fn run(
+        &self,
+        watch: &mut dyn Watch,
+        grown: &mut dyn FnMut(&DynamicsResult) -> ControlFlow<()>,
+    ) -> (DynamicsResult, Each) {
+        let mut each = Each::default();
+        let mut result = DynamicsResult { data: self.data.info().name.clone(), ..DynamicsResult::default() };
+        for file in self.files {
+            let found = self.one(file, result.checkpoints.first(), watch);
+            match each.settle(watch, found) {
+                ControlFlow::Break(()) => break,
+                ControlFlow::Continue(None) => (),
+                ControlFlow::Continue(Some(checkpoint)) => {
+                    add(&mut result, checkpoint);
+                    if grown(&result).is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        (result, each)
+    }
+
+    fn one(&self, file: &Path, first: Option<&Checkpoint>, watch: &mut dyn Watch) -> Result<Checkpoint, Fault> {
+        let Self { options, data, plan, .. } = *self;
+        let model = load(Some(file), options, self.device)?;
+        let fault = |reason| Fault::At { file: file.to_owned(), reason };
+        first.map_or(Ok(()), |first| check_alike(&model, first)).map_err(fault)?;
+        // All are of one training: what holds for the last, which knows most, holds for the rest.
+        let is_last = self.files.last().is_some_and(|last| last == file);
+        let given = options.normalization.is_some();
+        let doubt = is_last.then(|| question_normalization(&model, data, plan.samples, given, watch)).flatten();
+        let mut tell = |done, total| watch.tell(&model.info().name, done, total);
+        let mut measured = checkpoint(&model, data, plan, &mut tell).map_err(fault)?;
+        measured.warnings = doubt.into_iter().chain(measured.warnings).collect();
+        Ok(measured)
+    }
+}
+
+/// Measures a training that goes on, checkpoint by checkpoint, on images that it does not learn from.
+pub(crate) struct Following<'a> {
+    folder: &'a Path,
+    test: &'a dyn Dataset,
+    device: Device,
+    plan: CurvePlan,
+    pub result: DynamicsResult,
+}
+
+impl<'a> Following<'a> {
+    /// A training with its checkpoints in this folder.
+    pub(crate) fn new(folder: &'a Path, test: &'a dyn Dataset, device: Device, seed: u64) -> Self {
+        let result = DynamicsResult { data: test.info().name.clone(), ..DynamicsResult::default() };
+        Self { folder, test, device, plan: following_plan(test, seed), result }
+    }
+
+    /// Takes over what was measured before an interruption after so many epochs, and measures what it cut off.
+    pub(crate) fn catch_up(&mut self, done: usize, grown: &mut dyn FnMut(usize, Result<&DynamicsResult, Fault>)) {
+        // Without the file, or with a damaged one, all are measured again.
+        let before =
+            read(&self.folder.join(DynamicsResult::FILE)).map_or(Vec::new(), |it: DynamicsResult| it.checkpoints);
+        for epoch in 1..=done {
+            let file = checkpoint_file(self.folder, epoch);
+            let name = file.file_name().map(|it| it.to_string_lossy());
+            match before.iter().find(|it| name.as_ref().is_some_and(|name| *name == it.name)) {
+                Some(measured) => add(&mut self.result, measured.clone()),
+                None => grown(epoch, self.follow(epoch)),
+            }
+        }
+    }
+
+    /// Measures the checkpoint of an epoch that is over.
+    pub(crate) fn follow(&mut self, epoch: usize) -> Result<&DynamicsResult, Fault> {
+        let model = load(Some(&checkpoint_file(self.folder, epoch)), &LoadOptions::default(), self.device)?;
+        let measured = checkpoint(&model, self.test, &self.plan, &mut |_, _| ControlFlow::Continue(()));
+        add(&mut self.result, measured.map_err(Fault::Other)?);
+        Ok(&self.result)
+    }
+}
+
 /// Refuses a checkpoint of another network than the first.
-pub(crate) fn check_alike(model: &Model, first: &Checkpoint) -> Result<(), String> {
+fn check_alike(model: &Model, first: &Checkpoint) -> Result<(), String> {
     match model.tap_paths().iter().eq(first.curve.taps.iter().map(|tap| &tap.tap)) {
         true => Ok(()),
         false => Err(format!("has other taps than {}; put each training into its own folder", first.name)),
@@ -59,7 +156,7 @@ pub(crate) fn check_alike(model: &Model, first: &Checkpoint) -> Result<(), Strin
 }
 
 /// How a training is followed that goes on: by one curve of each epoch.
-pub(crate) fn following_plan(data: &dyn Dataset, seed: u64) -> CurvePlan {
+fn following_plan(data: &dyn Dataset, seed: u64) -> CurvePlan {
     CurvePlan {
         k: DEFAULT_K,
         similarity: Similarity::default(),
@@ -69,7 +166,7 @@ pub(crate) fn following_plan(data: &dyn Dataset, seed: u64) -> CurvePlan {
 }
 
 /// Measures one checkpoint. `progress(done, total)` counts taps × samples, then samples.
-pub(crate) fn checkpoint(
+fn checkpoint(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
@@ -93,7 +190,7 @@ pub(crate) fn checkpoint(
     Ok(Checkpoint { name, sha256, accuracy: Rate::new(correct, of), curve, warnings })
 }
 
-pub(crate) fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
+fn add(result: &mut DynamicsResult, checkpoint: Checkpoint) {
     result.checkpoints.push(checkpoint);
     result.taps = trends(&result.checkpoints);
 }

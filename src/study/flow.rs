@@ -1,11 +1,13 @@
 //! Where adversarial images go among clean ones: which classes they come to lie in, tap by tap how well that gives them away.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use advmod_attacks::victim::Victim as _;
 use tch::Tensor;
 
 use super::auc::Paired;
+use super::each::{Each, Fault, Watch};
 use crate::measure::Progress;
 use crate::measure::pixels::{Joined, KeptPixels};
 use crate::measure::taps::{TraceError, visit_taps};
@@ -18,25 +20,32 @@ use crate::study::results::flow::{AttackFlow, Flow, FlowResult, TapDetection};
 
 /// An attack's images, pixels in `[0, 1]`, and what is known of them; one entry per image.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AttackedImages {
+struct AttackedImages {
     /// Before, `[N, C, H, W]` row-major.
-    pub clean: Vec<f32>,
-    pub adversarial: Vec<f32>,
+    clean: Vec<f32>,
+    adversarial: Vec<f32>,
     /// True classes, which the model finds on the clean images.
-    pub labels: Vec<usize>,
+    labels: Vec<usize>,
     /// What the model says after the attack.
-    pub predictions: Vec<usize>,
-    pub is_broken: Vec<bool>,
+    predictions: Vec<usize>,
+    is_broken: Vec<bool>,
 }
 
 impl AttackedImages {
     /// Why they have no neighbours to speak of, where they are so few.
-    pub(crate) fn too_few(&self, k: usize) -> Option<String> {
+    fn too_few(&self, k: usize) -> Option<String> {
         match self.labels.len() {
             0 => Some("the run kept none of its pixels".to_owned()),
             n => (n <= k).then(|| format!("needs more than k images: the run kept {n}, k = {k}; lower --k")),
         }
     }
+}
+
+/// What a run says of an attack.
+pub(crate) struct StoredAttack<'a> {
+    pub label: &'a str,
+    /// In the order of their places.
+    pub samples: Vec<AttackedSample>,
 }
 
 /// A run whose images are in a folder, and what must fit them.
@@ -59,8 +68,42 @@ pub(crate) struct AttackedSample {
 }
 
 impl StoredRun<'_> {
+    /// Where the images of these attacks lie, one attack after the other; what has too few images says so.
+    pub(crate) fn flows(
+        &self,
+        model: &FlowModel,
+        attacks: &[StoredAttack<'_>],
+        (k, similarity): (usize, Similarity),
+        watch: &mut dyn Watch,
+    ) -> (Vec<AttackFlow>, Each) {
+        let (mut flows, mut each) = (Vec::new(), Each::default());
+        for StoredAttack { label, samples } in attacks {
+            let attack = (*label).to_owned();
+            let images = match self.images(label, samples) {
+                Ok(images) => images,
+                Err(problem) => {
+                    each.faults.push(Fault::Other(problem));
+                    continue;
+                }
+            };
+            if let Some(reason) = images.too_few(k) {
+                flows.push(AttackFlow { attack, flow: None, reason: Some(reason) });
+                continue;
+            }
+            let steps = model.steps(&images);
+            let _ = watch.tell(label, 0, 0);
+            let flow = model.flow(&images, k, similarity, &mut |done| watch.tell(label, done, steps));
+            match each.settle(watch, flow.map_err(|problem| Fault::Other(format!("{label}: {problem}")))) {
+                ControlFlow::Break(()) => break,
+                ControlFlow::Continue(None) => (),
+                ControlFlow::Continue(flow) => flows.push(AttackFlow { attack, flow, reason: None }),
+            }
+        }
+        (flows, each)
+    }
+
     /// The images of an attack that has attacked these samples, in their order; empty where the run kept none.
-    pub(crate) fn images(&self, attack: &str, samples: &[AttackedSample]) -> Result<AttackedImages, String> {
+    fn images(&self, attack: &str, samples: &[AttackedSample]) -> Result<AttackedImages, String> {
         let open = |file: Result<_, PictureError>| file.map_err(|error| error.to_string());
         let mut images = AttackedImages::default();
         let Some(mut adversarial) = open(PixelFile::adversarial(self.folder, attack))? else { return Ok(images) };
@@ -124,12 +167,12 @@ impl FlowModel {
     }
 
     /// Points of the network and images that [`FlowModel::flow`] works off: its steps.
-    pub(crate) fn steps(&self, images: &AttackedImages) -> u64 {
+    fn steps(&self, images: &AttackedImages) -> u64 {
         (2 * images.labels.len() * self.model.tap_paths().len()) as u64
     }
 
     /// Finds the `k` nearest clean images of each image, clean and adversarial, its own original left out.
-    pub(crate) fn flow(
+    fn flow(
         &self,
         images: &AttackedImages,
         k: usize,

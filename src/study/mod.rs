@@ -3,6 +3,7 @@
 mod auc;
 pub mod curve;
 pub(crate) mod dynamics;
+pub(crate) mod each;
 pub(crate) mod flow;
 pub(crate) mod labels;
 pub mod prune;

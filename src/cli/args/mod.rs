@@ -17,7 +17,7 @@ pub(crate) use prune::PruneArgs;
 pub(crate) use shared::{OutputFormat, ProgressMode, ReadArgs, RunArgs, SourceArgs, SplitArg, TrustArgs};
 pub(crate) use stored::{DiffArgs, ExportArgs, FlowArgs, ReportArgs};
 pub(crate) use study::{
-    CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, MeasureArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,
+    CkaArg, CurveArgs, DynamicsArgs, LabelsArgs, SimilarityArgs, SweepArgs, TrainArgs, TrainPreset,
 };
 
 /// Audits the adversarial robustness of trained image classifiers and shows where in the network they break.
