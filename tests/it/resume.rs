@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::support::{advmod, make_data_set};
 
-/// About five seconds of fast and slow attacks, and a sweep, whose larger size takes over what the smaller one broke.
+/// A few seconds of fast and slow attacks, and a sweep, whose larger size takes over what the smaller one broke.
 const PLAN: &[&str] = &[
     "audit",
     "--preset",
     "quick",
     "--samples",
-    "64",
+    "32",
     "--batch",
-    "16",
+    "8",
     "--threads",
     "1",
     "--attacks",

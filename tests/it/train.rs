@@ -79,7 +79,7 @@ fn the_same_seed_trains_the_same_weights() {
         let file = folder.path().join(name);
         let out = file.display().to_string();
         let flags = [
-            "train", "--data", &data, "--arch", "resnet20", "--epochs", "1", "--batch", "64", "--seed", seed, "--out",
+            "train", "--data", &data, "--arch", "resnet8", "--epochs", "1", "--batch", "64", "--seed", seed, "--out",
             &out,
         ];
         stdout(&flags);
