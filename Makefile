@@ -5,7 +5,7 @@ OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
 
-.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript wheel check-wheel release bench docs clean
+.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript check-strong wheel check-wheel release bench docs clean
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -82,6 +82,12 @@ check-python: build .venv-torch/ready
 check-torchscript: build .venv-torch/ready
 	$(CARGO) build --release --locked --example gradient
 	.venv-torch/bin/python scripts/check_torchscript.py $(FAMILIES)
+
+# AutoAttack, and each of its attacks, beside pyautoattack on one network: tens of minutes. STRONG says more, such as --model FILE --eps 0.1.
+check-strong: build .venv-torch/ready
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check safetensors tqdm
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pyautoattack==0.2.0
+	.venv-torch/bin/python scripts/check_strong.py target/release/advmod $(STRONG)
 
 # That files made to fill the memory are refused within their bound. The programs that PyTorch exports are among them.
 check-cost: build .venv-torch/ready

@@ -164,6 +164,21 @@ impl PartialEq for AttackSpec {
     }
 }
 
+/// An ensemble with the parameters under which it was published.
+#[derive(Debug)]
+pub struct EnsembleSpec {
+    /// Its name on command lines, kebab-case; that of no attack.
+    pub id: &'static str,
+    /// What a report calls it.
+    pub title: &'static str,
+    /// One or two plain sentences: what it does and when to use it.
+    pub what: &'static str,
+    pub norms: &'static [Norm],
+    pub paper: Paper,
+    /// In their order, as on a command line, without norm and ε.
+    pub members: &'static [&'static str],
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Paper {
     pub authors: &'static str,

@@ -3,7 +3,7 @@
 use toml::Value;
 
 use crate::attack::{Attack, AttackSpec, ParamDoc, Preset, show};
-use crate::catalog::ATTACKS;
+use crate::catalog::{ATTACKS, ENSEMBLES};
 use crate::error::ParamError;
 use crate::threat::{Ball, Epsilon, Goal, Norm, Target, ThreatError};
 
@@ -149,7 +149,7 @@ pub fn parse_spec_string(text: &str) -> Result<(String, toml::Table), ParamError
 
 /// What the catalog says about the attack `id`.
 pub fn find(id: &str) -> Result<&'static AttackSpec, ParamError> {
-    let known = || ATTACKS.iter().map(|spec| spec.id);
+    let known = || ATTACKS.iter().map(|spec| spec.id).chain(ENSEMBLES.iter().map(|spec| spec.id));
     ATTACKS.iter().find(|spec| spec.id == id).copied().ok_or_else(|| ParamError::UnknownAttack {
         name: id.to_owned(),
         hint: did_you_mean(id, known()),

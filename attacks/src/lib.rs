@@ -24,6 +24,7 @@ mod candidates;
 pub mod catalog;
 pub mod config;
 pub mod controls;
+pub mod ensemble;
 pub mod error;
 pub mod execute;
 pub mod loss;

@@ -45,6 +45,8 @@ pub struct ResolvedAttack {
     /// Parameters of its own as text; those of the threat are typed, above.
     pub own: BTreeMap<String, String>,
     pub sweep: Option<usize>,
+    /// Name of the ensemble that it is in: it attacks what the others of that name left within its budget.
+    pub ensemble: Option<String>,
 }
 
 // As it stands in files.
@@ -72,7 +74,8 @@ struct Written {
 
 impl ResolvedAttack {
     /// As the parser made it; labels tell the attacks of a plan apart.
-    fn new(label: String, config: &AttackConfig, sweep: Option<usize>) -> Self {
+    fn new(label: String, configured: &Configured) -> Self {
+        let Configured { config, sweep, ensemble } = configured;
         let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let own = config.params.iter().filter(|(key, _)| !is_shared(key));
         Self {
@@ -84,7 +87,8 @@ impl ResolvedAttack {
             epsilon: config.epsilon,
             goal: config.goal,
             own: own.map(|(key, value)| (key.clone(), text(value))).collect(),
-            sweep,
+            sweep: *sweep,
+            ensemble: ensemble.clone(),
         }
     }
 
@@ -117,6 +121,11 @@ impl ResolvedAttack {
         !self.is_targeted() && self.tries(budget) && self.epsilon.is_none_or(is_all)
     }
 
+    /// Whether another is in its ensemble, with the same budget.
+    pub(crate) fn is_with(&self, other: &Self) -> bool {
+        self.ensemble.is_some() && self.ensemble == other.ensemble && self.budget() == other.budget()
+    }
+
     /// Norm, size and target, for people.
     pub fn summary(&self) -> String {
         let size = self.epsilon.map_or(String::new(), |epsilon| format!(" ε {epsilon}"));
@@ -138,6 +147,7 @@ impl ResolvedAttack {
         let threat = threat.chain(self.epsilon.map(|epsilon| ("eps", epsilon.to_string())));
         let mut params = self.own.clone();
         params.extend(threat.map(|(key, value)| (key.to_owned(), value)));
+        params.extend(self.ensemble.iter().map(|it| (ENSEMBLE.to_owned(), it.clone())));
         params
     }
 
@@ -145,6 +155,18 @@ impl ResolvedAttack {
     pub(crate) fn parameters_text(&self) -> String {
         let pairs: Vec<String> = self.params().iter().map(|(key, value)| format!("{key}={value}")).collect();
         pairs.join(", ")
+    }
+}
+
+/// Key of an attack's ensemble in plans and reports.
+pub(super) const ENSEMBLE: &str = "ensemble";
+
+/// Whether a name may be that of an ensemble.
+pub(super) fn check_ensemble(name: &str) -> Result<(), &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match !name.is_empty() && name.len() <= 40 && name.bytes().all(is_plain) {
+        true => Ok(()),
+        false => Err("expected a name of at most 40 small letters, digits and -"),
     }
 }
 
@@ -168,7 +190,9 @@ impl TryFrom<Written> for ResolvedAttack {
         let target = read("target").map(str::parse).transpose().map_err(|why| wrong("target", format!("{why}")))?;
         // As `goal = "targeted"` alone means in a plan.
         let target = target.or(written.targeted.then_some(Target::Random));
-        written.params.retain(|key, _| !is_shared(key));
+        let ensemble = read(ENSEMBLE).map(str::to_owned);
+        ensemble.iter().try_for_each(|it| check_ensemble(it)).map_err(|why| wrong(ENSEMBLE, why.to_owned()))?;
+        written.params.retain(|key, _| !is_shared(key) && key != ENSEMBLE);
         Ok(Self {
             spec: find(&written.name).ok(),
             norm,
@@ -179,6 +203,7 @@ impl TryFrom<Written> for ResolvedAttack {
             title: written.title,
             own: written.params,
             sweep: written.sweep,
+            ensemble,
         })
     }
 }
@@ -218,16 +243,17 @@ pub(super) fn in_one_sweep(a: &ResolvedAttack, b: &ResolvedAttack) -> bool {
 pub(super) struct Configured {
     pub config: AttackConfig,
     pub sweep: Option<usize>,
+    pub ensemble: Option<String>,
 }
 
 /// Names each attack uniquely and writes its parameters out.
 pub(super) fn label(attacks: &[Configured]) -> Vec<ResolvedAttack> {
     let mut labelled: Vec<ResolvedAttack> = Vec::with_capacity(attacks.len());
-    for &Configured { ref config, sweep } in attacks {
-        let name = config.spec.id;
+    for configured in attacks {
+        let name = configured.config.spec.id;
         let before = labelled.iter().filter(|other| other.name == name).count();
         let label = if before == 0 { name.to_owned() } else { format!("{name}-{}", before + 1) };
-        labelled.push(ResolvedAttack::new(label, config, sweep));
+        labelled.push(ResolvedAttack::new(label, configured));
     }
     labelled
 }
@@ -249,6 +275,7 @@ mod tests {
         for (name, params, summary) in [
             ("pgd", json!({"eps": "8/255", "goal": "untargeted", "norm": "linf", "steps": "3"}), "L∞ ε 8/255"),
             ("jsma", json!({"goal": "untargeted", "norm": "l0"}), "L0"),
+            ("square", json!({"ensemble": "own-2", "eps": "1", "goal": "untargeted", "norm": "l2"}), "L2 ε 1"),
             ("pgd", runner_up.clone(), "L2 ε 2 → runner-up"),
             // Of a later version.
             ("newer", json!({"norm": "l0", "target": "7"}), "L0 → class 7"),
@@ -269,6 +296,10 @@ mod tests {
     fn a_threat_that_is_none_is_refused() {
         for (params, message) in [
             (json!({}), "attack \"pgd\": norm: missing"),
+            (
+                json!({"norm": "l2", "ensemble": "a b"}),
+                "attack \"pgd\": ensemble: expected a name of at most 40 small letters, digits and -",
+            ),
             (json!({"norm": "l7"}), "attack \"pgd\": norm: expected linf, l2 or l0"),
             (json!({"norm": "l2", "eps": "0"}), "attack \"pgd\": eps: must be greater than 0: from 1e-9 to 1e6"),
         ] {

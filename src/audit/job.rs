@@ -9,6 +9,7 @@ use advmod_attacks::threat::Norm;
 
 use super::attack::{Configured, ResolvedAttack, label};
 use super::command::{command, is_said_by_flags};
+use super::ensemble;
 use super::gate::{Gate, check};
 use super::plan::{AttackPlan, AuditPlan, CurvePlan, DataPlan};
 use super::plan_file;
@@ -207,16 +208,22 @@ impl AuditPlan {
     pub(super) fn configured(&self, preset: Preset) -> Result<Vec<Configured>, String> {
         let text = |error: ParamError| error.to_string();
         let mut configured: Vec<Configured> = Vec::new();
-        for mut attack in self.attacks() {
+        let is_rounded = self.eight_bit == Some(true);
+        let meant = self.attacks().into_iter().map(|attack| ensemble::members(attack, is_rounded));
+        for (mut attack, ensemble) in meant.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let has_stop = find(&attack.name).map_err(text)?.params.iter().any(|param| param.name == "stop");
             if let Some(stop) = self.stop.as_ref().filter(|_| has_stop) {
                 attack.params.entry("stop").or_insert_with(|| stop.as_str().into());
             }
             let configs = AttackConfig::sweep(&attack.name, preset, &attack.params).map_err(text)?;
             let sweep = (configs.len() > 1).then_some(configured.len());
-            configured.extend(configs.into_iter().map(|config| Configured { config, sweep }));
+            if sweep.is_some() && ensemble.is_some() {
+                return Err(format!("{}: an attack of an ensemble has one eps; give one attack per size", attack.name));
+            }
+            let of = |config| Configured { config, sweep, ensemble: ensemble.clone() };
+            configured.extend(configs.into_iter().map(of));
         }
-        if self.eight_bit == Some(true) {
+        if is_rounded {
             configured.iter().try_for_each(|it| check_eight_bit(&it.config))?;
         }
         Ok(configured)
@@ -263,6 +270,7 @@ fn at_least_one(name: &str, value: Option<usize>, default: usize) -> Result<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::attack::spec;
 
     fn plan(text: &str) -> AuditPlan {
         toml::from_str(text).unwrap()
@@ -310,6 +318,31 @@ mod tests {
     }
 
     #[test]
+    fn an_ensemble_is_its_attacks_within_one_budget_each() {
+        let of = |text: &str| plan(text).resolve().unwrap().plan.attacks;
+        let attacks =
+            of("preset = \"quick\"\n[[attack]]\nname = \"pgd\"\n[[attack]]\nname = \"autoattack\"\neps = 0.1\n");
+        let shown: Vec<(&str, String, Option<&str>)> =
+            attacks.iter().map(|it| (it.label.as_str(), it.summary(), it.ensemble.as_deref())).collect();
+        let of_ensemble = |label| (label, "L∞ ε 0.1".to_owned(), Some("autoattack"));
+        let expected = [
+            ("pgd", "L∞ ε 8/255".to_owned(), None),
+            of_ensemble("apgd"),
+            of_ensemble("apgd-t"),
+            of_ensemble("fab-t"),
+            of_ensemble("square"),
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(attacks[4].own["queries"], "5000", "the preset does not matter");
+        // As they are written out they are the same ensemble again.
+        let attack = attacks.iter().map(|it| AttackPlan::parse(&spec(std::slice::from_ref(it))).unwrap()).collect();
+        let again = AuditPlan { attack, ..AuditPlan::default() };
+        assert_eq!(again.resolve().unwrap().plan.attacks, attacks);
+        assert_eq!(of("eight_bit = true\n[[attack]]\nname = \"autoattack\"")[0].own["stop"], "never");
+        assert_eq!(of("[[attack]]\nname = \"autoattack\"\neps = \"2/255|4/255\"").len(), 8);
+    }
+
+    #[test]
     fn bad_settings_are_named() {
         for (text, expected) in [
             ("[curve]\nk = 0", "k = 0"),
@@ -323,6 +356,10 @@ mod tests {
             ("[[attack]]\nname = \"pdg\"", "pdg"),
             ("[[attack]]\nname = \"pgd\"\nstepz = 3", "stepz"),
             ("[[attack]]\nname = \"pgd\"\neps = -1", "eps = -1"),
+            ("[[attack]]\nname = \"pgd\"\nensemble = \"A b\"", "pgd.ensemble = A b: expected a name"),
+            ("[[attack]]\nname = \"pgd\"\neps = \"1|0.5\"\nensemble = \"a\"", "one eps"),
+            ("[[attack]]\nname = \"autoattack\"\nsteps = 3", "autoattack.steps"),
+            ("[[attack]]\nname = \"autoatack\"", "did you mean autoattack"),
             ("[[attack]]\nname = \"pgd\"\neps = [0.1, -1]", "eps = -1"),
             ("[[attack]]\nname = \"pgd\"\neps = \"0.1|1/10\"", "twice"),
         ] {

@@ -8,6 +8,7 @@ pub mod baseline;
 pub(crate) mod command;
 pub mod control;
 pub mod engine;
+mod ensemble;
 pub mod event;
 pub(crate) mod fits;
 pub mod follow;

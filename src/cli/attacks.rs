@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use advmod_attacks::attack::{AttackSpec, Preset};
-use advmod_attacks::catalog::ATTACKS;
+use advmod_attacks::attack::{AttackSpec, EnsembleSpec, Preset};
+use advmod_attacks::catalog::{ATTACKS, ENSEMBLES};
 use advmod_attacks::config::{SHARED_PARAMS, find};
+use advmod_attacks::ensemble::find_ensemble;
+use advmod_attacks::threat::Norm;
 use advmod_attacks::victim::Access;
 use serde_json::{Value, json};
 
@@ -13,6 +15,14 @@ use super::{CliError, Exit, print};
 use crate::text::wrap::wrapped;
 
 pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
+    if let Some(ensemble) = args.name.as_deref().and_then(find_ensemble) {
+        let text = match args.format {
+            OutputFormat::Json => super::json(&[ensemble_as_json(ensemble)]),
+            OutputFormat::Text => explained_ensemble(ensemble, width()).expect("writing to memory cannot fail"),
+        };
+        print(&text)?;
+        return Ok(Exit::Pass);
+    }
     let specs: Vec<&AttackSpec> = match &args.name {
         Some(name) => vec![find(name).map_err(|error| CliError::Usage(error.to_string()))?],
         None => ATTACKS.to_vec(),
@@ -20,7 +30,10 @@ pub(super) fn run(args: &AttacksArgs) -> Result<Exit, CliError> {
     let text = match (args.format, &args.name) {
         (OutputFormat::Json, _) => super::json(&specs.iter().map(|spec| as_json(spec)).collect::<Vec<_>>()),
         (OutputFormat::Text, Some(_)) => explained(specs[0], width()).expect("writing to memory cannot fail"),
-        (OutputFormat::Text, None) => listed(&specs, width()).expect("writing to memory cannot fail"),
+        (OutputFormat::Text, None) => {
+            let list = listed(&specs, width()).expect("writing to memory cannot fail");
+            list + &listed_ensembles(width()).expect("writing to memory cannot fail")
+        }
     };
     print(&text)?;
     Ok(Exit::Pass)
@@ -34,8 +47,8 @@ fn access(spec: &AttackSpec) -> &'static str {
     }
 }
 
-fn norms(spec: &AttackSpec) -> String {
-    spec.norms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn norms(norms: &[Norm]) -> String {
+    norms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn goals(spec: &AttackSpec) -> String {
@@ -48,7 +61,7 @@ fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error
     writeln!(out, "{:<13}  {:<12}  {:<9}  goals", "name", "norms", "needs")?;
     for spec in specs {
         let paper = &spec.paper;
-        writeln!(out, "{:<13}  {:<12}  {:<9}  {}", spec.id, norms(spec), access(spec), goals(spec))?;
+        writeln!(out, "{:<13}  {:<12}  {:<9}  {}", spec.id, norms(spec.norms), access(spec), goals(spec))?;
         let what = format!("{} ({}, {} {})", spec.title, paper.authors, paper.venue, paper.year);
         out.push_str(&wrapped("    ", 4, &what, width));
         let defaults: Vec<String> =
@@ -67,6 +80,56 @@ fn listed(specs: &[&AttackSpec], width: usize) -> Result<String, std::fmt::Error
     Ok(out)
 }
 
+fn listed_ensembles(width: usize) -> Result<String, std::fmt::Error> {
+    let mut out = "\n".to_owned();
+    out.push_str(&wrapped("", 0, "Ensembles: each attack on the images that those before it left.", width));
+    for spec in ENSEMBLES {
+        writeln!(out, "{:<15}  {}", spec.id, norms(spec.norms))?;
+        out.push_str(&wrapped("    ", 4, spec.title, width));
+    }
+    Ok(out)
+}
+
+fn explained_ensemble(spec: &EnsembleSpec, width: usize) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let paper = &spec.paper;
+    writeln!(out, "{} — {}\n", spec.id, spec.title)?;
+    out.push_str(&wrapped("  ", 2, spec.what, width));
+    writeln!(out)?;
+    let source = format!("{}, \"{}\", {} {}", paper.authors, paper.title, paper.venue, paper.year);
+    let norms = format!("{} (default {})", norms(spec.norms), spec.norms[0]);
+    for (name, value) in [("norms", norms), ("source", source), ("", paper.url.to_owned())] {
+        out.push_str(&wrapped(&format!("  {name:<8}"), 10, &value, width));
+    }
+    writeln!(out, "\nattacks, in this order")?;
+    for member in spec.members {
+        out.push_str(&wrapped("  ", 4, &member.replace(',', ", "), width));
+    }
+    writeln!(out, "\nparameters, as in --attack {}:key=value", spec.id)?;
+    out.push_str(&wrapped(
+        "  ",
+        2,
+        "norm and eps, which all of them get; several eps with | between them are an ensemble each",
+        width,
+    ));
+    writeln!(out)?;
+    let own = "Other attacks, or these with other parameters, form one with ensemble=NAME: --attack apgd:ensemble=own --attack square:ensemble=own";
+    out.push_str(&wrapped("", 0, own, width));
+    Ok(out)
+}
+
+fn ensemble_as_json(spec: &EnsembleSpec) -> Value {
+    let paper = &spec.paper;
+    json!({
+        "name": spec.id,
+        "title": spec.title,
+        "what": spec.what,
+        "norms": spec.norms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "paper": {"authors": paper.authors, "title": paper.title, "venue": paper.venue, "year": paper.year, "url": paper.url},
+        "attacks": spec.members,
+    })
+}
+
 fn explained(spec: &AttackSpec, width: usize) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let paper = &spec.paper;
@@ -74,7 +137,8 @@ fn explained(spec: &AttackSpec, width: usize) -> Result<String, std::fmt::Error>
     out.push_str(&wrapped("  ", 2, spec.what, width));
     writeln!(out)?;
     let default = spec.norms[0];
-    let norms = if spec.norms.len() > 1 { format!("{} (default {default})", norms(spec)) } else { norms(spec) };
+    let norms =
+        if spec.norms.len() > 1 { format!("{} (default {default})", norms(spec.norms)) } else { norms(spec.norms) };
     for (name, value) in [
         ("needs", access(spec).to_owned()),
         ("norms", norms),
@@ -138,6 +202,13 @@ mod tests {
                 let too_long = text.lines().find(|line| line.chars().count() > width && !line.contains("https://"));
                 assert_eq!(too_long, None, "{}", spec.id);
                 assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+            }
+        }
+        for spec in ENSEMBLES {
+            for width in [60, 80, 110] {
+                let text = explained_ensemble(spec, width).unwrap() + &listed_ensembles(width).unwrap();
+                let too_long = text.lines().find(|line| line.chars().count() > width && !line.contains("https://"));
+                assert_eq!(too_long, None, "{}", spec.id);
             }
         }
     }

@@ -57,7 +57,7 @@ fn content(report: &Report) -> Value {
         results_head => table::HEAD,
         results => table::rows(report),
         has_worst_cases => table::worst_cases(report).next().is_some(),
-        distances => table::distance_lines(report),
+        distances => table::ensemble_lines(report).into_iter().chain(table::distance_lines(report)).collect::<Vec<_>>(),
         failed => failed.collect::<Value>(),
         sweeps => report.sweeps.iter().map(sweep).collect::<Value>(),
         costs => attacks.iter().map(costs).collect::<Value>(),

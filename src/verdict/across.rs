@@ -1,11 +1,12 @@
 //! What several attacks say together: the worst case within a budget, changes by their size, and success against ε.
 
+use advmod_attacks::ensemble::{find_ensemble, is_published};
 use advmod_attacks::threat::{Epsilon, Goal, Norm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{AttackResult, AttackStatus, Facts};
-use super::metric::read;
+use super::facts::{AttackResult, AttackStatus, Ensemble, Facts};
+use super::metric::{of_ensemble, read};
 use crate::audit::attack::Budget;
 use crate::audit::event::ControlResult;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
@@ -58,6 +59,56 @@ pub(super) fn budgets(facts: &Facts) -> Vec<BudgetResult> {
         }
     };
     facts.budgets().into_iter().map(result).collect()
+}
+
+/// What the attacks of an ensemble break together: each attacks the images that the others before it left within their budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct EnsembleResult {
+    /// Name of the ensemble, with a number where it has several budgets.
+    pub label: String,
+    /// What it is, where its attacks and their parameters are those of a publication: `AutoAttack standard, version as published 2020`.
+    pub published: Option<String>,
+    /// How changes are measured: `linf`, `l2` or `l0`.
+    #[schemars(with = "String")]
+    pub norm: Norm,
+    /// Largest change ε as it was given, such as `8/255`.
+    #[schemars(with = "String")]
+    pub eps: Epsilon,
+    /// Labels of its attacks, in their order.
+    pub attacks: Vec<String>,
+    /// Samples that one of them breaks, of those that any of them attacked; absent unless all are complete.
+    pub success_rate: Option<Rate>,
+    /// Samples that none of them breaks, of all samples: the robust accuracy. Absent unless all are complete.
+    pub adversarial_accuracy: Option<Rate>,
+}
+
+impl EnsembleResult {
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { norm: self.norm, eps: self.eps }
+    }
+}
+
+pub(super) fn ensembles(facts: &Facts) -> Vec<EnsembleResult> {
+    let result = |ensemble: Ensemble<'_>| {
+        let rate = |quantity| {
+            let counted = of_ensemble(facts, &ensemble, quantity, None).ok()?.counted;
+            Some(Rate::new(counted.hits.len(), counted.of.len()))
+        };
+        let attacks = || ensemble.attacks.iter().map(|it| &it.attack);
+        let published = find_ensemble(ensemble.name)
+            .filter(|spec| is_published(spec, attacks().map(|it| (it.name.as_str(), &it.own))))
+            .map(|spec| spec.title.to_owned());
+        EnsembleResult {
+            published,
+            norm: ensemble.budget.norm,
+            eps: ensemble.budget.eps,
+            attacks: attacks().map(|it| it.label.clone()).collect(),
+            success_rate: rate(Quantity::SuccessRate),
+            adversarial_accuracy: rate(Quantity::Accuracy),
+            label: ensemble.label,
+        }
+    };
+    facts.ensembles().into_iter().map(result).collect()
 }
 
 /// How large a change it takes, by an attack that looks for the smallest one and has no bound.
@@ -186,6 +237,7 @@ mod tests {
             goal,
             own: BTreeMap::new(),
             sweep,
+            ensemble: None,
         };
         let samples = predictions.iter().enumerate().map(|(at, &prediction)| sample(at, prediction, target)).collect();
         let state = AttackState { samples, ..AttackState::default() };
@@ -223,6 +275,35 @@ mod tests {
         cw.samples.iter_mut().for_each(|it| it.l2 = 0.25 * (1.0 + it.sample as f64));
         let found = distances(&Facts { attacks: &[cw], ..report.facts() });
         assert_eq!((found[0].half, found[0].most), (Some(0.75), None));
+    }
+
+    /// Four images of class 0: the first attack breaks one, the second, which sees the other three, one more.
+    #[test]
+    fn an_ensemble_counts_what_its_attacks_break_together() {
+        use AttackStatus::Complete;
+        let mut report = recorded();
+        report.data.labels = vec![0; 4];
+        report.clean.predictions = Some(vec![0; 4]);
+        report.clean.accuracy = Some(Rate::new(4, 4));
+        let member = |label: &str, predictions: &[u32]| {
+            let mut it = result("8/255", None, predictions, Complete, None);
+            (it.attack.label, it.attack.ensemble) = (label.to_owned(), Some("own".to_owned()));
+            it
+        };
+        let (first, mut second) = (member("pgd", &[1, 0, 0, 0]), member("pgd-2", &[0, 0, 1, 0]));
+        second.samples.remove(0);
+        let found = ensembles(&Facts { attacks: &[first.clone(), second.clone()], ..report.facts() });
+        let [it] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((it.label.as_str(), &it.published, it.attacks.join(" ").as_str()), ("own", &None, "pgd pgd-2"));
+        assert_eq!((it.success_rate, it.adversarial_accuracy), (Some(Rate::new(2, 4)), Some(Rate::new(2, 4))));
+        // Another budget is another ensemble; and nothing is said before all are through.
+        second.attack.epsilon = Some("0.5".parse().unwrap());
+        let found = ensembles(&Facts { attacks: &[first.clone(), second.clone()], ..report.facts() });
+        assert_eq!(found.iter().map(|it| it.label.as_str()).collect::<Vec<_>>(), ["own", "own-2"]);
+        second.attack.epsilon = first.attack.epsilon;
+        second.status = AttackStatus::Incomplete;
+        let found = ensembles(&Facts { attacks: &[first, second], ..report.facts() });
+        assert_eq!((found.len(), found[0].success_rate), (1, None));
     }
 
     #[test]

@@ -41,6 +41,22 @@ impl Facts<'_> {
         budgets
     }
 
+    /// Untargeted attacks that form an ensemble within a budget, in the plan's order.
+    pub(super) fn ensembles(&self) -> Vec<Ensemble<'_>> {
+        let mut found: Vec<Ensemble<'_>> = Vec::new();
+        for it in self.attacks.iter().filter(|it| !it.attack.is_targeted()) {
+            let (Some(name), Some(budget)) = (it.attack.ensemble.as_deref(), it.attack.budget()) else { continue };
+            if let Some(group) = found.iter_mut().find(|group| group.attacks[0].attack.is_with(&it.attack)) {
+                group.attacks.push(it);
+                continue;
+            }
+            let before = found.iter().filter(|group| group.name == name).count();
+            let label = if before == 0 { name.to_owned() } else { format!("{name}-{}", before + 1) };
+            found.push(Ensemble { label, name, budget, attacks: vec![it] });
+        }
+        found
+    }
+
     /// Every adversarial image of the audit, those of the controls among them.
     pub(super) fn adversarial(&self) -> impl Iterator<Item = &SampleResult> + Clone {
         let controls = self.controls.iter().flat_map(|it| &it.samples);
@@ -51,6 +67,17 @@ impl Facts<'_> {
     pub(crate) fn breaks_within(&self, sample: &SampleResult, budget: &Budget) -> bool {
         self.data.labels.get(sample.sample) != Some(&sample.prediction) && sample.lies_within(budget)
     }
+}
+
+/// Attacks of which each saw what those before it left.
+#[derive(Debug)]
+pub(super) struct Ensemble<'a> {
+    /// Its name, with a number where it has several budgets.
+    pub label: String,
+    pub name: &'a str,
+    pub budget: Budget,
+    /// At least one.
+    pub attacks: Vec<&'a AttackResult>,
 }
 
 /// How the model does on the clean images.
@@ -119,7 +146,8 @@ pub struct AttackResult {
     pub error: Option<String>,
     /// Share of the attacked samples on which the attack met its goal. Only samples that the model classifies correctly are attacked.
     pub success_rate: Rate,
-    /// Samples classified correctly under attack, of all samples; absent for targeted attacks and incomplete runs.
+    /// Samples classified correctly under attack, of all samples; absent for targeted attacks, for attacks of an ensemble, which see only what
+    /// others left, and for incomplete runs.
     pub adversarial_accuracy: Option<Rate>,
     /// Where the model is random: share of right answers under attack, as a mean over repeated judgements of each of all samples, with its 95 %
     /// interval over samples.
@@ -169,7 +197,8 @@ impl AttackResult {
         };
         let broken = || found.samples.iter().filter(|sample| sample.success);
         let n_broken = broken().count();
-        let has_accuracy = status == AttackStatus::Complete && !attack.is_targeted();
+        let sees_all = !attack.is_targeted() && attack.ensemble.is_none();
+        let has_accuracy = status == AttackStatus::Complete && sees_all;
         let survived = |clean: Rate| Rate::new(clean.count.saturating_sub(n_broken), clean.of);
         let mean_accuracy = |clean: Rate| {
             let right: Option<Vec<f64>> = found.samples.iter().map(|it| it.wrong.map(|wrong| 1.0 - wrong)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::{AttackResult, AttackStatus, Facts, PeakResult};
+use super::facts::{AttackResult, AttackStatus, Ensemble, Facts, PeakResult};
 use crate::audit::attack::Budget;
 use crate::audit::baseline::Counted;
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
@@ -85,11 +85,17 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
             of(&metric.subject, &|class| within(facts, budget, quantity, class));
         }
         (Subject::Attacks(_), quantity) => {
-            // Over a star, targeted attacks have no accuracy and are not meant.
-            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || !it.attack.is_targeted();
+            // Over a star, targeted attacks and those of an ensemble have no accuracy and are not meant.
+            let sees_all = |it: &&AttackResult| !it.attack.is_targeted() && it.attack.ensemble.is_none();
+            let has = |it: &&AttackResult| quantity != Quantity::Accuracy || sees_all(it);
             let meant = facts.attacks.iter().filter(|it| metric.subject.fits(&it.attack.label)).filter(has);
             for attack in meant {
                 of(&Subject::Attacks(attack.attack.label.clone()), &|class| of_attack(facts, attack, quantity, class));
+            }
+            let rates = facts.ensembles().into_iter().filter(|_| quantity.is_rate());
+            for ensemble in rates.filter(|it| metric.subject.fits(&it.label)) {
+                let subject = Subject::Attacks(ensemble.label.clone());
+                of(&subject, &|class| of_ensemble(facts, &ensemble, quantity, class));
             }
         }
     }
@@ -155,6 +161,26 @@ fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Op
             }
             _ => Err(Missing::NotMeasurable(format!("{} has no clean-anchored curve", attack.attack.label))),
         },
+    }
+}
+
+/// What the attacks of an ensemble break together, within its budget.
+pub(super) fn of_ensemble(
+    facts: &Facts,
+    ensemble: &Ensemble<'_>,
+    quantity: Quantity,
+    class: Option<u32>,
+) -> Result<Found, Missing> {
+    all_complete(&ensemble.attacks.iter().copied())?;
+    let samples = || ensemble.attacks.iter().flat_map(|it| &it.samples).filter(|it| is_of(facts, it.sample, class));
+    let broken = samples().filter(|it| facts.breaks_within(it, &ensemble.budget)).map(|it| it.sample);
+    let broken: BTreeSet<usize> = broken.collect();
+    match quantity {
+        Quantity::SuccessRate => {
+            let attacked: BTreeSet<usize> = samples().map(|it| it.sample).collect();
+            rate(broken.into_iter().collect(), attacked.into_iter().collect(), "no image was attacked")
+        }
+        _ => accuracy(facts, class, &broken),
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::across::{BudgetResult, DistanceResult, Sweep, budgets, distances, sweeps};
+use super::across::{BudgetResult, DistanceResult, EnsembleResult, Sweep, budgets, distances, ensembles, sweeps};
 use super::change::{Changes, changes};
 use super::classes::{self, ClassResult};
 use super::facts::{AttackResult, CleanResult, Facts};
@@ -47,6 +47,9 @@ pub struct Report {
     pub(crate) controls: Vec<ControlResult>,
     /// The worst case within each budget (norm and ε) that was tried, in the plan's order.
     pub budgets: Vec<BudgetResult>,
+    /// What ensembles of attacks break together, in the plan's order.
+    #[serde(default)]
+    pub(crate) ensembles: Vec<EnsembleResult>,
     /// How large a change it takes, for each attack that looks for the smallest one without a bound.
     pub(crate) distances: Vec<DistanceResult>,
     /// Success against ε, for each attack that ran at several sizes.
@@ -130,6 +133,7 @@ impl Report {
             outcome,
             classes: classes::results(&facts),
             budgets: budgets(&facts),
+            ensembles: ensembles(&facts),
             distances: distances(&facts),
             changes: baseline.map(|baseline| changes(&facts, baseline)),
             findings: findings(&facts, &gates, &validity),

@@ -12,6 +12,7 @@
 //! - `names`: files and folders whose names are no UTF-8.
 //! - `hostile_text`: texts inside of files that a terminal would obey.
 //! - `sweep`, `similarity`, `dynamics`, `train`, `prune`: the paper's experiments; `labels`, `flow`: beyond them.
+//! - `ensembles`: attacks that attack what others left.
 //! - `masked`, `unusual`: networks whose gradients are masked, and whose outputs are no logits, random or not finite.
 //! - `docs`: the commands, plans and links of README and docs.
 //! - `tidy`, `arrows`: what ARCHITECTURE.md promises.
@@ -37,6 +38,7 @@ mod classes;
 mod commands;
 mod docs;
 mod dynamics;
+mod ensembles;
 mod errors;
 mod export;
 mod flow;

@@ -17,7 +17,8 @@ mod square;
 #[cfg(feature = "toy")]
 mod toy;
 
-use crate::attack::AttackSpec;
+use crate::attack::{AttackSpec, EnsembleSpec};
+use crate::threat::Norm;
 
 /// All attacks, in the order in which they are listed.
 pub static ATTACKS: &[&AttackSpec] = &[
@@ -38,6 +39,33 @@ pub static ATTACKS: &[&AttackSpec] = &[
     #[cfg(feature = "toy")]
     &toy::SPEC,
 ];
+
+/// Every ensemble that has a name.
+pub static ENSEMBLES: &[&EnsembleSpec] = &[&AUTO_ATTACK, &AUTO_ATTACK_RAND];
+
+static AUTO_ATTACK: EnsembleSpec = EnsembleSpec {
+    id: "autoattack",
+    title: "AutoAttack standard, version as published 2020",
+    what: "Four attacks without parameters to choose, each on the images that those before it left. Its robust accuracy is the one that \
+           RobustBench ranks models by.",
+    norms: &[Norm::Linf, Norm::L2],
+    paper: apgd::PAPER,
+    members: &[
+        "apgd:loss=ce,steps=100,restarts=1",
+        "apgd-t:steps=100,targets=9,restarts=1",
+        "fab-t:steps=100,targets=9",
+        "square:queries=5000,p=0.8,rescale=false",
+    ],
+};
+
+static AUTO_ATTACK_RAND: EnsembleSpec = EnsembleSpec {
+    id: "autoattack-rand",
+    title: "AutoAttack rand, version as published 2020",
+    what: "For models that answer at random: two attacks on the mean of 20 answers, the second on the images that the first left.",
+    norms: &[Norm::Linf, Norm::L2],
+    paper: apgd::PAPER,
+    members: &["apgd:loss=ce,steps=100,restarts=1,eot=20", "apgd:loss=dlr,steps=100,restarts=1,eot=20"],
+};
 
 /// The iterated attack that controls use.
 pub(crate) static ITERATED: &AttackSpec = &pgd::SPEC;

@@ -1,5 +1,6 @@
 //! The part of the loop that attacks: from clean pixels to adversarial ones, their results on disk, and their curves.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use advmod_attacks::victim::Victim as _;
 
 use super::error::{EngineError, Stop};
 use super::loaded::Audit;
-use crate::audit::event::{AuditEvent, Stage};
+use crate::audit::event::{AuditEvent, SampleResult, Stage};
 use crate::audit::stage::attack::{self, AttackJob, StageError};
 use crate::audit::stage::attacked::{Attacked, Judged};
 use crate::audit::stage::curve::Matched;
@@ -53,14 +54,31 @@ impl Audit<'_> {
         if is_done { Ok(()) } else { self.attack_curves(attack, &attacked) }
     }
 
+    /// Samples that an attack is to break: those that are right when clean and that no other attack of its ensemble has broken within its budget.
+    fn open(&self, attack: usize) -> Vec<usize> {
+        let attacks = &self.job.plan.attacks;
+        let own = &attacks[attack];
+        let mut open = self.correct.clone().unwrap_or_default();
+        if let (Some(_), Some(budget)) = (&own.ensemble, own.budget()) {
+            let others =
+                self.results.iter().filter(|(place, _)| **place != attack && attacks[**place].ensemble == own.ensemble);
+            let made = others.flat_map(|(_, samples)| samples);
+            let breaks =
+                |it: &&SampleResult| it.lies_within(&budget) && it.prediction as usize != self.labels[it.sample];
+            let broken: BTreeSet<usize> = made.filter(breaks).map(|it| it.sample).collect();
+            open.retain(|sample| !broken.contains(sample));
+        }
+        open
+    }
+
     /// Attacks the samples that are not among those that were `kept`. All of them come back; nothing if the attack failed or was called off.
     fn attack_rest(&mut self, attack: usize, kept: &Attacked) -> Result<Option<Attacked>, Stop> {
         let stage = Stage::Attack { attack };
-        let correct = self.correct.clone().unwrap_or_default();
+        let open = self.open(attack);
         let rest: Vec<usize> =
-            correct.iter().copied().filter(|sample| kept.samples.binary_search(sample).is_err()).collect();
-        let done_before = (1000 * (correct.len() - rest.len())) as u64;
-        self.emit(AuditEvent::StageStarted { stage, total: (correct.len() * 1000) as u64 })?;
+            open.iter().copied().filter(|sample| kept.samples.binary_search(sample).is_err()).collect();
+        let done_before = (1000 * (open.len() - rest.len())) as u64;
+        self.emit(AuditEvent::StageStarted { stage, total: (open.len() * 1000) as u64 })?;
         let part =
             self.folder.as_ref().map(|folder| Part::open(folder, &self.job.plan.attacks[attack].label, self.shape()));
         let mut part = part.transpose()?;
@@ -83,7 +101,7 @@ impl Audit<'_> {
         let mut growth = self.pictures.then(|| Growth::new(self.model, &self.settings, &self.images, &self.labels));
         if let Some(growth) = growth.as_mut().filter(|_| !kept.results.is_empty()) {
             let pixels = [kept.pixels.shallow_clone()];
-            let _ = growth.take(&Judged { results: &kept.results, pixels: &pixels }, correct.len());
+            let _ = growth.take(&Judged { results: &kept.results, pixels: &pixels }, open.len());
         }
         let mut on_batch = |batch: Judged<'_>| {
             // Before its results are told: what the journal has, the folder has too.
@@ -97,7 +115,7 @@ impl Audit<'_> {
             if let Some(pictures) = pictures(attack, &batch) {
                 let _ = sink(AuditEvent::Pictures(Arc::new(pictures)));
             }
-            match growth.take(&batch, correct.len()) {
+            match growth.take(&batch, open.len()) {
                 Some(curves) if flow.is_continue() => sink(AuditEvent::AttackCurvesGrew { attack, curves }),
                 _ => flow,
             }

@@ -39,6 +39,10 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
             return Ok(());
         }
         Subject::Attacks(pattern) => {
+            let is_meant = |it: &ResolvedAttack| it.ensemble.as_deref().is_some_and(|it| metric.subject.fits(it));
+            if metric.quantity.is_rate() && attacks.iter().any(is_meant) {
+                return Ok(());
+            }
             let meant: Vec<_> = attacks.iter().filter(|attack| metric.subject.fits(&attack.label)).collect();
             if meant.is_empty() {
                 let labels = || attacks.iter().map(|attack| attack.label.as_str());
@@ -55,6 +59,14 @@ fn check_attacks(expr: &GateExpr, attacks: &[ResolvedAttack]) -> Result<(), Stri
     };
     if metric.quantity == Quantity::Accuracy && meant.iter().all(|attack| attack.is_targeted()) {
         return Err("a targeted attack has no accuracy; use its asr".to_owned());
+    }
+    let sees_all = |attack: &&ResolvedAttack| !attack.is_targeted() && attack.ensemble.is_none();
+    if let Some(ensemble) = meant[0].ensemble.as_ref().filter(|_| !meant.iter().any(sees_all))
+        && metric.quantity == Quantity::Accuracy
+    {
+        return Err(format!(
+            "an attack of an ensemble sees only what others left and has no accuracy; use accuracy.{ensemble}"
+        ));
     }
     Ok(())
 }

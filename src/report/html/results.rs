@@ -9,7 +9,7 @@ use crate::report::table::{distance_lines, spread, to_success, worst_cases};
 use crate::stats::rates::Rate;
 use crate::text::numbers::{count, or_dash};
 use crate::verdict::Report;
-use crate::verdict::across::BudgetResult;
+use crate::verdict::across::{BudgetResult, EnsembleResult};
 use crate::verdict::facts::{AttackResult, AttackStatus};
 
 /// A share with its interval, to be drawn on a scale from 0 to 100.
@@ -60,7 +60,13 @@ pub(super) fn results(report: &Report) -> Value {
         let summary = format!("any of {}", clip(&it.attacks.join(", "), 200));
         Some(together(label, summary, it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()))
     };
-    let budgets: Vec<Value> = worst_cases(report).filter_map(budget).collect();
+    let ensemble = |it: &EnsembleResult| {
+        let label = name(&format!("{}, {}", it.label, it.budget().summary()));
+        let summary = it.published.clone().unwrap_or_else(|| format!("any of {}", it.attacks.join(", ")));
+        Some(together(label, clip(&summary, 200), it.success_rate.as_ref()?, it.adversarial_accuracy.as_ref()))
+    };
+    let ensembles = report.ensembles.iter().filter_map(ensemble);
+    let budgets: Vec<Value> = ensembles.chain(worst_cases(report).filter_map(budget)).collect();
     let attacked = report.clean.accuracy.as_ref().map_or_else(
         || "The clean images were not classified.".to_owned(),
         |it| format!("The model classifies {} of {} clean images correctly.", it.count, it.of),

@@ -1,5 +1,7 @@
 //! What a check says, and what checks share.
 
+use std::collections::BTreeSet;
+
 use advmod_attacks::attack::AttackSpec;
 use advmod_attacks::catalog::ATTACKS;
 use schemars::JsonSchema;
@@ -128,6 +130,14 @@ pub(super) fn complete<'a>(
         let is_complete = it.status == AttackStatus::Complete && !it.attack.is_targeted();
         is_complete && it.attack.spec.is_some_and(&is_meant)
     })
+}
+
+/// Everything that the ensemble of an attack broke within its budget, or the attack itself outside of one: what is not shown to an attack,
+/// because others of its ensemble broke it, is not missed by it.
+pub(super) fn broken_together(facts: &Facts, attack: &AttackResult) -> BTreeSet<usize> {
+    let is_meant = |it: &&AttackResult| it.attack.label == attack.attack.label || it.attack.is_with(&attack.attack);
+    let samples = facts.attacks.iter().filter(is_meant).flat_map(|it| &it.samples);
+    samples.filter(|it| it.success).map(|it| it.sample).collect()
 }
 
 /// Names of the attacks of a kind, to say what a check needs.

@@ -28,7 +28,8 @@ pub(super) fn iterated(facts: &Facts) -> Found {
     let in_vain = |it: &&AttackResult| {
         let of_name =
             iterated().filter(|other| other.attack.name == it.attack.name && other.attack.norm == it.attack.norm);
-        it.success_rate.of > 0 && !of_name.into_iter().any(breaks)
+        let is_left_nothing = it.attack.ensemble.is_some() && !check::broken_together(facts, it).is_empty();
+        it.success_rate.of > 0 && !of_name.into_iter().any(breaks) && !is_left_nothing
     };
     let is_proven = controls::large_eps(facts).state == ValidityState::Ok;
     match iterated().find(in_vain).filter(|_| !is_proven).or_else(|| iterated().next()) {
@@ -64,7 +65,7 @@ pub(super) fn iterations(facts: &Facts) -> Found {
             if weaker.attack.budget() != stronger.attack.budget() {
                 continue;
             }
-            let (a, b) = (broken(weaker), broken(stronger));
+            let (a, b) = (broken(weaker), check::broken_together(facts, stronger));
             // None of none says nothing.
             if a.is_empty() && b.is_empty() {
                 continue;

@@ -23,6 +23,7 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md", 10;
+    attacks: "docs/attacks.md", 3;
     audit: "docs/audit.md", 15;
     ci: "docs/ci.md", 4;
     curves: "docs/curves.md", 16;
