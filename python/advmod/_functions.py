@@ -127,7 +127,7 @@ def benchmark(
     n: int = 1000,
     **options: Any,
 ) -> Benchmark:
-    """Clean and robust accuracy under the strongest attacks that advmod has for this threat model.
+    """Clean and robust accuracy under AutoAttack, as RobustBench measures it.
 
     ``options`` are those of :func:`audit`. The robust accuracy counts every change within the budget, whichever attack made it; a warning says so where
     it is no evidence, because the attacks' validity is not ``valid``.
@@ -145,8 +145,7 @@ def strongest(threat: str, eps: float) -> list[str]:
     """The attacks of :func:`benchmark`."""
     if threat not in ("linf", "l2"):
         raise AdvmodError(f"threat is {threat!r}; it must be 'linf' or 'l2'")
-    budget = f"norm={threat},eps={amount(eps)}"
-    return [f"pgd:{budget},restarts=5,steps=100,loss=margin", f"pgd:{budget},restarts=5,steps=100", f"square:{budget},queries=5000"]
+    return [f"autoattack:norm={threat},eps={amount(eps)}"]
 
 
 def curve(
