@@ -159,7 +159,7 @@ impl ResolvedAttack {
 }
 
 /// Key of an attack's ensemble in plans and reports.
-pub(super) const ENSEMBLE: &str = "ensemble";
+pub(crate) const ENSEMBLE: &str = "ensemble";
 
 /// Whether a name may be that of an ensemble.
 pub(super) fn check_ensemble(name: &str) -> Result<(), &'static str> {

@@ -5,6 +5,7 @@ use advmod_attacks::config::{AttackConfig, typed};
 use advmod_attacks::threat::Epsilon;
 
 use super::check::{Found, complete, names};
+use crate::audit::attack::ENSEMBLE;
 use crate::verdict::facts::{AttackResult, AttackStatus, Facts};
 
 fn has_lengths(spec: &AttackSpec) -> bool {
@@ -102,7 +103,8 @@ pub(super) fn weak(facts: &Facts, attack: &AttackResult) -> Option<String> {
         let most = config.attack.most_passes(&Scale { channels, height, width, classes, is_targeted });
         Some(most.forwards.saturating_add(most.backwards))
     };
-    let given: toml::Table = attack.attack.params().into_iter().map(|(key, text)| (key, typed(&text))).collect();
+    let own = attack.attack.params().into_iter().filter(|(key, _)| key != ENSEMBLE);
+    let given: toml::Table = own.map(|(key, text)| (key, typed(&text))).collect();
     let threat = given.iter().filter(|(key, _)| matches!(key.as_str(), "norm" | "target"));
     let standard = passes(&threat.map(|(key, value)| (key.clone(), value.clone())).collect())?;
     let share = passes(&given)? as f64 / standard.max(1) as f64;

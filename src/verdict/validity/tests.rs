@@ -77,6 +77,14 @@ fn what_understates_the_weakness_is_seen() {
     // Of another norm and without a bound they say nothing of each other.
     (masked.attacks[1].attack.norm, masked.attacks[1].attack.epsilon) = (Norm::L0, None);
     assert_eq!(state(&masked, "black-box"), ValidityState::NotRun);
+    // Weak is weak in an ensemble, too.
+    let mut grouped = recorded();
+    grouped.attacks[1].attack.own.insert("steps".to_owned(), "1".to_owned());
+    break_all(&mut grouped, 1, false);
+    let alone = state(&grouped, "standard preset");
+    grouped.attacks[1].attack.ensemble = Some("own".to_owned());
+    let together = state(&grouped, "standard preset");
+    assert_eq!([alone, together], [ValidityState::Suspicious; 2]);
     let mut broken_off = recorded();
     broken_off.attacks[0].status = AttackStatus::Failed;
     assert_eq!(state(&broken_off, "complete"), ValidityState::Failed);
