@@ -1,6 +1,6 @@
 //! Files that are read are opened here: what is no regular file is refused before anything waits for it.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -10,12 +10,23 @@ pub(crate) const WITHOUT_WAITING: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Opens a file for reading. A pipe, a device, a socket or a folder is refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_with(path, File::options().read(true))
+}
+
+/// Opens a file to write at its end, or makes it. What is no file is refused likewise.
+pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
+    open_with(path, File::options().append(true).create(true))
+}
+
+fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // Asked before opening, because some devices act on that alone.
-    regular(&std::fs::metadata(path)?)?;
-    let mut options = File::options();
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        found => regular(&found?)?,
+    }
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, WITHOUT_WAITING);
-    let file = options.read(true).open(path)?;
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, WITHOUT_WAITING);
+    let file = options.open(path)?;
     // And again: the path may lead elsewhere by now.
     regular(&file.metadata()?)?;
     Ok(file)
@@ -53,11 +64,16 @@ mod tests {
         std::os::unix::fs::symlink(&pipe, &link).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for path in [&pipe, &link, &socket, Path::new("/dev/zero"), folder.path()] {
-            let error = open(path).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}: {error}", path.display());
+            for opened in [open(path), open_to_append(path)] {
+                let error = opened.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}: {error}", path.display());
+            }
         }
         std::fs::write(folder.path().join("file"), "text").unwrap();
         assert_eq!(read_to_string(&folder.path().join("file")).unwrap(), "text");
         assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        io::Write::write_all(&mut open_to_append(&folder.path().join("file")).unwrap(), b"s").unwrap();
+        assert_eq!(read(&folder.path().join("file")).unwrap(), b"texts");
+        assert!(open_to_append(&folder.path().join("none")).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::args::{DiffArgs, OutputFormat};
+use super::args::{DiffArgs, Manner, OutputFormat};
 use super::{CliError, Exit, print, report};
 use crate::audit::gate::GatePlan;
 use crate::audit::gate::check::resolve;
@@ -10,7 +10,8 @@ use crate::report::verdict as lines;
 use crate::verdict::change::{baseline, changes};
 use crate::verdict::gates::{GateState, Verdict, evaluate};
 
-pub(super) fn run(args: &DiffArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &DiffArgs, manner: Manner) -> Result<Exit, CliError> {
+    manner.confine(&report::reading([&args.before, &args.now]))?;
     let (before, _) = report::read(&args.before)?;
     let (now, _) = report::read(&args.now)?;
     let baseline = baseline(&before.facts(), &args.before.display().to_string());

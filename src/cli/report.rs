@@ -1,13 +1,15 @@
 //! `advmod report`: a stored run in any format.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::args::ReportArgs;
+use super::args::{Manner, ReportArgs};
 use super::{CliError, Exit, print, stored_study};
-use crate::atomic_file::write_file;
+use crate::atomic_file::{folder_of, write_file};
 use crate::audit::event::SCHEMA_VERSION;
 use crate::audit::journal;
+use crate::confine::Needs;
 use crate::input;
 use crate::memory::opening;
 use crate::report::{Evidence, FORMATS, Format, table};
@@ -18,7 +20,10 @@ use crate::verdict::Report;
 /// GitHub refuses step summaries above 1 MiB.
 const SUMMARY_LIMIT: usize = 1000 * 1024;
 
-pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ReportArgs, manner: Manner) -> Result<Exit, CliError> {
+    // Before the process is confined to what it knows by then.
+    let summary = if args.format.as_deref() == Some("github") { summary()? } else { None };
+    manner.confine(&reading([&args.run]).writing_files(&args.output))?;
     if let Some(stored) = opening(&args.run, || stored_study::find(&args.run))? {
         return stored.render(args);
     }
@@ -36,10 +41,17 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, CliError> {
         Some(file) => write_file(file, &bytes)?,
         None => print(&String::from_utf8_lossy(&bytes))?,
     }
-    if format.is_some_and(|format| format.name == "github") {
-        summarize(&report)?;
+    if let Some((path, file)) = summary {
+        summarize(&report, file).map_err(|error| CliError::at(&path, format!("cannot be written: {error}")))?;
     }
     Ok(Exit::Pass)
+}
+
+/// What stored runs are read from: folders, or files with the images beside them.
+pub(super) fn reading<'a>(runs: impl IntoIterator<Item = &'a PathBuf>) -> Needs {
+    let folders: Vec<PathBuf> =
+        (runs.into_iter()).map(|run| if run.is_dir() { run.clone() } else { folder_of(run).to_owned() }).collect();
+    Needs::default().reading(&folders)
 }
 
 /// What there is in a run's folder of the images that its report shows; those that cannot be read are left out.
@@ -124,16 +136,25 @@ fn read_any(path: &Path) -> Result<(Report, PathBuf), CliError> {
     }
 }
 
-/// Adds the Markdown report to the job's summary page, where GitHub names one.
-fn summarize(report: &Report) -> Result<(), CliError> {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
+/// The file of the job's summary page, where GitHub names one.
+fn summary() -> Result<Option<(PathBuf, File)>, CliError> {
+    let named = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from);
+    named
+        .map(|path| match input::open_to_append(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) => {
+                Err(CliError::at(&path, format!("GITHUB_STEP_SUMMARY names it, and it cannot be opened: {error}")))
+            }
+        })
+        .transpose()
+}
+
+/// Adds the Markdown report to it.
+fn summarize(report: &Report, mut file: File) -> std::io::Result<()> {
     let markdown = FORMATS
         .iter()
         .find(|format| format.name == "markdown")
         .map(|format| (format.render)(report, &Evidence::default()));
     let short = || format!("```\n{}```\n", table::text(report)).into_bytes();
-    let bytes = markdown.filter(|bytes| bytes.len() < SUMMARY_LIMIT).unwrap_or_else(short);
-    let written =
-        std::fs::File::options().append(true).create(true).open(&path).and_then(|mut file| file.write_all(&bytes));
-    written.map_err(|error| CliError::Runtime(format!("cannot write {}: {error}", Path::new(&path).display())))
+    file.write_all(&markdown.filter(|bytes| bytes.len() < SUMMARY_LIMIT).unwrap_or_else(short))
 }

@@ -61,3 +61,41 @@ fn confined(folder: &Path) {
         assert!(Command::new("/bin/true").status().is_err());
     }
 }
+
+/// What the filter says of a call with this number: a small machine for the few instructions that it has.
+#[cfg(target_arch = "x86_64")]
+fn answer(filter: &[seccompiler::sock_filter], number: u32) -> u32 {
+    const X86_64: u32 = 0xc000_003e;
+    let (mut at, mut accumulator) = (0, 0);
+    loop {
+        let instruction = &filter[at];
+        let (code, k) = (u32::from(instruction.code), instruction.k);
+        let jump = |is_so: bool| usize::from(if is_so { instruction.jt } else { instruction.jf });
+        at += 1;
+        match (code & 0x07, code & 0xf0) {
+            (libc::BPF_LD, _) => accumulator = [number, X86_64].get(k as usize / 4).copied().unwrap_or(0),
+            (libc::BPF_RET, _) => return k,
+            (libc::BPF_ALU, libc::BPF_AND) => accumulator &= k,
+            (libc::BPF_JMP, libc::BPF_JA) => at += k as usize,
+            (libc::BPF_JMP, libc::BPF_JEQ) => at += jump(accumulator == k),
+            (libc::BPF_JMP, libc::BPF_JGE) => at += jump(accumulator >= k),
+            (libc::BPF_JMP, libc::BPF_JGT) => at += jump(accumulator > k),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_call_comes_by_another_number() {
+    let filter = calls::filter().unwrap();
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let (socket, execve) = (libc::SYS_socket as u32, libc::SYS_execve as u32);
+    // The last one is execve's own number among those of x32.
+    for number in [socket, execve, calls::X32 | socket, calls::X32 | execve, calls::X32 | 520, u32::MAX] {
+        assert_eq!(answer(&filter, number), refused, "{number}");
+    }
+    for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_mmap, libc::SYS_ioctl] {
+        assert_eq!(answer(&filter, number as u32), libc::SECCOMP_RET_ALLOW, "{number}");
+    }
+}
