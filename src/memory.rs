@@ -209,6 +209,41 @@ fn size_of_folder(folder: &Path) -> u64 {
     size
 }
 
+/// Bytes that the process may still take: to its limit, or what the machine has where it has none. Unknown outside of Linux.
+pub(crate) fn left() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Data).current;
+        limit.zip(held()).map(|(limit, held)| limit.saturating_sub(held)).or_else(free)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Bytes that the process holds for itself.
+#[cfg(target_os = "linux")]
+pub(crate) fn held() -> Option<u64> {
+    kilobytes("/proc/self/status", "VmData:")
+}
+
+/// Bytes that the machine, or the container, still has.
+#[cfg(target_os = "linux")]
+pub(crate) fn free() -> Option<u64> {
+    let machine = kilobytes("/proc/meminfo", "MemAvailable:")?;
+    let number =
+        |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
+    let container = number("memory.max").zip(number("memory.current")).map(|(most, now)| most.saturating_sub(now));
+    Some(container.map_or(machine, |container| container.min(machine)))
+}
+
+/// A line of one of the system's tables, in bytes.
+#[cfg(target_os = "linux")]
+fn kilobytes(table: &str, name: &str) -> Option<u64> {
+    let table = std::fs::read_to_string(table).ok()?;
+    let line = table.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Tells malloc to keep up to 2 GiB of freed memory instead of handing it back.
 ///
 /// Each step of an attack frees its activations and needs as much again in the next; getting them from the system anew costs a tenth of the

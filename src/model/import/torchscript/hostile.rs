@@ -92,6 +92,16 @@ fn values_that_grow_are_given_up() {
 }
 
 #[test]
+fn what_needs_more_memory_than_there_is_is_refused_before_it_is_tried() {
+    // Twenty tensors of 2 GiB, all of which are wanted at the end.
+    let message = refusal(
+        "y = torch.flatten(torch.expand(torch.unsqueeze(x, 1), [-1, 1700, -1, -1, -1]), 1, 2)\nl = annotate(List[Tensor], [])\nfor i in range(20):\n  _0 = torch.append(l, torch.add(y, i))\n\
+         s = y\nfor i in range(20):\n  s = torch.add(s, l[i])\nreturn torch.mean(s, [2, 3])",
+    );
+    assert!(message.contains("held at once") && message.contains("(--memory)"), "{message}");
+}
+
+#[test]
 fn code_that_would_do_something_is_refused_by_name() {
     for (body, expected) in [
         ("print(\"\u{1b}[2J\")\nreturn x", "the function `print` is not supported"),
