@@ -2,11 +2,11 @@
 //!
 //! Format: NumPy's `numpy.lib.format`.
 
-use std::io::{Cursor, Read as _};
+use std::io::{BufReader, Cursor, Read as _};
 use std::path::Path;
 
 use npyz::npz::NpzArchive;
-use npyz::{DType, TypeChar};
+use npyz::{DType, NpyFile, TypeChar};
 
 use super::memory::{InMemory, identified};
 use super::{DataError, Images, OpenOptions, Opened, Split, content, first_bytes, only_other_split, read_file};
@@ -129,8 +129,10 @@ fn array<T>(
     let damaged = |error: std::io::Error| {
         content(path, format!("array {name} cannot be read ({error}); the file is damaged or truncated"))
     };
-    let file =
-        archive.by_name(name).map_err(damaged)?.ok_or_else(|| content(path, format!("array {name} is missing")))?;
+    let entry = archive.zip_archive().by_name(&format!("{name}.npy"));
+    let entry = entry.map_err(|_| content(path, format!("array {name} is missing")))?;
+    // Elements are read one by one.
+    let file = NpyFile::new(BufReader::with_capacity(1 << 16, entry)).map_err(damaged)?;
     let shape: Vec<usize> = file.shape().iter().map(|&size| size as usize).collect();
     let elements = shape.iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
     // Deflate packs at most about a thousand to one: a header that promises more lies.
