@@ -6,6 +6,9 @@
 
 pub mod cli;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub mod tui;
 
 pub mod report;
