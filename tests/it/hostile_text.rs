@@ -174,18 +174,89 @@ fn texts_in_a_model_and_a_plan_are_only_shown_in_reports() {
     }
 }
 
+/// A small result of each study, as the fuzzers begin with it.
+fn results() -> impl Iterator<Item = Value> {
+    let files = std::fs::read_dir(root().join("fuzz/seeds/study")).unwrap();
+    files.map(|file| serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap())
+}
+
 #[test]
 fn texts_in_results_of_studies_are_only_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    said(&["curve", "--samples", "30", "--k", "3", "--threads", "1", "--out", &path("curves")], "text");
-    said(&["similarity", "--samples", "30", "--threads", "1", "--out", &path("similarity")], "text");
-    for (file, kept) in [("curves/curve.json", "similarity"), ("similarity/similarity.json", "similarity")] {
-        let mut planted: Value = serde_json::from_slice(&std::fs::read(path(file)).unwrap()).unwrap();
-        plant(&mut planted, &["study", kept]);
-        std::fs::write(path("planted.json"), planted.to_string()).unwrap();
+    let file = folder.path().join("planted.json").display().to_string();
+    assert_eq!(results().count(), 6);
+    for mut result in results() {
+        plant(&mut result, &["study", "similarity", "outputs"]);
+        std::fs::write(&file, result.to_string()).unwrap();
         for format in ["text", "json", "svg", "html", "csv"] {
-            said(&["report", &path("planted.json"), "--format", format], format);
+            let text = said(&["report", &file, "--format", format], format);
+            let is_other = text.contains("has no format");
+            assert!(!text.starts_with("error") || is_other && format != "text" && format != "json", "{text}");
         }
     }
+}
+
+#[test]
+fn texts_in_a_journal_are_only_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.jsonl").display().to_string();
+    let journal = std::fs::read_to_string(root().join("fixtures/run.jsonl")).unwrap();
+    // What is one of a few words, or a number, would not be read.
+    let kept =
+        ["event", "eps", "norm", "similarity", "kind", "tap", "taps", "iterate", "goal", "control", "outcome", "stage"];
+    let planted = journal.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        plant(&mut event, &kept);
+        event.to_string() + "\n"
+    });
+    std::fs::write(&file, planted.collect::<String>()).unwrap();
+    for format in ["text", "json", "markdown", "html", "curves", "samples", "sarif", "junit", "github"] {
+        let text = said(&["report", &file, "--format", format], if format == "curves" { "csv" } else { format });
+        assert!(text.contains("planted"), "{format}: {text}");
+    }
+    said(&["diff", &file, &file], "text");
+}
+
+/// Folders, files and lists whose names are texts: the first two classes of the embedded images under the hostile name.
+#[test]
+fn texts_in_data_are_only_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let line = HOSTILE.replace('/', "|");
+    let shown = |arguments: &[&str]| {
+        let text = said(&[&["curve", "--samples", "4", "--k", "1", "--progress", "none"], arguments].concat(), "text");
+        assert!(text.contains("planted"), "{arguments:?}: {text}");
+    };
+    // A class, an image that is none, and one that is broken.
+    for class in [&line, "b"] {
+        std::fs::create_dir_all(path("images").join(class)).unwrap();
+        image::GrayImage::new(28, 28).save(path("images").join(class).join("1.png")).unwrap();
+    }
+    std::fs::write(path("images").join("b").join(line.clone() + ".gif"), "GIF89a").unwrap();
+    shown(&["--data", path("images").to_str().unwrap()]);
+    std::fs::write(path("images").join("b").join(line.clone() + ".png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    shown(&["--data", path("images").to_str().unwrap()]);
+    // Names of classes, twice: the second is refused by its name.
+    let list = path("classes.json");
+    std::fs::write(&list, serde_json::json!([HOSTILE, HOSTILE]).to_string()).unwrap();
+    shown(&["--data", path("images").to_str().unwrap(), "--classes", list.to_str().unwrap()]);
+    // The arrays of an archive.
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path("images.npz")).unwrap());
+    zip.start_file(line.clone() + ".npy", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.finish().unwrap();
+    shown(&["--data", path("images.npz").to_str().unwrap()]);
+    // CIFAR's names of classes, and a global of a batch.
+    std::fs::create_dir(path("cifar")).unwrap();
+    let batch = std::fs::read(root().join("fuzz/seeds/cifar_python/00")).unwrap();
+    let length = usize::from(u16::from_le_bytes([batch[0], batch[1]]));
+    std::fs::write(path("cifar/test_batch"), &batch[2..2 + length]).unwrap();
+    let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let names = std::iter::repeat_n(text(HOSTILE), 10).collect::<Vec<_>>().concat();
+    let meta = [b"\x80\x02}".as_slice(), &text("label_names"), b"](", &names, b"es."].concat();
+    std::fs::write(path("cifar/batches.meta"), meta).unwrap();
+    said(&["curve", "--samples", "1", "--k", "1", "--data", path("cifar").to_str().unwrap()], "text");
+    let one = HOSTILE.replace(['\n', '\r'], "");
+    let global = [b"\x80\x02c".as_slice(), one.as_bytes(), b"\n", one.as_bytes(), b"\n)R."].concat();
+    std::fs::write(path("cifar/test_batch"), global).unwrap();
+    shown(&["--data", path("cifar").to_str().unwrap()]);
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::advmod;
+use crate::torchscript::changed;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -81,9 +82,14 @@ fn one_signal_ends_what_has_not_begun() {
     }
     let out = folder.path().join("out");
     let large = ["audit", "--data", text(&images), "--samples", "60000", "--input-size", "500", "--out", text(&out)];
+    // The model is tried when it is opened, on images that grow to 6,224 pixels, for minutes.
+    let model = folder.path().join("huge.pt");
+    let grown = "x = torch.pad(x, [3000, 3000, 3000, 3000])\n    for _i in range(400):\n      x = torch.sigmoid(x)\n    maxpool = self.maxpool";
+    changed("tiny-resnet-scripted.pt", "maxpool = self.maxpool", grown, &model);
+    let trial = ["audit", "--model", text(&model), "--first", "8", "--out", text(&out)];
     // One image is enough to make the network work for long.
     let slow = ["audit", "--data", text(&images), "--first", "8", "--input-size", "500", "--out", text(&out)];
-    for (arguments, after) in [(&large, 700), (&slow, 3000)] {
+    for (arguments, after) in [(&large[..], 700), (&slow, 3000), (&trial, 3000)] {
         for (signal, code) in [("TERM", 143), ("INT", 130)] {
             let (took, found) = asked(arguments, Duration::from_millis(after), signal);
             // No code: it had not begun to listen, and ended all the same.
