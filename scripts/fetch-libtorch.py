@@ -24,8 +24,9 @@ INSTALLED = ROOT / ".libtorch"
 WORK = ROOT / ".libtorch-download"
 # Names that libtorch_cpu.so links even where there is no GPU.
 CPU_WHEELS = ["nvidia-cuda-runtime", "nvidia-cuda-cupti", "torch"]
-# Only these parts of the wheels are unpacked; Python bindings are not needed.
+# Only these parts of the wheels are unpacked; Python bindings are not needed. With torch's come its notices (scripts/notices.py).
 KEEP = ("torch/lib/", "torch/include/", "nvidia/")
+NOTICES = re.compile(r"torch-[^/]*\.dist-info/licenses/")
 CUDA_ONLY = ("libtorch_cuda", "libc10_cuda", "libtorch_nvshmem")
 
 
@@ -95,7 +96,7 @@ def unpack(wheels, cuda, target):
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 file = name.rsplit("/", 1)[-1]
-                if not name.startswith(KEEP) or file.startswith("libtorch_python"):
+                if not (name.startswith(KEEP) or NOTICES.match(name)) or file.startswith("libtorch_python"):
                     continue
                 # The linker would want the libraries that libtorch_cuda needs; without a GPU they are not there.
                 if not cuda and file.startswith(CUDA_ONLY):
