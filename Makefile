@@ -4,8 +4,11 @@ CARGO ?= cargo
 OUT ?= advmod-report
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHECKED := target/checked
+# Where cargo-deny keeps the database of security advisories.
+ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript check-strong wheel check-wheel release bench docs clean
+.PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript
+.PHONY: check-strong wheel check-wheel release bench docs clean check-hostile advisories notices sbom fuzz
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -28,12 +31,36 @@ test: setup check-dependencies
 	@$(MAKE) --no-print-directory check-package
 	$(CARGO) test --workspace --locked
 
-# Licences, sources and version requirements of all dependencies, by deny.toml. Security advisories would need the network.
+# Licences, sources and version requirements of all dependencies, by deny.toml, and that their notices are here. Security advisories are looked
+# up in the copy of their database that `make advisories` has fetched: nothing else asks the network.
 check-dependencies:
+	@python3 scripts/notices.py --check
 	@if $(CARGO) deny --version > /dev/null 2>&1; then \
-		$(CARGO) deny --offline --all-features check bans licenses sources; \
+		$(CARGO) fetch --locked --quiet && $(CARGO) deny --offline --all-features check bans licenses sources || exit 1; \
+		if [ -n "$$(ls -A $(ADVISORIES) 2> /dev/null)" ]; then \
+			$(CARGO) deny --offline --all-features check --disable-fetch advisories; \
+		else \
+			echo "skipped: security advisories: there is no copy of their database (make advisories fetches one)"; \
+		fi \
 	else \
-		echo "skipped: the licences and sources of dependencies: cargo-deny is not installed"; \
+		echo "skipped: the licences, sources and security advisories of dependencies: cargo-deny is not installed"; \
+	fi
+
+# The database of security advisories, from the network.
+advisories:
+	$(CARGO) deny fetch db
+
+# The notices of all that the program is made of, in third-party/.
+notices:
+	python3 scripts/notices.py
+
+# What the program is made of, for machines: a CycloneDX list beside each crate of the workspace, which git does not see.
+sbom:
+	@if $(CARGO) cyclonedx --version > /dev/null 2>&1; then \
+		$(CARGO) cyclonedx --format json --override-filename advmod.cdx --target x86_64-unknown-linux-gnu; \
+		mkdir -p target/sbom && mv advmod.cdx.json target/sbom/ && rm -f attacks/advmod.cdx.json && ls target/sbom/*; \
+	else \
+		echo "skipped: cargo-cyclonedx is not installed (cargo install cargo-cyclonedx)"; exit 1; \
 	fi
 
 # Reads back what a run writes, with other programs than those that wrote it. Needs target/debug/advmod, which the tests build.
@@ -92,6 +119,14 @@ check-strong: build .venv-torch/ready
 # That files made to fill the memory are refused within their bound. The programs that PyTorch exports are among them.
 check-cost: build .venv-torch/ready
 	.venv-torch/bin/python scripts/check_cost.py target/release/advmod
+
+# That files made to do harm are refused in a line, and reach for nothing.
+check-hostile: build
+	python3 scripts/check_hostile.py target/release/advmod
+
+# Every reader on a million inputs that are made to break it, or for five minutes: two hours. See docs/security.md.
+fuzz: setup
+	python3 scripts/fuzz.py $(READERS)
 
 # That no run that ends well loses a file: hundreds of small audits, and minutes.
 check-folders: build .venv/ready
