@@ -236,13 +236,15 @@ def main():
                 words = [strace, "-f", "--seccomp-bpf", "-qq", "-o", trace, "-e", f"trace={CALLS}", advmod, *command, path]
                 try:
                     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, cwd=place, timeout=limit * 10)
-                    calls = opened(trace, advmod, path) + ["stdout"] * bool(done.stdout)
+                    calls = opened(trace, advmod, path) + ["stdout"] * (bool(done.stdout) and done.returncode != 0)
                 except subprocess.TimeoutExpired:
                     calls = ["strace: too slow"]
             lines = [line for line in said.splitlines() if not line.startswith("warning:")]
             raw = [letter for letter in said if (ord(letter) < 32 or 127 <= ord(letter) < 160 or letter in "\u202e\u2066") and letter != "\n"]
+            # An entry that nobody reads may lie in an archive that opens.
+            opens = code == 0 and not lines and name.startswith(("TorchScript: code at", "TorchScript: another"))
             wrong = [word for word, is_so in [
-                ("MEMORY", peak > MEMORY), ("SLOW", seconds > limit), ("PANIC", "panic" in said or "report this" in said), ("LINES", len(lines) != 1), ("EXIT", code not in (2, 3)),
+                ("MEMORY", peak > MEMORY), ("SLOW", seconds > limit), ("PANIC", "panic" in said or "report this" in said), ("LINES", len(lines) != 1 and not opens), ("EXIT", code not in (2, 3) and not opens),
                 ("RAW", bool(raw)), ("BEGINS", any(line.startswith("::") for line in lines)), ("BAIT", bait.read_bytes() != b"secret" or len([*place.glob(f"{BAIT}*")]) != 1),
                 ("CALLS " + ", ".join(sorted(set(calls))[:3]), bool(calls)),
             ] if is_so]
