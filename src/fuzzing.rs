@@ -51,7 +51,7 @@ pub static READERS: &[(&str, Reader)] = &[
     ("cifar", |bytes| data(&[("test_batch.bin", bytes)], "")),
     ("cifar_python", cifar_python),
     ("class_list", |bytes| {
-        inside(&[("classes", bytes)], |folder| drop(ClassList::open("classes", &folder.join("classes"))))
+        inside(&[("classes", bytes)], |folder| drop(ClassList::open("classes", &folder.join("classes"))));
     }),
     ("plan", plan),
     ("gate", gate),
