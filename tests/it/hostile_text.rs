@@ -202,8 +202,22 @@ fn texts_in_a_journal_are_only_shown() {
     let file = folder.path().join("run.jsonl").display().to_string();
     let journal = std::fs::read_to_string(root().join("fixtures/run.jsonl")).unwrap();
     // What is one of a few words, or a number, would not be read.
-    let kept =
-        ["event", "eps", "norm", "similarity", "kind", "tap", "taps", "iterate", "goal", "control", "outcome", "stage"];
+    let kept = [
+        "event",
+        "eps",
+        "norm",
+        "similarity",
+        "kind",
+        "tap",
+        "taps",
+        "iterate",
+        "goal",
+        "control",
+        "outcome",
+        "stage",
+        "preset",
+        "device",
+    ];
     let planted = journal.lines().map(|line| {
         let mut event: Value = serde_json::from_str(line).unwrap();
         plant(&mut event, &kept);
