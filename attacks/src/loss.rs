@@ -6,7 +6,6 @@
 use tch::{Kind, Tensor};
 
 use crate::threat::Goal;
-use crate::victim::VictimError;
 
 /// Cross-entropy `L = −log softmax(Z)_y`, with its sign flipped when y is to be reached.
 ///
@@ -93,14 +92,20 @@ fn per_spread(difference: Tensor, logits: &Tensor, is_targeted: bool) -> Tensor 
     difference / (place(0) - low + 1e-12)
 }
 
-/// Whether `logits` `[N, K]` are in truth probabilities: none is negative and each row sums to 1.
+/// Logits as they are; where a row holds probabilities (none is negative, the sum is 1), their logarithms instead, which are logits but for a
+/// constant. Probabilities themselves hardly change wherever the model is sure of itself.
 ///
-/// An attack on those sees hardly any gradient, since the softmax is saturated wherever the model is sure of itself.
-pub fn look_like_probabilities(logits: &Tensor) -> Result<bool, VictimError> {
-    let off_by = (logits.sum_dim_intlist([1_i64].as_slice(), false, Kind::Double) - 1.0).abs().amax(0, false);
-    let least = logits.amin([0_i64, 1].as_slice(), false);
-    Ok(f64::try_from(off_by)? < 1e-3 && 0.0 <= f64::try_from(least)?)
+/// # Shapes and units
+/// `logits`: `[N, K]`; returns `[N, K]`.
+pub fn of_probabilities(logits: &Tensor) -> Tensor {
+    let sum = logits.sum_dim_intlist([1_i64].as_slice(), true, Kind::Double);
+    let is_sum = (sum - 1.0).abs().lt(1e-3);
+    let is_positive = logits.amin([1_i64].as_slice(), true).ge(0.0);
+    logits.clamp_min(LEAST).log().where_self(&is_sum.logical_and(&is_positive), logits)
 }
+
+/// The smallest normal f32.
+const LEAST: f64 = f32::MIN_POSITIVE as f64;
 
 /// Logarithm of the odds against y, `ln((1 − p) / p) = logsumexp_{i≠y} Z_i − Z_y` with `p = softmax(Z)_y`; its sign flipped
 /// when y is to be reached.
@@ -161,10 +166,17 @@ mod tests {
 
     #[test]
     fn probabilities_are_told_from_logits() {
-        let probabilities = Tensor::from_slice(&[0.2_f32, 0.8, 1.0, 0.0]).reshape([2, 2]);
-        assert!(look_like_probabilities(&probabilities).unwrap());
-        assert!(!look_like_probabilities(&(&probabilities * 2.0)).unwrap());
-        assert!(!look_like_probabilities(&Tensor::from_slice(&[-0.5_f32, 1.5]).reshape([1, 2])).unwrap());
+        let probabilities = Tensor::from_slice(&[0.2_f32, 0.8, 0.9, 0.1]).reshape([2, 2]);
+        let logarithms = of_probabilities(&probabilities);
+        assert!(f64::try_from((&logarithms - probabilities.log()).abs().max()).unwrap() == 0.0);
+        for others in [&probabilities * 2.0, Tensor::from_slice(&[-0.5_f32, 1.5]).reshape([1, 2])] {
+            assert!(of_probabilities(&others).equal(&others));
+        }
+        // What is 0 keeps a finite logarithm.
+        assert!(
+            of_probabilities(&Tensor::from_slice(&[0.0_f32, 1.0]).reshape([1, 2])).isfinite().all().int64_value(&[])
+                == 1
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::attack::{
 };
 use crate::best::{Best, Offer, Open};
 use crate::error::{AttackError, ParamError};
-use crate::loss::{look_like_probabilities, margin};
+use crate::loss::{margin, of_probabilities};
 use crate::query::Query;
 use crate::rows;
 use crate::threat::Norm;
@@ -168,12 +168,8 @@ impl CarliniWagner {
         for step in 0..steps {
             query.step(search * steps + step, search_steps * steps)?;
             let (pixels, tanh) = from_tanh_space(&adam.variable);
-            let at = query.value_and_grad(&open.ids, &pixels, &|logits| margin(logits, &open.classes, batch.goal))?;
-            if search == 0 && step == 0 && look_like_probabilities(&at.logits)? {
-                let message =
-                    "they are probabilities, whose margin has hardly any gradient; remove the model's softmax";
-                return Err(VictimError::Unusable(message.to_owned()).into());
-            }
+            let margin_of = |logits: &Tensor| margin(&of_probabilities(logits), &open.classes, batch.goal);
+            let at = query.value_and_grad(&open.ids, &pixels, &margin_of)?;
             let change = &pixels - &open.original;
             let distance = rows::sum(&change.square());
             let shortfall = (kappa - &at.loss).clamp_min(0.0);
