@@ -9,6 +9,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
+use crate::measure::classes::Matched;
 use crate::measure::fit::DEFAULT_SEED;
 use crate::model::normalize::Normalization;
 use crate::model::zoo::{self, Architecture};
@@ -50,7 +51,8 @@ pub(super) fn run(args: &TrainArgs, manner: Manner) -> Result<Exit, CliError> {
     }
     let device = args.device.resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&plan.data, "training")?;
-    let parts = Parts { train: training.as_ref(), test: test.as_ref() };
+    let test = Matched::to_classes_of(test.as_ref(), training.info()).map_err(CliError::Runtime)?;
+    let parts = Parts { train: training.as_ref(), test: &test };
     let name = interrupted.as_ref().map(|it| &it.standing.architecture).or(args.arch.as_ref());
     let architecture = architecture(name.map_or("", String::as_str), parts)?;
     ready(architecture.as_ref(), parts, &plan, interrupted.as_ref())?;

@@ -20,34 +20,62 @@ impl<'a> Matched<'a> {
     /// # Errors
     /// Folders that are no classes of the model; more folders than it has classes.
     pub(crate) fn new(data: &'a dyn Dataset, model: &Model) -> Result<Self, String> {
-        let (mut info, mut labels, mut notes) = (data.info().clone(), data.labels().to_vec(), data.notes().to_vec());
         let of_model = model.info();
+        let mut matched = Self::unmatched(data);
         if let Some(given) = data.folders() {
-            let Numbering { classes, note } =
-                numbering(&info.classes, given, (of_model.classes as usize, &of_model.class_names))
-                    .map_err(|it| format!("{}: {it}", info.name))?;
-            for label in &mut labels {
-                *label = classes[*label as usize];
-            }
-            // By output, where the model does not name them itself.
-            let mut named = of_model.class_names.clone();
-            if named.is_empty() {
-                let all = classes.iter().max().map_or(0, |&most| most as usize + 1).max(of_model.classes as usize);
-                named = (0..all).map(|class| class.to_string()).collect();
-                for (name, &class) in info.classes.iter().zip(&classes) {
-                    named[class as usize].clone_from(name);
-                }
-            }
-            info.classes = named;
-            notes.extend(note);
+            let numbering = numbering(&matched.info.classes, given, (of_model.classes as usize, &of_model.class_names));
+            matched.number(numbering, (of_model.classes as usize, &of_model.class_names))?;
         }
+        let Self { info, notes, .. } = &mut matched;
         if info.channels == 1 && of_model.channels == 3 {
             info.channels = 3;
             notes.push(
                 "the images are grey and the model takes colour: it gets their one channel three times".to_owned(),
             );
         }
-        Ok(Self { data, info, labels, notes })
+        Ok(matched)
+    }
+
+    /// Data whose folders are some of the classes of other data, by their names.
+    ///
+    /// # Errors
+    /// Folders that are no classes of the other data.
+    pub(crate) fn to_classes_of(data: &'a dyn Dataset, other: &DatasetInfo) -> Result<Self, String> {
+        let mut matched = Self::unmatched(data);
+        if data.folders().is_some() {
+            let (list, outputs) = (ClassList::in_order(&other.name, &other.classes), other.classes.len());
+            let numbering = by_list(&matched.info.classes, &list, outputs);
+            matched.number(numbering, (outputs, &other.classes))?;
+        }
+        Ok(matched)
+    }
+
+    fn unmatched(data: &'a dyn Dataset) -> Self {
+        Self { data, info: data.info().clone(), labels: data.labels().to_vec(), notes: data.notes().to_vec() }
+    }
+
+    fn number(
+        &mut self,
+        numbering: Result<Numbering, String>,
+        (outputs, names): (usize, &[String]),
+    ) -> Result<(), String> {
+        let Self { info, labels, notes, .. } = self;
+        let Numbering { classes, note } = numbering.map_err(|it| format!("{}: {it}", info.name))?;
+        for label in labels {
+            *label = classes[*label as usize];
+        }
+        // By output, where the model does not name them itself.
+        let mut named = names.to_vec();
+        if named.is_empty() {
+            let all = classes.iter().max().map_or(0, |&most| most as usize + 1).max(outputs);
+            named = (0..all).map(|class| class.to_string()).collect();
+            for (name, &class) in info.classes.iter().zip(&classes) {
+                named[class as usize].clone_from(name);
+            }
+        }
+        info.classes = named;
+        notes.extend(note);
+        Ok(())
     }
 }
 

@@ -92,3 +92,35 @@ fn one_image_is_attacked_without_a_curve() {
     let text = String::from_utf8_lossy(&far.stderr).into_owned();
     assert!(!far.status.success() && text.contains("did you mean 128/255?") && text.contains("28.0"), "{text}");
 }
+
+/// Three of the model's ten classes for training, two of them to judge on: by their order they would be others.
+#[test]
+fn pruning_and_training_find_folders_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (training, test) = (folder.path().join("images/train"), folder.path().join("images/test"));
+    pictures(&training, &[1, 3, 8], |label| NAMES[label as usize].to_owned());
+    pictures(&test, &[1, 8], |label| NAMES[label as usize].to_owned());
+    let data = path("images");
+    let usual = ["prune", "--data", &data, "--samples", "20", "--repeats", "1", "--threads", "1", "--epochs", "0"];
+    let flags = ["--rule", "none", "--progress", "none", "--out", &path("pruned")];
+    let output = advmod(&[&usual[..], &flags].concat()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && text.contains("3 folders with images for 10 outputs"), "{text}");
+    let result = std::fs::read_to_string(folder.path().join("pruned/prune.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert!(result["accuracy"]["value"].as_f64().unwrap() > 0.85, "{}", result["accuracy"]);
+    let train = |out: &str| {
+        let flags = ["--arch", "resnet8/4", "--epochs", "1", "--batch", "16", "--threads", "1", "--progress", "none"];
+        let output = advmod(&[&["train", "--data", &data, "--out", out], &flags[..]].concat()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (is_trained, text) = train(&path("small.safetensors"));
+    assert!(is_trained, "{text}");
+    // The classes are those of the training, whatever is there to judge on.
+    let (code, report, text) = audit(&test, &["--model", &path("small.safetensors")]);
+    assert!(report.is_some() && text.contains("2 folders with images for 3 outputs"), "{code} {text}");
+    std::fs::rename(test.join("Bag"), test.join("Bags")).unwrap();
+    let (is_trained, text) = train(&path("other.safetensors"));
+    assert!(!is_trained && text.contains("Bags"), "{text}");
+}

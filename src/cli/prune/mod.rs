@@ -32,13 +32,12 @@ pub(super) fn run(args: &PruneArgs, manner: Manner) -> Result<Exit, CliError> {
     setup::set_threads(args.run.threads)?;
     let device = args.run.device.unwrap_or_default().resolve().map_err(CliError::Runtime)?;
     let [training, test] = setup::open_parts(&args.data, "pruning")?;
-    let parts = Parts { train: training.as_ref(), test: test.as_ref() };
     let options =
         setup::load_options(&args.model.read, args.model.trust, setup::tap_selection(args.taps.taps.as_deref()))?;
     let model = load(args.model.model.as_deref(), &options, device)?;
-    for data in [parts.train, parts.test] {
-        fits(&model, data).map_err(CliError::Runtime)?;
-    }
+    let fitting = |data| fitting(&model, data).map_err(CliError::Runtime);
+    let (training, test) = (fitting(training.as_ref())?, fitting(test.as_ref())?);
+    let parts = Parts { train: &training, test: &test };
     let size = [test.info().height as i64, test.info().width as i64];
     let whole = Whole::of(&model, size).map_err(CliError::Runtime)?;
     if !whole.has_a_name() {
@@ -83,17 +82,13 @@ pub(super) fn run(args: &PruneArgs, manner: Manner) -> Result<Exit, CliError> {
     Ok(stopped(exit, &result.pending))
 }
 
-/// Fine-tuning and judging see every image, whatever the curve is measured on.
-fn fits(model: &Model, data: &dyn Dataset) -> Result<(), String> {
+/// The data with the model's classes. Fine-tuning and judging see every image, whatever the curve is measured on.
+fn fitting<'a>(model: &Model, data: &'a dyn Dataset) -> Result<Matched<'a>, String> {
+    let data = Matched::new(data, model)?;
     let info = data.info();
     model.check(info.channels, info.height, info.width)?;
-    if Matched::new(data, model)?.labels() != data.labels() {
-        return Err(format!(
-            "{}: its folders, in the order of their names, are not the model's classes in theirs; add folders and rename them until they are",
-            info.name
-        ));
-    }
-    check_labels(model, data, &(0..info.n).collect::<Vec<_>>())
+    check_labels(model, &data, &(0..info.n).collect::<Vec<_>>())?;
+    Ok(data)
 }
 
 fn stopped(exit: Exit, missing: &[String]) -> Exit {
@@ -125,7 +120,8 @@ impl Job<'_> {
         let mut survey = survey(model, &self.whole, parts.train, &plan, &mut tell)?;
         let few = (survey.repeats < args.repeats)
             .then(|| format!("{} repeat(s) instead of {}: the data holds no more", survey.repeats, args.repeats));
-        survey.warnings = few.into_iter().chain(doubt).chain(survey.warnings).collect();
+        let notes = parts.train.notes().iter().cloned();
+        survey.warnings = notes.chain(few).chain(doubt).chain(survey.warnings).collect();
         Ok(survey)
     }
 
