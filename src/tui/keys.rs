@@ -227,7 +227,7 @@ pub(crate) static BINDINGS: &[Binding] = &[
         .help(Group::Lists, "in Samples and Layers: another attack; also h l")
         .footer("attack"),
     RIGHT.on(&[Screen::Overview, Screen::Samples, Screen::Layers]),
-    overview(letter("m", Command::ChartMode), Group::Chart, "levels, difference to clean, one chart per attack")
+    overview(letter("m", Command::ChartMode), Group::Chart, "levels, difference, a chart per attack, classes nearby")
         .footer("mode"),
     overview(letter("y", Command::Axis), Group::Chart, "axis from 0 to 1, or fitted to the curves").footer("axis"),
     overview(letter("t", Command::Table), Group::Chart, "the chart's numbers as a table").footer("table"),

@@ -5,7 +5,7 @@ pub(crate) mod file;
 
 use advmod_attacks::attack::{AttackSpec, ParamDoc, Passes};
 use advmod_attacks::catalog::ATTACKS;
-use advmod_attacks::config::{SHARED_PARAMS, typed};
+use advmod_attacks::config::{EOT, SHARED_PARAMS, typed};
 
 use super::app::App;
 use super::state::attacks::{Item, Standing};
@@ -16,6 +16,9 @@ use crate::audit::preview::Preview;
 
 /// How a parameter without a value is shown.
 const NONE: &str = "none";
+
+/// Where the number of passes follows from the model.
+const AUTO: &str = "auto";
 
 /// A parameter's value as the command line writes it.
 pub(super) fn plain(value: &toml::Value) -> String {
@@ -136,7 +139,8 @@ impl App {
             let sizes = preview.attacks.iter().filter_map(|it| it.epsilon);
             sizes.map(|size| size.to_string()).collect::<Vec<_>>().join("|")
         });
-        sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| NONE.to_owned())
+        let absent = if name == EOT { AUTO } else { NONE };
+        sweep.or(effective).or_else(|| given.get(name).map(plain)).unwrap_or_else(|| absent.to_owned())
     }
 
     /// The parameters of an entry with the text that is being typed into a field.
@@ -144,7 +148,8 @@ impl App {
         let mut given = self.given(item);
         let text = text.trim();
         // Nothing typed: back to the default.
-        if text.is_empty() || (["eps", "target"].contains(&field) && text == NONE) {
+        let is_absent = (["eps", "target"].contains(&field) && text == NONE) || (field == EOT && text == AUTO);
+        if text.is_empty() || is_absent {
             given.remove(field);
         } else {
             given.insert(field.to_owned(), typed(text));

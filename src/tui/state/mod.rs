@@ -130,6 +130,8 @@ pub(crate) enum ChartMode {
     Difference,
     /// One small chart per attack.
     Each,
+    /// Among which classes of the clean images those of the selected attack lie.
+    Shares,
 }
 
 const LOG_LINES: usize = 2000;

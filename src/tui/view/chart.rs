@@ -19,6 +19,7 @@ pub(super) fn draw(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme) {
         ChartMode::Level => "Modularity Q by tap",
         ChartMode::Difference => "Q under attack − Q of the same images when clean",
         ChartMode::Each => "Q of the attacked images, clean and adversarial",
+        ChartMode::Shares => "Classes of the nearest clean images",
     };
     let inner = pane(area, buffer, app, theme, Pane::Chart, title);
     if inner.height < 5 || inner.width < 20 {

@@ -4,7 +4,7 @@ use super::super::app::App;
 use super::super::state::ChartMode;
 use super::super::theme::Role;
 use crate::audit::event::GrowingCurves;
-use crate::modularity::Curve;
+use crate::modularity::{AnchoredTap, Curve};
 
 #[derive(Default)]
 pub(super) struct Series {
@@ -38,6 +38,9 @@ impl Series {
 /// The curves that the chart shows together.
 pub(super) fn series(app: &App) -> Vec<Series> {
     let Some(report) = &app.report else { return Vec::new() };
+    if app.ui.chart.mode == ChartMode::Shares {
+        return shares(app).unwrap_or_default();
+    }
     let mut series = Vec::new();
     if app.ui.chart.mode == ChartMode::Level {
         // Of the images that the selected attack is compared on; of all images until it has curves.
@@ -75,6 +78,25 @@ pub(super) fn series(app: &App) -> Vec<Series> {
         });
     }
     series
+}
+
+/// Shares of the k nearest clean images of the selected attack's images, tap by tap; none before it has curves.
+fn shares(app: &App) -> Option<Vec<Series>> {
+    let selected = app.ui.selected;
+    let attack = app.report.as_ref()?.attacks.get(selected)?;
+    let anchored = attack.curves.as_ref()?.anchored.as_ref()?;
+    let of = |name: String, curve: usize, value: &dyn Fn(&AnchoredTap) -> Option<f64>| Series {
+        name,
+        curve,
+        values: anchored.taps.iter().map(value).collect(),
+        ..Series::default()
+    };
+    let label = &attack.attack.label;
+    Some(vec![
+        of("true class, clean".to_owned(), 0, &|it| Some(it.retained?.clean)),
+        of(format!("true class, {label}"), selected + 1, &|it| Some(it.retained?.adversarial)),
+        of(format!("predicted class, {label}"), selected + 2, &|it| Some(it.captured?.adversarial)),
+    ])
 }
 
 /// Clean and adversarial curve of an attack's images, and how many there are where more are to come; none without curves.
