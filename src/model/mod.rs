@@ -76,6 +76,9 @@ struct Ending {
     whole: Interpreter,
 }
 
+/// Images per batch of a random network.
+const RANDOM_BATCH: usize = 32;
+
 impl Model {
     /// Freezes a program (in the domain of normalized pixels) on a device, with these taps.
     ///
@@ -141,6 +144,12 @@ impl Model {
     /// Remembers that the network answers the same question in different ways.
     pub(crate) fn set_random(&mut self) {
         self.is_random = true;
+    }
+
+    /// Most images of a batch where `asked` are asked for. What a random network draws for an image depends on its place in the batch, so that one
+    /// has batches of a size of its own, and its results do not depend on `--batch`.
+    pub(crate) fn batch(&self, asked: usize) -> usize {
+        if self.is_random { RANDOM_BATCH } else { asked }
     }
 
     /// Starts the random numbers that a random network draws, which come from libtorch's one generator, for a piece of work. Nothing else draws

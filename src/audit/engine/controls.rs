@@ -135,7 +135,7 @@ impl Audit<'_> {
             source: ImagePixels { images: &self.images, places, device: self.model.device() },
             smaller: None,
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
-            batch: plan.batch,
+            batch: self.model.batch(plan.batch),
             threads: plan.threads,
             control: self.control,
             place: NO_PLACE,
@@ -179,7 +179,12 @@ impl Audit<'_> {
         let source = ImagePixels { images: &self.images, places: &places, device: self.model.device() };
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let found = control::rises(self.model, &source, (self.job.plan.batch, self.job.plan.seed), &mut progress);
+        let found = control::rises(
+            self.model,
+            &source,
+            (self.model.batch(self.job.plan.batch), self.job.plan.seed),
+            &mut progress,
+        );
         let (rises, error) = match found {
             Ok(Some(rises)) => (rises, None),
             Ok(None) => return Err(Stop::Asked),
