@@ -9,6 +9,7 @@ ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: setup build audit test check-dependencies check-outputs check-package check-cost check-folders check-python check-torchscript
 .PHONY: check-strong wheel check-wheel release bench docs clean check-hostile advisories notices sbom fuzz
+.PHONY: check-masked check-cases measure-harm measure-coverage
 
 setup:
 	@python3 scripts/fetch-libtorch.py
@@ -131,6 +132,22 @@ fuzz: setup
 # That no run that ends well loses a file: hundreds of small audits, and minutes.
 check-folders: build .venv/ready
 	.venv/bin/python scripts/check_folders.py target/release/advmod
+
+# That no network with masked gradients passes a gate that claims robustness, through any door; the masks are made by PyTorch.
+check-masked: build .venv-torch/ready
+	.venv-torch/bin/python scripts/check_masked.py target/release/advmod
+
+# Inputs that users have, in a folder with a part for each kind; see the script. CASES says where it is.
+check-cases: build
+	python3 scripts/check_cases.py $(CASES) target/release/advmod
+
+# The tables and the picture of docs/harm.md: what follows the success of attacks. HARM takes --model, --data and --normalize.
+measure-harm: build
+	python3 scripts/measure_harm.py target/release/advmod target/harm --samples 300 $(HARM)
+
+# The tables of docs/statistics.md: how often intervals hold the truth. COVERAGE takes --model, --data, --normalize, --sets, --images and --n.
+measure-coverage: setup
+	$(CARGO) run --release --locked --example coverage -- $(COVERAGE)
 
 .venv/ready: scripts/requirements.txt
 .venv-torch/ready: scripts/requirements-torch.txt

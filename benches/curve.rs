@@ -13,7 +13,7 @@ use advmod::measure::pixels::{ImagePixels, PixelSource as _};
 use advmod::measure::taps::{CurveSettings, curve_with_intervals, measure, tap_neighbors};
 use advmod::model::load::{LoadOptions, load};
 use advmod::model::normalize::Normalization;
-use advmod::modularity::{Groups, Similarity, candidates_for, neighbors};
+use advmod::modularity::{Similarity, Splits, candidates_for, neighbors};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tch::{Device, Kind, Tensor};
 
@@ -34,7 +34,7 @@ fn curve(criterion: &mut Criterion) {
     let find = || tap_neighbors(&model, &source, &settings, &mut |_| ControlFlow::Continue(())).expect("neighbours");
     let pixels = source.pixels(0..N).expect("pixels");
     let found = find();
-    let groups = Groups::new(N, 0);
+    let splits = Splits::new(N);
     let taps = model.tap_paths();
 
     let mut group = criterion.benchmark_group("500 images");
@@ -51,7 +51,7 @@ fn curve(criterion: &mut Criterion) {
         bench.iter(|| measure(&taps.iter().map(|_| select()).collect(), &settings, &labels));
     });
     group.bench_function("intervals", |bench| {
-        bench.iter(|| curve_with_intervals(&taps, &found, &settings, &labels, &groups));
+        bench.iter(|| curve_with_intervals(&taps, &found, &settings, &labels, &splits));
     });
     group.finish();
 }

@@ -39,6 +39,9 @@ pub(crate) struct BaselineMetric {
     pub measured: Option<Measured>,
     /// The images that it is of; absent where there was nothing to measure.
     pub counted: Option<Counted>,
+    /// Half the difference between the two random halves of its images in each split, where its interval comes from these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halves: Vec<f64>,
 }
 
 /// The samples behind a metric.

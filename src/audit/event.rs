@@ -238,24 +238,34 @@ pub struct CleanCurves {
     pub(crate) true_labels: Curve,
     /// Curve whose communities are the model's predictions.
     pub(crate) predicted_labels: Curve,
+    /// Half the difference between the two random halves of the images in each split, of the peak under the true labels: with it a later report
+    /// of the same images is compared as a pair.
+    #[serde(default)]
+    pub(crate) peak_halves: Vec<f64>,
 }
 
 /// Matched curves: clean and adversarial pixels of the same (attacked) samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackCurves {
     /// Curve of the clean pixels under the true labels; the predictions are the same, since only correctly classified samples are attacked.
-    pub(crate) clean: Curve,
+    pub clean: Curve,
     /// Curve of the adversarial pixels under the true labels.
-    pub(crate) adversarial: Curve,
+    pub adversarial: Curve,
     /// Curve of the adversarial pixels under the predicted labels.
-    pub(crate) adversarial_predicted: Curve,
+    pub adversarial_predicted: Curve,
     /// Clean Q minus adversarial Q at each tap, as a paired difference.
-    pub(crate) drops: Vec<Option<Interval>>,
+    pub drops: Vec<Option<Interval>>,
     /// Clean peak minus adversarial peak, as a paired difference at the two peaks' taps.
-    pub(crate) peak_drop: Option<Interval>,
+    pub peak_drop: Option<Interval>,
+    /// As in the curves of the clean images, of the adversarial peak.
+    #[serde(default)]
+    pub peak_halves: Vec<f64>,
+    /// The same of the peak drop.
+    #[serde(default)]
+    pub drop_halves: Vec<f64>,
     /// Among which classes of the clean images the adversarial ones lie; absent in reports of earlier versions.
     #[serde(default)]
-    pub(crate) anchored: Option<AnchoredCurve>,
+    pub anchored: Option<AnchoredCurve>,
 }
 
 /// Curves of an attack that is not through: levels only, no intervals.

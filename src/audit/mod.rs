@@ -21,5 +21,5 @@ pub(crate) mod preview;
 pub(crate) mod resolved;
 pub(crate) mod resume;
 pub(crate) mod run_dir;
-pub(crate) mod stage;
+pub mod stage;
 pub mod state;

@@ -31,7 +31,7 @@ pub(super) fn run(args: &SimilarityArgs, manner: Manner) -> Result<Exit, CliErro
     let mut work = Work::new(args.run.progress, quiet)?;
     let file = (args.model.model.as_deref(), &args.model.read);
     let doubt = work.question_normalization(&model, data.as_ref(), samples, file);
-    let paired = paired_curve(&model, data.as_ref(), &plan, seed, &mut |done, total| work.tell("curve", done, total));
+    let paired = paired_curve(&model, data.as_ref(), &plan, &mut |done, total| work.tell("curve", done, total));
     if let Some(exit) = work.finish_whole() {
         return Ok(exit);
     }

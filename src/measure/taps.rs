@@ -7,8 +7,8 @@ use super::pixels::{Joined, PixelSource};
 use crate::measure::Progress;
 use crate::model::Model;
 use crate::modularity::{
-    Curve, Groups, Jackknife, ModularityError, Neighbors, ShareDone, Similarity, TapModularity, TapPoint,
-    candidates_for, jackknife, neighbors, neighbors_among,
+    Curve, ModularityError, Neighbors, Replicates, ShareDone, Similarity, Splits, TapModularity, TapPoint,
+    candidates_for, modularity_of_halves, neighbors, neighbors_among,
 };
 
 /// Most samples per forward pass of a trace.
@@ -24,7 +24,7 @@ const KEPT_BYTES: usize = 2 << 30;
 const FORWARD_SHARE: f64 = 0.25;
 
 /// Each tap's neighbours, or why it has none.
-pub(crate) type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
+pub type TapNeighbors = Vec<Result<Neighbors, ModularityError>>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveSettings {
@@ -43,7 +43,7 @@ pub enum TraceError {
     Torch(#[from] TchError),
 }
 
-/// Feeds all samples forward and finds each tap's neighbours, long enough lists for the jackknife. `progress(done)` counts taps × samples.
+/// Feeds all samples forward and finds each tap's neighbours, with lists long enough for halves of the samples. `progress(done)` counts taps × samples.
 pub fn tap_neighbors(
     model: &Model,
     source: &dyn PixelSource,
@@ -68,11 +68,11 @@ pub fn tap_neighbors(
 }
 
 /// Neighbours of samples before and after an attack, all three from the same representations.
-pub(crate) struct MatchedNeighbors {
-    pub(crate) clean: TapNeighbors,
-    pub(crate) adversarial: TapNeighbors,
+pub struct MatchedNeighbors {
+    pub clean: TapNeighbors,
+    pub adversarial: TapNeighbors,
     /// Of each adversarial sample among the clean ones, its own original left out.
-    pub(crate) among_clean: TapNeighbors,
+    pub among_clean: TapNeighbors,
 }
 
 /// As [`tap_neighbors`], of the same samples before and after an attack. `progress(done)` counts taps × pictures.
@@ -210,22 +210,22 @@ pub fn measure(
     found.iter().map(measure).collect()
 }
 
-/// A curve over one set of samples with its jackknife intervals, and the replicates for paired differences.
+/// A curve over one set of samples with its intervals, and the replicates for paired differences.
 pub fn curve_with_intervals(
     taps: &[String],
     found: &TapNeighbors,
     settings: &CurveSettings,
     labels: &[usize],
-    groups: &Groups,
-) -> (Curve, Vec<Option<Jackknife>>) {
+    splits: &Splits,
+) -> (Curve, Vec<Option<Replicates>>) {
     let mut points = Vec::with_capacity(taps.len());
     let mut replicates = Vec::with_capacity(taps.len());
     for ((tap, neighbors), measured) in taps.iter().zip(found).zip(measure(found, settings, labels)) {
-        let knife = (neighbors.as_ref().map_err(Clone::clone))
-            .and_then(|neighbors| jackknife(neighbors, settings.k, labels, settings.classes, groups));
-        let interval = knife.as_ref().map(Jackknife::interval).map_err(Clone::clone);
+        let halves = (neighbors.as_ref().map_err(Clone::clone))
+            .and_then(|neighbors| modularity_of_halves(neighbors, settings.k, labels, settings.classes, splits));
+        let interval = halves.as_ref().map(Replicates::interval).map_err(Clone::clone);
         points.push(TapPoint::from_repeats(tap.as_str(), &[measured]).with_interval(interval));
-        replicates.push(knife.ok());
+        replicates.push(halves.ok());
     }
     let curve = Curve { n: labels.len(), k: settings.k, similarity: settings.similarity, taps: points };
     (curve, replicates)

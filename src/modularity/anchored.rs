@@ -6,17 +6,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jackknife::{GROUPS, Groups, Jackknife};
+use super::halves::{Replicates, SPLITS, Splits};
 use super::{Interval, ModularityError, Neighbors, Similarity, paired_difference};
 
 /// Share of the k nearest clean images that have a class, on average over the attacked images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct ClassShare {
+pub struct ClassShare {
     /// Share before the attack: of the images when clean.
     pub clean: f64,
     /// Share after the attack.
     pub adversarial: f64,
-    /// 95 % jackknife interval of the share after the attack.
+    /// 95 % interval of the share after the attack, from random halves.
     pub interval: Option<Interval>,
     /// Share after the attack minus share before it, as a paired difference.
     pub change: Option<Interval>,
@@ -24,7 +24,7 @@ pub(crate) struct ClassShare {
 
 /// One tap of a clean-anchored curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct AnchoredTap {
+pub struct AnchoredTap {
     /// Module path of the tap in the network.
     pub tap: String,
     /// Share of neighbours of the true class.
@@ -40,7 +40,7 @@ pub(crate) struct AnchoredTap {
 
 /// Where adversarial images lie among the clean images of the same attack, tap by tap in forward order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct AnchoredCurve {
+pub struct AnchoredCurve {
     /// Number of attacked images N, which are also those among which they are placed.
     pub n: usize,
     /// Number of nearest clean images k of each image.
@@ -53,12 +53,16 @@ pub(crate) struct AnchoredCurve {
     pub captured_by_chance: Option<f64>,
     /// The taps in forward order.
     pub taps: Vec<AnchoredTap>,
+    /// Half the difference between the two random halves of the images in each split, of the retention drop: with it a later report of the same
+    /// images is compared as a pair.
+    #[serde(default)]
+    pub drop_halves: Vec<f64>,
 }
 
 /// The tap from which on adversarial images lie rather among the predicted class than among their own. Before it the two shares may cross by
 /// chance where they are alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct CapturedFrom {
+pub struct CapturedFrom {
     /// Module path of the tap; absent where it is none.
     pub tap: Option<String>,
     /// Number of taps before it; of all taps where it is none.
@@ -77,7 +81,7 @@ pub(crate) struct Anchor<'a> {
     pub(crate) labels: &'a [usize],
     /// Classes that the model gives the adversarial images.
     pub(crate) predictions: &'a [usize],
-    pub(crate) groups: &'a Groups,
+    pub(crate) splits: &'a Splits,
 }
 
 impl Anchor<'_> {
@@ -86,17 +90,27 @@ impl Anchor<'_> {
         &self,
         taps: impl Iterator<Item = (&'n str, [&'n Result<Neighbors, ModularityError>; 2])>,
     ) -> AnchoredCurve {
+        let mut drop = None;
+        let taps = taps.map(|(tap, found)| self.tap(tap, found, &mut drop)).collect();
         AnchoredCurve {
             n: self.labels.len(),
             k: self.k,
             similarity: self.similarity,
             retained_by_chance: self.by_chance(self.labels),
             captured_by_chance: self.by_chance(self.predictions),
-            taps: taps.map(|(tap, found)| self.tap(tap, found)).collect(),
+            taps,
+            drop_halves: drop.map(|it: Replicates| it.differences).unwrap_or_default(),
         }
     }
 
-    fn tap(&self, tap: &str, found: [&Result<Neighbors, ModularityError>; 2]) -> AnchoredTap {
+    /// `drop` becomes that of the retained share, if it is known.
+    fn tap(
+        &self,
+        tap: &str,
+        found: [&Result<Neighbors, ModularityError>; 2],
+        drop: &mut Option<Replicates>,
+    ) -> AnchoredTap {
+        *drop = None;
         let missing = |reason: String| {
             let (tap, reason) = (tap.to_owned(), Some(reason));
             AnchoredTap { tap, retained: None, captured: None, lead: None, reason }
@@ -107,13 +121,14 @@ impl Anchor<'_> {
         };
         let of = |classes| [self.share(clean, classes), self.share(adversarial, classes)];
         let ([kept, retained], [own, captured]) = (of(self.labels), of(self.predictions));
-        let difference = |a: &Share, b: &Share| paired_difference(a.knife.as_ref()?, b.knife.as_ref()?).ok();
+        let difference = |a: &Share, b: &Share| paired_difference(a.replicates.as_ref()?, b.replicates.as_ref()?).ok();
         let share = |before: &Share, after: &Share| ClassShare {
             clean: before.value,
             adversarial: after.value,
-            interval: after.knife.as_ref().map(Jackknife::interval),
+            interval: after.replicates.as_ref().map(Replicates::interval),
             change: difference(after, before),
         };
+        *drop = kept.replicates.as_ref().zip(retained.replicates.as_ref()).and_then(|(a, b)| a.minus(b).ok());
         AnchoredTap {
             tap: tap.to_owned(),
             retained: Some(share(&kept, &retained)),
@@ -123,34 +138,20 @@ impl Anchor<'_> {
         }
     }
 
-    /// Mean share of the first k neighbours of each image that have a class, and the same without each group: its images neither count nor serve
-    /// as neighbours, and the next nearest take their places.
+    /// Mean share of the first k neighbours of each image that have a class: of all images, and of each half among its own.
     fn share(&self, neighbors: &Neighbors, classes: &[usize]) -> Share {
-        let hits = |image: usize, left_out: Option<u8>| {
-            let of = |other: u32| self.groups.of_sample.get(other as usize).copied();
-            let kept = neighbors.row(image).filter(|&(other, _)| left_out.is_none() || of(other) != left_out);
-            let kept = kept.take(self.k).map(|(other, _)| self.labels[other as usize] == classes[image]);
-            kept.fold((0, 0), |(hits, n), is_hit| (hits + usize::from(is_hit), n + 1))
-        };
-        let n = classes.len();
-        let all: usize = (0..n).map(|image| hits(image, None).0).sum();
-        let value = all as f64 / (n * self.k).max(1) as f64;
-        let replicates: Option<Vec<f64>> = (0..GROUPS as u8)
-            .map(|group| {
-                let images = (0..n).filter(|&image| self.groups.of_sample.get(image) != Some(&group));
-                let (mut sum, mut of) = (0, 0);
-                for image in images {
-                    let (hits, found) = hits(image, Some(group));
-                    // A list that ran out would count fewer neighbours than the others.
-                    (found == self.k).then_some(())?;
-                    (sum, of) = (sum + hits, of + found);
-                }
-                (of > 0).then(|| sum as f64 / of as f64)
-            })
-            .collect();
-        let replicates = replicates.filter(|_| n >= GROUPS);
-        let knife = replicates.map(|replicates| Jackknife { estimate: value, replicates, groups: self.groups.clone() });
-        Share { value, knife }
+        let (n, k) = (classes.len(), self.k);
+        let is_hit = |image: usize, other: usize| usize::from(self.labels[other] == classes[image]);
+        let of_image =
+            |image| neighbors.row(image).take(k).map(|(other, _)| is_hit(image, other as usize)).sum::<usize>();
+        let value = (0..n).map(of_image).sum::<usize>() as f64 / (n * k).max(1) as f64;
+        let mut halves = [(0, 0); 2 * SPLITS];
+        let found = self.splits.nearest(neighbors, k, &mut |half, image, other, _| {
+            let (hits, of) = halves[half];
+            halves[half] = (hits + is_hit(image, other), of + 1);
+        });
+        let shares = halves.map(|(hits, of)| hits as f64 / of.max(1) as f64);
+        Share { value, replicates: found.ok().map(|()| self.splits.replicates(value, &shares)) }
     }
 
     /// The share that images have of a class which each of the others is as likely to be a neighbour.
@@ -165,7 +166,7 @@ impl Anchor<'_> {
 
 struct Share {
     value: f64,
-    knife: Option<Jackknife>,
+    replicates: Option<Replicates>,
 }
 
 impl AnchoredCurve {
@@ -213,13 +214,13 @@ mod tests {
 
     fn curve(n: usize, moved: usize) -> AnchoredCurve {
         let ([clean, adversarial], labels, predictions) = placed(n, moved);
-        let groups = Groups::new(n, 1);
+        let splits = Splits::new(n);
         let anchor = Anchor {
             k: 3,
             similarity: Similarity::COSINE,
             labels: &labels,
             predictions: &predictions,
-            groups: &groups,
+            splits: &splits,
         };
         // At the first tap nothing has moved yet.
         anchor.curve([("first", [&clean, &clean]), ("last", [&clean, &adversarial])].into_iter())
@@ -260,9 +261,9 @@ mod tests {
         assert!(last.retained.unwrap().interval.is_none() && last.lead.is_none() && found.retention_drop().is_none());
         assert_eq!(found.captured_from().unwrap().before, 1);
         let labels = [0, 0, 1];
-        let groups = Groups::new(3, 0);
+        let splits = Splits::new(3);
         let anchor =
-            Anchor { k: 3, similarity: Similarity::COSINE, labels: &labels, predictions: &labels, groups: &groups };
+            Anchor { k: 3, similarity: Similarity::COSINE, labels: &labels, predictions: &labels, splits: &splits };
         let missing = Err(ModularityError::TooFewSamples { n: 3, k: 3 });
         let found = anchor.curve([("fc", [&missing, &missing])].into_iter());
         assert!(found.taps[0].reason.as_ref().unwrap().contains("more than k samples"));

@@ -60,7 +60,7 @@ pub struct TapPoint {
     /// repeat, and their mean; absent where shuffling the labels does not change Q.
     #[serde(default)]
     pub z: Option<f64>,
-    /// 95 % jackknife interval of Q, where one was computed.
+    /// 95 % interval of Q, from random halves, where one was computed.
     pub interval: Option<Interval>,
     /// Q of every repeat that has one, in order.
     pub repeats: Vec<f64>,

@@ -6,8 +6,8 @@
 //!    sample keeps its best k + margin others: [`Neighbors`]. Nothing after this step needs the device.
 //! 2. The first k of each row are the directed edges ([`knn_edges`]). One pass over them gives Newman's modularity
 //!    `Q = Σ_c [L_c/T − (S_c/T)²]` under the labels, its class shares and the label overlap ([`modularity`]).
-//! 3. Next to Q stand its exact mean and standard deviation under random labels ([`random_label_null`]), a delete-group jackknife interval that
-//!    recomputes the neighbours from the longer lists ([`jackknife()`]), and the hubness of the graph ([`hubness()`]).
+//! 3. Next to Q stand its exact mean and standard deviation under random labels ([`random_label_null`]), an interval from what random halves of the
+//!    samples say, with their own neighbours out of the longer lists ([`modularity_of_halves`]), and the hubness of the graph ([`hubness()`]).
 //! 4. The taps in forward order form a [`Curve`], with its peak; two matched curves give the curve drop and peak drop.
 //! 5. Adversarial images placed among the clean ones give an [`AnchoredCurve`]: how many of their neighbours have their class still.
 //!
@@ -22,8 +22,8 @@ mod best;
 mod curve;
 mod details;
 mod graph;
+mod halves;
 mod hubness;
-mod jackknife;
 mod kinds;
 mod knn;
 mod neighbors;
@@ -32,17 +32,18 @@ mod null;
 mod samples;
 mod similarity;
 
-pub(crate) use anchored::{Anchor, AnchoredCurve, AnchoredTap, CapturedFrom, ClassShare};
+pub(crate) use anchored::Anchor;
+pub use anchored::{AnchoredCurve, AnchoredTap, CapturedFrom, ClassShare};
 pub(crate) use curve::{Curve, TapModularity, TapPoint};
 pub(crate) use details::{ClassQ, TapDetails, TapRepeat};
 pub use graph::modularity;
 pub(crate) use graph::{Modularity, knn_edges};
+pub use halves::{Interval, Replicates, Splits, candidates_for, paired_difference};
+pub(crate) use halves::{modularity_of_halves, t_quantile};
 pub(crate) use hubness::{Hubness, hubness, never_chosen};
-pub(crate) use jackknife::{GROUPS, Interval, Jackknife, jackknife, paired_difference, t_quantile};
-pub use jackknife::{Groups, candidates_for};
 pub use kinds::Similarity;
 pub(crate) use knn::knn_accuracy;
-pub(crate) use neighbors::Neighbors;
+pub use neighbors::Neighbors;
 pub(crate) use notes::{class_note, curve_notes};
 pub(crate) use null::random_label_null;
 pub(crate) use samples::{SampleQ, sample_q};
@@ -96,11 +97,11 @@ pub enum ModularityError {
         "modularity is undefined: {edges} edge weights sum to {total}, expected more than 0; check this tap's output"
     )]
     Undefined { edges: usize, total: f64 },
-    #[error("no interval: N = {n} and k = {k} leave too few samples without one of {GROUPS} groups; give more samples")]
+    #[error("no interval: N = {n} and k = {k} leave too few samples in a half of them; give more samples")]
     TooFewForInterval { n: usize, k: usize },
     #[error("no interval: {rows} of the lists of {candidates} candidates are too short for k = {k}; keep longer lists")]
     ExhaustedCandidates {
-        /// Samples whose list ran out for at least one group.
+        /// Samples whose list ran out for at least one half.
         rows: usize,
         k: usize,
 
@@ -108,9 +109,7 @@ pub enum ModularityError {
     },
     #[error("the measurement was stopped")]
     Stopped,
-    #[error(
-        "clean and adversarial replicates use different groups, expected the same; use one seed and the same samples"
-    )]
+    #[error("the two are split into different halves, expected the same; use one seed and the same samples")]
     Unpaired,
     #[error("unknown similarity '{name}', expected {known}")]
     UnknownSimilarity { name: String, known: String },

@@ -6,7 +6,7 @@ use super::ModularityError;
 
 /// The best candidates of N samples: for each, other samples ordered by similarity descending, then index ascending.
 ///
-/// Lists are longer than k so that the jackknife can drop samples and still find k neighbours
+/// Lists are longer than k so that half of the samples still find k neighbours among themselves
 /// ([`candidates_for`](super::candidates_for) says how long).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbors {
@@ -65,6 +65,29 @@ impl Neighbors {
             }
         }
         Ok(Self { n, candidates, indices, similarities, zero_rows: 0 })
+    }
+
+    /// Selects from all `n` × `n` row-major similarities, which were computed elsewhere; the diagonal is not read.
+    ///
+    /// # Errors
+    /// As [`Neighbors::new`].
+    pub fn from_dense(n: usize, dense: &[f32], candidates: usize) -> Result<Self, ModularityError> {
+        check_k(n, candidates)?;
+        check_length("similarities", n.saturating_mul(n), dense.len())?;
+        let mut dense = dense.to_vec();
+        for i in 0..n {
+            dense[i * n + i] = 1.0;
+        }
+        clamp(&mut dense, n)?;
+        let (mut indices, mut similarities) = (Vec::new(), Vec::new());
+        for (i, row) in dense.chunks_exact(n).enumerate() {
+            let mut others: Vec<(f32, u32)> = row.iter().copied().zip(0_u32..).collect();
+            others.remove(i);
+            others.sort_unstable_by(|&a, &b| best_first(a, b));
+            indices.extend(others[..candidates].iter().map(|&(_, j)| j));
+            similarities.extend(others[..candidates].iter().map(|&(value, _)| value));
+        }
+        Self::new(n, candidates, indices, similarities)
     }
 
     pub fn n(&self) -> usize {
@@ -135,31 +158,6 @@ fn clamp(values: &mut [f32], width: usize) -> Result<(), ModularityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Neighbors {
-        /// The reference: selects from all `n` × `n` row-major similarities; the diagonal is not read.
-        ///
-        /// # Errors
-        /// As [`Neighbors::new`].
-        pub(crate) fn from_dense(n: usize, dense: &[f32], candidates: usize) -> Result<Self, ModularityError> {
-            check_k(n, candidates)?;
-            check_length("similarities", n.saturating_mul(n), dense.len())?;
-            let mut dense = dense.to_vec();
-            for i in 0..n {
-                dense[i * n + i] = 1.0;
-            }
-            clamp(&mut dense, n)?;
-            let (mut indices, mut similarities) = (Vec::new(), Vec::new());
-            for (i, row) in dense.chunks_exact(n).enumerate() {
-                let mut others: Vec<(f32, u32)> = row.iter().copied().zip(0_u32..).collect();
-                others.remove(i);
-                others.sort_unstable_by(|&a, &b| best_first(a, b));
-                indices.extend(others[..candidates].iter().map(|&(_, j)| j));
-                similarities.extend(others[..candidates].iter().map(|&(value, _)| value));
-            }
-            Self::new(n, candidates, indices, similarities)
-        }
-    }
 
     fn listed(neighbors: &Neighbors, i: usize) -> Vec<u32> {
         neighbors.row(i).map(|(j, _)| j).collect()

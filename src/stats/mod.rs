@@ -1,7 +1,7 @@
 //! Means, rates and their intervals.
 
 pub(crate) mod permutation;
-pub(crate) mod rates;
+pub mod rates;
 
 /// Arithmetic mean; none of no values.
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {

@@ -26,7 +26,7 @@ impl Rate {
     ///
     /// # Source
     /// Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927.
-    pub(crate) fn new(count: usize, of: usize) -> Self {
+    pub fn new(count: usize, of: usize) -> Self {
         if of == 0 {
             return Self { count, of, value: None, low: 0.0, high: 1.0 };
         }
@@ -47,7 +47,7 @@ pub(crate) fn wilson(p: f64, n: f64) -> (f64, f64) {
     (low, high)
 }
 
-/// A value with its 95 % interval: Wilson's for shares, the jackknife's for modularity, Newcombe's for differences of shares.
+/// A value with its 95 % interval: Wilson's for shares, that of random halves for modularity, Newcombe's for differences of shares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// The measured value itself.

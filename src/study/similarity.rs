@@ -16,7 +16,7 @@ use crate::measure::taps::{CurveSettings, TraceError, curve_with_intervals, tap_
 use crate::measure::{Progress, ProgressOf};
 use crate::model::Model;
 use crate::modularity::cka::{self, Gram};
-use crate::modularity::{Curve, Groups, Interval, Jackknife, class_note, curve_notes, paired_difference};
+use crate::modularity::{Curve, Interval, Replicates, Splits, class_note, curve_notes, paired_difference};
 use crate::study::results::Subject;
 use crate::study::results::similarity::{Matrix, SimilarityResult};
 
@@ -94,11 +94,11 @@ pub(crate) struct PairedCurve {
     pub curve: Curve,
     pub warnings: Vec<String>,
     /// By tap; none where Q or its interval is absent.
-    pub(super) replicates: Vec<Option<Jackknife>>,
+    pub(super) replicates: Vec<Option<Replicates>>,
 }
 
 impl PairedCurve {
-    /// `Q_b − Q_a` with its 95 % interval, of the same samples and groups: what both taps share cancels. Nothing where either has none.
+    /// `Q_b − Q_a` with its 95 % interval, of the same samples and splits: what both taps share cancels. Nothing where either has none.
     fn change(&self, a: usize, b: usize) -> Option<Interval> {
         paired_difference(self.replicates.get(b)?.as_ref()?, self.replicates.get(a)?.as_ref()?).ok()
     }
@@ -158,13 +158,12 @@ fn notes(curve: &Curve, cka: &Cka) -> Vec<String> {
     warnings
 }
 
-/// A model's curve over the first set of the plan, with what intervals of differences between its taps need. `seed` makes the groups.
+/// A model's curve over the first set of the plan, with what intervals of differences between its taps need.
 /// `progress(done, total)` counts taps × samples.
 pub(crate) fn paired_curve(
     model: &Model,
     data: &dyn Dataset,
     plan: &CurvePlan,
-    seed: u64,
     progress: &mut ProgressOf<'_>,
 ) -> Result<PairedCurve, String> {
     let data: &dyn Dataset = &Matched::new(data, model)?;
@@ -174,7 +173,7 @@ pub(crate) fn paired_curve(
     enough_for_k(indices.len(), plan.k)?;
     check_labels(model, data, &indices)?;
     let total = (model.tap_paths().len() * indices.len()) as u64;
-    let mut found = paired_curve_of(model, data, &indices, plan, seed, &mut |done| progress(done, total))?;
+    let mut found = paired_curve_of(model, data, &indices, plan, &mut |done| progress(done, total))?;
     found.warnings.splice(0..0, data.notes().iter().cloned());
     Ok(found)
 }
@@ -185,7 +184,6 @@ pub(super) fn paired_curve_of(
     data: &dyn Dataset,
     indices: &[usize],
     plan: &CurvePlan,
-    seed: u64,
     progress: &mut Progress<'_>,
 ) -> Result<PairedCurve, String> {
     let images = data.read(indices).map_err(|error| error.to_string())?;
@@ -194,8 +192,8 @@ pub(super) fn paired_curve_of(
     let places: Vec<usize> = (0..indices.len()).collect();
     let source = ImagePixels { images: &images, places: &places, device: model.device() };
     let found = tap_neighbors(model, &source, &settings, progress).map_err(|error: TraceError| error.to_string())?;
-    let groups = Groups::new(indices.len(), seed);
-    let (curve, replicates) = curve_with_intervals(&model.tap_paths(), &found, &settings, &labels, &groups);
+    let splits = Splits::new(indices.len());
+    let (curve, replicates) = curve_with_intervals(&model.tap_paths(), &found, &settings, &labels, &splits);
     let mut warnings: Vec<String> = class_note(&labels, settings.classes, plan.k).into_iter().collect();
     warnings.extend(curve_notes(&curve));
     Ok(PairedCurve { curve, warnings, replicates })

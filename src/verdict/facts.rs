@@ -124,7 +124,7 @@ pub struct PeakResult {
     pub tap: String,
     /// Modularity Q at this tap.
     pub q: f64,
-    /// Jackknife interval of this Q, at 95 % confidence.
+    /// 95 % interval of this Q, from random halves.
     pub interval: Option<Interval>,
 }
 

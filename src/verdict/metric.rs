@@ -22,12 +22,15 @@ pub(crate) struct Reading {
 pub(crate) struct Found {
     pub measured: Measured,
     pub counted: Counted,
+    /// Half the difference between the two random halves of its images in each split, where its interval comes from these.
+    pub halves: Vec<f64>,
 }
 
 impl Found {
     /// What is no share of its images.
-    fn of(images: Vec<usize>, measured: Measured) -> Self {
-        Self { measured, counted: Counted { of: images, hits: Vec::new() } }
+    fn of(images: Vec<usize>, measured: Measured, halves: Option<&Vec<f64>>) -> Self {
+        let counted = Counted { of: images, hits: Vec::new() };
+        Self { measured, counted, halves: halves.cloned().unwrap_or_default() }
     }
 }
 
@@ -70,7 +73,8 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
     match (&metric.subject, metric.quantity) {
         (Subject::Clean, Quantity::PeakQ) => of(&Subject::Clean, &|_| {
             let all = (0..facts.data.labels.len()).collect();
-            peak(facts.clean.peak.as_ref(), all, facts.clean.curves.is_some())
+            let halves = facts.clean.curves.as_ref().map(|it| &it.peak_halves);
+            peak(facts.clean.peak.as_ref(), (all, halves), facts.clean.curves.is_some())
         }),
         (Subject::Clean, _) => of(&Subject::Clean, &|class| match facts.clean.accuracy {
             Some(_) => accuracy(facts, class, &BTreeSet::new()),
@@ -106,7 +110,7 @@ pub(crate) fn read(facts: &Facts, metric: &Metric) -> Vec<Reading> {
 fn rate(hits: Vec<usize>, of: Vec<usize>, none: &str) -> Result<Found, Missing> {
     match of.len() {
         0 => Err(Missing::NotMeasurable(none.to_owned())),
-        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Counted { of, hits } }),
+        n => Ok(Found { measured: Rate::new(hits.len(), n).into(), counted: Counted { of, hits }, halves: Vec::new() }),
     }
 }
 
@@ -137,6 +141,7 @@ fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Op
     all_complete(&std::iter::once(attack))?;
     let images = || attack.samples.iter().map(|it| it.sample).collect();
     let attacked = || attack.samples.iter().filter(|it| is_of(facts, it.sample, class));
+    let curves = attack.curves.as_ref();
     match quantity {
         Quantity::SuccessRate => {
             let broken = attacked().filter(|it| it.success).map(|it| it.sample);
@@ -144,12 +149,15 @@ fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Op
         }
         Quantity::Accuracy => accuracy(facts, class, &attacked().filter(|it| it.success).map(|it| it.sample).collect()),
         Quantity::PeakDrop => match attack.peak_drop {
-            Some(it) => Ok(Found::of(images(), it.into())),
+            Some(it) => Ok(Found::of(images(), it.into(), curves.map(|it| &it.drop_halves))),
             None => Err(Missing::NotMeasurable(format!("{} has no peak drop with an interval", attack.attack.label))),
         },
-        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), images(), true),
+        Quantity::PeakQ => peak(attack.adversarial_peak.as_ref(), (images(), curves.map(|it| &it.peak_halves)), true),
         Quantity::RetentionDrop => match attack.retention_drop {
-            Some(it) => Ok(Found::of(images(), it.into())),
+            Some(it) => {
+                let anchored = curves.and_then(|it| it.anchored.as_ref());
+                Ok(Found::of(images(), it.into(), anchored.map(|it| &it.drop_halves)))
+            }
             None => {
                 Err(Missing::NotMeasurable(format!("{} has no retention drop with an interval", attack.attack.label)))
             }
@@ -157,7 +165,7 @@ fn of_attack(facts: &Facts, attack: &AttackResult, quantity: Quantity, class: Op
         Quantity::CapturedFrom => match (&attack.captured_from, facts.taps.len()) {
             (Some(it), taps) if taps > 0 => {
                 let [low, value, high] = [it.earliest, it.before, it.latest].map(|before| before as f64 / taps as f64);
-                Ok(Found::of(images(), Measured { value, low, high }))
+                Ok(Found::of(images(), Measured { value, low, high }, None))
             }
             _ => Err(Missing::NotMeasurable(format!("{} has no clean-anchored curve", attack.attack.label))),
         },
@@ -184,9 +192,13 @@ pub(super) fn of_ensemble(
     }
 }
 
-fn peak(peak: Option<&PeakResult>, images: Vec<usize>, is_done: bool) -> Result<Found, Missing> {
+fn peak(
+    peak: Option<&PeakResult>,
+    (images, halves): (Vec<usize>, Option<&Vec<f64>>),
+    is_done: bool,
+) -> Result<Found, Missing> {
     match peak.map(|it| (it.q, it.interval)) {
-        Some((value, Some(it))) => Ok(Found::of(images, Measured { value, low: it.low, high: it.high })),
+        Some((value, Some(it))) => Ok(Found::of(images, Measured { value, low: it.low, high: it.high }, halves)),
         Some((_, None)) => Err(Missing::NotMeasurable("its peak has no interval".to_owned())),
         None if is_done => Err(Missing::NotMeasurable("the curve has no peak".to_owned())),
         None => Err(Missing::NotDone("the curve was not measured".to_owned())),

@@ -17,7 +17,7 @@ use crate::audit::stage::curve::Matched;
 use crate::audit::stage::growth::{Growth, pictures};
 use crate::measure::pixels::{ImagePixels, KeptPixels};
 use crate::measure::taps::{TraceError, matched_neighbors};
-use crate::modularity::Groups;
+use crate::modularity::Splits;
 use crate::stats::rates::Measured;
 use crate::store::{Columns, Kept, Part, save_adversarial};
 
@@ -91,7 +91,7 @@ impl Audit<'_> {
             // Only inside a sweep do results outlive their attack.
             smaller: plan.attacks[attack].sweep.and_then(|first| self.broken.get(&first)),
             options: Options { seed: plan.seed, eight_bit: plan.eight_bit },
-            batch: plan.batch,
+            batch: self.model.batch(plan.batch),
             threads: plan.threads,
             control: self.control,
             place: attack,
@@ -200,9 +200,9 @@ impl Audit<'_> {
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
         let found = matched_neighbors(self.model, &clean, &adversarial, &self.settings, &mut progress)?;
         let labels: Vec<usize> = attacked.samples.iter().map(|&sample| self.labels[sample]).collect();
-        let groups = Groups::new(labels.len(), self.job.plan.seed);
+        let splits = Splits::new(labels.len());
         let matched = Matched { taps: &self.taps, found, labels: &labels, predictions: &attacked.predictions };
-        let curves = matched.curves(&self.settings, &groups);
+        let curves = matched.curves(&self.settings, &splits);
         self.emit(AuditEvent::AttackCurvesMeasured { attack, curves: Box::new(curves) })
     }
 

@@ -10,7 +10,7 @@ use crate::audit::event::{AuditEvent, CleanCurves, Pictures, Stage};
 use crate::measure::normalization::Trial;
 use crate::measure::pixels::ImagePixels;
 use crate::measure::{clean, taps};
-use crate::modularity::{Curve, Groups, class_note, curve_notes};
+use crate::modularity::{Curve, Splits, class_note, curve_notes};
 use crate::stats::permutation::permutation;
 use crate::store::{Columns, save_clean};
 use crate::text::names::some;
@@ -23,7 +23,7 @@ impl Audit<'_> {
         let own = &self.model.info().normalization;
         if self.job.model.is_some() && (given || own.is_none()) {
             let stage = Stage::Normalization;
-            let trial = Trial::new(self.model, self.labels.len(), self.job.plan.batch);
+            let trial = Trial::new(self.model, self.labels.len(), self.model.batch(self.job.plan.batch));
             self.emit(AuditEvent::StageStarted { stage, total: trial.steps() })?;
             let places: Vec<usize> = trial.places(everything.len()).into_iter().map(|at| everything[at]).collect();
             let labels: Vec<usize> = places.iter().map(|&place| self.labels[place]).collect();
@@ -77,8 +77,13 @@ impl Audit<'_> {
         self.model.seed(self.job.plan.seed, 0);
         let sink = &mut *self.sink;
         let mut progress = |done| sink(AuditEvent::StageProgress { stage, done });
-        let clean::Predicted { classes, likeliest, nonfinite } =
-            clean::predict(self.model, &source, Some(&self.labels), self.job.plan.batch, &mut progress)?;
+        let clean::Predicted { classes, likeliest, nonfinite } = clean::predict(
+            self.model,
+            &source,
+            Some(&self.labels),
+            self.model.batch(self.job.plan.batch),
+            &mut progress,
+        )?;
         if let Some(order) = permutation(&self.images.labels, &classes) {
             let moved = order
                 .iter()
@@ -107,10 +112,13 @@ impl Audit<'_> {
         let stage = Stage::CleanCurve;
         self.emit(AuditEvent::StageStarted { stage, total: (everything.len() * self.taps.len()) as u64 })?;
         let found = self.neighbors(everything, stage)?;
-        let groups = Groups::new(everything.len(), self.job.plan.seed);
+        let splits = Splits::new(everything.len());
         let predicted: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
-        let curve = |labels| taps::curve_with_intervals(&self.taps, &found, &self.settings, labels, &groups).0;
-        let curves = CleanCurves { true_labels: curve(&self.labels), predicted_labels: curve(&predicted) };
+        let curve = |labels| taps::curve_with_intervals(&self.taps, &found, &self.settings, labels, &splits);
+        let (true_labels, replicates) = curve(&self.labels);
+        let peak_halves = true_labels.peak().and_then(|it| Some(replicates[it.index].as_ref()?.differences.clone()));
+        let (predicted_labels, _) = curve(&predicted);
+        let curves = CleanCurves { true_labels, predicted_labels, peak_halves: peak_halves.unwrap_or_default() };
         let curve = curves.true_labels.clone();
         self.emit(AuditEvent::CleanCurvesMeasured { curves })?;
         Ok(curve)

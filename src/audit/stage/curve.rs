@@ -2,10 +2,10 @@
 
 use crate::audit::event::AttackCurves;
 use crate::measure::taps::{CurveSettings, MatchedNeighbors, curve_with_intervals};
-use crate::modularity::{Anchor, Groups, Interval, paired_difference};
+use crate::modularity::{Anchor, Replicates, Splits};
 
 /// The same samples before and after an attack.
-pub(crate) struct Matched<'a> {
+pub struct Matched<'a> {
     pub taps: &'a [String],
     pub found: MatchedNeighbors,
     pub labels: &'a [usize],
@@ -15,21 +15,31 @@ pub(crate) struct Matched<'a> {
 
 impl Matched<'_> {
     /// Their curves, with paired drops.
-    pub(crate) fn curves(&self, settings: &CurveSettings, groups: &Groups) -> AttackCurves {
+    pub fn curves(&self, settings: &CurveSettings, splits: &Splits) -> AttackCurves {
         let Self { taps, labels, predictions, ref found } = *self;
-        let curve = |found, labels| curve_with_intervals(taps, found, settings, labels, groups);
+        let curve = |found, labels| curve_with_intervals(taps, found, settings, labels, splits);
         let (clean, clean_replicates) = curve(&found.clean, labels);
         let (adversarial_predicted, _) = curve(&found.adversarial, predictions);
         let (adversarial, replicates) = curve(&found.adversarial, labels);
-        let difference = |clean: usize, adversarial: usize| -> Option<Interval> {
-            paired_difference(clean_replicates[clean].as_ref()?, replicates[adversarial].as_ref()?).ok()
+        let difference = |clean: usize, adversarial: usize| -> Option<Replicates> {
+            clean_replicates[clean].as_ref()?.minus(replicates[adversarial].as_ref()?).ok()
         };
-        let drops = (0..taps.len()).map(|tap| difference(tap, tap)).collect();
-        let peaks = clean.peak().zip(adversarial.peak());
-        let peak_drop = peaks.and_then(|(clean, adversarial)| difference(clean.index, adversarial.index));
-        let anchor = Anchor { k: settings.k, similarity: settings.similarity, labels, predictions, groups };
+        let drops = (0..taps.len()).map(|tap| Some(difference(tap, tap)?.interval())).collect();
+        let (before, after) = (clean.peak(), adversarial.peak());
+        let peak_drop = before.zip(after.as_ref()).and_then(|(clean, after)| difference(clean.index, after.index));
+        let peak_halves = after.and_then(|it| Some(replicates[it.index].as_ref()?.differences.clone()));
+        let anchor = Anchor { k: settings.k, similarity: settings.similarity, labels, predictions, splits };
         let pairs = found.clean.iter().zip(&found.among_clean).map(|(clean, adversarial)| [clean, adversarial]);
         let anchored = Some(anchor.curve(taps.iter().map(String::as_str).zip(pairs)));
-        AttackCurves { clean, adversarial, adversarial_predicted, drops, peak_drop, anchored }
+        AttackCurves {
+            clean,
+            adversarial,
+            adversarial_predicted,
+            drops,
+            peak_drop: peak_drop.as_ref().map(Replicates::interval),
+            peak_halves: peak_halves.unwrap_or_default(),
+            drop_halves: peak_drop.map(|it| it.differences).unwrap_or_default(),
+            anchored,
+        }
     }
 }

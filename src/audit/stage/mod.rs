@@ -4,7 +4,7 @@ pub(crate) mod attack;
 pub(crate) mod attacked;
 pub(crate) mod carry;
 pub(crate) mod control;
-pub(crate) mod curve;
+pub mod curve;
 pub(crate) mod growth;
 pub(crate) mod rounded;
 

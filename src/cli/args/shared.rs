@@ -139,7 +139,7 @@ pub(super) fn comparisons() -> String {
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
     // What TOML can hold, so that every plan can be stored.
-    /// Of everything random: sampling, starts, groups [default: 0].
+    /// Of everything random: sampling, starts [default: 0].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N [default: auto].

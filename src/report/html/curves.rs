@@ -19,7 +19,7 @@ pub(super) fn modularity(report: &Report) -> Value {
         "Each sample is joined to its {} nearest by {} similarity of their representations at a tap. Q is the modularity of that graph under \
          the true labels: near 0 where neighbours do not share a class more often than chance, higher the better the classes keep apart. \
          Clean and attacked curves of an attack are over the images that it attacked, those that held included, so they have another N and \
-         another peak than the curve of all clean images. Bands and whiskers are 95 % delete-group jackknife intervals of each tap alone: of \
+         another peak than the curve of all clean images. Bands and whiskers are 95 % intervals, from random halves, of each tap alone: of \
          {} taps without a drop, {:.1} would show one above 0 by chance.",
         report.plan.k,
         report.plan.similarity,

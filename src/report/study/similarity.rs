@@ -36,7 +36,7 @@ impl StudyReport for SimilarityResult {
 /// How Q changes from each tap to the next.
 fn steps(names: &[String], changes: &[Vec<Option<Interval>>]) -> String {
     let width = column(names, 0);
-    let mut text = "change of Q from tap to tap, 95 % paired jackknife intervals, each for itself\n".to_owned();
+    let mut text = "change of Q from tap to tap, 95 % paired intervals, each for itself\n".to_owned();
     for (at, pair) in names.windows(2).enumerate() {
         let line = match &changes[at][at + 1] {
             None => "–".to_owned(),

@@ -31,7 +31,7 @@ pub(crate) struct SimilarityResult {
     pub q: Vec<Option<f64>>,
     /// Absolute difference of Q between the tap of the row and the tap of the column.
     pub difference: Matrix,
-    /// Change of Q from the tap of the row to the tap of the column, with the 95 % interval of the paired jackknife; null on the diagonal.
+    /// Change of Q from the tap of the row to the tap of the column, with its paired 95 % interval, from random halves; null on the diagonal.
     pub change: Vec<Vec<Option<Interval>>>,
     /// Linear CKA of the tap of the row and the tap of the column.
     pub cka: Matrix,

@@ -118,11 +118,11 @@ fn one(area: Rect, buffer: &mut Buffer, app: &App, theme: Theme, cursor: usize) 
     }
 }
 
-/// How much Q varies: over repeats where there are several, else over the jackknife's groups.
+/// How much Q varies: over repeats where there are several, else from random halves.
 fn deviation(point: &TapPoint) -> String {
     match (point.std_dev, point.interval) {
         (Some(std_dev), _) => format!("{} repeats, standard deviation {std_dev:.3}", point.repeats.len()),
-        (None, Some(interval)) => format!("one repeat; jackknife standard error {:.3}", interval.se),
+        (None, Some(interval)) => format!("one repeat; standard error {:.3}", interval.se),
         (None, None) => "one repeat, no deviation".to_owned(),
     }
 }

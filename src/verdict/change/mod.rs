@@ -107,6 +107,7 @@ pub fn baseline(facts: &Facts, file: &str) -> Baseline {
             metric,
             settings,
             measured: found.as_ref().map(|found| found.measured),
+            halves: found.as_ref().map(|found| found.halves.clone()).unwrap_or_default(),
             counted: found.map(|found| found.counted),
         }
     });
@@ -200,7 +201,7 @@ pub(crate) fn regression(facts: &Facts, baseline: Option<&Baseline>, metric: &Me
             let of_all = Metric { class: None, ..reading.metric.clone() };
             difference(facts, baseline, &of_all, reading.class, now)
                 .map(|it| if metric.quantity.is_harm() { it.by } else { it.by.negated() })
-                .map(|measured| Found { measured, counted: Counted::default() })
+                .map(|measured| Found { measured, counted: Counted::default(), halves: Vec::new() })
                 .map_err(Missing::NotMeasurable)
         }
     };

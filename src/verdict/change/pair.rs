@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::metrics::curve_settings;
 use crate::audit::baseline::{Baseline, BaselineMetric, Counted};
 use crate::audit::gate::expr::{Metric, Quantity, Subject};
+use crate::modularity::Interval;
 use crate::stats::rates::{Measured, Rate, paired_difference};
 use crate::verdict::facts::Facts;
 use crate::verdict::metric::Found;
@@ -63,7 +64,8 @@ impl<'a> Pair<'a> {
         }
         let counted = earlier.counted.as_ref().ok_or("the baseline did not measure it")?;
         let all = class.map_or_else(|| counted.clone(), |class| counted.of_class(&baseline.labels, class));
-        let before = all.moved(&counterparts(facts, baseline));
+        let counterparts = counterparts(facts, baseline);
+        let before = all.moved(&counterparts);
         let is_partial = before.of != now.counted.of || before.of.len() < all.of.len();
         match quantity {
             // All images count, so that the accuracies of other images compare as those of two samples.
@@ -81,11 +83,20 @@ impl<'a> Pair<'a> {
                 let (before, now) = (all.of.len(), now.counted.of.len());
                 Err(format!("it was of {before} images, is of {now}, which are not the same ones"))
             }
-            // Equal curves of equal images do not differ by chance. Else the errors of both add up, as if their images were different ones: that
-            // is wider than need be.
+            // Equal curves of equal images do not differ by chance. In the same order they have the same halves; else the errors of both add up,
+            // as if their images were different ones, which is wider than need be.
             _ => {
-                let (before, now) = (earlier.measured.ok_or("the baseline did not measure it")?, now.measured);
-                let by = if before == now { NO_DIFFERENCE } else { now.minus(before) };
+                let (before, halves) = (earlier.measured.ok_or("the baseline did not measure it")?, &now.halves);
+                let is_in_order = counterparts.iter().enumerate().all(|(at, it)| it.is_none_or(|it| it == at));
+                let now = now.measured;
+                let by = match () {
+                    () if before == now => NO_DIFFERENCE,
+                    () if is_in_order && !halves.is_empty() && halves.len() == earlier.halves.len() => {
+                        let differences: Vec<f64> = halves.iter().zip(&earlier.halves).map(|(a, b)| a - b).collect();
+                        Interval::from_differences(now.value - before.value, &differences).into()
+                    }
+                    () => now.minus(before),
+                };
                 Ok(Difference { before, now, by, images: Some(all.of.len()), is_partial })
             }
         }

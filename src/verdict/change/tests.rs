@@ -18,7 +18,7 @@ fn worse(report: &Report, baseline: &Baseline, metric: &str) -> Result<Measured,
 fn a_report_has_not_changed_since_itself() {
     let report = recorded();
     let changes = changes(&report.facts(), &baseline(&report.facts(), "report.json"));
-    assert!(changes.same_samples && changes.changes.len() == 12);
+    assert!(changes.same_samples && changes.changes.len() == 16);
     assert!(changes.changes.iter().all(|it| it.state == ChangeState::Same), "{changes:?}");
 }
 
@@ -179,4 +179,25 @@ fn samples_are_paired_by_what_is_in_them() {
     other.data.digests = before.data.digests.clone();
     other.data.labels[3] += 1;
     assert!(!changes(&other.facts(), &baseline(&before.facts(), "before")).same_samples);
+}
+
+#[test]
+fn curves_of_the_same_images_are_compared_as_pairs() {
+    let mut before = recorded();
+    let halves = |apart: f64| -> Vec<f64> {
+        (0..64).map(|at| 0.1 * f64::from(at % 3 - 1) + if at % 2 == 0 { apart } else { -apart }).collect()
+    };
+    before.clean.curves.as_mut().unwrap().peak_halves = halves(0.0);
+    let earlier = baseline(&before.facts(), "before");
+    let mut now = before.clone();
+    now.clean.peak.as_mut().unwrap().q -= 0.05;
+    now.clean.curves.as_mut().unwrap().peak_halves = halves(0.01);
+    let found = change(&now, &earlier, "peak_q.clean");
+    let by = found.difference.unwrap();
+    assert!((by.value + 0.05).abs() < 1e-12 && (by.high - by.value - 0.01 * 1.997_729_654).abs() < 1e-6, "{by:?}");
+    assert_eq!((found.state, found.images), (ChangeState::Regressed, Some(40)));
+    // Without what the two have in common their errors add up.
+    now.clean.curves.as_mut().unwrap().peak_halves = Vec::new();
+    let alone = change(&now, &earlier, "peak_q.clean").difference.unwrap();
+    assert!(alone.high - alone.low > 2.0 * (by.high - by.low), "{alone:?}");
 }
