@@ -9,6 +9,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{CliError, Exit, print, say, setup};
 use crate::confine::Needs;
+use crate::data::Dataset as _;
 use crate::measure::classes::Matched;
 use crate::measure::fit::DEFAULT_SEED;
 use crate::model::normalize::Normalization;
