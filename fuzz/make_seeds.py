@@ -36,7 +36,7 @@ def seeds(name, contents):
 
 
 def dictionary(name, words):
-    lines = ['"' + "".join(chr(byte) if chr(byte).isalnum() or chr(byte) in " _.:/=-+*()[]{}<>,%'" else f"\\x{byte:02x}" for byte in word) + '"'
+    lines = ['"' + "".join(chr(byte) if byte < 128 and chr(byte).isalnum() or chr(byte) in " _.:/=-+*()[]{}<>,%'" else f"\\x{byte:02x}" for byte in word) + '"'
              for word in sorted({word.encode() if isinstance(word, str) else word for word in words}) if 0 < len(word) <= 64]
     DICTIONARIES.mkdir(exist_ok=True)
     (DICTIONARIES / f"{name}.dict").write_text("\n".join(lines) + "\n")
