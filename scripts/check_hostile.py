@@ -3,7 +3,7 @@
 
     scripts/check_hostile.py ADVMOD [--only WORD] [--slow]
 
-Each must end in one line within 5 seconds (--slow: 50, for builds that are not optimised) and 512 MiB, print nothing raw, start no program, use
+Each must end in one line, or open as if nothing of the kind were in it, within 5 seconds (--slow: 50, for builds that are not optimised) and 512 MiB, print nothing raw, start no program, use
 no network, and open no file but the one that is given, the program's own libraries and what the system says of itself. Bait lies where the files
 point to: it must neither be read nor written. Exit code 1 if a file breaks a rule. Linux only; without strace the last rule is skipped, aloud.
 """
@@ -241,8 +241,8 @@ def main():
                     calls = ["strace: too slow"]
             lines = [line for line in said.splitlines() if not line.startswith("warning:")]
             raw = [letter for letter in said if (ord(letter) < 32 or 127 <= ord(letter) < 160 or letter in "\u202e\u2066") and letter != "\n"]
-            # An entry that nobody reads may lie in an archive that opens.
-            opens = code == 0 and not lines and name.startswith(("TorchScript: code at", "TorchScript: another"))
+            # What nobody reads or obeys may lie in a file that opens.
+            opens = code == 0 and not lines
             wrong = [word for word, is_so in [
                 ("MEMORY", peak > MEMORY), ("SLOW", seconds > limit), ("PANIC", "panic" in said or "report this" in said), ("LINES", len(lines) != 1 and not opens), ("EXIT", code not in (2, 3) and not opens),
                 ("RAW", bool(raw)), ("BEGINS", any(line.startswith("::") for line in lines)), ("BAIT", bait.read_bytes() != b"secret" or len([*place.glob(f"{BAIT}*")]) != 1),
