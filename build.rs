@@ -1,12 +1,16 @@
-//! Compiles the TorchScript shim, and writes libtorch's folder into the binaries as their run-time search path, so that they start from
+//! Compiles the shims on libtorch, and writes libtorch's folder into the binaries as their run-time search path, so that they start from
 //! anywhere.
 
 use std::env::var;
 use std::path::PathBuf;
 
+const SHIMS: [&str; 2] = ["src/model/script/shim.cpp", "src/model/aten/boxed.cpp"];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=src/model/script/shim.cpp");
+    for file in SHIMS {
+        println!("cargo:rerun-if-changed={file}");
+    }
     // Set by torch-sys for the packages that depend on it directly.
     let libraries = PathBuf::from(var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is"));
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libraries.display());
@@ -20,6 +24,6 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         // Warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .file("src/model/script/shim.cpp")
+        .files(SHIMS)
         .compile("advmod_script");
 }

@@ -11,6 +11,9 @@ use crate::model::info::Outputs;
 /// Images that are asked about.
 const ASKED: usize = 64;
 
+/// Images whose gradients are looked at.
+const PROBED: usize = 16;
+
 /// Largest relative difference of a sum from the others that rounding explains, in half precision and with a thousand classes too.
 const ROUNDING: f64 = 0.02;
 
@@ -54,6 +57,29 @@ pub(crate) fn ending_decides(model: &Model, source: &dyn PixelSource, batch: usi
         n += i64::try_from(is_other.f_logical_and(&is_finite)?.f_sum(Kind::Int64)?)? as usize;
     }
     Ok(n)
+}
+
+/// Whether no gradient reaches most of some images: not of any class's logit.
+pub(crate) fn loses_gradients(model: &Model, source: &dyn PixelSource) -> Result<bool, VictimError> {
+    let n = source.len();
+    if n == 0 {
+        return Ok(false);
+    }
+    let pixels =
+        (0..n).step_by(n.div_ceil(PROBED)).map(|at| source.pixels(at..at + 1)).collect::<Result<Vec<_>, _>>()?;
+    let pixels = Tensor::f_cat(&pixels, 0)?.f_detach()?.set_requires_grad(true);
+    let logits = tch::with_grad(|| padded_logits(model, &pixels))?;
+    if !logits.requires_grad() {
+        return Ok(true);
+    }
+    // Of different weights, so that what adds up to one does not cancel.
+    let weights = Tensor::f_arange_start(1, logits.size()[1] + 1, (Kind::Float, logits.device()))?;
+    let whole = tch::with_grad(|| logits.f_mul(&weights)?.f_sum(Kind::Float))?;
+    let gradient = Tensor::f_run_backward(&[&whole], &[&pixels], false, false)?;
+    let Some(gradient) = gradient.into_iter().next().filter(Tensor::defined) else { return Ok(true) };
+    let reached = gradient.f_nan_to_num(0.0, 0.0, 0.0)?.f_ne(0.0)?.f_flatten(1, -1)?.f_any_dim(1, false)?;
+    let reached = i64::try_from(reached.f_sum(Kind::Int64)?)?;
+    Ok(2 * reached < pixels.size()[0])
 }
 
 /// What outputs `[N, K]` look like.

@@ -27,6 +27,10 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Resul
     if let Op::Constant { weight: id } = op {
         return Ok(weight(*id).shallow_clone());
     }
+    if let Op::Aten { call, output } = op {
+        let made = call.run(inputs, batch)?;
+        return made.into_iter().nth(*output).ok_or_else(|| TchError::Torch(format!("{call:?} makes fewer tensors")));
+    }
     let Some(&first) = inputs.first() else { return Err(too_few(op)) };
     let second = || inputs.get(1).copied().ok_or_else(|| too_few(op));
     match op {
@@ -82,6 +86,14 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Resul
         },
         Op::Detach => Ok(first.detach()),
         Op::Cast { kind } => first.f_to_kind(*kind),
+        Op::Straight { op } => {
+            let value = tch::no_grad(|| apply(op, inputs, context))?.f_to_kind(first.kind())?;
+            if !first.requires_grad() {
+                return Ok(value);
+            }
+            // Exactly 0, also where the input is not finite, so that no number changes.
+            value.f_add(&first.f_sub(&first.detach())?.f_nan_to_num(0.0, 0.0, 0.0)?)
+        }
         _ => rearranged(op, first, inputs, batch),
     }
 }
@@ -120,13 +132,7 @@ fn dropout(x: &Tensor, p: f64, seed: u64, node: usize) -> Result<Tensor, TchErro
 
 /// Operators that compute nothing: they move, repeat, leave out or join elements.
 fn rearranged(op: &Op, first: &Tensor, inputs: &[&Tensor], batch: i64) -> Result<Tensor, TchError> {
-    let sizes = |sizes: &[Size]| -> Vec<i64> {
-        let size = |size: &Size| match *size {
-            Size::Fixed(size) => size,
-            Size::Batch(times) => times * batch,
-        };
-        sizes.iter().map(size).collect()
-    };
+    let sizes = |sizes: &[Size]| -> Vec<i64> { sizes.iter().map(|size| size.of(batch)).collect() };
     match op {
         Op::Flatten { start, end } => first.f_flatten(*start, *end),
         // Never `view`: the processor's layout in memory is not the one that the shape was written for.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 use super::builder::WeightError;
+use super::checkpoint::{Found, network};
 use super::format::pt2::ExportedProgram;
 use super::format::{
     FormatError, ModelFile, ScriptFile, WeightFile, expect, read_file, read_model, read_weights_from, sha256_of,
@@ -14,7 +15,7 @@ use super::metadata::ModelMetadata;
 use super::normalize::Normalization;
 use super::program::TapSelection;
 use super::script::Script;
-use super::weights::{FileWeights, FreshWeights};
+use super::weights::FreshWeights;
 use super::zoo::{self, Architecture};
 use super::{Model, ModelInfo, embedded};
 use crate::memory::opening;
@@ -74,7 +75,7 @@ fn load_any(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
     let path = path.unwrap_or(Path::new(embedded::NAME));
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     let metadata = ModelMetadata::from_header(&file.metadata).map_err(content)?;
-    let mut weights = FileWeights::new(&file).map_err(content)?;
+    let Found { mut weights, normalization, note } = network(&file).map_err(content)?;
     let architecture = choose_architecture(path, &file, &weights.shapes(), options, metadata.as_ref())?;
     if architecture.classes() < 2 || architecture.channels() < 1 {
         let (classes, channels) = (architecture.classes(), architecture.channels());
@@ -111,7 +112,7 @@ fn load_any(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
     let info = ModelInfo {
         name,
         sha256: file.sha256.clone(),
-        format: file.format.to_string(),
+        format: format!("{}{}", file.format, note.map_or(String::new(), |note| format!(", {note}"))),
         architecture: architecture.name(),
         channels: architecture.channels(),
         classes: architecture.classes(),
@@ -119,6 +120,7 @@ fn load_any(path: Option<&Path>, options: &LoadOptions, device: Device) -> Resul
         input_size: options.input_size.map(|size| [size; 2]).or(known_size),
         normalization: (options.normalization.clone())
             .or(metadata.map(|it| it.normalization))
+            .or(normalization)
             .unwrap_or_else(Normalization::none),
     };
     Model::new(info, program, &options.taps, device).map_err(content)
@@ -133,14 +135,15 @@ fn load_export(
 ) -> Result<Model, ModelError> {
     let content = |message: String| ModelError::Content { path: path.to_owned(), message };
     check_own_architecture("an exported program", options).map_err(content)?;
-    let Imported { program, class, input_size } =
+    let Imported { program, class, input_size, note } =
         import(export).map_err(|source| ModelError::Import { path: path.to_owned(), source })?;
     let version = export.torch_version.as_deref().unwrap_or("unknown version");
     let batch = program.fixed_batch.map_or(String::new(), |batch| format!(", for batches of {batch}"));
+    let note = noted(note);
     let info = ModelInfo {
         name: names::of_file(path),
         sha256: export.sha256.clone(),
-        format: format!("torch.export archive (PyTorch {version}{batch})"),
+        format: format!("torch.export archive (PyTorch {version}{batch}{note})"),
         architecture: class,
         channels: program.channels,
         classes: program.classes,
@@ -149,6 +152,11 @@ fn load_export(
         normalization: options.normalization.clone().unwrap_or_else(Normalization::none),
     };
     Model::new(info, program, &options.taps, device).map_err(content)
+}
+
+/// What was done to make logits of the output, as it follows the format's name.
+fn noted(note: Option<String>) -> String {
+    note.map_or(String::new(), |note| format!(", logits: {note}"))
 }
 
 /// Translates a TorchScript module, or gives it to libtorch where it is trusted.
@@ -176,7 +184,7 @@ fn load_script(file: &ScriptFile, path: &Path, options: &LoadOptions, device: De
         let info = ModelInfo { channels: script.channels, classes: script.classes, ..info };
         return Model::from_script(info, script, &options.taps, device).map_err(content);
     }
-    let Imported { program, class, input_size } = torchscript::import(file, options.input_size).map_err(|error| {
+    let Imported { program, class, input_size, note } = torchscript::import(file, options.input_size).map_err(|error| {
         content(format!(
             "is TorchScript, which is read as data and never run, and cannot be translated: {error}; either export the model with \
              torch.export (advmod export-help), or let libtorch run the file with --trust-torchscript, which gives it all that you may do"
@@ -184,7 +192,7 @@ fn load_script(file: &ScriptFile, path: &Path, options: &LoadOptions, device: De
     })?;
     let batch = program.fixed_batch.map_or(String::new(), |batch| format!(" (for batches of {batch})"));
     let info = info(&class, input_size);
-    let format = format!("TorchScript{batch}");
+    let format = format!("TorchScript{batch}{}", noted(note));
     let info = ModelInfo { format, channels: program.channels, classes: program.classes, ..info };
     Model::new(info, program, &options.taps, device).map_err(content)
 }

@@ -9,8 +9,10 @@ pub mod op;
 pub mod program;
 
 pub(crate) mod apply;
+pub(crate) mod aten;
 pub(crate) mod blocks;
 pub mod builder;
+pub(crate) mod checkpoint;
 pub(crate) mod device;
 pub(crate) mod embedded;
 pub mod format;
@@ -23,6 +25,7 @@ pub mod native;
 pub mod normalize;
 pub mod passes;
 pub(crate) mod script;
+pub(crate) mod size;
 pub mod upload;
 pub mod weights;
 pub mod zoo;
@@ -37,6 +40,7 @@ use op::Mode;
 use passes::count::{Convention, count};
 use passes::ending::{WithoutEnding, without_ending};
 use passes::fold::fold_batch_norm;
+use passes::straight::straight_through;
 use program::{Op, Program, Tap, TapSelection};
 use script::{Script, ScriptModel};
 
@@ -190,6 +194,25 @@ impl Model {
         }
     }
 
+    /// Whether operators stand in the way of its gradients, such as rounding.
+    pub(crate) fn has_steps(&self) -> bool {
+        matches!(&self.network, Network::Program(it) if straight_through(it.attacked.program()).is_some())
+    }
+
+    /// From now on gradients pass operators that have none, such as rounding: whether there are any. No logit changes.
+    pub(crate) fn go_straight_through(&mut self) -> bool {
+        let Network::Program(it) = &mut self.network else { return false };
+        let straight = |interpreter: &Interpreter| straight_through(interpreter.program()).map(Interpreter::new);
+        let Some(attacked) = straight(&it.attacked) else { return false };
+        it.attacked = attacked;
+        if let Some(ending) = &mut it.ending
+            && let Some(whole) = straight(&ending.whole)
+        {
+            ending.whole = whole;
+        }
+        true
+    }
+
     /// Module paths of the taps, in forward order.
     pub fn tap_paths(&self) -> Vec<String> {
         match &self.network {
@@ -311,7 +334,7 @@ fn channels_last(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
 fn frozen(mut program: Program, device: Device) -> Program {
     for weight in &mut program.weights {
         let laid_out = channels_last(&weight.tensor, device).expect("a permutation of an existing tensor");
-        weight.tensor = laid_out.to_kind(Kind::Float).detach().set_requires_grad(false);
+        weight.tensor = laid_out.detach().set_requires_grad(false);
     }
     program
 }

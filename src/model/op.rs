@@ -2,6 +2,9 @@
 
 use tch::Kind;
 
+use super::aten::AtenCall;
+pub(crate) use super::size::Size;
+
 /// A named parameter or buffer of a [`Program`](super::program::Program).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WeightId(pub(crate) u32);
@@ -38,14 +41,6 @@ impl Windows {
     pub(crate) fn square(kernel: i64, stride: i64, padding: i64) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], ceil: false }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// This many; −1 is "what is left" or "as it is".
-    Fixed(i64),
-    /// So many times the number of images in the batch.
-    Batch(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +271,15 @@ pub(crate) enum Op {
     Cast {
         kind: Kind,
     },
+    /// An operator that only libtorch knows: one of the tensors that it makes, by its place.
+    Aten {
+        call: AtenCall,
+        output: usize,
+    },
+    /// Another operator's result in the type of its first input, with a gradient as if it were that input.
+    Straight {
+        op: Box<Self>,
+    },
 }
 
 impl Op {
@@ -309,6 +313,7 @@ impl Op {
             Self::Reshape { size } | Self::Unflatten { size, .. } | Self::Expand { size } => {
                 size.iter().any(|size| matches!(size, Size::Batch(_)))
             }
+            Self::Aten { call, .. } => call.names_the_batch(),
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::builder::{Init, WeightError, WeightSource};
-use super::format::{RawTensor, WeightFile};
+use super::format::RawTensor;
 use super::program::Program;
 use super::zoo::{Shapes, canonical_name};
 
@@ -18,25 +18,55 @@ pub(crate) struct FileWeights<'a> {
 }
 
 impl<'a> FileWeights<'a> {
+    /// Of tensors with the names that they are to have, and those that they have in the file.
+    ///
     /// # Errors
     /// Two tensors that have one name here: which of them the network takes would be chance.
-    pub(crate) fn new(file: &'a WeightFile) -> Result<Self, String> {
+    pub(crate) fn new(all: impl IntoIterator<Item = (&'a str, &'a str, &'a RawTensor)>) -> Result<Self, String> {
         let mut tensors: BTreeMap<String, (&str, &RawTensor)> = BTreeMap::new();
-        for (name, tensor) in &file.tensors {
-            if let Some((other, _)) = tensors.insert(canonical_name(name), (name.as_str(), tensor)) {
+        for (name, given, tensor) in all {
+            let canonical = canonical_name(name);
+            if let Some((other, _)) = tensors.insert(canonical.clone(), (given, tensor)) {
                 return Err(format!(
-                    "{other} and {name} are both {}: these are two networks, or one with two heads; save the tensors of one alone",
-                    canonical_name(name)
+                    "{other} and {given} are both {canonical}: these are two networks, or one with two heads; save the tensors of one alone"
                 ));
+            }
+        }
+        // A head behind its dropout: `fc.1.weight`, and no other layer in `fc`.
+        let of_residual = tensors.contains_key("layer1.0.conv1.weight");
+        let heads = if of_residual { &["fc.", "classifier."][..] } else { &["fc."] };
+        let is_head = |name: &&String| heads.iter().any(|head| name.starts_with(head));
+        let head: Vec<String> = tensors.keys().filter(is_head).cloned().collect();
+        if let [bias, weight] = &head[..]
+            && let Some(module) = weight.strip_suffix(".weight").filter(|module| *bias == format!("{module}.bias"))
+            && module.rsplit('.').next().is_some_and(|rest| rest.parse::<u8>().is_ok())
+        {
+            for (name, new) in [(bias, "fc.bias"), (weight, "fc.weight")] {
+                let moved = tensors.remove(name).expect("it is one of the names");
+                tensors.insert(new.to_owned(), moved);
             }
         }
         Ok(Self { tensors, used: BTreeSet::new() })
     }
 
+    /// That a tensor is there and has this shape.
+    pub(crate) fn check(&self, name: &str, shape: &[i64]) -> Result<(&'a str, &'a RawTensor), WeightError> {
+        let (given, raw) =
+            *self.tensors.get(name).ok_or_else(|| WeightError(format!("the file has no tensor {name}")))?;
+        match shape_of(raw) {
+            found if found == shape => Ok((given, raw)),
+            found => Err(WeightError(format!("{given} has shape {found:?}, expected {shape:?}"))),
+        }
+    }
+
+    /// The file's names of all tensors but those that have these names here.
+    pub(crate) fn without(&self, used: &BTreeSet<String>) -> Vec<&'a str> {
+        self.tensors.iter().filter(|(name, _)| !used.contains(*name)).map(|(_, (given, _))| *given).collect()
+    }
+
     /// Tensors that no layer has asked for, under the file's names. Counters of batch norms do not belong to the function.
     pub(crate) fn unused(&self) -> Vec<&'a str> {
-        let unused = self.tensors.iter().filter(|(name, _)| !self.used.contains(*name));
-        unused.map(|(_, (given, _))| *given).filter(|name| !name.ends_with("num_batches_tracked")).collect()
+        self.without(&self.used).into_iter().filter(|name| !name.ends_with("num_batches_tracked")).collect()
     }
 
     /// Names and shapes, for inference of the architecture.
@@ -51,12 +81,7 @@ fn shape_of(tensor: &RawTensor) -> Vec<i64> {
 
 impl WeightSource for FileWeights<'_> {
     fn weight(&mut self, name: &str, shape: &[i64], _: Init, _: bool) -> Result<Tensor, WeightError> {
-        let (given, raw) =
-            self.tensors.get(name).ok_or_else(|| WeightError(format!("the file has no tensor {name}")))?;
-        let found = shape_of(raw);
-        if found != shape {
-            return Err(WeightError(format!("{given} has shape {found:?}, expected {shape:?}")));
-        }
+        let (given, raw) = self.check(name, shape)?;
         let values = raw.to_f32();
         let odd = values.iter().filter(|value| !value.is_finite()).count();
         if odd > 0 {

@@ -150,7 +150,7 @@ impl Anchor<'_> {
             let (hits, of) = halves[half];
             halves[half] = (hits + is_hit(image, other), of + 1);
         });
-        let shares = halves.map(|(hits, of)| hits as f64 / of.max(1) as f64);
+        let shares = halves.map(|(hits, of)| hits as f64 / f64::from(of.max(1)));
         Share { value, replicates: found.ok().map(|()| self.splits.replicates(value, &shares)) }
     }
 

@@ -63,6 +63,8 @@ struct Loaded<'a> {
     batch_influence: Option<f64>,
     /// Images on which the model's ending decides, so that it stays.
     ending_decides: usize,
+    /// Whether gradients pass operators that have none of their own.
+    goes_straight: bool,
     /// Chosen images that were left out because they are the same as others, labels included.
     copies: usize,
 }
@@ -97,6 +99,9 @@ impl<'a> Loaded<'a> {
         if ending_decides > 0 {
             model.keep_ending();
         }
+        let goes_straight = model.has_steps()
+            && answers::loses_gradients(model, &source).map_err(broken)?
+            && model.go_straight_through();
         let mut answers = answers::look(model, &source).map_err(broken)?;
         answers.is_random |= findings.not_deterministic;
         if answers.is_random {
@@ -110,7 +115,18 @@ impl<'a> Loaded<'a> {
             true => None,
             false => company::influence(model, &source).map_err(broken)?,
         };
-        Ok(Self { model, answers, cost, chosen, class_names, images, batch_influence, ending_decides, copies })
+        Ok(Self {
+            model,
+            answers,
+            cost,
+            chosen,
+            class_names,
+            images,
+            batch_influence,
+            ending_decides,
+            goes_straight,
+            copies,
+        })
     }
 
     /// What a run says of itself at this moment.
@@ -179,7 +195,7 @@ pub(super) fn prepare<'a>(
     };
     let plan = &run.job.plan;
     control.enqueue((0..).zip(&plan.attacks).map(|(attack, it)| Waiting { attack, sweep: it.sweep }));
-    let Loaded { answers, images, chosen, batch_influence, ending_decides, copies, .. } = loaded;
+    let Loaded { answers, images, chosen, batch_influence, ending_decides, goes_straight, copies, .. } = loaded;
     let Chosen { indices, dataset, .. } = chosen;
     let classes = model.info().classes as usize;
     let mut audit = Audit {
@@ -208,6 +224,9 @@ pub(super) fn prepare<'a>(
             "{copies} of {} images are copies of others and were left out: they say nothing new, and would make every interval too narrow",
             copies + audit.indices.len()
         ));
+    }
+    if goes_straight {
+        audit.warn(STRAIGHT);
     }
     audit.warn_of_model(answers, batch_influence, ending_decides);
     Ok(audit)
@@ -252,6 +271,10 @@ impl Audit<'_> {
         }
     }
 }
+
+/// What is said where gradients pass operators that have none of their own.
+const STRAIGHT: &str = "the network's own gradients are lost in rounding, casts, comparisons or detach: it is attacked straight through them, with \
+                        gradients as if they were not there; every answer is the network's own";
 
 /// Asks what was meant by an ε that no image of so many values can use up: from black to white is the longest way.
 fn check_reach(attack: &ResolvedAttack, values: usize) -> Result<(), String> {

@@ -104,15 +104,30 @@ pub(super) fn is_allowed(module: &str, name: &str) -> bool {
     }
 }
 
+/// Packages that act on the machine: nothing that is named after them is a plain value.
+const SYSTEM: &str = "os posix nt sys subprocess builtins __builtin__ shutil socket runpy importlib pickle ctypes webbrowser asyncio multiprocessing";
+
+/// Whether a class of some other package is named, such as settings that a training framework keeps beside the network: it stays unread. What
+/// is named like a function is refused, and so is all that acts on the machine; neither would ever be called.
+pub(super) fn is_foreign_class(module: &str, name: &str) -> bool {
+    let package = module.split('.').next().unwrap_or_default();
+    let is_class =
+        name.rsplit('.').next().is_some_and(|name| name.starts_with(|first: char| first.is_ascii_uppercase()));
+    is_class && !lists(SYSTEM, package) && !module.starts_with("torch.nn") && !module.starts_with("__")
+}
+
+/// Whether a pickle is a whole module, which has attributes that every module has.
+pub(super) fn is_whole_module(pickle: &[u8]) -> bool {
+    let mentions = |attribute: &[u8]| pickle.windows(attribute.len()).any(|window| window == attribute);
+    mentions(b"_parameters") && mentions(b"_buffers")
+}
+
 /// The error for a global that is not allowed. A whole module is told from an attack by the attributes that every module has.
 pub(super) fn refuse(source: Source<'_>, pickle: &[u8], module: &str, name: &str) -> FormatError {
-    const SYSTEM: &str =
-        "os posix nt sys subprocess builtins __builtin__ shutil socket runpy importlib pickle ctypes webbrowser";
     let global = printable(&format!("{module}.{name}"));
     let package = module.split('.').next().unwrap_or_default();
     let is_system = lists(SYSTEM, package);
-    let mentions = |attribute: &[u8]| pickle.windows(attribute.len()).any(|window| window == attribute);
-    if !is_system && (mentions(b"_parameters") && mentions(b"_buffers") || module.starts_with("torch.nn.modules")) {
+    if !is_system && (is_whole_module(pickle) || module.starts_with("torch.nn.modules")) {
         FormatError::Refused {
             path: source.path(),
             what: format!("is a whole pickled module ({global}), which only its own code can read"),

@@ -2,7 +2,9 @@
 
 use super::Dtype;
 use super::error::{FormatError, Source, printable};
-use super::globals::{dtype_named, is_allowed, makes_tensor, refuse, storage_width, unread_tensor};
+use super::globals::{
+    dtype_named, is_allowed, is_foreign_class, is_whole_module, makes_tensor, refuse, storage_width, unread_tensor,
+};
 use super::strided::Layout;
 use crate::pickle::{Id, Node, Pickle, PickleError};
 
@@ -19,7 +21,8 @@ const MOST_DIMENSIONS: usize = 64;
 
 /// Reads the pickle at the start of `bytes`, which are all or a part of the file's.
 pub(super) fn load<'a>(source: Source<'_>, bytes: &'a [u8]) -> Result<Pickle<'a>, FormatError> {
-    load_with(source, bytes, &is_allowed)
+    let whole = is_whole_module(&bytes[..bytes.len().min(LONGEST)]);
+    load_with(source, bytes, &|module, name| is_allowed(module, name) || !whole && is_foreign_class(module, name))
 }
 
 /// As [`load`], with another list of what may be named.

@@ -23,6 +23,7 @@ pub(super) enum Argument {
     Tensors(Vec<Option<Operand>>),
     Integer(Size),
     Integers(Vec<Size>),
+    Floats(Vec<f64>),
     Float(f64),
     Bool(bool),
     Text(String),
@@ -35,7 +36,7 @@ pub(super) enum Argument {
 pub(super) struct Call<'c> {
     pub(super) graph: &'c mut Graph,
     /// By the names of the operator's schema.
-    arguments: &'c [(String, Argument)],
+    pub(super) arguments: &'c [(String, Argument)],
     /// Which of them a translation has looked at.
     used: Vec<Cell<bool>>,
 }
@@ -227,6 +228,19 @@ impl<'c> Call<'c> {
 
     pub(super) fn same(&mut self, name: &str) -> Made {
         Ok(vec![self.operand(name)?])
+    }
+
+    /// Lets the result stand for the first argument, which is the first of these names, or `self`, that is given.
+    pub(super) fn overwrite<'n>(&mut self, mut names: impl Iterator<Item = &'n str>, made: Vec<Operand>) -> Made {
+        let [result] = &made[..] else { return Ok(made) };
+        let first = names.next();
+        let target = first.into_iter().chain(["self"]).find_map(|name| match self.argument(name) {
+            Some(Argument::Tensor(target)) => Some(target.clone()),
+            _ => None,
+        });
+        let target = target.ok_or_else(|| self.error("writes over nothing"))?;
+        self.graph.overwrite(&target, result)?;
+        Ok(vec![target])
     }
 
     /// What libtorch has made of constants.

@@ -69,8 +69,16 @@ impl Operand {
         Self::new(content, Rc::new(Memory { writes: Cell::new(0), stored: false }), None)
     }
 
-    fn constant(tensor: Tensor) -> Self {
+    pub(super) fn constant(tensor: Tensor) -> Self {
         Self::fresh(Content::Constant { tensor, weight: None })
+    }
+
+    /// A value of the program, perhaps a view of another tensor.
+    pub(super) fn of(value: ValueId, whole: Option<&Self>) -> Self {
+        match whole {
+            Some(whole) => Self::new(Content::Value(value), Rc::clone(&whole.0.memory), None),
+            None => Self::fresh(Content::Value(value)),
+        }
     }
 
     /// The value that it stands for, unless no image changes it.
@@ -145,7 +153,7 @@ impl Graph {
         self.origin.error(reason)
     }
 
-    fn failed(&self, error: &TchError) -> ImportError {
+    pub(super) fn failed(&self, error: &TchError) -> ImportError {
         self.error(first_line(error))
     }
 
@@ -186,8 +194,16 @@ impl Graph {
         }
     }
 
-    /// A constant as a weight of the program.
+    /// A constant of float32 as a weight of the program.
     pub(super) fn weight(&mut self, operand: &Operand) -> Result<WeightId, ImportError> {
+        match operand.known().map(|tensor| tensor.kind()) {
+            Some(kind) if kind != Kind::Float => Err(self.computes_in(kind)),
+            _ => self.any_weight(operand),
+        }
+    }
+
+    /// A constant of any type as a weight of the program.
+    fn any_weight(&mut self, operand: &Operand) -> Result<WeightId, ImportError> {
         let tensor = match &*operand.0.content.borrow() {
             Content::Value(_) => {
                 return Err(self.error("has weights that depend on the images, which is not supported"));
@@ -195,9 +211,6 @@ impl Graph {
             Content::Constant { weight: Some(id), .. } => return Ok(*id),
             Content::Constant { tensor, .. } => tensor.shallow_clone(),
         };
-        if tensor.kind() != Kind::Float {
-            return Err(self.computes_in(tensor.kind()));
-        }
         if let Some((name, _)) = &operand.0.stored {
             let id = self.add_weight(&format!("{name} (constant)"), &tensor, false);
             *operand.0.content.borrow_mut() = Content::Constant { tensor, weight: Some(id) };
@@ -206,6 +219,17 @@ impl Graph {
         // A copy, because what was computed may still be changed in place.
         self.spend(tensor.numel() as f64)?;
         Ok(self.add_weight("(constant)", &tensor.copy(), false))
+    }
+
+    /// The weight that a matrix is a turned view of.
+    pub(super) fn transposed_weight(&self, matrix: &Operand) -> Option<WeightId> {
+        let tensor = matrix.known().filter(|tensor| tensor.dim() == 2 && tensor.kind() == Kind::Float)?;
+        let (turned, place) = (tensor.f_transpose(0, 1).ok()?, tensor.data_ptr());
+        let is_same = |weight: &Weight| {
+            let it = &weight.tensor;
+            it.data_ptr() == place && it.size() == turned.size() && it.stride() == turned.stride()
+        };
+        self.weights.iter().position(is_same).map(|at| WeightId(at as u32))
     }
 
     /// A new weight that is not in the file.
@@ -244,28 +268,16 @@ impl Graph {
         let shapes: Vec<&[Size]> = shapes.iter().map(Vec::as_slice).collect();
         let weight_shape = |id: WeightId| self.weights[id.0 as usize].tensor.size();
         let shape = shape::infer(&op, &shapes, &weight_shape).map_err(|reason| self.error(reason))?;
-        if shape.len() > MOST_DIMENSIONS {
-            return Err(
-                self.error(format!("has {} dimensions, more than the {MOST_DIMENSIONS} that are allowed", shape.len()))
-            );
-        }
-        if let Some(size) = shape.iter().find(|size| size.at(1) > LONGEST) {
-            return Err(self.error(format!("makes a dimension of {} elements", size.at(1))));
-        }
-        let elements = |shape: &[Size]| shape.iter().map(|size| size.at(1) as f64).product::<f64>();
+        let elements = |shape: &[Size]| shape.iter().map(|size| size.of(1) as f64).product::<f64>();
         let made = elements(&shape).max(match op {
             // A value on the way to the result.
             Op::Attention { .. } => {
-                elements(shapes[0]) / shapes[0].last().map_or(1.0, |it| it.at(1).max(1) as f64)
-                    * shapes[1].iter().rev().nth(1).map_or(1.0, |it| it.at(1) as f64)
+                elements(shapes[0]) / shapes[0].last().map_or(1.0, |it| it.of(1).max(1) as f64)
+                    * shapes[1].iter().rev().nth(1).map_or(1.0, |it| it.of(1) as f64)
             }
             _ => 0.0,
         });
-        if made > MOST_ELEMENTS {
-            return Err(self.error(format!(
-                "would make a tensor of {made:.0} elements per image, more than the {MOST_ELEMENTS:.0} that are allowed"
-            )));
-        }
+        self.check_size(&shape, made)?;
         let is_view = is_view(&op);
         let known: Option<Vec<Tensor>> = operands.iter().map(Operand::known).collect();
         let content = match known.filter(|_| !op.names_the_batch()) {
@@ -276,6 +288,24 @@ impl Graph {
             Some(whole) => Operand::new(content, Rc::clone(&whole.0.memory), None),
             None => Operand::fresh(content),
         })
+    }
+
+    /// That a tensor of this shape, and all that is made on the way to it, is no larger than a network needs.
+    pub(super) fn check_size(&self, shape: &[Size], elements: f64) -> Result<(), ImportError> {
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(
+                self.error(format!("has {} dimensions, more than the {MOST_DIMENSIONS} that are allowed", shape.len()))
+            );
+        }
+        if let Some(size) = shape.iter().find(|size| size.of(1) > LONGEST) {
+            return Err(self.error(format!("makes a dimension of {} elements", size.of(1))));
+        }
+        if elements > MOST_ELEMENTS {
+            return Err(self.error(format!(
+                "would make a tensor of {elements:.0} elements per image, more than the {MOST_ELEMENTS:.0} that are allowed"
+            )));
+        }
+        Ok(())
     }
 
     /// The result of an operator that no image changes.
@@ -311,17 +341,39 @@ impl Graph {
         }
         let mut inputs = Vec::with_capacity(operands.len());
         for operand in operands {
-            if let Some(id) = operand.value() {
-                inputs.push(id);
-                continue;
+            if operand.known().is_some_and(|tensor| tensor.kind() != Kind::Float) {
+                return Err(self.computes_in(self.kind(operand)));
             }
-            let (weight, shape) = (self.weight(operand)?, self.shape(operand));
-            inputs.push(self.push(Op::Constant { weight }, Vec::new(), shape, Kind::Float)?);
+            inputs.push(self.value_of(operand)?);
         }
         self.push(op, inputs, shape, kind)
     }
 
-    fn push(&mut self, op: Op, inputs: Vec<ValueId>, shape: Shape, kind: Kind) -> Result<ValueId, ImportError> {
+    /// An operand as a value of the program.
+    pub(super) fn value_of(&mut self, operand: &Operand) -> Result<ValueId, ImportError> {
+        if let Some(id) = operand.value() {
+            return Ok(id);
+        }
+        let (weight, shape, kind) = (self.any_weight(operand)?, self.shape(operand), self.kind(operand));
+        self.push(Op::Constant { weight }, Vec::new(), shape, kind)
+    }
+
+    /// Takes out the last nodes, down to so many: nothing stands for what they make.
+    pub(super) fn cut(&mut self, nodes: usize) {
+        self.nodes.truncate(nodes);
+        self.origins.truncate(nodes);
+        self.shapes.truncate(nodes + 1);
+        self.kinds.truncate(nodes + 1);
+        self.sides.truncate(nodes + 1);
+    }
+
+    pub(super) fn push(
+        &mut self,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Shape,
+        kind: Kind,
+    ) -> Result<ValueId, ImportError> {
         if self.nodes.len() >= MOST_NODES {
             return Err(self.error(format!("is one of more than {MOST_NODES} operators")));
         }

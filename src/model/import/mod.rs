@@ -1,17 +1,22 @@
 //! From files that bring their own architecture to a [`Program`]: operator by operator, and nothing of it is run. There are two doors,
 //! exported programs ([`pt2`](super::format::pt2)) and TorchScript, to one table of operators.
 //!
-//! Reading order: `operators` (the table: one line per operator), `translations` and `constants` (what they become), `graph` (the program as
+//! Reading order: `operators` (the table: one line per operator), `translations`, `decomposed` and `constants` (what they become), `graph` (the program as
 //! it grows: constants, values that are changed in place), `stored` (tensors of the file), `shape`, `kind` and `typed` (data types) and
-//! `sides` (what depends on the images' height and width), the doors `translator` (exported programs) and `torchscript`, `trial` (one
-//! forward pass that checks every shape), `taps` (which values are outputs of modules, and which of them matter).
+//! `sides` (what depends on the images' height and width), `fallback` (operators that libtorch alone knows), the doors `translator` (exported programs) and `torchscript`, `trial` (one
+//! forward pass that checks every shape), `logits` and `unused` (which output counts), `taps` (which values are outputs of modules, and which of them matter).
 
+#[cfg(test)]
+mod boxed;
 mod call;
 mod constants;
+mod decomposed;
+mod fallback;
 mod graph;
 #[cfg(test)]
 mod hostile;
 mod kind;
+mod logits;
 mod operators;
 mod shape;
 mod sides;
@@ -22,6 +27,7 @@ mod translations;
 mod translator;
 mod trial;
 mod typed;
+mod unused;
 
 use std::ops::RangeInclusive;
 
@@ -57,6 +63,8 @@ pub(crate) struct Imported {
     pub class: String,
     /// Height and width of the images that it was exported for, where these are fixed.
     pub input_size: Option<[i64; 2]>,
+    /// What was done to make logits of its output, if anything was.
+    pub note: Option<String>,
 }
 
 /// Translates an exported program.
@@ -68,9 +76,6 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
     let [pixels] = export.inputs.as_slice() else {
         return Err(ImportError(format!("it takes {} inputs, expected one batch of images", export.inputs.len())));
     };
-    let [output] = export.outputs.as_slice() else {
-        return Err(ImportError(format!("it returns {} tensors, expected the logits alone", export.outputs.len())));
-    };
     if translator::kind_of(export.kinds.get(pixels).copied().unwrap_or_default()) != Some(Kind::Float) {
         return Err(ImportError(
             "it takes images in another type than float32; export the model in float32 (model.float())".to_owned(),
@@ -80,13 +85,8 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
     let [batch, Dim::Fixed(channels), height, width] = shape_of(pixels) else {
         return Err(graph("its input is no batch of images [N, C, H, W] with a fixed number of channels"));
     };
-    let [_, Dim::Fixed(classes)] = shape_of(output) else {
-        return Err(graph("its output is no batch of logits [N, K]"));
-    };
-    if !CHANNELS.contains(channels) || !CLASSES.contains(classes) {
-        return Err(ImportError(format!(
-            "it takes {channels} channel(s) and returns {classes} number(s) per image; expected at least 1 channel and 2 classes"
-        )));
+    if !CHANNELS.contains(channels) {
+        return Err(ImportError(format!("it takes {channels} channel(s), expected at least 1")));
     }
     let (symbol, fixed_batch) = match batch {
         Dim::Symbol { name, times: 1, .. } => (Some(name.as_str()), None),
@@ -105,13 +105,14 @@ pub(crate) fn import(export: &ExportedProgram) -> Result<Imported, ImportError> 
 
     let first = fixed_batch.map_or(Size::Batch(1), Size::Fixed);
     let image = vec![first, Size::Fixed(*channels), Size::Fixed(rows), Size::Fixed(columns)];
-    let translated = translator::translate(export, (pixels, output), symbol, image)?;
-    check_kind(&translated.graph, translated.output)?;
-    let program = finished(translated.graph, translated.output, &translated.calls, fixed_batch, [rows, columns])?;
+    let translator::Translated { mut graph, outputs, calls } = translator::translate(export, pixels, symbol, image)?;
+    let (output, note) = logits::of_outputs(&mut graph, &outputs)?;
+    check_kind(&graph, output)?;
+    let program = finished(graph, output, &calls, fixed_batch, [rows, columns])?;
     let root = export.nodes.iter().find_map(|node| node.modules.first()).map_or("module", |root| root.class.as_str());
     let class = clipped(root.rsplit('.').next().unwrap_or(root), 60);
     let fixed = matches!((height, width), (Dim::Fixed(_), Dim::Fixed(_)));
-    Ok(Imported { program, class, input_size: fixed.then_some([rows, columns]) })
+    Ok(Imported { program, class, input_size: fixed.then_some([rows, columns]), note })
 }
 
 /// The program of a graph that is complete, after a trial of it.
@@ -134,10 +135,11 @@ fn finished(
             shape::shown(image)
         )));
     }
+    let (output, calls) = unused::remove_unused(&mut graph, output, calls);
     let (nodes, weights) = (std::mem::take(&mut graph.nodes), std::mem::take(&mut graph.weights));
     let mut program = Program { nodes, output, weights, channels, classes, fixed_batch, ..Program::default() };
     trial::run(&program, &graph, [fixed_batch.unwrap_or(2), channels, rows, columns])?;
-    taps::assign(&mut program, calls);
+    taps::assign(&mut program, &calls);
     Ok(program)
 }
 

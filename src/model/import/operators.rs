@@ -2,8 +2,9 @@
 
 use tch::Tensor;
 
-use super::call::{Argument, Call, Made};
+use super::call::{Call, Made};
 use super::constants::{compare, contiguous, copy, copy_over, fill, filled, index, masked_fill, of_both, zero};
+use super::decomposed::{product, reshape_as, squeeze};
 use super::translations::{
     along, arithmetic, attention, avg_pool, batch_norm, clamp, conv, converted, dropout, einsum, elu, fused_attention,
     group_norm, instance_norm, layer_norm, linear, max_pool, pad, pieces, power, reduce, reverse_subtract, slice,
@@ -19,6 +20,16 @@ type Translation = fn(&mut Call<'_>) -> Made;
 pub(super) struct Operator(&'static str, &'static str, Translation);
 
 const OPERATORS: &[Operator] = &[
+    Operator("_adaptive_avg_pool2d.default", "self output_size", |c| {
+        c.on_self(Op::AdaptiveAvgPool2d { output: c.pair("output_size", None)? })
+    }),
+    Operator("_log_softmax.default", "self dim half_to_float", |c| along(c, |dim| Op::LogSoftmax { dim })),
+    Operator(
+        "_native_batch_norm_legit_no_training.default",
+        "input weight bias running_mean running_var momentum eps",
+        batch_norm,
+    ),
+    Operator("_softmax.default", "self dim half_to_float", |c| along(c, |dim| Op::Softmax { dim })),
     Operator("_to_copy.default", "self * dtype layout device pin_memory non_blocking memory_format", |c| {
         converted(c, true)
     }),
@@ -39,6 +50,7 @@ const OPERATORS: &[Operator] = &[
     }),
     Operator("add.Scalar", "self other alpha", |c| arithmetic(c, Op::Add)),
     Operator("add.Tensor", "self other * alpha", |c| arithmetic(c, Op::Add)),
+    Operator("addmm.default", "self mat1 mat2 * beta alpha", product),
     Operator("alias.default", "self", |c| c.same("self")),
     Operator(
         "avg_pool2d.default",
@@ -62,6 +74,7 @@ const OPERATORS: &[Operator] = &[
     Operator("clone.default", "self * memory_format", copy),
     Operator("contiguous.default", "self * memory_format", contiguous),
     Operator("constant_pad_nd.default", "self pad value", pad),
+    Operator("convolution.default", "input weight bias stride padding dilation transposed output_padding groups", conv),
     Operator("conv2d.default", "input weight bias stride padding dilation groups", conv),
     Operator("conv2d.padding", "input weight bias stride padding dilation groups", conv),
     Operator("copy.default", "self src non_blocking", copy_over),
@@ -122,10 +135,15 @@ const OPERATORS: &[Operator] = &[
     Operator("masked_fill.Scalar", "self mask value", masked_fill),
     Operator("matmul.default", "self other", |c| c.emit(Op::MatMul, &["self", "other"])),
     Operator("max_pool2d.default", "self kernel_size stride padding dilation ceil_mode", max_pool),
+    Operator("max_pool2d_with_indices.default", "self kernel_size stride padding dilation ceil_mode", max_pool),
+    Operator("mean.default", "self * dtype", |c| reduce(c, |dims, keep| Op::Mean { dims, keep })),
     Operator("mean.dim", "self dim keepdim * dtype", |c| reduce(c, |dims, keep| Op::Mean { dims, keep })),
+    Operator("mm.default", "self mat2", product),
     Operator("mish.default", "self", |c| c.unary(Unary::Mish)),
     Operator("mul.Scalar", "self other", |c| arithmetic(c, Op::Mul)),
     Operator("mul.Tensor", "self other", |c| arithmetic(c, Op::Mul)),
+    Operator("native_group_norm.default", "input weight bias N C HxW group eps", group_norm),
+    Operator("native_layer_norm.default", "input normalized_shape weight bias eps", layer_norm),
     Operator("ne.Scalar", "self other", |c| compare(c, Comparison::NotEqual)),
     Operator("ne.Tensor", "self other", |c| compare(c, Comparison::NotEqual)),
     Operator("neg.default", "self", |c| c.unary(Unary::Neg)),
@@ -142,6 +160,7 @@ const OPERATORS: &[Operator] = &[
     Operator("relu6.default", "self", |c| c.unary(Unary::Clamp { min: Some(0.0), max: Some(6.0) })),
     Operator("remainder.Scalar", "self other", |c| of_both(c, Tensor::f_remainder_tensor)),
     Operator("reshape.default", "self shape", |c| c.on_self(Op::Reshape { size: c.sizes("shape")? })),
+    Operator("reshape_as.default", "self other", reshape_as),
     Operator("roll.default", "self shifts dims", |c| {
         c.on_self(Op::Roll { shifts: c.integers("shifts")?, dims: c.integers("dims")? })
     }),
@@ -165,6 +184,7 @@ const OPERATORS: &[Operator] = &[
     Operator("split_with_sizes.default", "self split_sizes dim", pieces),
     Operator("sqrt.default", "self", |c| c.unary(Unary::Sqrt)),
     Operator("squeeze.dim", "self dim", |c| c.on_self(Op::Squeeze { dim: c.integer("dim", None)? })),
+    Operator("squeeze.dims", "self dim", squeeze),
     Operator("sub.Scalar", "self other alpha", |c| arithmetic(c, Op::Sub)),
     Operator("sub.Tensor", "self other * alpha", |c| arithmetic(c, Op::Sub)),
     Operator("sum.dim_IntList", "self dim keepdim * dtype", |c| reduce(c, |dims, keep| Op::Sum { dims, keep })),
@@ -184,6 +204,7 @@ const OPERATORS: &[Operator] = &[
     }),
     Operator("unsqueeze.default", "self dim", |c| c.on_self(Op::Unsqueeze { dim: c.integer("dim", None)? })),
     Operator("view.default", "self size", |c| c.on_self(Op::Reshape { size: c.sizes("size")? })),
+    Operator("view_as.default", "self other", reshape_as),
     Operator("zero.default", "self", zero),
     Operator("zeros.default", "size * dtype layout device pin_memory", |c| filled(c, Some(0))),
     Operator("zeros_like.default", "self * dtype layout device pin_memory memory_format", |c| filled(c, Some(0))),
@@ -225,14 +246,10 @@ impl Operator {
     pub(super) fn translate(&self, call: &mut Call<'_>, in_place: bool) -> Made {
         let made = self.2(call)?;
         call.all_used()?;
-        let (true, [result]) = (in_place, &made[..]) else { return Ok(made) };
-        // What `dropout` calls its input is `self` in exports of `dropout_`.
-        let target = self.places().chain(["self"]).find_map(|name| match call.argument(name) {
-            Some(Argument::Tensor(target)) => Some(target.clone()),
-            _ => None,
-        });
-        let target = target.ok_or_else(|| call.error("writes over nothing"))?;
-        call.graph.overwrite(&target, result)?;
-        Ok(vec![target])
+        match in_place {
+            // What `dropout` calls its input is `self` in exports of `dropout_`.
+            true => call.overwrite(self.places(), made),
+            false => Ok(made),
+        }
     }
 }

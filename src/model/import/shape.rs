@@ -43,14 +43,6 @@ impl Size {
     pub(super) fn negative(self) -> Option<Self> {
         self.times(Self::Fixed(-1))
     }
-
-    /// For so many images.
-    pub(super) fn at(self, batch: i64) -> i64 {
-        match self {
-            Self::Fixed(size) => size,
-            Self::Batch(times) => times.saturating_mul(batch),
-        }
-    }
 }
 
 /// `[N, 64, 7, 7]`, for messages.
@@ -243,7 +235,7 @@ fn rearranged(op: &Op, first: &[Size], inputs: &[&[Size]]) -> Result<Shape, Stri
                     return Err(format!("expands {} to {}", shown(first), shown(size)));
                 }
             }
-            if shape.iter().any(|size| size.at(1) < 0) {
+            if shape.iter().any(|size| size.of(1) < 0) {
                 return Err(format!("expands {} to {}", shown(first), shown(size)));
             }
         }
@@ -261,7 +253,7 @@ fn rearranged(op: &Op, first: &[Size], inputs: &[&[Size]]) -> Result<Shape, Stri
                 let at = rank.checked_sub(back + 1).ok_or("pads more dimensions than there are")?;
                 let [before, after] = *sides else { return Err("pads only one side".to_owned()) };
                 let size = shape[at].plus(Size::Fixed(before.saturating_add(after)));
-                shape[at] = size.filter(|size| size.at(1) >= 0).ok_or("pads the batch, or to less than nothing")?;
+                shape[at] = size.filter(|size| size.of(1) >= 0).ok_or("pads the batch, or to less than nothing")?;
             }
         }
         _ => (),
@@ -361,7 +353,7 @@ fn filled_in(size: &[Size], total: Size) -> Result<Shape, String> {
         let left = size.iter().position(|size| *size == Size::Fixed(-1)).unwrap_or_default();
         shape[left] = total.over(count(&shape)?).ok_or_else(wrong)?;
     }
-    match count(&shape)? == total && shape.iter().all(|size| size.at(1) >= 0) {
+    match count(&shape)? == total && shape.iter().all(|size| size.of(1) >= 0) {
         true => Ok(shape),
         false => Err(wrong()),
     }

@@ -76,7 +76,7 @@ pub(super) fn of(op: &Op, inputs: &[(&[Size], &[bool])], result: &[Size]) -> Vec
             }
             flags
         }
-        Op::Einsum { .. } => doubt,
+        Op::Einsum { .. } | Op::Aten { .. } => doubt,
         // What keeps the dimensions, or slides over the last two.
         _ => flags,
     };

@@ -118,6 +118,9 @@ pub(super) fn conv(c: &mut Call<'_>) -> Made {
     let stride = c.pair("stride", Some([1; 2]))?;
     let dilation = c.pair("dilation", Some([1; 2]))?;
     let groups = c.integer("groups", Some(1))?;
+    if c.graph.shape(&c.operand("weight")?).len() != 4 {
+        return Err(c.error("has a kernel without two sides, which is not supported"));
+    }
     let padding = match c.argument("padding") {
         Some(Argument::Text(name)) if name == "valid" => [0; 2],
         Some(Argument::Text(_)) => {
@@ -161,7 +164,12 @@ pub(super) fn layer_norm(c: &mut Call<'_>) -> Made {
 
 pub(super) fn group_norm(c: &mut Call<'_>) -> Made {
     let (weight, bias) = (c.optional_weight("weight")?, c.optional_weight("bias")?);
-    let (groups, eps) = (c.integer("num_groups", None)?, c.float("eps", Some(1e-5))?);
+    // The parts of exports say again what shape the input has.
+    for name in ["N", "C", "HxW"] {
+        let _ = c.argument(name);
+    }
+    let groups = c.integer(if c.argument("group").is_some() { "group" } else { "num_groups" }, None)?;
+    let eps = c.float("eps", Some(1e-5))?;
     c.emit(Op::GroupNorm { groups, weight, bias, eps }, &["input"])
 }
 
@@ -281,6 +289,9 @@ pub(super) fn reduce(c: &mut Call<'_>, op: fn(Vec<i64>, bool) -> Op) -> Made {
 /// An operator along a dimension.
 pub(super) fn along(c: &mut Call<'_>, op: fn(i64) -> Op) -> Made {
     in_float(c)?;
+    if c.flag("half_to_float", false)? {
+        return Err(c.error("computes in float16, which is not supported; export the model in float32 (model.float())"));
+    }
     let dim = c.integer("dim", None)?;
     c.on_self(op(dim))
 }
@@ -312,8 +323,13 @@ pub(super) fn transpose(c: &mut Call<'_>, first: &str, second: &str) -> Made {
 pub(super) fn slice(c: &mut Call<'_>) -> Made {
     let (dim, start) = (c.integer("dim", Some(0))?, c.integer("start", Some(0))?);
     let end = match c.argument("end") {
-        Some(Argument::Integer(Size::Batch(_))) => {
-            return Err(c.error("ends at a multiple of the number of images, which is not supported"));
+        Some(Argument::Integer(size @ Size::Batch(_))) => {
+            let shape = c.graph.shape(&c.operand("self")?);
+            match position(dim, shape.len()) {
+                // All of them.
+                Ok(at) if shape.get(at) == Some(size) => i64::MAX,
+                _ => return Err(c.error("ends at a multiple of the number of images, which is not supported")),
+            }
         }
         _ => c.integer("end", Some(i64::MAX))?,
     };

@@ -9,14 +9,15 @@ use super::graph::{Graph, Operand, Origin};
 use super::kind;
 use super::shape::shown as shown_shape;
 use super::stored::{Facts, tensor_of};
-use super::{ImportError, operators, shown};
+use super::{ImportError, fallback, operators, shown};
 use crate::model::blocks::Call;
 use crate::model::format::pt2::{self, Dim, ExportNode, ExportedProgram, Integer};
 use crate::model::program::{Op, Size, ValueId};
 
 pub(super) struct Translated {
     pub(super) graph: Graph,
-    pub(super) output: ValueId,
+    /// What it returns, with the names of the export.
+    pub(super) outputs: Vec<(String, Operand)>,
     /// The calls of modules, in the order in which they begin.
     pub(super) calls: Vec<Call>,
 }
@@ -31,7 +32,7 @@ struct Translator<'a> {
 /// Translates all nodes; `image` is the shape of the pixels.
 pub(super) fn translate(
     export: &ExportedProgram,
-    (pixels, output): (&str, &str),
+    pixels: &str,
     symbol: Option<&str>,
     image: Vec<Size>,
 ) -> Result<Translated, ImportError> {
@@ -49,11 +50,10 @@ pub(super) fn translate(
             _ => None,
         });
     }
-    let Some(output) = it.names.get(output).and_then(Operand::value) else {
-        return Err(ImportError("its output does not depend on its input".to_owned()));
-    };
+    let outputs = export.outputs.iter().map(|name| Ok((name.clone(), it.lookup(name)?)));
+    let outputs = outputs.collect::<Result<_, ImportError>>()?;
     let calls = it.calls(&made);
-    Ok(Translated { graph: it.graph, output, calls })
+    Ok(Translated { graph: it.graph, outputs, calls })
 }
 
 /// That every operator of a graph has a translation.
@@ -64,7 +64,11 @@ fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
         let kinds = ["torch.ops.aten._assert", "torch.ops.aten.sym_", "_operator.", "math.", "torch.sym_"];
         node.outputs.is_empty() && kinds.iter().any(|kind| node.target.starts_with(kind))
     };
-    for node in export.nodes.iter().filter(|node| !harmless(node) && entry(node).is_none()) {
+    let is_known = |node: &ExportNode| {
+        let name = node.target.strip_prefix(ATEN);
+        name.is_some_and(|name| operators::find(name).is_some() || fallback::find(name).is_some())
+    };
+    for node in export.nodes.iter().filter(|node| !harmless(node) && !is_known(node)) {
         let module = node.modules.last().map_or("", |module| module.path.as_str());
         unknown.entry(&node.target).or_insert((0, module)).0 += 1;
     }
@@ -82,9 +86,8 @@ fn all_known(export: &ExportedProgram) -> Result<(), ImportError> {
     )))
 }
 
-fn entry(node: &ExportNode) -> Option<(&'static operators::Operator, bool)> {
-    operators::find(node.target.strip_prefix("torch.ops.aten.")?)
-}
+/// What the names of ATen's operators begin with.
+const ATEN: &str = "torch.ops.aten.";
 
 fn tensors_of(node: &ExportNode) -> impl Iterator<Item = &str> {
     node.arguments.iter().flat_map(|(_, argument)| match argument {
@@ -121,9 +124,15 @@ impl<'a> Translator<'a> {
         }
         let arguments = node.arguments.iter().map(|(name, argument)| Ok((name.clone(), self.argument(argument)?)));
         let arguments = arguments.collect::<Result<Vec<_>, ImportError>>()?;
-        let (operator, in_place) = entry(node).expect("all operators have been looked up");
-        let made = operator.translate(&mut OperatorCall::new(&mut self.graph, &arguments), in_place)?;
-        if made.len() != node.outputs.len() {
+        let name = node.target.strip_prefix(ATEN).unwrap_or_default();
+        let nodes = self.graph.nodes.len();
+        let typed = operators::find(name).map(|(operator, in_place)| {
+            operator.translate(&mut OperatorCall::new(&mut self.graph, &arguments), in_place)
+        });
+        let boxed = || fallback::by_overload(name, &arguments);
+        let (made, _) = fallback::typed_or_boxed(&mut self.graph, nodes, typed, boxed)?;
+        // Of several results a translation may make the first alone, which is the one that networks read.
+        if made.len() != node.outputs.len() && made.len() != 1 {
             let (found, expected) = (made.len(), node.outputs.len());
             return Err(self.graph.error(format!("makes {found} tensors, the file says {expected}")));
         }
@@ -184,6 +193,7 @@ impl<'a> Translator<'a> {
             pt2::Argument::Integers(all) => {
                 Argument::Integers(all.iter().map(|number| self.size(number)).collect::<Result<_, _>>()?)
             }
+            pt2::Argument::Floats(all) => Argument::Floats(all.clone()),
             pt2::Argument::Float(number) => Argument::Float(*number),
             pt2::Argument::Bool(flag) => Argument::Bool(*flag),
             pt2::Argument::Text(text) => Argument::Text(text.clone()),
@@ -197,7 +207,7 @@ impl<'a> Translator<'a> {
 
     fn lookup(&self, name: &str) -> Result<Operand, ImportError> {
         // A name that a later node makes is as unknown as one that none makes: there are no cycles.
-        let unknown = || self.graph.error(format!("reads `{name}`, which nothing before it has made"));
+        let unknown = || self.graph.error(format!("reads `{}`, which nothing before it has made", shown(name)));
         self.names.get(name).cloned().ok_or_else(unknown)
     }
 

@@ -24,7 +24,7 @@ pub(super) fn run(program: &Program, graph: &Graph, image: [i64; 4]) -> Result<(
             .collect();
         let output = apply(&node.op, &inputs, &context).map_err(|error| origin.error(first_line(&error)))?;
         let expected: Vec<i64> =
-            graph.shapes[node.output.index()].iter().map(|size: &Size| size.at(image[0])).collect();
+            graph.shapes[node.output.index()].iter().map(|size: &Size| size.of(image[0])).collect();
         if output.size() != expected {
             let found = output.size();
             return Err(origin.error(format!("makes a tensor of shape {found:?} instead of {expected:?}")));
@@ -59,7 +59,7 @@ fn readers(program: &Program) -> Vec<usize> {
 fn check_memory(program: &Program, graph: &Graph, batch: i64) -> Result<(), ImportError> {
     let Some(left) = memory::left() else { return Ok(()) };
     let bytes = |value: usize| {
-        let elements: f64 = graph.shapes[value].iter().map(|size: &Size| size.at(batch) as f64).product();
+        let elements: f64 = graph.shapes[value].iter().map(|size: &Size| size.of(batch) as f64).product();
         elements * graph.kinds[value].elt_size_in_bytes() as f64
     };
     let mut readers = readers(program);

@@ -131,6 +131,10 @@ fn macs(program: &Program, node: &Node, sizes: &[Vec<i64>]) -> i64 {
             output * elements(&program.weight(*weight).tensor.size()[1..])
         }
         Op::MatMul => output * input(0).last().copied().unwrap_or(1),
+        Op::Aten { call, .. } => {
+            let inputs: Vec<&[i64]> = (0..node.inputs.len()).map(input).collect();
+            call.macs(&inputs, &sizes[node.output.index()])
+        }
         // Every query with every key, then every score with every value.
         Op::Attention { .. } => {
             let keys = input(1).iter().rev().nth(1).copied().unwrap_or(1);

@@ -4,3 +4,4 @@ pub mod count;
 pub(crate) mod ending;
 pub(crate) mod fold;
 pub mod remove;
+pub(crate) mod straight;

@@ -1,5 +1,6 @@
 //! Built-in architectures: given weights alone, which network are they, and what does it compute?
 
+pub(crate) mod preact;
 pub(crate) mod resnet;
 pub(crate) mod vgg;
 
@@ -69,7 +70,7 @@ pub(crate) struct Family {
 }
 
 /// All families. A new one is a file and a line here.
-pub(crate) static FAMILIES: &[Family] = &[resnet::FAMILY, vgg::FAMILY];
+pub(crate) static FAMILIES: &[Family] = &[preact::FAMILY, resnet::FAMILY, vgg::FAMILY];
 
 /// Names (in torchvision's style) and shapes of a file's tensors.
 pub(crate) type Shapes = BTreeMap<String, Vec<i64>>;
@@ -134,9 +135,16 @@ fn place_of(stages: &[usize]) -> Vec<(usize, usize)> {
 
 /// The name that torchvision would give a tensor which another code base named differently.
 ///
-/// Known: pytorch-cifar (`shortcut.`, `linear.`), the paper's ResNets (`conv1.0`, `conv2_x.0.residual_function.3`), timm (`head.fc.`).
+/// Known: pytorch-cifar (`shortcut.`, `linear.`), the paper's ResNets (`conv1.0`, `conv2_x.0.residual_function.3`), timm (`head.fc.`), Hugging
+/// Face's ResNets (`resnet.encoder.stages.0.layers.1.layer.0.convolution`); what wrappers of single modules put in between goes.
 pub(crate) fn canonical_name(name: &str) -> String {
     let mut name = name.to_owned();
+    for wrapper in ["_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."] {
+        name = name.replace(wrapper, "");
+    }
+    if let Some(known) = hugging_face_name(&name) {
+        return known;
+    }
     for (from, to) in [("linear.", "fc."), ("head.fc.", "fc."), ("stem.conv.", "conv1."), ("stem.bn.", "bn1.")] {
         if let Some(rest) = name.strip_prefix(from) {
             name = format!("{to}{rest}");
@@ -166,6 +174,35 @@ pub(crate) fn canonical_name(name: &str) -> String {
         }
     }
     name
+}
+
+/// Of Hugging Face's ResNets, whose names say what a layer is and not which.
+fn hugging_face_name(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("resnet.")?;
+    if let Some(rest) = rest.strip_prefix("embedder.embedder.") {
+        return rest
+            .strip_prefix("convolution.")
+            .map(|rest| format!("conv1.{rest}"))
+            .or_else(|| Some(format!("bn1.{}", rest.strip_prefix("normalization.")?)));
+    }
+    let (stage, rest) = rest.strip_prefix("encoder.stages.")?.split_once(".layers.")?;
+    let (block, rest) = rest.split_once('.')?;
+    let stage = stage.parse::<u8>().ok()?.checked_add(1)?;
+    // `layer.0.convolution.weight`, `shortcut.normalization.bias`.
+    let (number, rest) = if let Some(rest) = rest.strip_prefix("shortcut.") {
+        (None, rest)
+    } else {
+        let (layer, rest) = rest.strip_prefix("layer.")?.split_once('.')?;
+        (Some(layer.parse::<u8>().ok()?.checked_add(1)?), rest)
+    };
+    let (kind, end) = rest.split_once('.')?;
+    let what = match (number, kind) {
+        (None, "convolution") => "downsample.0".to_owned(),
+        (None, _) => "downsample.1".to_owned(),
+        (Some(number), "convolution") => format!("conv{number}"),
+        (Some(number), _) => format!("bn{number}"),
+    };
+    Some(format!("layer{stage}.{block}.{what}.{end}"))
 }
 
 /// The first `.`-separated number after `prefix`, over all names: which blocks or layers exist.

@@ -6,6 +6,7 @@
 
 mod schema;
 mod weights;
+mod wrapped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +96,7 @@ pub(crate) enum Argument {
     Integer(Integer),
     Integers(Vec<Integer>),
     Float(f64),
+    Floats(Vec<f64>),
     Bool(bool),
     Text(String),
     /// A data type by its number.
@@ -132,6 +134,8 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
     let model: schema::Model = source.json(entry, &json)?;
     drop(json);
     let schema::GraphModule { graph, signature } = model.graph_module;
+    let graph = wrapped::unwrapped(graph, 0)
+        .map_err(|what| source.other(format!("is a torch.export archive that cannot be used: {what}")))?;
 
     let mut inputs = Vec::new();
     let mut files = Vec::new();
@@ -147,7 +151,9 @@ pub(super) fn read(source: Source<'_>) -> Result<ExportedProgram, FormatError> {
                 None if arg.contains_key("as_none") => (),
                 None => return Err(other("one of its inputs is no tensor")),
             },
-            InputSpec::CustomObj {} | InputSpec::Token {} | InputSpec::ConstantInput {} => {
+            // A number or text, which is in the graph where it is read.
+            InputSpec::ConstantInput {} => (),
+            InputSpec::CustomObj {} | InputSpec::Token {} => {
                 return Err(other("one of its inputs is neither a tensor nor a weight"));
             }
         }
@@ -263,6 +269,7 @@ fn argument(kind: &str, value: &Value) -> Option<Argument> {
         "as_sym_int" => Argument::Integer(integer(value)?),
         "as_sym_ints" => Argument::Integers(list(value)?.iter().map(integer).collect::<Option<_>>()?),
         "as_float" => Argument::Float(float(value)?),
+        "as_floats" => Argument::Floats(list(value)?.iter().map(float).collect::<Option<_>>()?),
         "as_bool" => Argument::Bool(value.as_bool()?),
         "as_scalar_type" => Argument::Kind(value.as_i64()?),
         "as_memory_format" => Argument::Format(value.as_i64()?),

@@ -25,6 +25,11 @@ pub(super) struct GraphModule {
 
 #[derive(Deserialize)]
 pub(super) struct Graph {
+    /// Of a graph inside another one.
+    #[serde(default)]
+    pub(super) inputs: Vec<BTreeMap<String, Value>>,
+    #[serde(default)]
+    pub(super) outputs: Vec<BTreeMap<String, Value>>,
     pub(super) nodes: Vec<Node>,
     pub(super) tensor_values: BTreeMap<String, TensorMeta>,
     #[serde(default)]

@@ -15,7 +15,7 @@ use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
 use crate::model::import::graph::{Graph, Operand, Origin};
 use crate::model::import::{ImportError, shown};
-use crate::model::program::{Size, ValueId};
+use crate::model::program::Size;
 
 pub(super) type Result<T> = std::result::Result<T, ImportError>;
 
@@ -82,31 +82,27 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The value that `forward` makes of the images.
-    pub(super) fn forward(&mut self, images: Operand) -> Result<ValueId> {
+    pub(super) fn forward(&mut self, images: Operand) -> Result<Vec<(String, Operand)>> {
         if self.class_of(self.file.data.root)?.has_hooks() {
             return Err(ImportError("it has forward hooks, which are not followed; call them in forward".to_owned()));
         }
         let root = Value::Object(self.file.data.root, "".into());
         let made = self.method(&root, "forward", (vec![Value::Tensor(images)], Vec::new()), None)?;
-        // Auxiliary outputs that there are in training only come after the logits.
-        let made = match made.members() {
-            None => made,
-            Some(members) => {
-                let mut others = members.iter().skip(1);
-                match members.first() {
-                    Some(first) if others.all(|other| matches!(other, Value::None)) => first.clone(),
-                    _ => {
-                        let count = members.len();
-                        return Err(ImportError(format!("it returns {count} values, expected the logits alone")));
-                    }
-                }
+        // What there is in training only is None.
+        let outputs: Vec<(String, Value<'a>)> = match (&made, made.members()) {
+            (Value::Dict(entries), _) => {
+                let name = |key: &Value<'a>| if let Value::Text(name) = key { name.to_string() } else { String::new() };
+                entries.borrow().iter().map(|(key, value)| (name(key), value.clone())).collect()
             }
+            (_, Some(members)) => members.iter().map(|member| (String::new(), member.clone())).collect(),
+            (_, None) => vec![(String::new(), made.clone())],
         };
-        let Value::Tensor(logits) = &made else {
-            return Err(ImportError(format!("it returns {}, expected logits", made.what())));
-        };
-        self.graph.read(logits)?;
-        logits.value().ok_or_else(|| ImportError("its output does not depend on its input".to_owned()))
+        let outputs = outputs.into_iter().filter_map(|(name, value)| match value {
+            Value::Tensor(operand) => Some(Ok((name, operand))),
+            Value::None => None,
+            other => Some(Err(ImportError(format!("it returns {}, expected logits", other.what())))),
+        });
+        outputs.collect()
     }
 
     pub(super) fn error(&self, reason: impl Display) -> ImportError {

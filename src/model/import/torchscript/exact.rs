@@ -48,16 +48,15 @@ fn every_type_of_the_file_is_kept() {
     let rest = "y = torch.mul(torch.sub(b, torch.to(torch.to(b, 6), 7)), 1e9)";
     let found = of("DoubleStorage", &thirds, &format!("{rest}{USE}")).unwrap();
     assert!((found[0] + 9.934_107).abs() < 1e-5 && (found[1] - 9.934_107).abs() < 1e-5, "{found:?}");
-    // 0.3333 in half precision, which computes nothing but is moved and changed.
+    // 0.3333 in half precision, which is moved and changed, and computed with as PyTorch does.
     let third = [0x55, 0x35, 0x55, 0x35];
     let turned = "y = torch.roll(b, [1], [0])";
     assert_eq!(of("HalfStorage", &third, &format!("{turned}{USE}")).unwrap(), [0.333_251_953_125; 2]);
-    let message = of("HalfStorage", &third, &twice).unwrap_err();
-    assert!(message.contains("computes in float16") && message.contains("line "), "{message}");
+    assert_eq!(of("HalfStorage", &third, &twice).unwrap(), [0.666_503_906_25; 2]);
     // float32 with float16 is float32, with float64 it is not.
     assert_eq!(of("HalfStorage", &third, "return torch.mul(ones, b)").unwrap(), [0.333_251_953_125; 2]);
     let message = of("DoubleStorage", &thirds, "return torch.mul(ones, b)").unwrap_err();
-    assert!(message.contains("computes in float64") && message.contains("model.float()"), "{message}");
+    assert!(message.contains("logits in float64") && message.contains("model.float()"), "{message}");
 }
 
 #[test]
@@ -208,8 +207,15 @@ fn texts_are_those_of_torchscript_or_decide_nothing() {
 #[test]
 fn one_output_is_expected() {
     let refused = |body: &str| of("FloatStorage", &[0; 8], body).unwrap_err();
-    assert!(refused("return (ones, x)").contains("returns 2 values, expected the logits alone"));
-    assert_eq!(of("FloatStorage", &[0; 8], "return (ones, None)").unwrap(), [1.0; 2]);
+    assert!(
+        refused("return (ones, torch.add(ones, 1))")
+            .contains("returns 2 tensors ([N, 2], [N, 2]), expected the logits alone")
+    );
+    assert!(refused("return (ones, 3)").contains("expected logits"));
+    // What is no row of numbers for each image is no rival.
+    for body in ["return (ones, None)", "return (ones, x)", "return [x, ones]"] {
+        assert_eq!(of("FloatStorage", &[0; 8], body).unwrap(), [1.0; 2], "{body}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use store::Store;
 
 use super::graph::Graph;
 use super::shape::{self, Shape};
-use super::{CHANNELS, CLASSES, ImportError, Imported, check_kind, finished, is_side};
+use super::{CHANNELS, CLASSES, ImportError, Imported, check_kind, finished, is_side, logits};
 use crate::memory::Allowance;
 use crate::model::blocks::Call;
 use crate::model::format::{Item, ScriptFile};
@@ -66,6 +66,7 @@ pub(crate) fn import(file: &ScriptFile, side: Option<i64>) -> Result<Imported, I
 struct Translated {
     graph: Graph,
     output: ValueId,
+    note: Option<String>,
     calls: Vec<Call>,
     image: Shape,
 }
@@ -106,22 +107,22 @@ impl Attempts<'_> {
         let (mut graph, images) = Graph::new(image.clone());
         graph.work = self.work;
         let mut evaluator = Evaluator::new(self.library, self.file, &self.store, graph, self.steps);
-        let made = evaluator.forward(images);
+        let made = evaluator.forward(images).and_then(|outputs| logits::of_outputs(&mut evaluator.graph, &outputs));
         (self.steps, self.work) = (evaluator.steps, evaluator.graph.work);
         self.exhausted = self.steps == 0 || evaluator.graph.is_exhausted();
         let reached = evaluator.graph.nodes.len();
-        let checked = |output| {
+        let checked = |(output, note)| {
             check_logits(&evaluator.graph, output)?;
-            check_kind(&evaluator.graph, output).map(|()| output)
+            check_kind(&evaluator.graph, output).map(|()| (output, note))
         };
         match made.and_then(checked) {
-            Ok(output) => {
+            Ok((output, note)) => {
                 let Evaluator { graph, calls, .. } = evaluator;
-                Some(Translated { graph, output, calls, image })
+                Some(Translated { graph, output, note, calls, image })
             }
             Err(error) => {
                 if self.exhausted || self.failure.as_ref().is_none_or(|(furthest, _)| reached > *furthest) {
-                    let tried: Vec<String> = image.iter().skip(1).map(|size| size.at(1).to_string()).collect();
+                    let tried: Vec<String> = image.iter().skip(1).map(|size| size.of(1).to_string()).collect();
                     let reason = format!("{error} (for images of {})", tried.join("×"));
                     self.failure = Some((reached, ImportError(reason)));
                 }
@@ -210,5 +211,5 @@ fn translate(file: &ScriptFile, side: Option<i64>) -> Result<Imported, ImportErr
         _ => String::new(),
     };
     let class = clipped(class.rsplit('.').next().unwrap_or_default(), 60);
-    Ok(Imported { program, class, input_size: (!any_size).then_some([height, width]) })
+    Ok(Imported { program, class, input_size: (!any_size).then_some([height, width]), note: found.note })
 }

@@ -7,7 +7,7 @@ use super::value::{Number, Value};
 use crate::model::import::call::{Argument, Call};
 use crate::model::import::graph::Operand;
 use crate::model::import::kind::{Scalar, is_floating};
-use crate::model::import::{operators, shown};
+use crate::model::import::{fallback, operators, shown};
 use crate::model::program::Size;
 
 /// Operators that return a list of tensors.
@@ -48,31 +48,43 @@ impl<'a> Evaluator<'a> {
         }
         let by_name: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
         let found = operators::overload(name, args.len(), &by_name);
-        let (operator, in_place) =
-            found.ok_or_else(|| self.error(format!("the operator `{}` is not supported", shown(path))))?;
-        if in_place && matches!(args.first(), Some(Value::Held(_))) {
+        if found.is_none() && !fallback::is_known(name) {
+            return Err(self.error(format!("the operator `{}` is not supported", shown(path))));
+        }
+        if name.ends_with('_') && matches!(args.first(), Some(Value::Held(_))) {
             return Err(self.error("it changes a size in place, which is not supported"));
         }
-        let mut arguments = Vec::with_capacity(args.len() + named.len());
         let is_arithmetic = ARITHMETIC.split_whitespace().any(|it| it == name.trim_end_matches('_'));
-        for (name, value) in operator.places().zip(args) {
-            let argument = match value {
+        let mut names = found.iter().flat_map(|(operator, _)| operator.places());
+        let mut places = Vec::with_capacity(args.len());
+        let mut arguments = Vec::with_capacity(args.len() + named.len());
+        for value in args {
+            let name = names.next().unwrap_or_default();
+            places.push(match value {
                 Value::Tensor(operand) if is_arithmetic && name == "other" => number_or_tensor(operand),
                 _ => self.argument(name, value)?,
-            };
-            arguments.push((name.to_owned(), argument));
+            });
+            arguments.push((name.to_owned(), places[places.len() - 1].clone()));
         }
+        let mut by_name = Vec::with_capacity(named.len());
         for (name, value) in named {
-            arguments.push(((*name).to_owned(), self.argument(name, value)?));
+            by_name.push(((*name).to_owned(), self.argument(name, value)?));
         }
+        arguments.extend(by_name.iter().cloned());
         let before = self.graph.nodes.len();
-        let mut made = operator.translate(&mut Call::new(&mut self.graph, &arguments), in_place)?;
+        let typed =
+            found.map(|(operator, in_place)| operator.translate(&mut Call::new(&mut self.graph, &arguments), in_place));
+        let boxed = || fallback::by_arguments(name, &places, &by_name);
+        if typed.is_none() && boxed().is_none() {
+            return Err(self.error(format!("the operator `{}` is not supported with these arguments", shown(path))));
+        }
+        let (mut made, lists) = fallback::typed_or_boxed(&mut self.graph, before, typed, boxed)?;
         self.charge(COST * made.len())?;
         self.note_work(before);
         if name == "_native_multi_head_attention" {
             return Ok(Value::tuple(vec![Value::Tensor(made.remove(0)), Value::Uninitialized]));
         }
-        match (LISTS.split_whitespace().any(|it| it == name), made.len()) {
+        match (lists || LISTS.split_whitespace().any(|it| it == name), made.len()) {
             (false, 1) => Ok(Value::Tensor(made.remove(0))),
             _ => Ok(Value::list(made.into_iter().map(Value::Tensor).collect())),
         }
@@ -122,10 +134,14 @@ impl<'a> Evaluator<'a> {
                     }
                     _ => None,
                 });
+                let floats = || {
+                    let numbers = members.iter().map(|member| member.number().and_then(Number::float));
+                    numbers.collect::<Option<Vec<f64>>>()
+                };
                 match (sizes.collect(), tensors.collect()) {
                     (Some(sizes), _) => Argument::Integers(sizes),
                     (None, Some(tensors)) => Argument::Tensors(tensors),
-                    (None, None) => Argument::Other,
+                    (None, None) => floats().map_or(Argument::Other, Argument::Floats),
                 }
             }
             _ => return Err(self.error(format!("`{}` is {}", shown(name), value.what()))),
