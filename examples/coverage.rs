@@ -11,6 +11,7 @@
 //! both are compared after the usual correction, √(1 − N / images).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ use advmod::measure::taps::{CurveSettings, MatchedNeighbors, TapNeighbors, curve
 use advmod::model::Model;
 use advmod::model::load::{LoadOptions, load};
 use advmod::model::normalize::Normalization;
-use advmod::modularity::{Interval, Neighbors, Similarity, Splits, candidates_for, paired_difference};
+use advmod::modularity::{Interval, Neighbors, Replicates, Similarity, Splits, candidates_for, paired_difference};
 use advmod::stats::rates::Rate;
 use advmod_attacks::attack::Preset;
 use advmod_attacks::config::{AttackConfig, parse_spec_string};
@@ -109,7 +110,7 @@ fn row(intervals: &[Interval], share_left: f64) -> String {
     let variance = intervals.iter().map(|it| (it.estimate - truth).powi(2)).sum::<f64>() / (n - 1.0);
     let squared_error = intervals.iter().map(|it| it.se.powi(2)).sum::<f64>() / n;
     let holds =
-        |it: &&Interval| (it.estimate - truth).abs() <= share_left * (it.high - it.low) / 2.0 || it.estimate == truth;
+        |it: &&Interval| (it.estimate - truth).abs() <= (share_left * (it.high - it.low) / 2.0).max(f64::EPSILON);
     let held = Rate::new(intervals.iter().filter(holds).count(), intervals.len());
     let [coverage, low, high] = [held.value.unwrap_or_default(), held.low, held.high].map(|share| 100.0 * share);
     let (sd, ratio) = (variance.sqrt() / share_left, share_left * (squared_error / variance).sqrt());
@@ -168,7 +169,7 @@ impl Population {
             let adversarial = KeptPixels { pixels: &pixels, device: Device::Cpu };
             let predictions = self::predictions(&model, &adversarial)?;
             let broken = predictions.iter().zip(&images.labels).filter(|&(&said, &label)| said != label as usize);
-            title += &format!("; {name} breaks {:.1} %", 100.0 * broken.count() as f64 / places.len() as f64);
+            let _ = write!(title, "; {name} breaks {:.1} %", 100.0 * broken.count() as f64 / places.len() as f64);
             let rows = rows(&model, &adversarial, &chosen)?;
             let (among, to_clean) = (similarities(&rows, &rows)?, similarities(&rows, &of_clean)?);
             attacks.push(Attacked { name, predictions, among, to_clean });
@@ -198,7 +199,7 @@ impl Population {
         let of = |it: Option<Interval>| it.context("a value without an interval");
         let mut found = Vec::new();
         for (tap, values) in self.taps.iter().zip(&of_clean) {
-            found.push((format!("Q, {tap}"), of(values.as_ref().map(|it| it.interval()))?));
+            found.push((format!("Q, {tap}"), of(values.as_ref().map(Replicates::interval))?));
         }
         for (taps, values) in self.taps.windows(2).zip(of_clean.windows(2)) {
             let change =
