@@ -3,9 +3,9 @@
 
     scripts/check_hostile.py ADVMOD [--only WORD] [--slow]
 
-Each must end in one line, or open as if nothing of the kind were in it, within 5 seconds (--slow: 50, for builds that are not optimised) and 512 MiB, print nothing raw, start no program, use
-no network, and open no file but the one that is given, the program's own libraries and what the system says of itself. Bait lies where the files
-point to: it must neither be read nor written. Exit code 1 if a file breaks a rule. Linux only; without strace the last rule is skipped, aloud.
+Each must end in one line, or open as if nothing of the kind were in it, within 5 seconds (--slow: 50, for builds that are not optimised) and
+512 MiB, print nothing raw, start no program, use no network, and open no file but the one that is given, the program's own libraries and what the
+system says of itself. Bait lies where the files point to: it must neither be read nor written. Exit code 1 if a file breaks a rule. Linux only; without strace the last rule is skipped, aloud.
 """
 
 import argparse
@@ -200,7 +200,9 @@ def opened(trace, advmod, path):
         if call[1] in ("openat", "openat2", "open") and named:
             where, is_written = named[0], re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call[2])
             mine = where.startswith(str(path)) or where == str(path.parent) or where.startswith(OWN) or libtorch.search(where) or not where.startswith("/")
-            if mine and not (is_written and not where.startswith("/dev/")) and BAIT not in where:
+            # What has no folder before it lies in the run's own, which is held open.
+            is_own = where.startswith("/dev/") or not where.startswith("/")
+            if mine and (is_own or not is_written) and BAIT not in where:
                 continue
         found.append(f"{call[1]}({named[:1]})")
     return found

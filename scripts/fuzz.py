@@ -56,7 +56,7 @@ def fuzz(program, name, asked, scratch):
         words = [program, learned, FUZZ / "seeds" / name, f"-runs={left}", f"-max_total_time={int(room)}", "-timeout=5", f"-rss_limit_mb={MEMORY >> 20}",
                  f"-max_len={LONGEST.get(name, 4096)}", "-print_final_stats=1", f"-artifact_prefix={fallen}/", "-verbosity=1"]
         words += [f"-dict={path}" for path in [FUZZ / "dictionaries" / f"{name}.dict"] if path.exists()]
-        with open(scratch / "said", "w+") as said:
+        with open(scratch / "said", "w+", errors="replace") as said:
             code = subprocess.run(words, stdout=said, stderr=said, env=dict(environment(), TMPDIR=str(scratch))).returncode
             said.seek(0)
             text = said.read()
