@@ -1,4 +1,4 @@
-//! Operators that no [`Op`] computes, called by their schema where libtorch foretells what they make; [`aten`](crate::model::aten) says which.
+//! Operators that no [`Op`] computes, called by their schema where libtorch foretells what they make; [`aten`] says which.
 
 use tch::{Device, Kind, Tensor};
 
