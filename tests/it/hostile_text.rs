@@ -217,6 +217,7 @@ fn texts_in_a_journal_are_only_shown() {
         "stage",
         "preset",
         "device",
+        "outputs",
     ];
     let planted = journal.lines().map(|line| {
         let mut event: Value = serde_json::from_str(line).unwrap();
