@@ -24,7 +24,7 @@ macro_rules! pages {
 pages! {
     readme: "README.md", 10;
     attacks: "docs/attacks.md", 3;
-    audit: "docs/audit.md", 15;
+    audit: "docs/audit.md", 16;
     ci: "docs/ci.md", 4;
     curves: "docs/curves.md", 16;
     data: "docs/data.md", 2;
