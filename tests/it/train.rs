@@ -295,18 +295,6 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     advmod(&[&tiny[..], &["--batch", "255", "--epochs", "1"]].concat()).assert().success();
     advmod(&["inspect", "--model", &out]).assert().success();
 
-    // Classes that only one part has.
-    for class in ["train/a", "train/b", "train/c", "test/a", "test/b"] {
-        std::fs::create_dir_all(path(&format!("parts/{class}"))).unwrap();
-        image::GrayImage::new(28, 28).save(path(&format!("parts/{class}/0.png"))).unwrap();
-    }
-    let parts = path("parts");
-    refused(
-        &[&usual[..], &["--data", &parts]].concat(),
-        folder.path(),
-        "of the classes a, b, c, the test images of a, b",
-    );
-
     // One label of many makes a class that nobody has.
     let wrong = [&usual[..], &["--data", &data, "--crop-padding", "1"]].concat();
     for (part, n, word) in [("train", 256, "200 (training image 255)"), ("t10k", 64, "200 (test image 63)")] {

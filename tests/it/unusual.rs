@@ -60,6 +60,10 @@ fn a_random_network_is_said_to_be_one_and_averaged() {
         let (_, mut report) = audit(folder.path(), "fgsm", &[&model, more].concat());
         report["timing"] = Value::Null;
         (report["plan"]["batch"], report["plan"]["command"], report["plan_file"]) = Default::default();
+        // The same command again.
+        for finding in report["findings"].as_array_mut().unwrap() {
+            finding["retest"] = Value::Null;
+        }
         report
     };
     let report = run(&[]);
