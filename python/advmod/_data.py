@@ -50,7 +50,7 @@ def gather(
         notes.append(f"the first {len(indices)} images of {type(data).__name__}")
     else:
         raise DataError(
-            f"data is {_article(data)}; it must be a path, a Dataset, a DataLoader, or a pair of images and labels"
+            f"data is {_type(data)}; it must be a path, a Dataset, a DataLoader, or a pair of images and labels"
         )
     if not indices:
         raise DataError("data has no images")
@@ -84,7 +84,7 @@ def _single(data: Iterable[Any], wanted: int) -> Iterator[Any]:
     taken = 0
     for batch in data:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            raise DataError(f"the data yields {_article(batch)}; it must yield images with their labels")
+            raise DataError(f"the data yields {_type(batch)}; it must yield images with their labels")
         images, labels = batch[0], batch[1]
         is_batch = hasattr(images, "shape") and len(images.shape) == 4
         for pair in zip(images, labels, strict=True) if is_batch else [(images, labels)]:
@@ -102,7 +102,7 @@ def _from_items(items: Iterable[Any], indices: list[int] | None) -> tuple[torch.
     for at, item in enumerate(items):
         place = indices[at] if indices is not None else at
         if not isinstance(item, (tuple, list)) or len(item) < 2:
-            raise DataError(f"item {place} is {_article(item)}; it must be a pair of an image and its label")
+            raise DataError(f"item {place} is {_type(item)}; it must be a pair of an image and its label")
         image = _image(item[0], place)
         if images and image.shape != images[0].shape:
             first, this = (" × ".join(map(str, shape)) for shape in (images[0].shape, image.shape))
@@ -124,7 +124,7 @@ def _image(image: Any, place: int) -> torch.Tensor:
         return flat.reshape(image.height, image.width, channels).permute(2, 0, 1).contiguous()
     if hasattr(image, "shape"):
         return _tensor(image)
-    raise DataError(f"image {place} is {_article(image)}; it must be a tensor, an array or a PIL image")
+    raise DataError(f"image {place} is {_type(image)}; it must be a tensor, an array or a PIL image")
 
 
 def to_pixels(images: torch.Tensor, mean_std: tuple[Sequence[float], Sequence[float]] | None, notes: list[str]) -> torch.Tensor:
@@ -203,7 +203,7 @@ def to_labels(labels: Any, classes: Sequence[str] | None) -> torch.Tensor:
         else:
             if any(not isinstance(value, (int, float)) or isinstance(value, bool) for value in values):
                 odd = next(value for value in values if not isinstance(value, (int, float)) or isinstance(value, bool))
-                raise DataError(f"a label is {_article(odd)}; labels must be numbers of classes, or names with classes=[…]")
+                raise DataError(f"a label is {_type(odd)}; labels must be numbers of classes, or names with classes=[…]")
             tensor = torch.tensor(values)
     if tensor.dim() == 2 and tensor.shape[1] > 1:
         ones = (tensor == 1).sum(dim=1)
@@ -229,5 +229,5 @@ def _is_numeric(values: Any) -> bool:
     return hasattr(values, "is_floating_point") or getattr(getattr(values, "dtype", None), "kind", "O") in "biuf"
 
 
-def _article(value: Any) -> str:
+def _type(value: Any) -> str:
     return f"of type {type(value).__name__}"

@@ -308,19 +308,24 @@ def _attack_arguments(attacks: str | Sequence[str] | Mapping[str, Mapping[str, A
     if "all" in entries:
         raise AdvmodError("attacks='all' takes no eps or norm, because not all attacks have them; name the attacks", 2)
     arguments: list[str] = []
+    single_norm = _single_norm() if (eps, norm) != (None, None) else frozenset()
     for entry in entries:
         name, _, parameters = entry.partition(":")
         more = [parameters] if parameters else []
-        if norm is not None and "norm=" not in parameters and name not in NO_NORM:
+        if norm is not None and "norm=" not in parameters and name not in single_norm:
             more.append(f"norm={norm}")
-        if eps is not None and "eps=" not in parameters and name not in NO_NORM:
+        if eps is not None and "eps=" not in parameters and name not in single_norm:
             more.append(f"eps={amount(eps)}")
         arguments += ["--attack", f"{name}:{','.join(more)}" if more else name]
     return arguments
 
 
-#: Attacks that look for the smallest change in a norm of their own.
-NO_NORM = frozenset({"jsma", "cw", "one-pixel", "local-search", "ddn", "sigma-zero"})
+def _single_norm() -> frozenset[str]:
+    """Attacks that have one norm only; these are searches for the smallest change, which need no ε. The program's own table says it."""
+    finished = _program.run(["attacks", "--format", "json"], progress=None)
+    if finished.code != 0:
+        raise AdvmodError(_program.message(finished), finished.code)
+    return frozenset(entry["name"] for entry in json.loads(finished.out) if len(entry["norms"]) == 1)
 
 
 def _parameter(key: str, value: Any) -> str:

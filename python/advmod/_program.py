@@ -84,15 +84,18 @@ class Finished(NamedTuple):
     interrupted: bool
 
 
-def run(arguments: Sequence[str], progress: bool) -> Finished:
-    """Runs the program. Its progress is shown as it comes: as bars on a terminal, as one line in a notebook, else as lines.
+def run(arguments: Sequence[str], progress: bool | None) -> Finished:
+    """Runs the program. Its progress is shown as it comes: as bars on a terminal, as one line in a notebook, else as lines; None where the
+    command has none.
 
     Ctrl-C is passed on once; the program then finishes what it has in work and writes what it has.
     """
     program = checked_path()
     show = _display() if progress else None
     on_terminal = show is not None and sys.stderr.isatty() and os.name == "posix"
-    command = [str(program), *arguments, "--progress", "bar" if on_terminal else "plain" if show else "none"]
+    command = [str(program), *arguments]
+    if progress is not None:
+        command += ["--progress", "bar" if on_terminal else "plain" if show else "none"]
     if on_terminal:
         # Bars want a terminal; one of our own lets us read along.
         import pty

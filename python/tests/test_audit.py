@@ -8,6 +8,7 @@ import subprocess
 import advmod
 import pytest
 import torch
+from advmod._functions import _attack_arguments
 from advmod._tensors import write_npz
 
 QUICK = {"fgsm": {"eps": 8 / 255}, "pgd": {"eps": 8 / 255, "steps": 3}, "cw": {"search_steps": 1, "steps": 5}}
@@ -65,6 +66,12 @@ def test_gates_are_in_the_result(model, images):
     (gate,) = result.gates
     assert gate.expression == "accuracy.fgsm >= 0.99" and gate.outcome in ("fail", "inconclusive") and not result.passed
     assert len(result.indices) == 40
+
+
+def test_a_budget_goes_to_the_attacks_that_take_one():
+    found = _attack_arguments("pgd,cw,ddn", eps=8 / 255, norm="l2")
+    assert found == ["--attack", "pgd:norm=l2,eps=8/255", "--attack", "cw", "--attack", "ddn"]
+    assert _attack_arguments("pgd,cw", None, None) == ["--attacks", "pgd,cw"]
 
 
 def test_an_attack_returns_images_in_their_order(model, images):
