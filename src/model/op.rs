@@ -286,6 +286,32 @@ impl Op {
     /// `[N, …]` → `[N, M]`.
     pub(crate) const FLATTEN: Self = Self::Flatten { start: 1, end: -1 };
 
+    /// Whether the operator only moves, repeats or leaves out elements, of whatever type.
+    pub(crate) fn moves(&self) -> bool {
+        self.is_view() && !matches!(self, Self::Einsum { .. }) || matches!(self, Self::Roll { .. } | Self::Pad { .. })
+    }
+
+    /// Whether PyTorch's result may share memory with the first input.
+    pub(crate) fn is_view(&self) -> bool {
+        matches!(
+            self,
+            Self::Flatten { .. }
+                | Self::Reshape { .. }
+                | Self::Unflatten { .. }
+                | Self::Permute { .. }
+                | Self::Transpose { .. }
+                | Self::Slice { .. }
+                | Self::Select { .. }
+                | Self::Unsqueeze { .. }
+                | Self::Squeeze { .. }
+                | Self::Expand { .. }
+                | Self::ExpandAs
+                | Self::Identity
+                | Self::Detach
+                | Self::Einsum { .. }
+        )
+    }
+
     pub(crate) fn weights(&self) -> Vec<WeightId> {
         // One list of them all, in `weights_mut`.
         self.clone().weights_mut().into_iter().map(|id| *id).collect()

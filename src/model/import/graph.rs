@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::kind::{self, is_view};
+use super::kind;
 use super::shape::{self, Shape};
 use super::stored::Facts;
 use super::{ImportError, first_line, sides};
@@ -278,7 +278,7 @@ impl Graph {
             _ => 0.0,
         });
         self.check_size(&shape, made)?;
-        let is_view = is_view(&op);
+        let is_view = op.is_view();
         let known: Option<Vec<Tensor>> = operands.iter().map(Operand::known).collect();
         let content = match known.filter(|_| !op.names_the_batch()) {
             Some(tensors) => Content::Constant { tensor: self.folded(&op, &tensors, made)?, weight: None },
@@ -324,7 +324,7 @@ impl Graph {
         };
         let read: f64 = tensors.iter().map(|tensor| tensor.numel() as f64).sum();
         self.work += read + elements * inner;
-        self.spend(if is_view(op) { 0.0 } else { elements })?;
+        self.spend(if op.is_view() { 0.0 } else { elements })?;
         let weights = &self.weights;
         let weight = |id: WeightId| &weights[id.0 as usize].tensor;
         let context = Context { weight: &weight, mode: Mode::Evaluate, batch: 1, in_place: false, node: 0 };

@@ -2,7 +2,6 @@
 
 use tch::{Kind, Tensor};
 
-use crate::model::program::Op;
 
 /// A number of the code, which is no tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,32 +122,6 @@ pub(super) fn shown(kind: Kind) -> &'static str {
         Kind::Double => "float64",
         _ => "another type",
     }
-}
-
-/// Whether an operator only moves, repeats or leaves out elements, of whatever type.
-pub(super) fn moves(op: &Op) -> bool {
-    is_view(op) && !matches!(op, Op::Einsum { .. }) || matches!(op, Op::Roll { .. } | Op::Pad { .. })
-}
-
-/// Whether PyTorch's result may share memory with the first input.
-pub(super) fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Flatten { .. }
-            | Op::Reshape { .. }
-            | Op::Unflatten { .. }
-            | Op::Permute { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Unsqueeze { .. }
-            | Op::Squeeze { .. }
-            | Op::Expand { .. }
-            | Op::ExpandAs
-            | Op::Identity
-            | Op::Detach
-            | Op::Einsum { .. }
-    )
 }
 
 #[cfg(test)]

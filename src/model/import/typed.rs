@@ -59,7 +59,7 @@ impl Graph {
         let mut typed = operands.to_vec();
         let kind = match op {
             Op::Cast { kind } => *kind,
-            op if kind::moves(op) => first,
+            op if op.moves() => first,
             // libtorch finds it by itself.
             Op::Add
             | Op::Sub

@@ -51,7 +51,11 @@ impl Pass {
             Op::Unary(Unary::Compare(..)) => (straight(), Some(Kind::Bool)),
             Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Sign) => (straight(), None),
             Op::Aten { call, output: 0 } if call.is_step() && first.is_none() => (straight(), None),
-            op if inputs.iter().all(|input| input.stands_for == first) && moves(op) => (op.clone(), first),
+            op if inputs.iter().all(|input| input.stands_for == first)
+                && (op.moves() || matches!(op, Op::Cat { .. })) =>
+            {
+                (op.clone(), first)
+            }
             op => (op.clone(), None),
         };
         self.stood |= op != node.op;
@@ -71,27 +75,6 @@ impl Pass {
         self.nodes.push(Node { op, inputs, output, path: path.to_owned() });
         output
     }
-}
-
-/// Whether an operator does the same with numbers of any type.
-fn moves(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Flatten { .. }
-            | Op::Reshape { .. }
-            | Op::Unflatten { .. }
-            | Op::Permute { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Unsqueeze { .. }
-            | Op::Squeeze { .. }
-            | Op::Expand { .. }
-            | Op::Cat { .. }
-            | Op::Roll { .. }
-            | Op::Pad { .. }
-            | Op::Identity
-    )
 }
 
 #[cfg(test)]
