@@ -113,7 +113,7 @@ check-torchscript: build .venv-torch/ready
 
 # AutoAttack, and each of its attacks, beside pyautoattack on one network: tens of minutes. STRONG says more, such as --model FILE --eps 0.1.
 check-strong: build .venv-torch/ready
-	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check safetensors tqdm
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check safetensors==0.8.0 tqdm==4.70.1
 	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pyautoattack==0.2.0
 	.venv-torch/bin/python scripts/check_strong.py target/release/advmod $(STRONG)
 
