@@ -2,7 +2,6 @@
 
 use tch::{Kind, Tensor};
 
-
 /// A number of the code, which is no tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scalar {
